@@ -1,0 +1,13 @@
+"""Where the files that ship with the package lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def resource_path(*parts: str) -> Path:
+    """Return the path of a shipped file or folder, in a wheel and in a source checkout alike."""
+    package = Path(__file__).parent
+    installed = package / "resources"
+    root = installed if installed.is_dir() else package.parent / "resources"
+    return root.joinpath(*parts)

@@ -1,0 +1,79 @@
+"""Intensity normalisation: what a network's input looks like."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+
+Kind = Literal["z-score", "percentile", "window", "none"]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How a scan's values are brought to the range that a model was trained on.
+
+    Always applied to the whole scan on its native grid, so that neither the working spacing nor the
+    tiling changes what the network sees.
+
+    Parameters
+    ----------
+    kind
+        ``"z-score"``: mean 0, standard deviation 1. ``"percentile"``: the ``lower`` and ``upper``
+        percentiles to 0 and 1, clipped beyond them. ``"window"``: the values ``lower`` and
+        ``upper`` (Hounsfield units, say) to 0 and 1, clipped. ``"none"``: values as they are.
+    lower, upper
+        Percentiles or values, as ``kind`` says; unused by the other two.
+    """
+
+    kind: Kind = "z-score"
+    lower: float = 0.5
+    upper: float = 99.5
+
+    def __post_init__(self) -> None:
+        if self.kind in ("percentile", "window") and not self.lower < self.upper:
+            raise HyperspaceError(
+                "the lower bound of a normalisation must lie under the upper one",
+                field="normalisation",
+                found=(self.lower, self.upper),
+            )
+
+    def apply(self, array: NDArray[Any]) -> NDArray[np.float32]:
+        """Normalise an array; a constant one becomes zeros, with a warning.
+
+        Raises
+        ------
+        HyperspaceError
+            If the array holds values that are not finite.
+        """
+        values = np.asarray(array, dtype=np.float32)
+        if self.kind == "none":
+            return values
+        lower, upper = self._bounds(values)
+        if not np.isfinite((lower, upper)).all():
+            bad = int(np.count_nonzero(~np.isfinite(values)))
+            raise HyperspaceError(
+                "the image holds values that are not finite",
+                found=f"{bad} of {values.size} voxels",
+                fix="Read it with a fill value for them",
+            )
+        if upper <= lower:
+            warnings.warn("the image is constant", HyperspaceWarning, stacklevel=2)
+            return np.zeros_like(values)
+        scaled: NDArray[np.float32] = (values - np.float32(lower)) / np.float32(upper - lower)
+        return scaled if self.kind == "z-score" else np.clip(scaled, 0, 1)
+
+    def _bounds(self, values: NDArray[np.float32]) -> tuple[float, float]:
+        """Return the two values that become 0 and 1."""
+        if self.kind == "z-score":
+            mean = float(values.mean(dtype=np.float64))
+            return mean, mean + float(values.std(dtype=np.float64))
+        if self.kind == "percentile":
+            lower, upper = np.percentile(values, (self.lower, self.upper))
+            return float(lower), float(upper)
+        return self.lower, self.upper
