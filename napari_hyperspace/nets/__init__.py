@@ -1,0 +1,1 @@
+"""The networks, the factories that make them for a spacing, and the model file."""

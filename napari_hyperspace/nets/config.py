@@ -1,0 +1,137 @@
+"""Configurations of networks and factories: what a model file and a training run state."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+Range = tuple[float, float]
+
+
+class Config(BaseModel):
+    """A frozen configuration that knows exactly its own keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class UNetConfig(Config):
+    """A U-Net. The defaults are those of HyperSpace (MICCAI 2024) for BRATS and MM-WHS."""
+
+    kind: Literal["unet"] = "unet"
+    n_dim: Literal[2, 3] = 3
+    """Spatial dimensions."""
+    in_channels: Annotated[int, Field(ge=1, le=256)] = 1
+    """Images at the input."""
+    out_channels: Annotated[int, Field(ge=2, le=4096)] = 2
+    """Classes, background included."""
+    channels: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Feature channels at full size."""
+    channel_growth: Annotated[float, Field(ge=1, le=4)] = 2.0
+    """Factor of the channels from one level to the next."""
+    max_channels: PositiveInt | None = None
+    """Upper limit of the channels of a level."""
+    strides: Annotated[tuple[tuple[Literal[1, 2, 4], ...], ...], Field(max_length=8)] = (
+        (2, 2, 2),
+        (2, 2, 2),
+        (2, 2, 2),
+    )
+    """Stride an axis of each way down, in array-axis order; their number gives the levels."""
+    convs_per_level: Annotated[int, Field(ge=1, le=8)] = 3
+    """Convolutions at each level, on the way down and on the way up."""
+    kernel_size: Literal[3, 5] = 3
+    """Edge of the convolutions' kernels, in voxels."""
+    stem: bool = True
+    """Whether one more convolution (input to first features) comes before the first level."""
+    down: Literal["strided", "max-pool"] = "strided"
+    """Strided convolution that widens, or max-pooling (the next convolution widens)."""
+    up: Literal["transposed", "linear"] = "transposed"
+    """Transposed convolution that narrows, or linear interpolation (the next one narrows)."""
+    up_kernel: Literal["double", "stride"] = "double"
+    """Kernel of a transposed convolution: twice the stride (overlapping), or the stride."""
+    norm: Literal["instance", "batch", "none"] = "instance"
+    """Normalisation, with learned scale and shift."""
+    activation: Literal["relu", "leaky-relu"] = "relu"
+    """Non-linearity after each convolution."""
+    order: Literal["conv-act-norm", "conv-norm-act"] = "conv-act-norm"
+    """What follows a convolution first."""
+    final_kernel_size: Literal[1, 3] = 3
+    """Edge of the last convolution's kernel, in voxels."""
+
+    @model_validator(mode="after")
+    def _one_stride_an_axis(self) -> Self:
+        for stride in self.strides:
+            if len(stride) != self.n_dim:
+                raise ValueError(
+                    f"each stride needs {self.n_dim} numbers, one an axis; found {stride}"
+                )
+        return self
+
+    @property
+    def level_channels(self) -> tuple[int, ...]:
+        """Feature channels of each level, the finest first."""
+        limit = self.max_channels or 1 << 30
+        return tuple(
+            min(limit, round(self.channels * self.channel_growth**level))
+            for level in range(len(self.strides) + 1)
+        )
+
+    @property
+    def total_stride(self) -> tuple[int, ...]:
+        """Voxels of the input, an axis, that one voxel of the coarsest level stands for."""
+        totals = list(accumulate(self.strides, lambda a, b: tuple(map(int.__mul__, a, b))))
+        return totals[-1] if totals else (1,) * self.n_dim
+
+
+class ConstantConfig(Config):
+    """One network for every spacing: the baseline, and what plain checkpoints are."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class HypernetworkConfig(Config):
+    """A small perceptron of the spacing that gives all weights of the network.
+
+    weights = output(base + basis · coefficients(encoding(spacing)))
+
+    The defaults are this project's form; `HypernetworkConfig.paper()` is that of HyperSpace.
+    """
+
+    kind: Literal["hypernetwork"] = "hypernetwork"
+    encoding: Literal["log-cos-sin", "raw-mm"] = "log-cos-sin"
+    """Log-spacing scaled to ``range_mm``, as cosine and sine (so that its norm is constant), or mm."""
+    range_mm: Annotated[tuple[Range, ...], Field(min_length=2, max_length=3)] | None = None
+    """Spacings in mm that the encoding is scaled to: smallest and largest an axis, (z, y, x)."""
+    hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=8)] = (
+        32,
+        32,
+    )
+    """Widths of the perceptron's hidden layers."""
+    activation: Literal["relu", "silu"] = "silu"
+    """Non-linearity of the perceptron."""
+    rank: Annotated[int, Field(ge=1, le=1024)] | None = 8
+    """Number of coefficients; `None`: the last hidden layer is taken for them."""
+    output: Literal["residual", "tanh5"] = "residual"
+    """``residual``: a well-initialised base plus a difference that starts at 0; ``tanh5``: 5·tanh."""
+
+    @model_validator(mode="after")
+    def _encoding_has_its_range(self) -> Self:
+        if self.encoding == "log-cos-sin":
+            if self.range_mm is None:
+                raise ValueError("the encoding log-cos-sin needs range_mm")
+            for low, high in self.range_mm:
+                if not 0 < low <= high:
+                    raise ValueError(f"a range in mm needs 0 < smallest ≤ largest; found {low, high}")
+        if self.rank is None and not self.hidden:
+            raise ValueError("without rank, at least one hidden layer is needed")
+        return self
+
+    @classmethod
+    def paper(cls, hidden: tuple[int, ...] = (10, 10, 50)) -> HypernetworkConfig:
+        """Return the form of HyperSpace: raw mm, ReLU, one linear head a layer, 5·tanh."""
+        return cls(encoding="raw-mm", hidden=hidden, activation="relu", rank=None, output="tanh5")
+
+
+NetworkConfig = UNetConfig
+FactoryConfig = Annotated[HypernetworkConfig | ConstantConfig, Field(discriminator="kind")]

@@ -1,0 +1,184 @@
+"""A plain U-Net, 2-D or 3-D, of which the networks of the literature are configurations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_hyperspace.nets.config import UNetConfig
+
+
+class InstanceNorm(nn.GroupNorm):
+    """Instance normalisation with scale and shift, computed as group normalisation.
+
+    The same function as ``nn.InstanceNorm3d(affine=True)``, several times faster on a CPU, right in
+    ``channels_last_3d`` memory, and defined for maps of a single voxel (which become the shift).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels)
+
+
+class Block(nn.Module):
+    """A convolution, its non-linearity and its normalisation, in the configured order.
+
+    Several inputs count as concatenated along the channels. Outside of training each is convolved
+    by itself and the results are added: the concatenation, the largest tensor of a U-Net, never
+    exists.
+    """
+
+    def __init__(self, conv: nn.Module, channels: int, config: UNetConfig) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = _norm(channels, config)
+        self.activation = (
+            nn.ReLU(inplace=True)
+            if config.activation == "relu"
+            else nn.LeakyReLU(0.01, inplace=True)
+        )
+        self.norm_first = config.order == "conv-norm-act"
+
+    def forward(self, *images: Tensor) -> Tensor:
+        """(B, C, *S) → (B, channels, *S'), C being the sum over the inputs."""
+        features = self._convolve(images)
+        if self.norm_first:
+            return self.activation(self.norm(features))
+        return self.norm(self.activation(features))
+
+    def _convolve(self, images: tuple[Tensor, ...]) -> Tensor:
+        if len(images) == 1:
+            return self.conv(images[0])
+        if self.training:
+            return self.conv(torch.cat(images, dim=1))
+        conv = self.conv
+        convolve = F.conv3d if images[0].ndim == 5 else F.conv2d
+        weights = conv.weight.split([image.shape[1] for image in images], dim=1)
+        total = convolve(images[0], weights[0], conv.bias, padding=conv.padding)
+        for image, weight in zip(images[1:], weights[1:], strict=True):
+            total += convolve(image, weight, padding=conv.padding)
+        return total
+
+
+class Level(nn.Sequential):
+    """The convolutions of one level, one way."""
+
+    def forward(self, *images: Tensor) -> Tensor:
+        """(B, C, *S) → (B, channels, *S)."""
+        first, *rest = self
+        features = first(*images)
+        for block in rest:
+            features = block(features)
+        return features
+
+
+class UNet(nn.Module):
+    """Image (B, in_channels, *S) → logits (B, out_channels, *S), for any size S.
+
+    Where a stride does not divide a size, the coarser map is rounded up (zero padding) and what
+    comes back up is cropped to the size it left.
+
+    References
+    ----------
+    Ronneberger et al., MICCAI 2015; Joutard et al., MICCAI 2024 (the default configuration).
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.level_channels
+        last = len(widths) - 1
+        strided, transposed = config.down == "strided", config.up == "transposed"
+        self.stem = (
+            Block(_conv(config.in_channels, widths[0], config), widths[0], config)
+            if config.stem
+            else None
+        )
+        self.encoder = nn.ModuleList()
+        self.downs = nn.ModuleList()
+        self.ups = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        incoming = widths[0] if config.stem else config.in_channels
+        for level, width in enumerate(widths):
+            self.encoder.append(_level(incoming, width, config))
+            incoming = width
+            if level < last:
+                self.downs.append(_down(level, config))
+                self.ups.append(_up(level, config))
+                from_below = width if transposed else widths[level + 1]
+                self.decoder.append(_level(from_below + width, width, config))
+                incoming = widths[level + 1] if strided else width
+        self.head = _conv(widths[0], config.out_channels, config, config.final_kernel_size)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, in_channels, *S) → (B, out_channels, *S)."""
+        features = image if self.stem is None else self.stem(image)
+        skips = []
+        for encode, down in zip(self.encoder, self.downs, strict=False):
+            features = encode(features)
+            skips.append(features)
+            features = down(features)
+        features = self.encoder[-1](features)
+        for up, decode in zip(reversed(self.ups), reversed(self.decoder), strict=True):
+            skip = skips.pop()
+            features = decode(_crop(up(features), skip), skip)
+            del skip  # the largest maps: not kept while the next level runs
+        return self.head(features)
+
+
+def _crop(image: Tensor, like: Tensor) -> Tensor:
+    if image.shape[2:] == like.shape[2:]:
+        return image
+    return image[(..., *(slice(size) for size in like.shape[2:]))]
+
+
+def _conv(
+    incoming: int,
+    outgoing: int,
+    config: UNetConfig,
+    kernel_size: int | None = None,
+    stride: tuple[int, ...] | int = 1,
+) -> nn.Module:
+    kernel = kernel_size or config.kernel_size
+    kind = nn.Conv3d if config.n_dim == 3 else nn.Conv2d
+    return kind(incoming, outgoing, kernel, stride=stride, padding=kernel // 2)  # type: ignore[arg-type]
+
+
+def _level(incoming: int, width: int, config: UNetConfig) -> Level:
+    widths = [incoming, *[width] * config.convs_per_level]
+    return Level(
+        *(
+            Block(_conv(a, b, config), b, config)
+            for a, b in zip(widths[:-1], widths[1:], strict=True)
+        )
+    )
+
+
+def _down(level: int, config: UNetConfig) -> nn.Module:
+    stride = config.strides[level]
+    if config.down == "max-pool":
+        kind = nn.MaxPool3d if config.n_dim == 3 else nn.MaxPool2d
+        return kind(stride, ceil_mode=True)  # type: ignore[arg-type]
+    width, wider = config.level_channels[level : level + 2]
+    return Block(_conv(width, wider, config, stride=stride), wider, config)
+
+
+def _up(level: int, config: UNetConfig) -> nn.Module:
+    stride = config.strides[level]
+    if config.up == "linear":
+        mode = "trilinear" if config.n_dim == 3 else "bilinear"
+        return nn.Upsample(scale_factor=tuple(map(float, stride)), mode=mode)
+    width, wider = config.level_channels[level : level + 2]
+    overlap = config.up_kernel == "double"
+    kernel = tuple(2 * s if overlap and s > 1 else s for s in stride)
+    padding = tuple((k - s) // 2 for k, s in zip(kernel, stride, strict=True))
+    kind = nn.ConvTranspose3d if config.n_dim == 3 else nn.ConvTranspose2d
+    return Block(kind(wider, width, kernel, stride=stride, padding=padding), width, config)  # type: ignore[arg-type]
+
+
+def _norm(channels: int, config: UNetConfig) -> nn.Module:
+    if config.norm == "instance":
+        return InstanceNorm(channels)
+    if config.norm == "batch":
+        return nn.BatchNorm3d(channels) if config.n_dim == 3 else nn.BatchNorm2d(channels)
+    return nn.Identity()
