@@ -1,0 +1,123 @@
+"""What a user installs: requirement, wheel, resources, command line and napari's manifest."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import entry_points, metadata, requires
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def _names(requirements):
+    return {re.split(r"[^A-Za-z0-9_-]", text)[0].lower() for text in requirements}
+
+
+def test_base_requirement_leaves_napari_qt_and_training_out():
+    base = _names(text for text in requires("napari-hyperspace") if "extra ==" not in text)
+    left_out = {"napari", "pyqt5", "pyqt6", "pyside6", "monai", "lightning-fabric", "tensorboard"}
+    assert base.isdisjoint(left_out | {"matplotlib", "nilearn"})
+    assert {"torch", "nibabel", "simpleitk", "qtpy", "superqt", "pyqtgraph", "typer"} <= base
+
+
+def test_torch_2_9_is_refused():
+    from packaging.requirements import Requirement
+
+    (torch,) = (text for text in requires("napari-hyperspace") if text.startswith("torch"))
+    specifier = Requirement(torch).specifier
+    assert [
+        version
+        for version in ("2.5.1", "2.6.0", "2.8.0", "2.9.0", "2.9.1", "2.13.0")
+        if version in specifier
+    ] == ["2.6.0", "2.8.0", "2.13.0"]
+
+
+def test_licence_is_named():
+    assert metadata("napari-hyperspace")["License-Expression"] == "BSD-3-Clause"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Return the wheel of this checkout."""
+    pytest.importorskip("hatchling", reason="hatchling builds the wheel")
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_wheel_carries_packages_and_resources_and_nothing_else(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "napari_hyperspace",
+        "training",
+    }
+    assert {"napari_hyperspace/napari.yaml", "training/__main__.py"} <= names
+    resources = [path for path in (ROOT / "resources").rglob("*") if path.is_file()]
+    for path in resources:
+        relative = path.relative_to(ROOT).as_posix()
+        assert f"napari_hyperspace/{relative}" in names
+    assert not any("__pycache__" in name for name in names)
+
+
+@pytest.mark.slow
+def test_installed_wheel_answers_from_any_folder(wheel, tmp_path):
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def python(*arguments: str) -> str:
+        result = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    assert "predict" in python("-m", "training", "--help")
+    where = "import training; print(training.__path__[0])"
+    assert Path(python("-c", where).strip()) == site / "training"
+    listed = "import napari_hyperspace as hs; print(*hs.bundled_models().values(), sep='\\n')"
+    for path in python("-c", listed).split():
+        assert Path(path).is_relative_to(site / "napari_hyperspace" / "resources" / "models")
+
+
+def test_manifest_is_found_and_valid():
+    npe2 = pytest.importorskip("npe2", reason="npe2 comes with napari")
+    pytest.importorskip("napari", reason="the commands of the manifest import the gui")
+    (found,) = entry_points(group="napari.manifest", name="napari-hyperspace")
+    assert found.value == "napari_hyperspace:napari.yaml"
+    manifest = npe2.PluginManifest.from_distribution("napari-hyperspace")
+    manifest.validate_imports()
+    assert manifest.name == "napari-hyperspace"
+    assert manifest.contributions.widgets[0].display_name == "HyperSpace"
+    assert {"Segmentation"} <= set(manifest.categories)
+    commands = [command.id for command in manifest.contributions.commands]
+    assert commands
+    assert all(command.startswith("napari-hyperspace.") for command in commands)
+
+
+def test_sample_images_reader_and_writer_are_offered():
+    npe2 = pytest.importorskip("npe2", reason="npe2 comes with napari")
+    contributions = npe2.PluginManifest.from_distribution("napari-hyperspace").contributions
+    patterns = {pattern for reader in contributions.readers for pattern in reader.filename_patterns}
+    assert {"*.nii", "*.nii.gz", "*.nrrd", "*.mha", "*.mhd"} <= patterns
+    assert any(reader.accepts_directories for reader in contributions.readers)
+    written = {name for writer in contributions.writers for name in writer.filename_extensions}
+    assert {".nii.gz", ".nrrd", ".mha"} <= written
+    assert len(contributions.sample_data) >= 2
