@@ -1,0 +1,71 @@
+"""Spacing-adaptive segmentation: a model is a factory of networks, one for every voxel spacing.
+
+Names are loaded when first used: ``import napari_hyperspace`` itself loads neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
+    from napari_hyperspace.core.estimate import Estimate, estimate, spacing_for
+    from napari_hyperspace.core.geometry import Grid
+    from napari_hyperspace.core.segment import segment, segment_steps
+    from napari_hyperspace.core.volume import Volume
+    from napari_hyperspace.io import read, write
+    from napari_hyperspace.nets.model import Model
+    from napari_hyperspace.nets.model_file import bundled_models, load_model, save_model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Cancelled": "core.errors",
+    "HyperspaceError": "core.errors",
+    "HyperspaceWarning": "core.errors",
+    "Estimate": "core.estimate",
+    "estimate": "core.estimate",
+    "spacing_for": "core.estimate",
+    "Grid": "core.geometry",
+    "segment": "core.segment",
+    "segment_steps": "core.segment",
+    "Volume": "core.volume",
+    "read": "io",
+    "write": "io",
+    "Model": "nets.model",
+    "bundled_models": "nets.model_file",
+    "load_model": "nets.model_file",
+    "save_model": "nets.model_file",
+}
+
+__all__ = [
+    "Cancelled",
+    "Estimate",
+    "Grid",
+    "HyperspaceError",
+    "HyperspaceWarning",
+    "Model",
+    "Volume",
+    "bundled_models",
+    "estimate",
+    "load_model",
+    "read",
+    "save_model",
+    "segment",
+    "segment_steps",
+    "spacing_for",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

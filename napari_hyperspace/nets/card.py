@@ -1,0 +1,86 @@
+"""The card of a model: all that a user, the engine and the plug-in must know besides weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.nets.config import Config, Range
+
+HexColor = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
+class LabelClass(Config):
+    """One structure that a model segments."""
+
+    value: Annotated[int, Field(ge=1, le=65535)]
+    """Value in the label map."""
+    name: str
+    """What users call it."""
+    color: HexColor = "#e6194b"
+    """Colour to draw it in."""
+
+
+class NormalisationConfig(Config):
+    """How the input's values are brought to the range seen in training; see `Normalisation`."""
+
+    kind: Literal["z-score", "percentile", "window", "none"] = "z-score"
+    lower: float = 0.5
+    """Percentile or value that becomes 0."""
+    upper: float = 99.5
+    """Percentile or value that becomes 1."""
+
+    def build(self) -> Normalisation:
+        """Return the function that it describes."""
+        return Normalisation(self.kind, self.lower, self.upper)
+
+
+class DiceRecord(Config):
+    """Measured Dice at one spacing."""
+
+    spacing_mm: tuple[float, ...]
+    """Working spacing, (z, y, x)."""
+    dice: dict[str, float]
+    """Mean over the cases, by label name."""
+    mean: float
+    """Mean over the labels."""
+    cases: int | None = None
+    """Number of cases."""
+
+
+class ModelCard(Config):
+    """What a model is, was trained on and reaches. All axis orders are canonical (z, y, x)."""
+
+    name: str
+    description: str = ""
+    labels: Annotated[tuple[LabelClass, ...], Field(min_length=1)]
+    """The classes of output channels 1, 2, …; channel 0 is the background, value 0."""
+    channel_names: Annotated[tuple[str, ...], Field(min_length=1)] = ("image",)
+    """What each input channel is."""
+    normalisation: NormalisationConfig = NormalisationConfig()
+    axis_order: Literal["IPL"] = "IPL"
+    """Directions of the array axes that the network sees: to Inferior, Posterior, Left."""
+    trained_range_mm: tuple[Range, ...] | None = None
+    """Smallest and largest spacing seen in training, an axis; absent if unknown."""
+    tile_shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Largest block in voxels to run at once; absent: the engine decides."""
+    licence: str = ""
+    """Licence of the weights and of the data they come from."""
+    citation: str = ""
+    """What to cite."""
+    training: dict[str, Any] = {}
+    """Summary: seed, data, steps, time, machine, configuration."""
+    dice: tuple[DiceRecord, ...] = ()
+    """Measured accuracy against spacing."""
+
+    @model_validator(mode="after")
+    def _values_are_unique(self) -> Self:
+        values = [label.value for label in self.labels]
+        if len(set(values)) != len(values):
+            raise ValueError(f"label values must differ; found {values}")
+        for low, high in self.trained_range_mm or ():
+            if not 0 < low <= high:
+                raise ValueError(f"a range in mm needs 0 < smallest ≤ largest; found {low, high}")
+        return self

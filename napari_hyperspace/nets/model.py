@@ -1,0 +1,177 @@
+"""A model: a factory of networks and its card."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import check_spacing
+from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.nets.card import ModelCard
+from napari_hyperspace.nets.config import Range
+from napari_hyperspace.nets.factory import Factory
+
+_CACHED_NETWORKS = 8
+
+
+class Model:
+    """Makes the plain network of any spacing, and knows what its output means.
+
+    Parameters
+    ----------
+    factory
+        Taken over: set to evaluation mode and frozen.
+    card
+        Must describe as many classes and channels as the factory's networks have.
+
+    Raises
+    ------
+    HyperspaceError
+        If card and networks differ in classes, channels or dimensions.
+    """
+
+    def __init__(self, factory: Factory, card: ModelCard) -> None:
+        network = factory.network_config
+        for what, found, expected in (
+            ("classes (background included)", 1 + len(card.labels), network.out_channels),
+            ("input channels", len(card.channel_names), network.in_channels),
+            ("axes in trained_range_mm", len(card.trained_range_mm or ()), network.n_dim),
+            ("axes in tile_shape", len(card.tile_shape or ()), network.n_dim),
+        ):
+            if found != expected and not ("axes" in what and found == 0):
+                raise HyperspaceError(
+                    f"card and network differ in the number of {what}",
+                    where=card.name,
+                    found=f"{found} in the card",
+                    expected=f"{expected} as in the network",
+                )
+        self.card = card
+        self.factory = factory.eval().requires_grad_(False)
+        self._device = next(factory.parameters()).device
+        self._factories: dict[torch.device, Factory] = {self._device: self.factory}
+        self._networks: OrderedDict[tuple[object, ...], nn.Module] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        labels = ", ".join(self.label_names.values())
+        return f"<Model {self.name!r}: {labels}; trained range {self.trained_range_mm} mm>"
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return self.card.name
+
+    @property
+    def n_dim(self) -> int:
+        """3, or 2 for a model that works slice by slice in the plane (y, x)."""
+        return self.factory.network_config.n_dim
+
+    @property
+    def in_channels(self) -> int:
+        """Number of images it wants, all on one grid."""
+        return self.factory.network_config.in_channels
+
+    @property
+    def out_channels(self) -> int:
+        """Number of classes, background included."""
+        return self.factory.network_config.out_channels
+
+    @property
+    def label_values(self) -> tuple[int, ...]:
+        """Value in the label map of each output channel; the first is 0, the background."""
+        return (0, *(label.value for label in self.card.labels))
+
+    @property
+    def label_names(self) -> Mapping[int, str]:
+        """Name of each label value, without the background."""
+        return {label.value: label.name for label in self.card.labels}
+
+    @property
+    def label_colors(self) -> Mapping[int, str]:
+        """Colour of each label value as ``"#rrggbb"``, without the background."""
+        return {label.value: label.color for label in self.card.labels}
+
+    @property
+    def trained_range_mm(self) -> tuple[Range, ...] | None:
+        """Smallest and largest spacing seen in training, an axis (z, y, x); `None` if unknown."""
+        return self.card.trained_range_mm
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How its input is normalised."""
+        return self.card.normalisation.build()
+
+    @property
+    def tile_shape(self) -> tuple[int, ...] | None:
+        """Largest block in voxels to run at once, if the model asks for one."""
+        return self.card.tile_shape
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of configuration and weights: equal for models that make equal networks."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(self.factory.network_config.model_dump_json().encode())
+        digest.update(self.factory.config.model_dump_json().encode())
+        for name, tensor in sorted(self.factory.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def network(
+        self, spacing_mm: Sequence[float], device: str | torch.device | None = None
+    ) -> nn.Module:
+        """Bake the plain network of a spacing, or return it from the cache.
+
+        Thread-safe. Treat the network as read-only: others may hold the same one.
+
+        Parameters
+        ----------
+        spacing_mm
+            In canonical order (z, y, x), one number a dimension of the network; any positive
+            finite spacing, outside of the trained range too.
+        device
+            Where to make and keep it; `None`: where the model was loaded.
+
+        Returns
+        -------
+        nn.Module
+            Image (B, in_channels, *S) → logits (B, out_channels, *S); eval mode, no autograd.
+
+        Raises
+        ------
+        HyperspaceError
+            If the spacing is not positive and finite, or the weights made for it are not finite.
+        """
+        spacing = check_spacing(spacing_mm, self.n_dim)
+        place = self._device if device is None else _resolved(device)
+        key = (spacing, place)
+        with self._lock:
+            network = self._networks.get(key)
+            if network is None:
+                network = self._factory_on(place).bake(spacing)
+                self._networks[key] = network
+                if len(self._networks) > _CACHED_NETWORKS:
+                    self._networks.popitem(last=False)
+            self._networks.move_to_end(key)
+        return network
+
+    def _factory_on(self, device: torch.device) -> Factory:
+        if device not in self._factories:
+            self._factories[device] = copy.deepcopy(self.factory).to(device)
+        return self._factories[device]
+
+
+def _resolved(device: str | torch.device) -> torch.device:
+    """Give a device its index, so that "cuda" and "cuda:0" are one key."""
+    place = torch.device(device)
+    if place.type == "cuda" and place.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return place

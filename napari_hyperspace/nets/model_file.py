@@ -1,0 +1,229 @@
+"""The model file: one safetensors file, tensors and JSON metadata, nothing that can run.
+
+The file's metadata has one key, ``hyperspace``: JSON with ``format_version``, ``network``,
+``factory`` and ``card``. Tensors are the factory's state, in float32 or float16.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from napari_hyperspace._resources import resource_path
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.nets.card import ModelCard
+from napari_hyperspace.nets.config import Config, FactoryConfig, NetworkConfig
+from napari_hyperspace.nets.hypernetwork import build_factory
+from napari_hyperspace.nets.model import Model
+
+FORMAT_VERSION = 1
+_KEY = "hyperspace"
+_MAX_HEADER_BYTES = 16 << 20
+_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+class ModelHeader(Config):
+    """The JSON part of a model file."""
+
+    format_version: int = FORMAT_VERSION
+    network: NetworkConfig
+    factory: FactoryConfig
+    card: ModelCard
+
+
+def bundled_models() -> dict[str, Path]:
+    """Return name and path of the model files that ship with the package."""
+    return {path.stem: path for path in sorted(resource_path("models").glob("*.safetensors"))}
+
+
+def load_model(name_or_path: str | os.PathLike[str]) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    name_or_path
+        Name of a bundled model, or path to a model file.
+
+    Raises
+    ------
+    HyperspaceError
+        If there is no such model, or the file is not a sound model file: not safetensors, a newer
+        version, a tensor missing, unexpected, of the wrong shape or with values that are not
+        finite.
+    """
+    path = _find(name_or_path)
+    header, shapes = _read_header(path)
+    try:
+        with torch.device("meta"):
+            factory = build_factory(header.network, header.factory)
+    except ValueError as error:
+        raise HyperspaceError(str(error), where=path, field="factory") from error
+    expected = factory.state_dict()
+    _compare(path, expected, shapes)
+    state: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt") as file:
+        for name, like in expected.items():
+            tensor = file.get_tensor(name)
+            if not torch.isfinite(tensor).all():
+                raise HyperspaceError(
+                    "the tensor holds values that are not finite", where=path, field=name
+                )
+            state[name] = tensor.to(like.dtype)
+    factory.load_state_dict(state, assign=True)
+    try:
+        return Model(factory, header.card)
+    except HyperspaceError as error:
+        error.where = os.fspath(path)
+        raise
+
+
+def read_card(name_or_path: str | os.PathLike[str]) -> ModelHeader:
+    """Read what a model file says of itself, without its tensors; errors as `load_model`."""
+    return _read_header(_find(name_or_path))[0]
+
+
+def save_model(
+    model: Model, path: str | os.PathLike[str], *, dtype: str = "float32"
+) -> Path:
+    """Write a model file, whole or not at all.
+
+    Parameters
+    ----------
+    model
+        The model to write.
+    path
+        Where to; an existing file is replaced once the new one is complete.
+    dtype
+        ``"float32"``, or ``"float16"`` for half the size.
+    """
+    target = Path(path)
+    header = ModelHeader(
+        network=model.factory.network_config, factory=model.factory.config, card=model.card
+    )
+    state = {}
+    for name, tensor in model.factory.state_dict().items():
+        kept = tensor.detach().cpu().contiguous()
+        state[name] = kept.to(_DTYPES[dtype]) if kept.is_floating_point() else kept
+        if not torch.isfinite(state[name]).all():
+            raise HyperspaceError(
+                "the tensor holds values that are not finite (in this precision)",
+                where=target,
+                field=name,
+            )
+    metadata = {_KEY: header.model_dump_json()}
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    os.close(handle)
+    try:
+        save_file(state, temporary, metadata=metadata)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def _find(name_or_path: str | os.PathLike[str]) -> Path:
+    path = Path(name_or_path)
+    bundled = bundled_models()
+    if path.is_file():
+        return path
+    if str(name_or_path) in bundled:
+        return bundled[str(name_or_path)]
+    raise HyperspaceError(
+        "there is no such model",
+        where=path,
+        expected=f"a model file, or one of {', '.join(bundled) or '(none bundled)'}",
+    )
+
+
+def _read_header(path: Path) -> tuple[ModelHeader, dict[str, tuple[int, ...]]]:
+    """Read and check the JSON part, and the shapes of the tensors."""
+    _refuse_foreign(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise HyperspaceError(
+            f"not a sound safetensors file: {error}", where=path, fix="Fetch the file again"
+        ) from error
+    if _KEY not in metadata:
+        raise HyperspaceError(
+            "a safetensors file, but not a model of this program",
+            where=path,
+            field="metadata",
+            found=", ".join(sorted(metadata)) or "no metadata",
+            expected=f"the key {_KEY!r}",
+        )
+    return _parse_header(path, metadata[_KEY]), shapes
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse pickles, and headers that claim more than the file holds, before parsing anything."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if start.startswith((b"PK", b"\x80")) and not start[2:].startswith(b"\0\0"):
+        raise HyperspaceError(
+            "this is a PyTorch checkpoint (a pickle, which can run code when it is read)",
+            where=path,
+            expected="a .safetensors model file",
+            fix="Convert it with: python -m training import-checkpoint IN.pt OUT.safetensors",
+        )
+    length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+    if length > min(size - 8, _MAX_HEADER_BYTES):
+        raise HyperspaceError(
+            "not a sound safetensors file: its header does not fit into it",
+            where=path,
+            found=f"{size} bytes",
+            fix="Fetch the file again",
+        )
+
+
+def _parse_header(path: Path, text: str) -> ModelHeader:
+    try:
+        raw: Any = json.loads(text)
+        version = raw.get("format_version") if isinstance(raw, dict) else None
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise HyperspaceError(
+                "the model file was written by a newer version of this program",
+                where=path,
+                field="format_version",
+                found=version,
+                expected=f"at most {FORMAT_VERSION}",
+                fix="Update napari-hyperspace",
+            )
+        return TypeAdapter(ModelHeader).validate_json(text)
+    except (json.JSONDecodeError, ValidationError, RecursionError) as error:
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise HyperspaceError(first["msg"], where=path, field=place or _KEY) from error
+        raise HyperspaceError(f"unreadable metadata: {error}", where=path, field=_KEY) from error
+
+
+def _compare(path: Path, expected: dict[str, Tensor], found: dict[str, tuple[int, ...]]) -> None:
+    """Check names and shapes of all tensors before any is loaded."""
+    for name in sorted(expected.keys() | found.keys()):
+        wanted = tuple(expected[name].shape) if name in expected else None
+        if found.get(name) != wanted:
+            raise HyperspaceError(
+                "the tensors do not fit the configuration in the file",
+                where=path,
+                field=name,
+                found=found.get(name, "no such tensor"),
+                expected=wanted or "no such tensor",
+            )
