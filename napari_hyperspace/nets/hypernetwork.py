@@ -90,5 +90,6 @@ class Hypernetwork(FlatFactory):
 
     def weights(self, spacing_mm: Sequence[float]) -> Tensor:
         """Make the vector (n_weights,) of all weights for a spacing, differentiable."""
-        vector = torch.addmv(self.base, self.basis, self.coefficients(spacing_mm))
+        with torch.autocast(self.base.device.type, enabled=False):  # weights stay in full precision
+            vector = torch.addmv(self.base, self.basis, self.coefficients(spacing_mm))
         return vector if self.config.output == "residual" else 5 * torch.tanh(vector)
