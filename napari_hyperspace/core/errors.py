@@ -57,7 +57,9 @@ class HyperspaceError(Exception):
         return _rebuild, (type(self), self.problem, self.__dict__.copy())
 
 
-def _rebuild(kind: type[HyperspaceError], problem: str, state: dict[str, object]) -> HyperspaceError:
+def _rebuild(
+    kind: type[HyperspaceError], problem: str, state: dict[str, object]
+) -> HyperspaceError:
     error = kind(problem)
     error.__dict__.update(state)
     return error
@@ -67,7 +69,7 @@ class Cancelled(HyperspaceError):
     """The work was stopped because its caller asked for it."""
 
     def __init__(self, problem: str = "cancelled", **parts: str) -> None:
-        super().__init__(problem, **parts)  # type: ignore[arg-type]
+        super().__init__(problem, **parts)
 
 
 class HyperspaceWarning(UserWarning):

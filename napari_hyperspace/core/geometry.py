@@ -70,14 +70,17 @@ class Orientation:
 
 
 def _transpose(array: Array, order: tuple[int, ...]) -> Array:
-    return array.permute(order) if hasattr(array, "permute") else array.transpose(order)
+    turned: Array = array.permute(order) if hasattr(array, "permute") else array.transpose(order)
+    return turned
 
 
 def _flip(array: Array, flips: tuple[bool, bool, bool]) -> Array:
     if hasattr(array, "permute"):  # torch has no negative strides
         axes = [array.ndim - 3 + axis for axis in range(3) if flips[axis]]
-        return array.flip(axes) if axes else array
-    return array[(..., *(slice(None, None, -1 if flip else 1) for flip in flips))]
+        flipped: Array = array.flip(axes) if axes else array
+        return flipped
+    turned: Array = array[(..., *(slice(None, None, -1 if flip else 1) for flip in flips))]
+    return turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +161,7 @@ class Grid:
     @property
     def field_of_view_mm(self) -> Triple:
         """Extent from voxel edge to voxel edge along each array axis, in mm."""
-        a, b, c = (
-            size * step for size, step in zip(self.shape, self.spacing_mm, strict=True)
-        )
+        a, b, c = (size * step for size, step in zip(self.shape, self.spacing_mm, strict=True))
         return a, b, c
 
     @property
@@ -219,8 +220,12 @@ class Grid:
     def mm_to_index(self, position_mm: ArrayLike) -> NDArray[np.float64]:
         """Map RAS+ positions (…, 3) in mm to fractional array indices (…, 3)."""
         offset = np.asarray(position_mm, dtype=np.float64) - self.affine[:3, 3]
-        index: NDArray[np.float64] = np.linalg.solve(self.affine[:3, :3], offset[..., None])[..., 0]
-        return index
+        index = np.linalg.solve(self.affine[:3, :3], offset[..., None])[..., 0]
+        return np.asarray(index, dtype=np.float64)
+
+    def index_map(self, other: Grid) -> NDArray[np.float64]:
+        """Return the 4×4 matrix from another grid's array indices to this grid's."""
+        return np.asarray(np.linalg.solve(self.affine, other.affine), dtype=np.float64)
 
     def canonical(self) -> Grid:
         """Return the grid of the same voxels once the array is turned into canonical order."""

@@ -136,9 +136,7 @@ def axis_matrix(
     if not extend:
         weights = np.where((taps >= 0) & (taps < n_in), weights, 0.0)
     indices = np.clip(taps, 0, n_in - 1).astype(np.int64)
-    return AxisMatrix(
-        torch.from_numpy(indices), torch.from_numpy(weights.astype(np.float32)), n_in
-    )
+    return AxisMatrix(torch.from_numpy(indices), torch.from_numpy(weights.astype(np.float32)), n_in)
 
 
 def _snap(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -185,7 +183,7 @@ def grid_matrices(
     Both grids must have their array axes in the same order (turn them to canonical order first);
     an axis that stays as it is gets `None`.
     """
-    mapping = np.linalg.solve(source.affine, target.affine)
+    mapping = source.index_map(target)
     matrices: list[AxisMatrix | None] = []
     for axis in range(3):
         step, start = float(mapping[axis, axis]), float(mapping[axis, 3])
@@ -228,7 +226,7 @@ def resample_to_grid(
     Volume
         On exactly ``grid``, with the volume's name.
     """
-    mapping = np.linalg.solve(volume.affine, grid.affine)  # target index -> source index
+    mapping = volume.grid.index_map(grid)
     axes = _shared_axes(mapping[:3, :3])
     if order == "nearest":
         array = _nearest(volume.array, grid, mapping, axes, fill)
@@ -367,9 +365,7 @@ def _coordinates(
 ) -> NDArray[np.float64]:
     """Return the source index (…, 3) of each voxel of the target planes from start to stop."""
     index = np.stack(
-        np.meshgrid(
-            np.arange(start, stop), *(np.arange(n) for n in grid.shape[1:]), indexing="ij"
-        ),
+        np.meshgrid(np.arange(start, stop), *(np.arange(n) for n in grid.shape[1:]), indexing="ij"),
         axis=-1,
     )
     return _snap(index @ mapping[:3, :3].T + mapping[:3, 3])

@@ -70,7 +70,7 @@ class ModelCard(Config):
     """Licence of the weights and of the data they come from."""
     citation: str = ""
     """What to cite."""
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     """Summary: seed, data, steps, time, machine, configuration."""
     dice: tuple[DiceRecord, ...] = ()
     """Measured accuracy against spacing."""

@@ -100,7 +100,7 @@ class HypernetworkConfig(Config):
 
     kind: Literal["hypernetwork"] = "hypernetwork"
     encoding: Literal["log-cos-sin", "raw-mm"] = "log-cos-sin"
-    """Log-spacing scaled to ``range_mm``, as cosine and sine (so that its norm is constant), or mm."""
+    """Cosine and sine of the log-spacing scaled to ``range_mm`` (a constant norm), or mm."""
     range_mm: Annotated[tuple[Range, ...], Field(min_length=2, max_length=3)] | None = None
     """Spacings in mm that the encoding is scaled to: smallest and largest an axis, (z, y, x)."""
     hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=8)] = (
@@ -113,7 +113,7 @@ class HypernetworkConfig(Config):
     rank: Annotated[int, Field(ge=1, le=1024)] | None = 8
     """Number of coefficients; `None`: the last hidden layer is taken for them."""
     output: Literal["residual", "tanh5"] = "residual"
-    """``residual``: a well-initialised base plus a difference that starts at 0; ``tanh5``: 5·tanh."""
+    """``residual``: a well-initialised base, differences that start at 0; ``tanh5``: 5·tanh."""
 
     @model_validator(mode="after")
     def _encoding_has_its_range(self) -> Self:
@@ -122,7 +122,9 @@ class HypernetworkConfig(Config):
                 raise ValueError("the encoding log-cos-sin needs range_mm")
             for low, high in self.range_mm:
                 if not 0 < low <= high:
-                    raise ValueError(f"a range in mm needs 0 < smallest ≤ largest; found {low, high}")
+                    raise ValueError(
+                        f"a range in mm needs 0 < smallest ≤ largest; found {low, high}"
+                    )
         if self.rank is None and not self.hidden:
             raise ValueError("without rank, at least one hidden layer is needed")
         return self

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import check_spacing
-from napari_hyperspace.nets.config import NetworkConfig
+from napari_hyperspace.nets.config import FactoryConfig, NetworkConfig
 from napari_hyperspace.nets.unet import UNet
 
 
@@ -25,6 +25,8 @@ class Factory(nn.Module, ABC):
     Spacings are in mm in array-axis order of the image, one number a spatial dimension (networks
     see canonical order (z, y, x) only).
     """
+
+    config: FactoryConfig
 
     def __init__(self, network: NetworkConfig) -> None:
         super().__init__()
@@ -86,7 +88,7 @@ class FlatFactory(Factory):
         tensors: dict[str, Tensor] = {
             name: part.view(shape)
             for name, part, shape in zip(
-                self.names, vector.split(self.sizes), self.shapes, strict=True
+                self.names, torch.split(vector, list(self.sizes)), self.shapes, strict=True
             )
         }
         tensors |= {name: getattr(self, own) for name, own in self._buffer_names.items()}
@@ -110,7 +112,7 @@ class FlatFactory(Factory):
         network = copy.deepcopy(self._skeleton[0])
         modules = dict(network.named_modules())
         for name, part, shape in zip(
-            self.names, vector.split(self.sizes), self.shapes, strict=True
+            self.names, torch.split(vector, list(self.sizes)), self.shapes, strict=True
         ):
             owner, _, leaf = name.rpartition(".")
             modules[owner]._parameters[leaf] = nn.Parameter(part.view(shape), requires_grad=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,8 @@ class Hypernetwork(FlatFactory):
     parametrizations improve hypernetwork learning, ICLR 2024 (the encoding).
     """
 
+    config: HypernetworkConfig
+
     def __init__(self, network: NetworkConfig, config: HypernetworkConfig) -> None:
         super().__init__(network)
         if config.range_mm is not None and len(config.range_mm) != network.n_dim:
@@ -61,7 +64,7 @@ class Hypernetwork(FlatFactory):
         encoded = network.n_dim * (2 if config.encoding == "log-cos-sin" else 1)
         layers: list[nn.Module] = []
         widths = (encoded, *config.hidden)
-        for a, b in zip(widths[:-1], widths[1:], strict=True):
+        for a, b in pairwise(widths):
             layers += [nn.Linear(a, b), nn.ReLU() if config.activation == "relu" else nn.SiLU()]
         if config.rank is not None:
             layers.append(nn.Linear(widths[-1], config.rank))

@@ -103,6 +103,4 @@ def _tensors(loaded: Any) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    save_file(
-        _tensors(torch.load(sys.argv[1], map_location="cpu", weights_only=True)), sys.argv[2]
-    )
+    save_file(_tensors(torch.load(sys.argv[1], map_location="cpu", weights_only=True)), sys.argv[2])

@@ -172,6 +172,4 @@ class Model:
 def _resolved(device: str | torch.device) -> torch.device:
     """Give a device its index, so that "cuda" and "cuda:0" are one key."""
     place = torch.device(device)
-    if place.type == "cuda" and place.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return place
+    return torch.empty(0, device=place).device if place.type != "cpu" else place

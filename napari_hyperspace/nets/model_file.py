@@ -92,9 +92,7 @@ def read_card(name_or_path: str | os.PathLike[str]) -> ModelHeader:
     return _read_header(_find(name_or_path))[0]
 
 
-def save_model(
-    model: Model, path: str | os.PathLike[str], *, dtype: str = "float32"
-) -> Path:
+def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "float32") -> Path:
     """Write a model file, whole or not at all.
 
     Parameters

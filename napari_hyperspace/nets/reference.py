@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.config import HypernetworkConfig, UNetConfig
@@ -44,7 +45,7 @@ def factory_from_reference(state: Mapping[str, Tensor]) -> Hypernetwork:
     _refuse_others(state, used)
     with torch.no_grad():
         for i in range(len(hidden)):
-            linear = factory.perceptron[2 * i]
+            linear = cast(nn.Linear, factory.perceptron[2 * i])
             linear.weight.copy_(_shaped(state, f"conditioner.{i}.0.weight", linear.weight.shape))
             linear.bias.copy_(_shaped(state, f"conditioner.{i}.0.bias", linear.bias.shape))
         start = 0

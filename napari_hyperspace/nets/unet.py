@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,17 +64,18 @@ class Block(nn.Module):
 
     def forward(self, *images: Tensor) -> Tensor:
         """(B, C, *S) → (B, channels, *S'), C being the sum over the inputs."""
-        features = self._convolve(images)
-        if self.norm_first:
-            return self.activation(self.norm(features))
-        return self.norm(self.activation(features))
+        features: Tensor = self._convolve(images)
+        steps = (self.norm, self.activation) if self.norm_first else (self.activation, self.norm)
+        for step in steps:
+            features = step(features)
+        return features
 
     def _convolve(self, images: tuple[Tensor, ...]) -> Tensor:
-        if len(images) == 1:
-            return self.conv(images[0])
-        if self.training or self.exact:
-            return self.conv(torch.cat(images, dim=1))
-        conv = self.conv
+        conv: Any = self.conv
+        total: Tensor
+        if len(images) == 1 or self.training or self.exact:
+            total = conv(images[0] if len(images) == 1 else torch.cat(images, dim=1))
+            return total
         convolve = F.conv3d if images[0].ndim == 5 else F.conv2d
         weights = conv.weight.split([image.shape[1] for image in images], dim=1)
         total = convolve(images[0], weights[0], conv.bias, padding=conv.padding)
@@ -86,7 +90,7 @@ class Level(nn.Sequential):
     def forward(self, *images: Tensor) -> Tensor:
         """(B, C, *S) → (B, channels, *S)."""
         first, *rest = self
-        features = first(*images)
+        features: Tensor = first(*images)
         for block in rest:
             features = block(features)
         return features
@@ -132,7 +136,7 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, in_channels, *S) → (B, out_channels, *S)."""
-        features = image if self.stem is None else self.stem(image)
+        features: Tensor = image if self.stem is None else self.stem(image)
         skips = []
         for encode, down in zip(self.encoder, self.downs, strict=False):
             features = encode(features)
@@ -143,13 +147,16 @@ class UNet(nn.Module):
             skip = skips.pop()
             features = decode(_crop(up(features), skip), skip)
             del skip  # the largest maps: not kept while the next level runs
-        return self.head(features)
+        logits: Tensor = self.head(features)
+        return logits
 
 
 def _crop(image: Tensor, like: Tensor) -> Tensor:
     if image.shape[2:] == like.shape[2:]:
         return image
-    return image[(..., *(slice(size) for size in like.shape[2:]))]
+    for axis, size in enumerate(like.shape[2:], start=2):
+        image = image.narrow(axis, 0, size)
+    return image
 
 
 def _conv(
@@ -160,25 +167,20 @@ def _conv(
     stride: tuple[int, ...] | int = 1,
 ) -> nn.Module:
     kernel = kernel_size or config.kernel_size
-    kind = nn.Conv3d if config.n_dim == 3 else nn.Conv2d
-    return kind(incoming, outgoing, kernel, stride=stride, padding=kernel // 2)  # type: ignore[arg-type]
+    kind: Any = nn.Conv3d if config.n_dim == 3 else nn.Conv2d
+    return kind(incoming, outgoing, kernel, stride=stride, padding=kernel // 2)
 
 
 def _level(incoming: int, width: int, config: UNetConfig) -> Level:
     widths = [incoming, *[width] * config.convs_per_level]
-    return Level(
-        *(
-            Block(_conv(a, b, config), b, config)
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
-    )
+    return Level(*(Block(_conv(a, b, config), b, config) for a, b in pairwise(widths)))
 
 
 def _down(level: int, config: UNetConfig) -> nn.Module:
     stride = config.strides[level]
     if config.down == "max-pool":
-        kind = nn.MaxPool3d if config.n_dim == 3 else nn.MaxPool2d
-        return kind(stride, ceil_mode=True)  # type: ignore[arg-type]
+        kind: Any = nn.MaxPool3d if config.n_dim == 3 else nn.MaxPool2d
+        return kind(stride, ceil_mode=True)
     width, wider = config.level_channels[level : level + 2]
     return Block(_conv(width, wider, config, stride=stride), wider, config)
 
@@ -192,8 +194,8 @@ def _up(level: int, config: UNetConfig) -> nn.Module:
     overlap = config.up_kernel == "double"
     kernel = tuple(2 * s if overlap and s > 1 else s for s in stride)
     padding = tuple((k - s) // 2 for k, s in zip(kernel, stride, strict=True))
-    kind = nn.ConvTranspose3d if config.n_dim == 3 else nn.ConvTranspose2d
-    return Block(kind(wider, width, kernel, stride=stride, padding=padding), width, config)  # type: ignore[arg-type]
+    kind: Any = nn.ConvTranspose3d if config.n_dim == 3 else nn.ConvTranspose2d
+    return Block(kind(wider, width, kernel, stride=stride, padding=padding), width, config)
 
 
 def _norm(channels: int, config: UNetConfig) -> nn.Module:
