@@ -1,0 +1,49 @@
+"""npe2 readers: every format of `napari_hyperspace.io`, as upright layers in mm."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.gui.convert import Kind, LayerData, to_layer_data
+
+Paths = str | list[str]
+
+
+def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
+    """Return the reader of a file, a DICOM folder, or a list of files (one layer each)."""
+    first = path if isinstance(path, str) else path[0]
+    return read_layers if os.path.exists(first) else None
+
+
+def read_layers(path: Paths) -> list[LayerData]:
+    """Read files into layers; a DICOM folder gives one layer a series.
+
+    Raises
+    ------
+    HyperspaceError
+        If a file is faulty, or holds several volumes.
+    """
+    paths = [path] if isinstance(path, str) else path
+    return [layer_data(volume) for one in paths for volume in _read_all(Path(one))]
+
+
+def layer_data(volume: Volume) -> LayerData:
+    """Make the layer of a volume that was read: Labels where the file says that it holds labels."""
+    return to_layer_data(volume, kind_of(volume))
+
+
+def kind_of(volume: Volume) -> Kind:
+    """Tell a label map from an image by what its file says of it."""
+    return "labels" if volume.metadata.get("label_names") else "image"
+
+
+def _read_all(path: Path) -> list[Volume]:
+    from napari_hyperspace.io import list_series, read
+
+    if not path.is_dir():
+        return [read(path)]
+    series = [one.uid for one in list_series(path)]
+    return [read(path, series=uid) for uid in series] if len(series) > 1 else [read(path)]
