@@ -1,0 +1,80 @@
+"""Small data of our own, for the whole suite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real scans; tests that need it are left out where it is not set."""
+    root = os.environ.get("HYPERSPACE_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("HYPERSPACE_DATA is not set: no real scans here")
+    return Path(root)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240707)
+
+
+@pytest.fixture
+def make_model() -> Callable[..., object]:
+    """Make a small model with random, spacing-dependent weights."""
+    torch = pytest.importorskip("torch")
+    from napari_hyperspace.nets.card import LabelClass, ModelCard
+    from napari_hyperspace.nets.config import HypernetworkConfig, UNetConfig
+    from napari_hyperspace.nets.hypernetwork import build_factory
+    from napari_hyperspace.nets.model import Model
+
+    def make(
+        *,
+        seed: int = 0,
+        n_dim: int = 3,
+        in_channels: int = 1,
+        out_channels: int = 3,
+        channels: int = 4,
+        range_mm: tuple[float, float] = (0.5, 5.0),
+        values: tuple[int, ...] | None = None,
+        **card: object,
+    ) -> Model:
+        generator_state = torch.random.get_rng_state()
+        torch.manual_seed(seed)
+        network = UNetConfig(
+            n_dim=n_dim,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            channels=channels,
+            strides=((2,) * n_dim,) * 2,
+            convs_per_level=1,
+        )
+        ranges = (range_mm,) * n_dim
+        factory = build_factory(network, HypernetworkConfig(range_mm=ranges, rank=4))
+        with torch.no_grad():  # an untrained basis is 0: the spacing would change nothing
+            factory.basis.normal_(std=0.05)
+        torch.random.set_rng_state(generator_state)
+        values = values or tuple(range(1, out_channels))
+        card = {
+            "name": "tiny",
+            "labels": tuple(LabelClass(value=v, name=f"structure {v}") for v in values),
+            "channel_names": tuple(f"channel {i}" for i in range(in_channels)),
+            "trained_range_mm": ranges,
+            **card,
+        }
+        return Model(factory, ModelCard(**card))
+
+    return make
+
+
+@pytest.fixture
+def tiny_model(make_model):
+    """A model of two structures, trained range [0.5, 5] mm."""
+    return make_model()

@@ -1,0 +1,204 @@
+"""Oracles: scipy.ndimage for point sampling, direct sums for anti-aliasing, nibabel for labels."""
+
+from __future__ import annotations
+
+import itertools
+
+import nibabel as nib
+import nibabel.processing
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.resample import (
+    axis_matrix,
+    grid_matrices,
+    resample_axes,
+    resample_to_grid,
+    resample_to_spacing,
+)
+from napari_hyperspace.core.volume import Volume
+
+OBLIQUE = nib.eulerangles.euler2mat(0.2, -0.3, 0.1)
+
+
+def scan(rng, shape=(7, 9, 11), spacing=(1.1, 0.7, 2.0), rotation=None) -> Volume:
+    affine = nib.affines.from_matvec(
+        (np.eye(3) if rotation is None else rotation)[:, [2, 0, 1]] * spacing * [1, -1, 1],
+        (5, 6, -7),
+    )
+    return Volume(rng.normal(size=shape).astype(np.float32), Grid(shape, affine), "scan")
+
+
+def oracle(volume: Volume, grid: Grid, order: int, mode="nearest", cval=0.0) -> np.ndarray:
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
+    world = nib.affines.apply_affine(grid.affine, index)
+    source = nib.affines.apply_affine(np.linalg.inv(volume.affine), world)
+    return ndimage.map_coordinates(
+        volume.array, np.moveaxis(source, -1, 0), order=order, mode=mode, cval=cval, prefilter=False
+    )
+
+
+@pytest.mark.parametrize("fill", [None, 3.0])
+@pytest.mark.parametrize("rotation", [None, OBLIQUE], ids=["aligned", "oblique"])
+def test_linear_equals_scipy(rng, rotation, fill):
+    volume = scan(rng)
+    target = scan(rng, (5, 13, 8), (0.9, 1.3, 1.7), rotation).grid.canonical()
+    out = resample_to_grid(volume, target, antialias=False, fill=fill)
+    mode = "nearest" if fill is None else "grid-constant"
+    np.testing.assert_allclose(out.array, oracle(volume, target, 1, mode, fill or 0.0), atol=2e-5)
+    assert out.grid == target
+    assert out.array.dtype == np.float32
+
+
+@pytest.mark.parametrize("rotation", [None, OBLIQUE], ids=["aligned", "oblique"])
+@pytest.mark.parametrize("order", ["linear", "cubic"])
+def test_polynomials_are_reproduced(rng, order, rotation):
+    """Linear interpolation reproduces linear functions of position, cubic quadratic ones."""
+    volume = scan(rng, (17, 18, 19), (1.0, 1.5, 0.8))
+
+    def function(grid: Grid) -> np.ndarray:
+        index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
+        x, y, z = np.moveaxis(nib.affines.apply_affine(grid.affine, index) / 10, -1, 0)
+        return x - 2 * y + 3 * z + (0 if order == "linear" else x * y - z * z)
+
+    smooth = volume.with_array(function(volume.grid).astype(np.float32))
+    middle = volume.grid.crop((6, 6, 6), (5, 5, 5)).with_spacing((0.6, 0.7, 0.5))
+    if rotation is not None:
+        affine = middle.affine.copy()
+        affine[:3, :3] = rotation @ affine[:3, :3]
+        affine[:3, 3] += middle.center_mm - Grid(middle.shape, affine).center_mm
+        middle = Grid(middle.shape, affine)
+    out = resample_to_grid(smooth, middle, order=order)
+    np.testing.assert_allclose(out.array, function(middle), atol=1e-4)
+
+
+def direct(signal, n_out, step, start, radius, kernel, stretch):
+    """Sum over all samples of the edge-extended signal, one output at a time."""
+    pad = 200
+    extended = np.pad(signal, pad, mode="edge")
+    out = []
+    for o in range(n_out):
+        centre = start + o * step
+        weights = np.array([kernel(abs(i - pad - centre) / stretch) for i in range(len(extended))])
+        out.append((weights * extended).sum() / weights.sum())
+    return np.array(out)
+
+
+def keys(x):
+    """Keys 1981, a = -1/2, term by term."""
+    if x <= 1:
+        return 1.5 * x**3 - 2.5 * x**2 + 1
+    return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
+
+
+@given(
+    n_in=st.integers(1, 40),
+    n_out=st.integers(1, 12),
+    step=st.floats(0.1, 6).flatmap(lambda s: st.sampled_from([s, -s])),
+    start=st.floats(-3, 20),
+    order=st.sampled_from(["linear", "cubic"]),
+    antialias=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_one_axis_equals_the_direct_sum(n_in, n_out, step, start, order, antialias):
+    signal = np.random.default_rng(n_in).normal(size=n_in)
+    matrix = axis_matrix(n_in, n_out, step, start, order=order, antialias=antialias)
+    kernel = keys if order == "cubic" else (lambda x: max(0.0, 1 - x))
+    stretch = max(1.0, abs(step)) if antialias else 1.0
+    expected = direct(signal, n_out, step, start, 2, kernel, stretch)
+    found = matrix.dense().double().numpy() @ signal
+    np.testing.assert_allclose(found, expected, atol=3e-5)
+
+
+def test_halving_averages_with_a_triangle():
+    signal = torch.tensor([0.0, 0.0, 0.0, 8.0, 0.0, 0.0, 0.0, 0.0])
+    matrix = axis_matrix(8, 4, 2.0, 0.5)
+    # Centres 0.5, 2.5, 4.5, 6.5; triangle of half-width 2: the peak is 0.5 and 1.5 samples away.
+    assert matrix.apply(signal, 0).tolist() == pytest.approx([0, 3.0, 1.0, 0])
+
+
+@given(st.tuples(*[st.integers(1, 5)] * 3), st.data())
+@settings(max_examples=30, deadline=None)
+def test_dense_and_tapwise_forms_agree(shape, data):
+    """Long axes are gathered tap by tap, short ones multiplied by a matrix."""
+    axis = data.draw(st.integers(0, 2))
+    step = data.draw(st.floats(0.3, 3.0))
+    long = list(shape)
+    long[axis] = 400
+    tensor = torch.randn(2, *long, generator=torch.Generator().manual_seed(1))
+    n_out = data.draw(st.integers(1, 50))
+    matrix = axis_matrix(400, n_out, step, 1.25)
+    expected = torch.tensordot(matrix.dense(), tensor, ([1], [axis + 1])).movedim(0, axis + 1)
+    torch.testing.assert_close(matrix.apply(tensor, axis + 1), expected, atol=1e-5, rtol=1e-5)
+    rows = matrix.rows(n_out // 2, n_out)
+    part = rows.apply(tensor, axis + 1)
+    torch.testing.assert_close(part, expected.narrow(axis + 1, n_out // 2, n_out - n_out // 2))
+
+
+@pytest.mark.parametrize("rotation", [None, OBLIQUE], ids=["aligned", "oblique"])
+def test_labels_equal_nibabel_and_keep_their_type(rng, rotation):
+    volume = scan(rng, (9, 8, 7))
+    labels = volume.with_array(rng.integers(0, 60000, volume.shape).astype(np.uint16))
+    target = scan(rng, (11, 6, 9), (0.83, 1.31, 0.77), rotation).grid
+    out = resample_to_grid(labels, target, order="nearest", fill=9)
+    image = nib.Nifti1Image(labels.array.astype(np.int32), labels.affine)
+    expected = nibabel.processing.resample_from_to(
+        image, (target.shape, target.affine), order=0, mode="grid-constant", cval=9
+    )
+    np.testing.assert_array_equal(out.array, np.asarray(expected.dataobj))
+    assert out.array.dtype == np.uint16
+    inside = resample_to_grid(labels, target, order="nearest")
+    assert set(np.unique(inside.array)) <= set(np.unique(labels.array))
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
+def test_turning_to_another_order_moves_no_voxel(rng, axes):
+    volume = scan(rng)
+    affine = volume.affine[:, [*axes, 3]]
+    target = Grid(tuple(volume.shape[a] for a in axes), affine)
+    for order in ("nearest", "linear", "cubic"):
+        out = resample_to_grid(volume, target, order=order)
+        np.testing.assert_array_equal(out.array, volume.array.transpose(axes))
+
+
+def test_coarser_then_constant_stays_constant(rng):
+    volume = scan(rng)
+    flat = volume.with_array(np.full(volume.shape, 3.25, np.float32))
+    for order in ("linear", "cubic"):
+        out = resample_to_spacing(flat, (2.9, 3.1, 4.7), order=order)
+        np.testing.assert_allclose(out.array, 3.25, rtol=1e-6)
+        assert out.spacing_mm == pytest.approx((2.9, 3.1, 4.7))
+
+
+def test_antialiasing_removes_what_the_coarse_grid_cannot_hold():
+    """A checkerboard along z at 1 mm is grey at 4 mm; point sampling would alias it."""
+    grid = Grid.from_spacing((64, 3, 3), (1, 1, 1))
+    board = np.where(np.arange(64) % 2, 1.0, -1.0)[:, None, None] * np.ones((1, 3, 3))
+    volume = Volume(board.astype(np.float32), grid)
+    smooth = resample_to_spacing(volume, (4, 1, 1)).array
+    assert np.abs(smooth[2:-2]).max() < 1e-6
+    # An oblique target takes the other path: smooth first, then point by point.
+    affine = grid.with_spacing((4, 1, 1)).affine.copy()
+    affine[:3, :3] = nib.eulerangles.euler2mat(0.05, 0, 0) @ affine[:3, :3]
+    affine[2, 3] += 0.5  # onto voxel centres, where point sampling is at its worst
+    turned = resample_to_grid(volume, Grid((16, 3, 3), affine)).array
+    assert np.abs(turned[2:-2]).max() < 0.1
+    aliased = resample_to_grid(volume, Grid((16, 3, 3), affine), antialias=False).array
+    assert np.abs(aliased[2:-2]).max() > 0.2
+
+
+def test_grid_matrices_leave_unchanged_axes_alone(rng):
+    grid = scan(rng, (6, 20, 7)).grid.canonical()
+    target = grid.with_spacing((grid.spacing_mm[0], 2.5, grid.spacing_mm[2]))
+    matrices = grid_matrices(grid, target)
+    assert [matrix is None for matrix in matrices] == [True, False, True]
+    tensor = torch.randn(2, *grid.shape)
+    out = resample_axes(tensor, matrices)
+    assert out.shape == (2, *target.shape)
+    whole = resample_to_grid(Volume(tensor[1].numpy(), grid), target)
+    np.testing.assert_allclose(out[1].numpy(), whole.array, atol=1e-6)
