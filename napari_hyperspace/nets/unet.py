@@ -168,7 +168,8 @@ def _conv(
 ) -> nn.Module:
     kernel = kernel_size or config.kernel_size
     kind: Any = nn.Conv3d if config.n_dim == 3 else nn.Conv2d
-    return kind(incoming, outgoing, kernel, stride=stride, padding=kernel // 2)
+    conv: nn.Module = kind(incoming, outgoing, kernel, stride=stride, padding=kernel // 2)
+    return conv
 
 
 def _level(incoming: int, width: int, config: UNetConfig) -> Level:
@@ -180,7 +181,8 @@ def _down(level: int, config: UNetConfig) -> nn.Module:
     stride = config.strides[level]
     if config.down == "max-pool":
         kind: Any = nn.MaxPool3d if config.n_dim == 3 else nn.MaxPool2d
-        return kind(stride, ceil_mode=True)
+        pool: nn.Module = kind(stride, ceil_mode=True)
+        return pool
     width, wider = config.level_channels[level : level + 2]
     return Block(_conv(width, wider, config, stride=stride), wider, config)
 
