@@ -1,0 +1,98 @@
+"""From scans to what a network sees: checked, normalised, canonical, on the working grid."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.planning import Plan
+from napari_hyperspace.core.protocols import SpacingModel
+from napari_hyperspace.core.resample import grid_matrices, resample_axes, resample_to_grid
+from napari_hyperspace.core.volume import Volume
+
+
+def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[Volume]:
+    """Return the input channels, on one grid.
+
+    Raises
+    ------
+    HyperspaceError
+        If their number is not the model's, their grids differ, or a voxel is not finite.
+    """
+    volumes = [volume] if isinstance(volume, Volume) else list(volume)
+    if len(volumes) != model.in_channels:
+        raise HyperspaceError(
+            "the model wants another number of images",
+            where=model.name,
+            found=len(volumes),
+            expected=model.in_channels,
+        )
+    first, *rest = volumes
+    for other in rest:
+        if not other.grid.is_close(first.grid):
+            raise HyperspaceError(
+                "the images are not on one grid",
+                where=other.name or None,
+                found=f"shape {other.shape}, {_distance(first.grid, other.grid)}",
+                expected=f"shape {first.shape}",
+                fix="Resample them to one grid first",
+            )
+    for each in volumes:
+        if each.dtype.kind not in "fiub":
+            raise HyperspaceError(
+                "voxels must be real numbers", where=each.name or None, found=each.dtype
+            )
+        bad = each.array.size - int(np.count_nonzero(np.isfinite(each.array)))
+        if each.dtype.kind == "f" and bad:
+            raise HyperspaceError(
+                "the image holds values that are not finite",
+                where=each.name or None,
+                found=f"{bad} of {each.array.size} voxels",
+                fix="Read it with a fill value for them",
+            )
+    return volumes
+
+
+def straighten(volumes: Sequence[Volume]) -> list[Volume]:
+    """Resample volumes from their sheared grid to the nearest one with perpendicular axes."""
+    grid = volumes[0].grid
+    warnings.warn(
+        "the grid is sheared (a tilted gantry, perhaps): the image is resampled to perpendicular "
+        "axes, and the labels back",
+        HyperspaceWarning,
+        stacklevel=3,
+    )
+    left, _, right = np.linalg.svd(grid.directions)
+    affine = np.eye(4)
+    affine[:3, :3] = (left @ right) * grid.spacing_mm
+    corners = np.linalg.solve(affine[:3, :3], grid.corners_mm().T).T
+    lowest, highest = corners.min(axis=0), corners.max(axis=0)
+    affine[:3, 3] = affine[:3, :3] @ lowest
+    a, b, c = (int(n) for n in np.ceil(highest - lowest - 1e-4) + 1)
+    straight = Grid((a, b, c), affine)
+    return [resample_to_grid(volume, straight) for volume in volumes]
+
+
+def working_image(volumes: Sequence[Volume], model: SpacingModel, plan: Plan) -> Tensor:
+    """Return what the network sees (C, D, H, W), float32, on the plan's working grid."""
+    matrices = grid_matrices(plan.native, plan.working)
+    image = torch.empty(len(volumes), *plan.working.shape)
+    for channel, volume in zip(image, volumes, strict=True):
+        values = model.normalisation.apply(volume.array)
+        values = volume.grid.orientation.to_canonical(values)
+        if min(values.strides) < 0 or not (values.flags.c_contiguous and values.flags.writeable):
+            values = values.copy()  # torch knows no negative strides, nor read-only memory
+        with torch.inference_mode():
+            channel.copy_(resample_axes(torch.from_numpy(values), matrices))
+        del values  # freed before the next channel's are made
+    return image
+
+
+def _distance(one: Grid, other: Grid) -> str:
+    return f"corners {one.corner_distance_mm(other):.3g} mm apart"

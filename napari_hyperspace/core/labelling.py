@@ -1,0 +1,157 @@
+"""From logits on the working grid to labels on the native grid, plane by plane.
+
+Every native voxel gets the class whose linearly interpolated logit is largest. Interpolating all K
+channels at native size is what makes other engines slow and large; most of it is needless: where
+the same class wins at all corners of a working cell it wins everywhere inside, for a weighted mean
+keeps the order. So only native voxels in cells whose corners disagree are interpolated. Memory: two
+planes of logits, and a bounded number of voxels at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.resample import AxisMatrix, grid_matrices
+
+_POINTS = 1 << 18  # native voxels interpolated at once
+
+
+@dataclass(frozen=True, eq=False)
+class _Axis:
+    """For each native sample along an axis: the working samples around it, and the upper's weight.
+
+    ``between`` is false where every native sample coincides with a working one.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    weight: Tensor
+    between: bool
+
+    @classmethod
+    def of(cls, matrix: AxisMatrix | None, length: int, device: torch.device) -> _Axis:
+        if matrix is None:
+            index = torch.arange(length, device=device)
+            return cls(index, index, torch.zeros(length, device=device), False)
+        lower, upper = matrix.indices.to(device).unbind(1)
+        return cls(lower, upper, matrix.weights[:, 1].to(device), True)
+
+
+class NonFiniteLogitsError(HyperspaceError):
+    """A network gave values that are not finite."""
+
+
+class Labeller:
+    """Takes the planes of logits of the working grid in order; fills the labels of the native grid.
+
+    Parameters
+    ----------
+    working, native
+        Both in canonical order, with the same axes.
+    values
+        Label of each class.
+    out
+        Array of the native grid's shape to fill, any strides.
+    device
+        Where the planes live.
+    """
+
+    def __init__(
+        self,
+        working: Grid,
+        native: Grid,
+        values: Sequence[int],
+        out: NDArray[Any],
+        device: torch.device,
+    ) -> None:
+        matrices = grid_matrices(working, native, order="linear", antialias=False)
+        z, self._y, self._x = (
+            _Axis.of(matrix, n, device) for matrix, n in zip(matrices, native.shape, strict=True)
+        )
+        self._z = list(zip(z.lower.tolist(), z.upper.tolist(), z.weight.tolist(), strict=True))
+        self._aligned = not (self._y.between or self._x.between)
+        self._values = np.array(values, dtype=out.dtype)
+        self._out = out
+        self._mixed = len(values)  # marks cells whose corners disagree
+        self._index_type = torch.uint8 if self._mixed < 256 else torch.int32
+        self._plane = -1  # index of the plane pushed last
+        self._next = 0  # native plane to fill next
+        self._previous: Tensor | None = None
+        self._previous_cells: Tensor | None = None
+
+    @torch.inference_mode()
+    def push(self, plane: Tensor) -> None:
+        """Take the next plane (K, H, W) and fill the native planes that it completes.
+
+        The tensor may be overwritten afterwards.
+
+        Raises
+        ------
+        NonFiniteLogitsError
+            If a logit is not finite.
+        """
+        plane = plane.float()
+        self._plane += 1
+        best, winner = plane.max(dim=0)
+        # A sum is finite only if every term is: NaN and both infinities survive it.
+        if not bool(torch.isfinite(best.sum() + plane.amin())):
+            raise NonFiniteLogitsError(
+                "the network's output is not finite", found=f"plane {self._plane}"
+            )
+        cells = self._cells(winner.to(self._index_type))
+        while self._next < len(self._z) and self._z[self._next][1] <= self._plane:
+            self._out[self._next] = self._values[self._fill(self._next, plane, cells)]
+            self._next += 1
+        keep = self._next < len(self._z) and self._z[self._next][0] <= self._plane
+        self._previous = plane.clone() if keep else None
+        self._previous_cells = cells
+
+    def _cells(self, winner: Tensor) -> Tensor:
+        """Mark each in-plane cell, by its first corner, with the class that wins at all corners."""
+        for axis, between in enumerate((self._y.between, self._x.between)):
+            if between:
+                last = winner.narrow(axis, winner.shape[axis] - 1, 1)
+                shifted = torch.cat([winner.narrow(axis, 1, winner.shape[axis] - 1), last], axis)
+                winner = winner.masked_fill(winner != shifted, self._mixed)
+        return winner
+
+    def _fill(self, place: int, plane: Tensor, cells: Tensor) -> NDArray[Any]:
+        """Return the classes of a native plane; ``plane`` is the upper one around it."""
+        lower, upper, weight = self._z[place]
+        if lower < self._plane and weight < 1:
+            if self._previous is None or self._previous_cells is None:
+                raise AssertionError("a plane still needed was dropped")
+            if weight == 0:
+                plane, cells = self._previous, self._previous_cells
+            else:
+                plane = torch.lerp(self._previous, plane, weight)
+                cells = cells.masked_fill(cells != self._previous_cells, self._mixed)
+        if self._aligned:
+            winner = plane.max(dim=0).indices if lower < upper and 0 < weight < 1 else cells
+            return winner.cpu().numpy()
+        winner = cells.index_select(0, self._y.lower).index_select(1, self._x.lower)
+        flat, winners = plane.reshape(plane.shape[0], -1), winner.view(-1)
+        for points in torch.split((winners == self._mixed).nonzero()[:, 0], _POINTS):
+            winners[points] = self._interpolate(flat, points, plane.shape[2])
+        return winner.cpu().numpy()
+
+    def _interpolate(self, flat: Tensor, points: Tensor, width: int) -> Tensor:
+        """Return the winning class at native in-plane positions, given as flat indices."""
+        row = torch.div(points, len(self._x.lower), rounding_mode="floor")
+        column = points - row * len(self._x.lower)
+        left, right = self._x.lower[column], self._x.upper[column]
+        across, down = self._x.weight[column], self._y.weight[row]
+        lines = []
+        for start in (self._y.lower[row] * width, self._y.upper[row] * width):
+            first = flat.index_select(1, start + left)
+            lines.append(torch.lerp(first, flat.index_select(1, start + right), across))
+        return torch.lerp(lines[0], lines[1], down).max(dim=0).indices.to(self._index_type)

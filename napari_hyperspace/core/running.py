@@ -1,0 +1,172 @@
+"""Running a plan to its labels, and what to do where memory, device or precision fails."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_hyperspace.core.blending import RollingSlab
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.execution import FORMS, Form, Runner, ShouldStop, first_line
+from napari_hyperspace.core.labelling import Labeller, NonFiniteLogitsError
+from napari_hyperspace.core.planning import Plan
+from napari_hyperspace.core.protocols import SpacingModel
+
+_PREPARED, _BAKED, _FINISHED = 0.05, 0.08, 0.99  # fractions of the work done, roughly
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of the work is done (0 to 1), and what comes next."""
+
+    fraction: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A way to run: the tiles, the device, and where the blended logits are kept."""
+
+    plan: Plan
+    device: torch.device
+    sums: torch.device
+
+
+def attempts(plan: Plan, device: torch.device) -> list[Attempt]:
+    """Return the ways to run, each needing less of the device's memory than the one before."""
+    half = plan.with_smaller_tiles()
+    ways = [
+        Attempt(plan, device, device),
+        Attempt(half, device, device),
+        Attempt(half, device, _CPU),
+        Attempt(half.with_smaller_tiles(), device, _CPU),
+    ]
+    return ways if device == _CPU else [*ways, Attempt(plan, _CPU, _CPU)]
+
+
+class Run:
+    """One image's way through one model's network.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    model
+        Makes the network.
+    image
+        What the network sees (C, D, H, W), on the working grid.
+    device
+        Where to compute.
+    form
+        A name in `FORMS`, or ``"auto"``.
+    should_stop
+        Asked between tiles and between layers.
+
+    Attributes
+    ----------
+    device, form
+        Where and in which form the network ran at last.
+    bake_seconds
+        Wall time of making the network.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        model: SpacingModel,
+        image: Tensor,
+        device: torch.device,
+        form: str,
+        should_stop: ShouldStop | None,
+    ) -> None:
+        self._model = model
+        self._image = image
+        self._should_stop = should_stop
+        self._wanted_form = form
+        self._attempts = attempts(plan, device)
+        self.device = device
+        self.form: Form = FORMS["fp32"]
+        self.bake_seconds = 0.0
+
+    def until_it_fits(self, labels: NDArray[Any]) -> Generator[Progress, None, None]:
+        """Run; where something fails that less would mend, run again with less.
+
+        Parameters
+        ----------
+        labels
+            Array of the plan's native grid to fill, canonical order, any strides.
+        """
+        while True:
+            attempt = self._attempts.pop(0)
+            try:
+                return (yield from self._run(attempt, labels))
+            except NonFiniteLogitsError as error:
+                if self.form.dtype == torch.float32:
+                    raise
+                problem: Exception = error
+                self._wanted_form = "fp32"
+                self._attempts.insert(0, attempt)
+            except HyperspaceError:
+                raise
+            except torch.OutOfMemoryError as error:
+                problem = error
+                if not self._attempts:
+                    raise HyperspaceError(
+                        "memory does not hold even small tiles",
+                        where=str(attempt.device),
+                        found=first_line(error),
+                        fix="Choose a coarser spacing",
+                    ) from error
+            except (RuntimeError, NotImplementedError) as error:
+                # Lost, or without an operation that the network needs. A fault of our own fails
+                # again on the CPU.
+                if attempt.device == _CPU:
+                    raise
+                problem = error
+                del self._attempts[:-1]
+            if self._attempts[0].device != attempt.device:
+                warnings.warn(
+                    f"{attempt.device} failed ({first_line(problem)}): computing on the CPU",
+                    HyperspaceWarning,
+                    stacklevel=3,
+                )
+            yield Progress(_PREPARED, f"trying again ({first_line(problem)})")
+
+    def _run(self, attempt: Attempt, labels: NDArray[Any]) -> Generator[Progress, None, None]:
+        plan, self.device = attempt.plan, attempt.device
+        self._check()
+        yield Progress(_PREPARED, "making the network")
+        started = time.perf_counter()
+        network = self._model.network(plan.network_spacing_mm, self.device)
+        self.bake_seconds = time.perf_counter() - started
+        self.form = FORMS[
+            "fp32-channels-last" if self._wanted_form == "auto" else self._wanted_form
+        ]
+        runner = Runner(network, self.form, self.device, self._model.n_dim, self._should_stop)
+        values = self._model.label_values
+        labeller = Labeller(plan.working, plan.native, values, labels, attempt.sums)
+        slab = RollingSlab(plan.lattice, len(values), attempt.sums)
+        done, total = 0, len(plan.lattice)
+        for end, tiles in plan.lattice.rows():
+            for tile in tiles:
+                self._check()
+                yield Progress(
+                    _BAKED + (_FINISHED - _BAKED) * done / total, f"tile {done + 1} of {total}"
+                )
+                slab.add(runner(self._image[(slice(None), *tile.slices)]), tile)
+                done += 1
+            for plane in slab.finish(end):
+                labeller.push(plane)
+        yield Progress(_FINISHED, "finishing")
+
+    def _check(self) -> None:
+        if self._should_stop is not None and self._should_stop():
+            raise Cancelled

@@ -1,0 +1,182 @@
+"""The engine: a scan and a model in, labels on the scan's own grid out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from napari_hyperspace.core.execution import ShouldStop, check_form, choose_device
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.core.inputs import as_volumes, straighten, working_image
+from napari_hyperspace.core.memory import PeakMemory
+from napari_hyperspace.core.planning import DEFAULT_OVERLAP, Outside, make_plan
+from napari_hyperspace.core.protocols import SpacingModel
+from napari_hyperspace.core.resample import resample_to_grid
+from napari_hyperspace.core.running import Progress, Run
+from napari_hyperspace.core.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentResult:
+    """Labels, and how they came about.
+
+    Parameters
+    ----------
+    labels
+        On the scan's own grid, in its own array order.
+    seconds
+        Wall time of everything; ``bake_seconds``: of making the network.
+    bake_seconds
+        Wall time of making the network.
+    peak_bytes
+        Growth of memory at its highest point (resident memory of the process for the CPU, memory of
+        the device for CUDA); `None` where the system does not tell.
+    spacing_mm
+        Working spacing, canonical order (z, y, x).
+    form, device
+        In which form and where the network ran in the end.
+    """
+
+    labels: Volume
+    seconds: float
+    bake_seconds: float
+    peak_bytes: int | None
+    spacing_mm: Triple
+    form: str
+    device: str
+
+
+def segment(
+    volume: Volume | Sequence[Volume],
+    model: SpacingModel,
+    spacing_mm: Sequence[float] | None = None,
+    *,
+    device: str | torch.device | None = None,
+    outside: Outside = "refuse",
+    tile_shape: Sequence[int] | None = None,
+    overlap: float = DEFAULT_OVERLAP,
+    form: str = "auto",
+) -> Volume:
+    """Segment a scan; see `segment_steps`, of which this is the uninterrupted form.
+
+    Returns
+    -------
+    Volume
+        Labels (uint8 or uint16) on the scan's own grid, in its own array order.
+    """
+    steps = segment_steps(
+        volume,
+        model,
+        spacing_mm,
+        device=device,
+        outside=outside,
+        tile_shape=tile_shape,
+        overlap=overlap,
+        form=form,
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: SegmentResult = end.value
+            return result.labels
+
+
+def segment_steps(
+    volume: Volume | Sequence[Volume],
+    model: SpacingModel,
+    spacing_mm: Sequence[float] | None = None,
+    *,
+    device: str | torch.device | None = None,
+    outside: Outside = "refuse",
+    tile_shape: Sequence[int] | None = None,
+    overlap: float = DEFAULT_OVERLAP,
+    form: str = "auto",
+    should_stop: ShouldStop | None = None,
+) -> Generator[Progress, None, SegmentResult]:
+    """Segment a scan step by step.
+
+    The scan is normalised on its own grid, resampled to the working grid, run through the network
+    in tiles that are blended by Gaussian weights (whole where it fits one tile), and every native
+    voxel gets the class whose linearly interpolated logit is largest.
+
+    Parameters
+    ----------
+    volume
+        A scan; or as many as the model has input channels, all on one grid.
+    model
+        Makes the network.
+    spacing_mm
+        Working spacing in canonical order (z, y, x); `None`: the scan's own.
+    device
+        `None`: CUDA where there is one, else the CPU.
+    outside
+        What to do outside of the model's trained range: ``"refuse"``, ``"clamp"`` or
+        ``"extrapolate"``.
+    tile_shape
+        Largest tile in voxels, canonical order; `None`: the model's.
+    overlap
+        Least part of a tile shared with the next one.
+    form
+        A name in `FORMS`, or ``"auto"``: the fastest on this device that keeps the labels.
+    should_stop
+        Asked between tiles and between layers.
+
+    Yields
+    ------
+    Progress
+        After each step.
+
+    Returns
+    -------
+    SegmentResult
+        Labels, time and memory.
+
+    Raises
+    ------
+    Cancelled
+        Once ``should_stop`` returns true.
+    HyperspaceError
+        If scan, model and spacing do not go together, a value is not finite, or memory is short.
+    """
+    started = time.perf_counter()
+    check_form(form)
+    target = choose_device(device)
+    volumes = as_volumes(volume, model)
+    native = volumes[0]
+    if native.grid.is_sheared:
+        volumes = straighten(volumes)
+    plan = make_plan(
+        volumes, model, spacing_mm, outside=outside, tile_shape=tile_shape, overlap=overlap
+    )
+    with PeakMemory(target) as memory:
+        yield Progress(0.0, "preparing the image")
+        image = working_image(volumes, model, plan)
+        labels = np.zeros(volumes[0].shape, np.min_scalar_type(max(model.label_values)))
+        run = Run(plan, model, image, target, form, should_stop)
+        yield from run.until_it_fits(volumes[0].grid.orientation.to_canonical(labels))
+        del image
+        if native.grid.is_sheared:
+            straight = volumes[0].with_array(labels)
+            labels = resample_to_grid(straight, native.grid, order="nearest").array
+    described = native.with_array(
+        labels,
+        metadata={
+            **native.metadata,
+            "label_names": dict(model.label_names),
+            "label_colors": dict(model.label_colors),
+        },
+    )
+    return SegmentResult(
+        described,
+        time.perf_counter() - started,
+        run.bake_seconds,
+        memory.peak_bytes,
+        plan.spacing_mm,
+        run.form.name,
+        str(run.device),
+    )
