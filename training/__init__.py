@@ -1,0 +1,1 @@
+"""Training, prediction and evaluation of spacing-adaptive models: ``python -m training``."""

@@ -1,0 +1,160 @@
+"""Batches of one spacing each, a pure function of (seed, step), prepared in worker processes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import Shape, Triple
+from training.augment import apply_sample, draw_sample, draw_spacing, working_shape
+from training.config import FitConfig
+from training.data.base import Case
+from training.random import generator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one process computes in one step.
+
+    Parameters
+    ----------
+    step
+        Number of the step, from 0.
+    image
+        (B, C, D, H, W) float32.
+    labels
+        (B, D, H, W) int16; `training.augment.OUTSIDE` where nothing is known.
+    spacing_mm
+        Working spacing (z, y, x).
+    names
+        The case of each sample.
+    """
+
+    step: int
+    image: Tensor
+    labels: Tensor
+    spacing_mm: Triple
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepDraw:
+    """The spacing of a step, and the case (by its number) of each sample over all processes."""
+
+    spacing_mm: Triple
+    cases: tuple[int, ...]
+
+
+class TrainingBatches(Dataset[Batch]):
+    """The batches of a run, by step.
+
+    Parameters
+    ----------
+    config
+        The run's configuration.
+    cases
+        The training cases.
+    rank, world_size
+        Which process this is, and of how many; each makes its share of every step's samples.
+    """
+
+    def __init__(
+        self, config: FitConfig, cases: Sequence[Case], rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.config = config
+        self.cases = cases
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return self.config.training.steps
+
+    def draw(self, step: int) -> StepDraw:
+        """Draw the spacing and the cases of a step."""
+        rng = generator(self.config.seed, "step", step)
+        spacing_mm = draw_spacing(rng, self.config.spacing)
+        size, count = self.config.training.batch_size, len(self.cases)
+        return StepDraw(spacing_mm, tuple(rng.choice(count, size, replace=size > count).tolist()))
+
+    def shape(self, draw: StepDraw) -> Shape:
+        """Return the sample shape of a step: of its largest case, within the patch shape."""
+        shapes = [working_shape(self.cases[i], draw.spacing_mm) for i in draw.cases]
+        z, y, x = np.minimum(np.max(shapes, axis=0), self.config.training.patch_shape).tolist()
+        return z, y, x
+
+    def __getitem__(self, step: int) -> Batch:
+        config, draw = self.config, self.draw(step)
+        shape = self.shape(draw)
+        extent_mm = np.multiply(shape, draw.spacing_mm).tolist()
+        images, labels, names = [], [], []
+        for sample in range(self.rank, len(draw.cases), self.world_size):
+            case = self.cases[draw.cases[sample]]
+            rng = generator(config.seed, "sample", step, sample)
+            changes = draw_sample(rng, config.spacing, config.augmentation, extent_mm)
+            image, label = apply_sample(case, draw.spacing_mm, shape, changes)
+            images.append(image)
+            labels.append(label)
+            names.append(case.name)
+        return Batch(step, torch.stack(images), torch.stack(labels), draw.spacing_mm, tuple(names))
+
+    def names(self, step: int) -> tuple[str, ...]:
+        """Return the cases of a step, those of all processes."""
+        return tuple(self.cases[i].name for i in self.draw(step).cases)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def prepared(batches: TrainingBatches, first_step: int, workers: int) -> Iterator[Batch]:
+    """Yield the batches from a step on, prepared ahead by worker processes.
+
+    Raises
+    ------
+    HyperspaceError
+        If a worker process dies; names the cases it may have been working on.
+    """
+    total = len(batches)
+    loader: DataLoader[Batch] = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=range(first_step, total),  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=_as_is,
+        prefetch_factor=3 if workers else None,
+        # Forked workers share the cases in memory and read no file again.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+    )
+    step = first_step
+    iterator = iter(loader)
+    while step < total:
+        try:
+            batch = next(iterator)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise worker_died(batches, step, workers, error) from error
+        yield batch
+        step += 1
+
+
+def worker_died(
+    batches: TrainingBatches, step: int, workers: int, error: Exception
+) -> HyperspaceError:
+    """Return the error for a worker process that was killed while these steps were prepared."""
+    ahead = range(step, min(step + max(workers, 1), len(batches)))
+    names = sorted({name for s in ahead for name in batches.names(s)})
+    return HyperspaceError(
+        f"a process that prepares batches died at step {step}",
+        field="cases",
+        found=f"{', '.join(names)}: {' '.join(str(error).split())}",
+        fix="Resume with --resume; with little memory, set compute.workers=0",
+    )

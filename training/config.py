@@ -1,0 +1,404 @@
+"""The configuration of a training run: one YAML file, checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.nets.card import HexColor, NormalisationConfig
+from napari_hyperspace.nets.config import FactoryConfig, UNetConfig
+from training.suggest import explain
+
+DATA_VARIABLE = "HYPERSPACE_DATA"
+_VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+
+
+def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the smaller spacing comes first, not {bounds[0]} before {bounds[1]}")
+    return bounds
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+SpacingRange = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)]
+Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys, infinite numbers and NaN are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class DecathlonSection(Section):
+    """A data set in the layout of the Medical Segmentation Decathlon."""
+
+    kind: Literal["decathlon"] = "decathlon"
+    """Layout of the data set."""
+    folder: str
+    """Folder that holds `dataset.json`: `${HYPERSPACE_DATA}/…`, or relative to this file."""
+    split: str | None = None
+    """JSON file that names the cases for training and for validation; none: drawn by the seed."""
+    validation_cases: PositiveInt = 10
+    """Number of cases to keep apart where there is no split file."""
+    names: dict[PositiveInt, str] = {}
+    """Name of a label value, where it should differ from the data set's own."""
+    colors: dict[PositiveInt, HexColor] = {}
+    """Colour of a label value as `#rrggbb`."""
+    normalisation: NormalisationConfig = NormalisationConfig()
+    """Intensity normalisation, which the model then asks of its users."""
+
+
+class SpacingSection(Section):
+    """The working spacings met in training. Axis order: canonical (z, y, x)."""
+
+    range_mm: tuple[SpacingRange, SpacingRange, SpacingRange]
+    """Smallest and largest spacing of each axis, in mm; drawn log-uniformly."""
+    isotropic_probability: Probability = 0.0
+    """Share of the steps whose three axes are drawn jointly (1: always, 0: independently)."""
+    antialias_probability: Probability = 0.75
+    """Share of the samples averaged over the larger voxels; the others are only interpolated."""
+    cubic_probability: Probability = 0.2
+    """Share of the undeformed samples interpolated by cubic kernels, the others by linear ones."""
+
+
+class AugmentationSection(Section):
+    """What is changed at random in a sample besides its spacing."""
+
+    flip_probability: tuple[Probability, Probability, Probability] = (0.0, 0.0, 0.5)
+    """Chance of mirroring each canonical axis (z, y, x)."""
+    deform_probability: Probability = 0.7
+    """Chance of rotating, scaling and bending a sample; all in one interpolation."""
+    rotation_deg: NonNegativeFloat = 12.0
+    """Largest rotation about each axis, in degrees."""
+    scale: Annotated[float, Field(ge=1, lt=2)] = 1.15
+    """Largest factor by which an axis grows or shrinks."""
+    elastic_mm: NonNegativeFloat = 1.0
+    """Standard deviation of the smooth displacement, in mm."""
+    elastic_control_mm: PositiveFloat = 12.0
+    """Distance between the control points of the smooth displacement, in mm."""
+    intensity_probability: Probability = 0.5
+    """Chance of each of the intensity changes below."""
+    contrast: Annotated[float, Field(ge=1)] = 1.25
+    """Largest factor on the intensities."""
+    brightness: NonNegativeFloat = 0.2
+    """Largest shift of the intensities, in standard deviations of the normalised image."""
+    gamma: Annotated[float, Field(ge=1)] = 1.4
+    """Largest exponent of the intensities between their extremes; its inverse is the smallest."""
+    bias: NonNegativeFloat = 0.2
+    """Standard deviation of the logarithm of the smooth bias field."""
+    noise: NonNegativeFloat = 0.12
+    """Largest standard deviation of the noise, in those of the normalised image."""
+    blur_mm: NonNegativeFloat = 0.0
+    """Largest standard deviation of an additional blur of the whole image, in mm."""
+
+
+class LossSection(Section):
+    """Weighted sum of soft Dice loss and cross-entropy."""
+
+    dice_weight: NonNegativeFloat = 1.0
+    """Weight of the Dice loss."""
+    cross_entropy_weight: NonNegativeFloat = 1.0
+    """Weight of the cross-entropy."""
+    include_background: bool = False
+    """Whether the background is a class of the Dice loss."""
+    whole_batch: bool = False
+    """Whether the Dice is taken over the batch at once instead of sample by sample."""
+
+
+class OptimiserSection(Section):
+    """Optimiser, learning rate over the steps, weight averaging."""
+
+    kind: Literal["adam", "adamw"] = "adamw"
+    """Optimiser."""
+    learning_rate: PositiveFloat = 2e-3
+    """Learning rate after the warm-up."""
+    final_learning_rate: NonNegativeFloat = 1e-5
+    """Learning rate at the last step."""
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"
+    """Form of the decay; `poly` falls with the power 0.9 of the steps that remain."""
+    warm_up_steps: NonNegativeInt = 200
+    """Steps over which the learning rate rises from zero."""
+    weight_decay: NonNegativeFloat = 1e-4
+    """Decay of the weights; with `adam` it is part of the gradient."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
+        0.9,
+        0.99,
+    )
+    """Memory of the optimiser's first and second moment."""
+    gradient_clip: NonNegativeFloat = 1.0
+    """Largest norm of the gradient; 0: not clipped."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Memory of the moving average of the weights that is validated and exported; 0: none."""
+
+
+class StepsSection(Section):
+    """How long, and in what portions."""
+
+    steps: PositiveInt
+    """Number of optimiser steps."""
+    batch_size: PositiveInt = 4
+    """Samples a step, all devices together."""
+    patch_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 96)
+    """Largest block in voxels (z, y, x); larger samples are cropped at a random place."""
+    patience: NonNegativeInt = 0
+    """Validations without improvement before the run stops early; 0: never."""
+
+
+class ValidationSection(Section):
+    """Dice on the validation cases, on the working grid, at the same spacings every time."""
+
+    every_steps: PositiveInt = 500
+    """Steps between validations; each one writes a checkpoint too."""
+    spacings_mm: Annotated[tuple[Spacing, ...], Field(min_length=1)] = (
+        (1, 1, 1),
+        (2, 2, 2),
+        (1, 1, 3),
+        (3, 1, 1),
+    )
+    """Spacings of the validations during training, in mm (z, y, x)."""
+    report_spacings_mm: Annotated[tuple[Spacing, ...], Field(min_length=1)] = (
+        (1, 1, 1),
+        (1.5, 1.5, 1.5),
+        (2, 2, 2),
+        (3, 3, 3),
+        (4, 4, 4),
+        (3, 1, 1),
+        (1, 3, 1),
+        (1, 1, 3),
+    )
+    """Spacings of the report at the end and of the model's card, in mm (z, y, x)."""
+
+
+class ComputeSection(Section):
+    """Where and how to compute. May change when a run is resumed."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Kind of device."""
+    devices: PositiveInt = 1
+    """Number of devices (processes)."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Precision of the network's arithmetic; weights and loss stay in fp32."""
+    channels_last: bool = True
+    """Whether images lie channels-last in memory, which suits bf16 on a CPU."""
+    threads: NonNegativeInt = 0
+    """CPU threads of each training process; 0: what torch chooses."""
+    workers: NonNegativeInt = 1
+    """Processes that prepare batches beside each training process; 0: none."""
+    log_every_steps: PositiveInt = 20
+    """Steps between lines of the log."""
+
+
+class CardSection(Section):
+    """What the exported model says of itself."""
+
+    description: str = ""
+    """One or two sentences on what the model segments in which images."""
+    licence: str = ""
+    """Licence of the training data."""
+    citation: str = ""
+    """What to cite."""
+
+
+class FitConfig(Section):
+    """A training run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
+    """Name of the model."""
+    seed: NonNegativeInt = 0
+    """Seed of every draw and of the first weights."""
+    data: DecathlonSection
+    """The data set."""
+    spacing: SpacingSection
+    """The working spacings."""
+    augmentation: AugmentationSection = AugmentationSection()
+    """Random changes of a sample."""
+    network: UNetConfig
+    """The network whose weights are made."""
+    factory: FactoryConfig
+    """The way its weights are made; its range is the training range unless it has its own."""
+    loss: LossSection = LossSection()
+    """The loss."""
+    optimiser: OptimiserSection = OptimiserSection()
+    """The optimiser."""
+    training: StepsSection
+    """Length of the training."""
+    validation: ValidationSection = ValidationSection()
+    """Validation."""
+    compute: ComputeSection = ComputeSection()
+    """Devices, precision, processes."""
+    card: CardSection = CardSection()
+    """The model's card."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _factory_range(cls, values: Any) -> Any:
+        """Give the factory the training range: one place to write it."""
+        if not isinstance(values, dict):
+            return values
+        factory, spacing = values.get("factory"), values.get("spacing")
+        if (
+            isinstance(factory, dict)
+            and isinstance(spacing, dict)
+            and factory.get("kind") == "hypernetwork"
+            and "range_mm" in spacing
+        ):
+            factory = {"range_mm": spacing["range_mm"], **factory}
+        return {**values, "factory": factory} if factory is not None else values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FitConfig:
+        if self.network.n_dim != 3:
+            raise ValueError("network.n_dim: training works on volumes, so it must be 3")
+        if self.optimiser.warm_up_steps >= self.training.steps:
+            raise ValueError("optimiser.warm_up_steps: the warm-up must end before training.steps")
+        if self.training.batch_size % self.compute.devices:
+            raise ValueError("training.batch_size: must be a multiple of compute.devices")
+        if not self.loss.dice_weight + self.loss.cross_entropy_weight:
+            raise ValueError("loss.dice_weight: one of the two losses must count")
+        return self
+
+
+def load_config(
+    path: str | os.PathLike[str], overrides: Sequence[str] = ()
+) -> tuple[FitConfig, Path]:
+    """Read a configuration file.
+
+    Parameters
+    ----------
+    path
+        A YAML file.
+    overrides
+        Texts such as ``"training.steps=100"``; the value is YAML, the key a dotted path.
+
+    Returns
+    -------
+    tuple
+        The configuration, and the folder that its relative paths start from.
+
+    Raises
+    ------
+    HyperspaceError
+        If the file cannot be read or a key is unknown, of a wrong type or out of range.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HyperspaceError(
+            f"the configuration cannot be read: {error.strerror}", where=path
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise HyperspaceError(
+            "the configuration is not plain YAML", where=path, found=" ".join(str(error).split())
+        ) from error
+    if not isinstance(values, dict):
+        raise HyperspaceError(
+            "the configuration must be a mapping of keys to values",
+            where=path,
+            found=type(values).__name__,
+        )
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, where=path), path.absolute().parent
+
+
+def parse_config(values: Any, *, where: str | os.PathLike[str] | None = None) -> FitConfig:
+    """Check a configuration that was read already; errors name the keys."""
+    try:
+        return FitConfig.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, FitConfig, where) from None
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise HyperspaceError(
+            "--set wants key=value", found=text, fix="Write, say, --set training.steps=100"
+        )
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise HyperspaceError("the value is not YAML", field=key, found=value) from error
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        child = values.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise HyperspaceError("this key holds a value, not a section", field=f"--set {key}")
+        values = child
+    values[last] = parsed
+
+
+def resolve_path(text: str, base: Path, *, field: str) -> Path:
+    """Turn a path of the configuration into one of this machine.
+
+    Parameters
+    ----------
+    text
+        ``${HYPERSPACE_DATA}/…``, or relative to ``base``.
+    base
+        Folder of the configuration file.
+    field
+        Key to name in an error.
+
+    Raises
+    ------
+    HyperspaceError
+        If the path is absolute, leads out of its root, or uses another variable.
+    """
+    root, rest = base, text
+    start = _VARIABLE.match(text)
+    if start and start[1] == DATA_VARIABLE:
+        value = os.environ.get(DATA_VARIABLE)
+        if not value:
+            raise HyperspaceError(
+                f"the environment variable {DATA_VARIABLE} is not set",
+                field=field,
+                found=text,
+                fix=f"Set {DATA_VARIABLE} to the folder that holds the data sets",
+            )
+        root, rest = Path(value), text[start.end() :].lstrip("/\\")
+    target = os.path.normpath(root / rest)
+    if (
+        _VARIABLE.search(rest)
+        or rest.startswith("~")
+        or os.path.isabs(rest)
+        or not Path(target).is_relative_to(os.path.normpath(root))
+    ):
+        raise HyperspaceError(
+            "a path must stay inside the data folder or the configuration's folder",
+            field=field,
+            found=text,
+            fix=f"Write it relative to the configuration, or as ${{{DATA_VARIABLE}}}/…",
+        )
+    return Path(target)
+
+
+def changes(old: Any, new: Any, prefix: str = "") -> Iterable[str]:
+    """List the dotted keys in which two configurations (as plain data) differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from changes(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+    elif old != new:
+        yield prefix

@@ -1,0 +1,76 @@
+"""Splits: which cases train and which ones validate, kept as files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_hyperspace.core.errors import HyperspaceError
+from training.random import generator
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of the cases of each part, disjoint."""
+
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """Return the text of a split file."""
+        parts = {"training": self.training, "validation": self.validation}
+        return json.dumps(parts, indent=1) + "\n"
+
+
+def draw_split(names: Sequence[str], n_validation: int, seed: int) -> Split:
+    """Keep cases apart for validation, by chance; the same for the same names and seed.
+
+    Raises
+    ------
+    HyperspaceError
+        If no case would be left for training.
+    """
+    if n_validation >= len(names):
+        raise HyperspaceError(
+            "no case would be left for training",
+            field="data.validation_cases",
+            found=n_validation,
+            expected=f"fewer than the {len(names)} cases of the data set",
+        )
+    chosen = generator(seed, "split").choice(len(names), n_validation, replace=False)
+    validation = {sorted(names)[i] for i in chosen}
+    return Split(
+        tuple(sorted(set(names) - validation)),
+        tuple(sorted(validation)),
+    )
+
+
+def read_split(path: Path) -> Split:
+    """Read a split file: JSON with the lists `training` and `validation`.
+
+    Raises
+    ------
+    HyperspaceError
+        If it cannot be read, a list is missing or empty, or the two share a case.
+    """
+    try:
+        parts = json.loads(path.read_text(encoding="utf-8"))
+        training, validation = (
+            tuple(str(name) for name in parts[key]) for key in ("training", "validation")
+        )
+    except OSError as error:
+        raise HyperspaceError(f"the split cannot be read: {error.strerror}", where=path) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise HyperspaceError(
+            "a split is JSON with the lists training and validation", where=path, found=error
+        ) from error
+    both = sorted(set(training) & set(validation))
+    if both or not training or not validation:
+        raise HyperspaceError(
+            "the two parts of a split must be disjoint and not empty",
+            where=path,
+            found=f"{len(training)} and {len(validation)} cases, shared: {', '.join(both) or '-'}",
+        )
+    return Split(training, validation)

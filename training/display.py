@@ -1,0 +1,91 @@
+"""Live progress of a run on stderr."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+_PLAIN_INTERVAL_S = 30.0
+
+
+class Display:
+    """A bar with loss, Dice and time left; plain lines where stderr is no terminal.
+
+    Parameters
+    ----------
+    name
+        What is trained.
+    first_step, steps
+        Step to start from, and number of steps.
+    enabled
+        Whether to show anything: of several processes, one does.
+    """
+
+    def __init__(self, name: str, first_step: int, steps: int, enabled: bool = True) -> None:
+        self.console = Console(stderr=True, quiet=not enabled)
+        self.steps = steps
+        self._first_step = first_step
+        self._started = time.monotonic()
+        self._last_line = self._started
+        self._dice = float("nan")
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  Dice {task.fields[dice]:.4f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=self.console,
+            disable=not (enabled and self.console.is_terminal),
+        )
+        self._task: TaskID = self._bar.add_task(
+            name, total=steps, completed=first_step, loss=float("nan"), dice=float("nan")
+        )
+
+    def __enter__(self) -> Display:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def step(self, step: int, loss: float) -> None:
+        """Show that so many steps are done."""
+        self._bar.update(self._task, completed=step, loss=loss)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._last_line >= _PLAIN_INTERVAL_S:
+            self._last_line = now
+            rate = (step - self._first_step) / (now - self._started)
+            left = (self.steps - step) / rate if rate else float("inf")
+            self.console.print(
+                f"step {step}/{self.steps}  loss {loss:.3f}  Dice {self._dice:.4f}  "
+                f"{rate:.2f} steps/s  {left / 60:.0f} min left",
+                highlight=False,
+            )
+
+    def validated(self, step: int, dice: float, best: bool) -> None:
+        """Show the result of a validation."""
+        self._dice = dice
+        self._bar.update(self._task, dice=dice)
+        self.say(f"step {step}: validation Dice {dice:.4f}{' (best so far)' if best else ''}")
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        self.console.print(text, highlight=False)

@@ -1,0 +1,149 @@
+"""Dice of label maps on the working grid, at fixed spacings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_hyperspace.core.geometry import Triple
+from training.data.base import Case
+
+
+@dataclass(frozen=True)
+class SpacingScore:
+    """Dice at one spacing.
+
+    Parameters
+    ----------
+    spacing_mm
+        Working spacing (z, y, x).
+    dice
+        Mean over the cases of each label, by name; NaN where no case shows the label.
+    cases
+        Number of cases.
+    """
+
+    spacing_mm: Triple
+    dice: Mapping[str, float]
+    cases: int
+
+    @property
+    def mean(self) -> float:
+        """Mean over the labels."""
+        return _mean(self.dice.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; `None` stands for NaN."""
+        dice = {name: None if np.isnan(value) else value for name, value in self.dice.items()}
+        return {
+            "spacing_mm": list(self.spacing_mm),
+            "dice": dice,
+            "mean": None if np.isnan(self.mean) else self.mean,
+            "cases": self.cases,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SpacingScore:
+        """Make one from what `to_dict` returned."""
+        z, y, x = values["spacing_mm"]
+        dice = {n: float("nan") if v is None else v for n, v in values["dice"].items()}
+        return cls((z, y, x), dice, values["cases"])
+
+
+def dice_per_label(predicted: Tensor, truth: Tensor, n_classes: int) -> NDArray[np.float64]:
+    """Return 2·|A ∩ B| / (|A| + |B|) of classes 1 … n_classes - 1; NaN where both are empty.
+
+    Parameters
+    ----------
+    predicted, truth
+        Label maps of the same shape, integer classes.
+    n_classes
+        Number of classes, background included.
+    """
+    a, b = predicted.reshape(-1).long(), truth.reshape(-1).long()
+    both = torch.bincount(a[a == b], minlength=n_classes)[1:].double()
+    sizes = (torch.bincount(a, minlength=n_classes) + torch.bincount(b, minlength=n_classes))[1:]
+    return (2 * both / sizes).cpu().numpy()  # 0 / 0 is NaN
+
+
+class FixedSpacings:
+    """Cases brought to fixed working spacings once, to be scored again and again.
+
+    Parameters
+    ----------
+    cases
+        Cases on their native grids.
+    spacings_mm
+        Working spacings, mm (z, y, x).
+    label_names
+        Name of each output channel but the background's.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        spacings_mm: Sequence[Sequence[float]],
+        label_names: Sequence[str],
+    ) -> None:
+        self.label_names = tuple(label_names)
+        self.spacings_mm = [(float(z), float(y), float(x)) for z, y, x in spacings_mm]
+        self._cases = [[case.at_spacing(s) for case in cases] for s in self.spacings_mm]
+
+    @torch.no_grad()
+    def totals(
+        self, bake: Callable[[Triple], nn.Module], device: torch.device, channels_last: bool = False
+    ) -> NDArray[np.float64]:
+        """Return the sum of Dice and the number of cases, (spacings, labels, 2).
+
+        Parameters
+        ----------
+        bake
+            Makes the network of a spacing.
+        device
+            Where it runs.
+        channels_last
+            Whether images lie channels-last in memory.
+        """
+        n_labels = len(self.label_names)
+        totals = np.zeros((len(self.spacings_mm), n_labels, 2))
+        for i, spacing in enumerate(self.spacings_mm):
+            network = bake(spacing)
+            for case in self._cases[i]:
+                image = case.image[None].to(device)
+                if channels_last:
+                    image = image.contiguous(memory_format=torch.channels_last_3d)
+                predicted = network(image)[0].argmax(dim=0)
+                dice = dice_per_label(predicted, case.labels.to(device), n_labels + 1)
+                totals[i, :, 0] += np.nan_to_num(dice)
+                totals[i, :, 1] += np.isfinite(dice)
+        return totals
+
+    def scores(self, totals: NDArray[np.float64], n_cases: int) -> list[SpacingScore]:
+        """Turn totals (summed over processes) into means."""
+        return [
+            SpacingScore(
+                spacing,
+                {
+                    name: float(total / count) if count else float("nan")
+                    for name, (total, count) in zip(self.label_names, rows, strict=True)
+                },
+                n_cases,
+            )
+            for spacing, rows in zip(self.spacings_mm, totals, strict=True)
+        ]
+
+
+def mean_dice(scores: Sequence[SpacingScore]) -> float:
+    """Return the mean over spacings of the mean over labels."""
+    return _mean(score.mean for score in scores)
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return sum(known) / len(known) if known else float("nan")

@@ -1,0 +1,74 @@
+"""Configuration errors that a user can act on: the key named, the nearest known one offered."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from napari_hyperspace.core.errors import HyperspaceError
+
+
+def explain(
+    error: ValidationError, model: type[BaseModel], where: str | os.PathLike[str] | None = None
+) -> HyperspaceError:
+    """Turn pydantic's error into one that names each key and, if unknown, the nearest known."""
+    keys = dict(_keys(model))
+    lines = []
+    for problem in error.errors():
+        # A discriminated union puts its tag into the location; keys are what the user wrote.
+        location = [str(part) for part in problem["loc"]]
+        key = ".".join(_without_tags(location, keys))
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key{_nearest(key, list(keys))}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            found = problem.get("input")
+            shown = "" if isinstance(found, dict) else f" (found {found!r})"
+            lines.append(f"{key}: {message}{shown}" if key else message)
+    return HyperspaceError(
+        "the configuration is not valid:\n  " + "\n  ".join(lines),
+        where=where,
+        fix="Correct these keys",
+    )
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    parent, _, name = key.rpartition(".")
+    siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
+    match = difflib.get_close_matches(name, siblings, n=1, cutoff=0.5)
+    if match:
+        return f"; did you mean {match[0]}?"
+    elsewhere = [k for k in known if k.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"; did you mean {elsewhere[0]}?"
+    return f"; known here: {', '.join(dict.fromkeys(siblings))}" if siblings else ""
+
+
+def _without_tags(location: list[str], keys: dict[str, None]) -> list[str]:
+    path: list[str] = []
+    for i, part in enumerate(location):
+        known = ".".join([*path, part]) in keys
+        if known or i == len(location) - 1 or part.isdigit():
+            path.append(part)
+    return path
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, None]]:
+    """Yield the dotted path of every key under a model, all members of unions included."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}", None
+        for inner in _models(field.annotation):
+            yield from _keys(inner, f"{prefix}{name}.")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    else:
+        for argument in typing.get_args(annotation):
+            yield from _models(argument)
