@@ -58,8 +58,9 @@ def make_model() -> Callable[..., object]:
         )
         ranges = (range_mm,) * n_dim
         factory = build_factory(network, HypernetworkConfig(range_mm=ranges, rank=4))
-        with torch.no_grad():  # an untrained basis is 0: the spacing would change nothing
-            factory.basis.normal_(std=0.05)
+        with torch.no_grad():  # untrained heads are 0: the spacing would change nothing
+            for head in factory.heads.values():
+                head.weight.normal_(std=0.05)
         torch.random.set_rng_state(generator_state)
         values = values or tuple(range(1, out_channels))
         card = {

@@ -93,7 +93,7 @@ class ConstantConfig(Config):
 class HypernetworkConfig(Config):
     """A small perceptron of the spacing that gives all weights of the network.
 
-    weights = output(base + basis · coefficients(encoding(spacing)))
+    layer weights = output(head(coefficients(encoding(spacing))))
 
     The defaults are this project's form; `HypernetworkConfig.paper()` is that of HyperSpace.
     """
@@ -113,7 +113,7 @@ class HypernetworkConfig(Config):
     rank: Annotated[int, Field(ge=1, le=1024)] | None = 8
     """Number of coefficients; `None`: the last hidden layer is taken for them."""
     output: Literal["residual", "tanh5"] = "residual"
-    """``residual``: a well-initialised base, differences that start at 0; ``tanh5``: 5·tanh."""
+    """``residual``: differences to a well-initialised network, from 0; ``tanh5``: 5·tanh."""
 
     @model_validator(mode="after")
     def _encoding_has_its_range(self) -> Self:

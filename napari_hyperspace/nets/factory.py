@@ -47,8 +47,8 @@ class Factory(nn.Module, ABC):
         """
 
 
-class FlatFactory(Factory):
-    """A factory that makes one vector of all weights for a network of fixed architecture.
+class LayeredFactory(Factory):
+    """A factory that makes one vector of weights for each layer of a fixed architecture.
 
     Parameters
     ----------
@@ -57,40 +57,49 @@ class FlatFactory(Factory):
 
     Attributes
     ----------
-    names, shapes, sizes
-        The network's parameters in the order in which the vector holds them.
+    layer_sizes
+        Name of each layer that has weights, and their number (weight, then bias, flattened).
+    n_weights
+        Number of weights of the network.
     """
 
     def __init__(self, network: NetworkConfig) -> None:
         super().__init__(network)
         skeleton = UNet(network)
-        parameters = dict(skeleton.named_parameters())
-        self.names = tuple(parameters)
-        self.shapes = tuple(parameter.shape for parameter in parameters.values())
-        self.sizes = tuple(parameter.numel() for parameter in parameters.values())
-        self.n_weights = sum(self.sizes)
-        initial = [parameter.detach().reshape(-1) for parameter in parameters.values()]
-        self.base = nn.Parameter(torch.cat(initial))
+        self._shapes: dict[str, dict[str, torch.Size]] = {}
+        self._initial: dict[str, Tensor] = {}
+        for name, module in skeleton.named_modules():
+            own = dict(module.named_parameters(recurse=False))
+            if own:
+                self._shapes[name] = {part: tensor.shape for part, tensor in own.items()}
+                self._initial[name] = torch.cat([t.detach().flatten() for t in own.values()])
+        self.layer_sizes = {name: vector.numel() for name, vector in self._initial.items()}
+        self.n_weights = sum(self.layer_sizes.values())
         self._buffer_names = {name: name.replace(".", "/") for name, _ in skeleton.named_buffers()}
         for name, buffer in skeleton.named_buffers():
             self.register_buffer(self._buffer_names[name], buffer.clone())
-        # Structure only, and hidden from this module's own parameters: the vector is the truth.
+        # Structure only, and hidden from this module's own parameters: the factory's are the truth.
         self._skeleton = (skeleton.to("meta"),)
 
     @abstractmethod
-    def weights(self, spacing_mm: Sequence[float]) -> Tensor:
-        """Make the vector (n_weights,) of all weights for a spacing, differentiable."""
+    def layer_weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
+        """Make the weights of each layer (its size,) for a spacing, differentiable."""
+
+    def _weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
+        """Return the network's parameters by name, in shape."""
+        spacing = check_spacing(spacing_mm, self.network_config.n_dim)
+        weights = {}
+        for layer, vector in self.layer_weights(spacing).items():
+            shapes = self._shapes[layer]
+            parts = torch.split(vector, [shape.numel() for shape in shapes.values()])
+            for (part, shape), values in zip(shapes.items(), parts, strict=True):
+                weights[f"{layer}.{part}"] = values.view(shape)
+        return weights
 
     def forward(self, image: Tensor, spacing_mm: Sequence[float]) -> Tensor:
         """(B, C, *S) → logits (B, K, *S) by the network of this spacing."""
         skeleton = self._skeleton[0].train(self.training)
-        vector = self.weights(check_spacing(spacing_mm, self.network_config.n_dim))
-        tensors: dict[str, Tensor] = {
-            name: part.view(shape)
-            for name, part, shape in zip(
-                self.names, torch.split(vector, list(self.sizes)), self.shapes, strict=True
-            )
-        }
+        tensors = self._weights(spacing_mm)
         tensors |= {name: getattr(self, own) for name, own in self._buffer_names.items()}
         logits: Tensor = functional_call(skeleton, tensors, (image,))
         return logits
@@ -98,25 +107,20 @@ class FlatFactory(Factory):
     @torch.no_grad()
     def bake(self, spacing_mm: Sequence[float]) -> nn.Module:
         """Make the plain network of a spacing; see `Factory.bake`."""
-        spacing = check_spacing(spacing_mm, self.network_config.n_dim)
-        vector = self.weights(spacing)
-        if vector is self.base:  # never share storage with what training goes on changing
-            vector = vector.clone()
-        if not torch.isfinite(vector.sum()):
+        weights = self._weights(spacing_mm)
+        if not torch.isfinite(torch.stack([tensor.sum() for tensor in weights.values()])).all():
             raise HyperspaceError(
                 "the weights made for this spacing are not finite",
                 field="spacing_mm",
-                found=spacing,
+                found=tuple(spacing_mm),
                 fix="Choose a spacing inside the trained range, or another model file",
             )
         network = copy.deepcopy(self._skeleton[0])
         modules = dict(network.named_modules())
-        for name, part, shape in zip(
-            self.names, torch.split(vector, list(self.sizes)), self.shapes, strict=True
-        ):
-            owner, _, leaf = name.rpartition(".")
-            modules[owner]._parameters[leaf] = nn.Parameter(part.view(shape), requires_grad=False)
+        for name, tensor in weights.items():
+            owner, _, part = name.rpartition(".")
+            modules[owner]._parameters[part] = nn.Parameter(tensor, requires_grad=False)
         for name, own in self._buffer_names.items():
-            owner, _, leaf = name.rpartition(".")
-            modules[owner]._buffers[leaf] = getattr(self, own).clone()
+            owner, _, part = name.rpartition(".")
+            modules[owner]._buffers[part] = getattr(self, own).clone()
         return network.eval()

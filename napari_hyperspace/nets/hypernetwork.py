@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from napari_hyperspace.nets.config import (
     HypernetworkConfig,
     NetworkConfig,
 )
-from napari_hyperspace.nets.factory import Factory, FlatFactory
+from napari_hyperspace.nets.factory import Factory, LayeredFactory
 
 
 def build_factory(network: NetworkConfig, factory: FactoryConfig) -> Factory:
@@ -25,26 +26,35 @@ def build_factory(network: NetworkConfig, factory: FactoryConfig) -> Factory:
     return Hypernetwork(network, factory)
 
 
-class ConstantFactory(FlatFactory):
+class ConstantFactory(LayeredFactory):
     """Gives the same network for every spacing."""
 
     config = ConstantConfig()
 
-    def weights(self, spacing_mm: Sequence[float]) -> Tensor:
-        """Return the vector (n_weights,) of all weights, whatever the spacing."""
-        return self.base
+    def __init__(self, network: NetworkConfig) -> None:
+        super().__init__(network)
+        self.layers = nn.ParameterDict(
+            {_key(layer): nn.Parameter(vector) for layer, vector in self._initial.items()}
+        )
+        self._initial.clear()
+
+    def layer_weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
+        """Return the weights of each layer (its size,), copied, whatever the spacing."""
+        return {layer: self.layers[_key(layer)].clone() for layer in self.layer_sizes}
 
 
-class Hypernetwork(FlatFactory):
-    """weights = output(base + basis · coefficients(encoding(spacing))).
+class Hypernetwork(LayeredFactory):
+    """A small perceptron of the spacing, and one linear head a layer that makes its weights.
 
-    Two configurations of this one form matter. *Residual* (ours): the base is a well-initialised
-    network, the basis starts at 0, so that training starts from one good network for all spacings
-    and learns how it must change; norm scales are then 1 + a difference by themselves. *Paper*: the
-    coefficients are the last hidden layer, basis and base are the weights and biases of the heads
-    of all layers, one under the other, and 5·tanh bounds the result.
+    layer weights = output(head(coefficients(encoding(spacing))))
 
-    Making the weights is one matrix–vector product: a single pass over the factory's bytes.
+    Two configurations of this one form matter. *Residual* (ours): each head's bias is that layer of
+    a well-initialised network and its matrix starts at 0, so that training starts from one good
+    network for all spacings and learns how it must change (norm scales are then 1 + a difference by
+    themselves); a few coefficients do. *Paper*: the coefficients are the last hidden layer, the
+    heads are initialised as any linear layer, and 5·tanh bounds the result.
+
+    Making the weights is a single pass over the heads' bytes.
 
     References
     ----------
@@ -62,19 +72,26 @@ class Hypernetwork(FlatFactory):
             )
         self.config = config
         encoded = network.n_dim * (2 if config.encoding == "log-cos-sin" else 1)
-        layers: list[nn.Module] = []
+        steps: list[nn.Module] = []
         widths = (encoded, *config.hidden)
         for a, b in pairwise(widths):
-            layers += [nn.Linear(a, b), nn.ReLU() if config.activation == "relu" else nn.SiLU()]
+            steps += [nn.Linear(a, b), nn.ReLU() if config.activation == "relu" else nn.SiLU()]
         if config.rank is not None:
-            layers.append(nn.Linear(widths[-1], config.rank))
-        self.perceptron = nn.Sequential(*layers)
+            steps.append(nn.Linear(widths[-1], config.rank))
+        self.perceptron = nn.Sequential(*steps)
         rank = config.rank or widths[-1]
-        self.basis = nn.Parameter(torch.zeros(self.n_weights, rank))
-        if config.output == "tanh5":  # as freshly made `nn.Linear` heads
-            bound = 1 / math.sqrt(rank)
-            nn.init.uniform_(self.basis, -bound, bound)
-            nn.init.uniform_(self.base, -bound, bound)
+        self.heads = nn.ModuleDict(
+            {_key(layer): nn.Linear(rank, size) for layer, size in self.layer_sizes.items()}
+        )
+        if config.output == "residual":
+            for layer, vector in self._initial.items():
+                nn.init.zeros_(self.head(layer).weight)
+                self.head(layer).bias = nn.Parameter(vector)
+        self._initial.clear()
+
+    def head(self, layer: str) -> nn.Linear:
+        """Return the linear map from the coefficients to the weights of a layer."""
+        return cast(nn.Linear, self.heads[_key(layer)])
 
     def encode(self, spacing_mm: Sequence[float]) -> Tensor:
         """Return the perceptron's input for a spacing: (n_dim,) in mm, or (2·n_dim,)."""
@@ -84,15 +101,18 @@ class Hypernetwork(FlatFactory):
             extent = torch.where(high > low, high - low, 1.0)
             angle = (spacing.log() - low) / extent * (math.pi / 2)
             spacing = torch.cat([angle.cos(), angle.sin()])
-        return spacing.to(self.base.device, self.base.dtype)
+        return spacing.to(next(self.parameters()))
 
-    def coefficients(self, spacing_mm: Sequence[float]) -> Tensor:
-        """Return the coefficients (rank,) of the basis for a spacing."""
-        coefficients: Tensor = self.perceptron(self.encode(spacing_mm))
-        return coefficients
+    def layer_weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
+        """Make the weights of each layer (its size,) for a spacing, differentiable."""
+        # A batch of one and a head a layer, as the released code: rounding then agrees with it.
+        coefficients = self.perceptron(self.encode(spacing_mm)[None])
+        made = {layer: self.head(layer)(coefficients)[0] for layer in self.layer_sizes}
+        if self.config.output == "tanh5":
+            return {layer: 5 * torch.tanh(vector) for layer, vector in made.items()}
+        return made
 
-    def weights(self, spacing_mm: Sequence[float]) -> Tensor:
-        """Make the vector (n_weights,) of all weights for a spacing, differentiable."""
-        with torch.autocast(self.base.device.type, enabled=False):  # weights stay in full precision
-            vector = torch.addmv(self.base, self.basis, self.coefficients(spacing_mm))
-        return vector if self.config.output == "residual" else 5 * torch.tanh(vector)
+
+def _key(layer: str) -> str:
+    """Name a layer as a module: those names hold no dots."""
+    return layer.replace(".", "/")

@@ -78,7 +78,8 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
                 raise HyperspaceError(
                     "the tensor holds values that are not finite", where=path, field=name
                 )
-            state[name] = tensor.to(like.dtype)
+            # Out of the mapped file into aligned memory: rounding of products depends on it.
+            state[name] = tensor.to(like.dtype, copy=True)
     factory.load_state_dict(state, assign=True)
     try:
         return Model(factory, header.card)

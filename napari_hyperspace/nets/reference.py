@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.config import HypernetworkConfig, UNetConfig
@@ -39,27 +38,16 @@ def factory_from_reference(state: Mapping[str, Tensor]) -> Hypernetwork:
     state = {_bare(name): tensor.float() for name, tensor in state.items()}
     network, hidden = _infer(state)
     factory = Hypernetwork(network, HypernetworkConfig.paper(hidden))
-    sources = [_reference_name(name, network) for name in factory.names]
+    layers = {layer: _reference_name(layer) for layer in factory.layer_sizes}
     used = {f"conditioner.{i}.0.{part}" for i in range(len(hidden)) for part in ("weight", "bias")}
-    used |= {_HEAD.format(layer, part) for layer, _ in sources for part in ("weight", "bias")}
+    used |= {_HEAD.format(name, part) for name in layers.values() for part in ("weight", "bias")}
     _refuse_others(state, used)
+    linears = {f"conditioner.{i}.0": factory.perceptron[2 * i] for i in range(len(hidden))}
+    linears |= {f"unet.{name}.conditioner.0": factory.head(layer) for layer, name in layers.items()}
     with torch.no_grad():
-        for i in range(len(hidden)):
-            linear = cast(nn.Linear, factory.perceptron[2 * i])
-            linear.weight.copy_(_shaped(state, f"conditioner.{i}.0.weight", linear.weight.shape))
-            linear.bias.copy_(_shaped(state, f"conditioner.{i}.0.bias", linear.bias.shape))
-        start = 0
-        sizes = dict(zip(sources, factory.sizes, strict=True))
-        for layer, part in sources:
-            # A head makes weight then bias (scale then shift), flattened one after the other.
-            weight, size = sizes[layer, "weight"], sizes[layer, part]
-            rows = slice(0, weight) if part == "weight" else slice(weight, weight + size)
-            total = weight + sizes[layer, "bias"]
-            basis = _shaped(state, _HEAD.format(layer, "weight"), (total, hidden[-1]))
-            base = _shaped(state, _HEAD.format(layer, "bias"), (total,))
-            factory.basis[start : start + size] = basis[rows]
-            factory.base[start : start + size] = base[rows]
-            start += size
+        for name, linear in linears.items():
+            for part, parameter in linear.named_parameters():
+                parameter.copy_(_shaped(state, f"{name}.{part}", parameter.shape))
     return factory
 
 
@@ -115,21 +103,20 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
     return len(numbers) if numbers == set(range(len(numbers))) else 0
 
 
-def _reference_name(name: str, network: UNetConfig) -> tuple[str, str]:
-    """Return (layer, "weight" or "bias") there of a parameter of our U-Net."""
-    path, _, part = name.rpartition(".")
-    steps = path.split(".")
+def _reference_name(layer: str) -> str:
+    """Return the name there of a layer of our U-Net."""
+    steps = layer.split(".")
     if steps[0] == "head":
-        return "conv_final", part
+        return "conv_final"
     kind = steps[-1]  # "conv" or "norm"
     if steps[0] == "stem":
-        return f"{kind}_init", part
+        return f"{kind}_init"
     level = int(steps[1])
     if steps[0] in ("downs", "ups"):
         way = steps[0].removesuffix("s")
-        return (f"{way}_{level}" if kind == "conv" else f"{way}_norm_{level}"), part
+        return f"{way}_{level}" if kind == "conv" else f"{way}_norm_{level}"
     prefix = "dec_" if steps[0] == "decoder" else ""
-    return f"{prefix}{kind}_{level}_{steps[2]}", part
+    return f"{prefix}{kind}_{level}_{steps[2]}"
 
 
 def _shaped(state: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:

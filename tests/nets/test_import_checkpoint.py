@@ -1,0 +1,184 @@
+"""Parity with the released code: recorded outputs, and a re-statement for other shapes."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.nets.import_checkpoint import import_checkpoint
+from napari_hyperspace.nets.model_file import load_model
+from napari_hyperspace.nets.reference import factory_from_reference
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FILES = sorted(GOLDEN.glob("hyperspace-reference-*.safetensors"))
+
+
+def reference_state(path):
+    return {
+        name.removeprefix("state."): tensor
+        for name, tensor in load_file(path).items()
+        if name.startswith("state.")
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("nested", [False, True])
+def test_logits_equal_the_reference(path, nested, tmp_path):
+    golden = load_file(path)
+    state = reference_state(path)
+    if nested:
+        state = {"model": state, "optimizer": {"state": {}, "param_groups": [{"lr": 1e-3}]}}
+    torch.save(state, tmp_path / "in.pt")
+    model = load_model(import_checkpoint(tmp_path / "in.pt", tmp_path / "out.safetensors"))
+    assert model.trained_range_mm is None
+    for i in range(2):
+        logits = model.network(golden[f"spacing.{i}"][0].tolist())(golden["input"])
+        assert (logits - golden[f"logits.{i}"]).abs().max() <= 1e-4
+
+
+def make_state(n_dim, in_channels, out_channels, channels, n_down, n_fix, hidden):
+    """A random checkpoint of the released architecture, by its own names and shapes."""
+    generator = torch.Generator().manual_seed(7)
+
+    def linear(name, rows, columns):
+        state[f"{name}.weight"] = torch.randn(rows, columns, generator=generator) / columns
+        state[f"{name}.bias"] = torch.randn(rows, generator=generator) / 5
+
+    state: dict[str, torch.Tensor] = {}
+    widths = (n_dim, *hidden)
+    for i, (a, b) in enumerate(pairwise(widths)):
+        linear(f"conditioner.{i}.0", b, a)
+
+    def conv(name, a, b, kernel=3):
+        linear(f"unet.{name}.conditioner.0", a * b * kernel**n_dim + b, hidden[-1])
+
+    def norm(name, c):
+        linear(f"unet.{name}.conditioner.0", 2 * c, hidden[-1])
+
+    conv("conv_init", in_channels, channels)
+    norm("norm_init", channels)
+    for level in range(n_down + 1):
+        c = channels * 2**level
+        for i in range(n_fix):
+            conv(f"conv_{level}_{i}", c, c)
+            norm(f"norm_{level}_{i}", c)
+        if level < n_down:
+            conv(f"down_{level}", c, 2 * c)
+            norm(f"down_norm_{level}", 2 * c)
+            conv(f"up_{level}", 2 * c, c, 4)
+            norm(f"up_norm_{level}", c)
+            for i in range(n_fix):
+                conv(f"dec_conv_{level}_{i}", 2 * c if i == 0 else c, c)
+                norm(f"dec_norm_{level}_{i}", c)
+    conv("conv_final", channels, out_channels)
+    return state
+
+
+def run_reference(state, spacing, image, n_down, n_fix):
+    """The released network, written out from its names."""
+    n_dim = len(spacing)
+    code, i = torch.tensor([spacing], dtype=image.dtype), 0
+    while f"conditioner.{i}.0.weight" in state:
+        code = F.relu(
+            F.linear(code, state[f"conditioner.{i}.0.weight"], state[f"conditioner.{i}.0.bias"])
+        )
+        i += 1
+
+    def head(name):
+        key = f"unet.{name}.conditioner.0"
+        return 5 * torch.tanh(F.linear(code, state[f"{key}.weight"], state[f"{key}.bias"]))[0]
+
+    def conv(x, name, c_out, stride=1, transposed=False):
+        made = head(name)
+        kernel = 4 if transposed else 3
+        shape = (x.shape[1], c_out) if transposed else (c_out, x.shape[1])
+        weight, bias = made[:-c_out].view(*shape, *[kernel] * n_dim), made[-c_out:]
+        kind = f"conv{'_transpose' if transposed else ''}{n_dim}d"
+        return getattr(F, kind)(x, weight, bias, stride=stride, padding=1)
+
+    def norm(x, name):
+        scale, shift = head(name).chunk(2)
+        return F.instance_norm(F.relu(x), weight=scale, bias=shift)
+
+    channels = head("norm_init").numel() // 2
+    x = norm(conv(image, "conv_init", channels), "norm_init")
+    skips = []
+    for level in range(n_down + 1):
+        c = channels * 2**level
+        for i in range(n_fix):
+            x = norm(conv(x, f"conv_{level}_{i}", c), f"norm_{level}_{i}")
+        if level < n_down:
+            skips.append(x)
+            x = norm(conv(x, f"down_{level}", 2 * c, stride=2), f"down_norm_{level}")
+    for level in reversed(range(n_down)):
+        c = channels * 2**level
+        x = norm(conv(x, f"up_{level}", c, 2, transposed=True), f"up_norm_{level}")
+        x = torch.cat([x, skips[level]], 1)
+        for i in range(n_fix):
+            x = norm(conv(x, f"dec_conv_{level}_{i}", c), f"dec_norm_{level}_{i}")
+    out = state["unet.conv_final.conditioner.0.bias"].numel() // (channels * 3**n_dim + 1)
+    return conv(x, "conv_final", out)
+
+
+@pytest.mark.parametrize(
+    ("n_dim", "in_channels", "out_channels", "channels", "n_down", "n_fix", "hidden"),
+    [
+        (3, 4, 2, 3, 1, 1, (5,)),
+        (3, 1, 8, 2, 4, 2, (10, 10, 20)),
+        (3, 2, 3, 16, 2, 1, (10, 10, 50)),
+        (2, 1, 3, 6, 3, 3, (4, 4)),
+        (2, 3, 2, 5, 0, 2, (7, 6, 5, 4)),
+    ],
+)
+def test_other_shapes_are_inferred(
+    n_dim, in_channels, out_channels, channels, n_down, n_fix, hidden
+):
+    state = make_state(n_dim, in_channels, out_channels, channels, n_down, n_fix, hidden)
+    factory = factory_from_reference({f"module.{name}": t for name, t in state.items()}).double()
+    config = factory.network_config
+    assert (config.n_dim, config.in_channels, config.out_channels) == (
+        n_dim,
+        in_channels,
+        out_channels,
+    )
+    spacing = (0.9, 1.7, 3.1)[:n_dim]
+    image = torch.randn(2, in_channels, *[32] * n_dim, dtype=torch.float64)
+    doubled = {name: tensor.double() for name, tensor in state.items()}
+    expected = run_reference(doubled, spacing, image, n_down, n_fix)
+    torch.testing.assert_close(factory.bake(spacing)(image), expected, rtol=1e-7, atol=1e-7)
+
+
+def test_anything_but_tensors_is_refused(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made-by-pickle"),)
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(HyperspaceError, match="cannot be read"):
+        import_checkpoint(tmp_path / "evil.pt", tmp_path / "out.safetensors")
+    assert not (tmp_path / "made-by-pickle").exists()
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.pop("unet.up_0.conditioner.0.bias"), "lacks a tensor"),
+        (lambda s: s.update(extra=torch.zeros(2)), "no place"),
+        (lambda s: s["unet.norm_init.conditioner.0.weight"].fill_(torch.nan), "not finite"),
+        (lambda s: s.update({"conditioner.1.0.weight": torch.zeros(6, 9)}), "does not fit"),
+        (lambda s: s.clear(), "not a checkpoint"),
+    ],
+)
+def test_damaged_checkpoints_are_refused(change, words):
+    state = make_state(3, 1, 2, 2, 1, 1, (5, 6))
+    change(state)
+    with pytest.raises(HyperspaceError, match=words):
+        factory_from_reference(state)
