@@ -1,0 +1,277 @@
+"""Reading and writing volumes, whatever the format."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.io.decoded import Decoded
+from napari_hyperspace.io.files import open_unchanged, replacing, suffix_of
+from napari_hyperspace.io.receipt import Receipt
+from napari_hyperspace.io.series import Series
+
+_FORMATS = {
+    **dict.fromkeys((".nii", ".nii.gz"), "nifti"),
+    **dict.fromkeys((".nrrd", ".seg.nrrd", ".nhdr"), "nrrd"),
+    **dict.fromkeys((".mha", ".mhd"), "metaimage"),
+    **dict.fromkeys((".dcm", ".dicom", ".ima"), "dicom"),
+}
+_WRITABLE = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha")
+_SNIFFED_BYTES = 8192
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    volume: int | None = None,
+    series: str | None = None,
+    spacing_mm: Sequence[float] | None = None,
+    fill: float | None = None,
+) -> Volume:
+    """Read a scan or a label map.
+
+    Parameters
+    ----------
+    path
+        A NIfTI (``.nii``, ``.nii.gz``), NRRD (``.nrrd``, ``.nhdr``), MetaImage (``.mha``,
+        ``.mhd``) or DICOM file, or a folder of DICOM files.
+    volume
+        Which 3-D volume of a file with more axes (counted in file order), or 0 to take a 2-D image
+        as one slice.
+    series
+        UID of the DICOM series wanted, where a folder holds several; see `list_series`.
+    spacing_mm
+        Voxel spacing in the file's array order, to be believed instead of the file's own: for files
+        where it is missing or wrong. Directions and the first voxel's position stay.
+    fill
+        Value for voxels that are NaN or infinite, which are refused otherwise.
+
+    Returns
+    -------
+    Volume
+        In the file's own array order (i, j, k), i varying fastest in the file; its affine maps that
+        index to RAS+ mm. Intensity scaling (slope, intercept) is applied, in float64 where there is
+        any; otherwise the file's own type is kept, in native byte order.
+
+    Raises
+    ------
+    HyperspaceError
+        Whatever is wrong with the file.
+
+    Warns
+    -----
+    HyperspaceWarning
+        What a user should know of the file, though it can be read.
+    """
+    source = Path(path)
+    decoded = _decode(source, volume=volume, series=series, spacing_mm=spacing_mm)
+    result = decoded.to_volume(fill)
+    for note in decoded.notes:
+        warnings.warn(f"{source}: {note}", HyperspaceWarning, stacklevel=2)
+    return result
+
+
+def list_series(folder: str | os.PathLike[str]) -> list[Series]:
+    """List the DICOM series among a folder's own files, each with its problems.
+
+    Raises
+    ------
+    HyperspaceError
+        If there is no such folder.
+    """
+    from napari_hyperspace.io import dicom
+
+    return dicom.list_series(Path(folder))
+
+
+def _decode(
+    path: Path,
+    *,
+    volume: int | None = None,
+    series: str | None = None,
+    spacing_mm: Sequence[float] | None = None,
+) -> Decoded:
+    # Formats are imported when needed: SimpleITK and pydicom take longer than reading a NIfTI.
+    found = "dicom" if path.is_dir() else _sniff(path)
+    if found == "dicom":
+        from napari_hyperspace.io import dicom
+
+        return dicom.decode(path, volume=volume, series=series, spacing_mm=spacing_mm)
+    if series is not None:
+        raise HyperspaceError("only DICOM files have series", where=path, field="series")
+    decode: Callable[..., Decoded]
+    if found == "nifti":
+        from napari_hyperspace.io.nifti import decode
+    elif found == "nrrd":
+        from napari_hyperspace.io.nrrd import decode
+    else:
+        from napari_hyperspace.io.metaimage import decode
+    return decode(path, volume=volume, spacing_mm=spacing_mm)
+
+
+def _sniff(path: Path) -> str:
+    """Return a file's format by its content, which must not contradict its extension."""
+    with open_unchanged(path) as stream:
+        head = stream.read(_SNIFFED_BYTES)
+    suffix = suffix_of(path)
+    expected = _FORMATS.get(suffix)
+    found = _format_of(head)
+    if found == "gzip":
+        # What is inside is seen when it is read; of the formats here only NIfTI is gzipped whole.
+        found = "nifti" if suffix == ".nii.gz" or expected is None else "gzip"
+    elif found == "nifti" and suffix == ".nii.gz":
+        found = "uncompressed nifti"
+    elif found is None and expected in ("nifti", "dicom"):
+        return expected  # their readers say best what is wrong with the header
+    if found is None:
+        raise HyperspaceError(
+            "the format is not known",
+            where=path,
+            expected="NIfTI, NRRD, MetaImage or DICOM",
+        )
+    if expected is not None and found != expected:
+        raise HyperspaceError(
+            "content and extension of the file differ",
+            where=path,
+            found=found,
+            expected=expected,
+            fix="Give the file the extension of its content",
+        )
+    return found
+
+
+def _format_of(head: bytes) -> str | None:
+    if head[:2] == b"\x1f\x8b":
+        return "gzip"
+    if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
+        return "nifti"  # the size of its header, 348 or 540, in either byte order
+    if head[128:132] == b"DICM":
+        return "dicom"
+    if head[:4] == b"NRRD":
+        return "nrrd"
+    keys = {line.partition(b"=")[0].strip() for line in head.splitlines()}
+    return "metaimage" if {b"NDims", b"DimSize"} <= keys else None
+
+
+def write(volume: Volume, path: str | os.PathLike[str], *, overwrite: bool = True) -> Receipt:
+    """Write a volume, read it back and compare.
+
+    The array is stored in its own type and without intensity scaling. A volume that was read from
+    a NIfTI file (or is on the grid of one, as a segmentation of it is) gets that file's affines,
+    codes and units back bit for bit; NRRD stores any affine exactly; MetaImage and
+    single-precision NIfTI-1 may round an affine from elsewhere, which the receipt tells.
+
+    Parameters
+    ----------
+    volume
+        Integer, boolean (stored as uint8) or real values.
+    path
+        Ends in ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``. Replaced in one step once all is
+        checked: after a failure the former file is as it was.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    HyperspaceError
+        If the file would replace the volume's own input, cannot be written, or does not read back
+        as it was meant.
+    """
+    target = Path(path).resolve()
+    _check_target(volume, target, overwrite)
+    stored = volume.with_array(_storable(volume, target))
+    with replacing(target) as temporary:
+        try:
+            if suffix_of(target).startswith(".nii"):
+                from napari_hyperspace.io import nifti
+
+                nifti.encode(stored, temporary)
+            else:
+                from napari_hyperspace.io import itk
+
+                itk.encode(stored, temporary)
+        except RuntimeError as error:  # SimpleITK's only one
+            raise HyperspaceError(
+                "the file cannot be written", where=target, found=str(error).strip()
+            ) from error
+        return _compare(stored, temporary, target)
+
+
+def _check_target(volume: Volume, target: Path, overwrite: bool) -> None:
+    suffix = suffix_of(target)
+    if suffix not in _WRITABLE:
+        raise HyperspaceError(
+            "this kind of file is not written",
+            where=target,
+            field="extension",
+            found=suffix or "none",
+            expected=", ".join(_WRITABLE),
+        )
+    if not target.parent.is_dir():
+        raise HyperspaceError("the folder does not exist", where=target.parent)
+    if not target.exists():
+        return
+    source = volume.metadata.get("path")
+    if source is not None and Path(source).exists() and target.samefile(source):
+        raise HyperspaceError(
+            "a result must not replace the scan it was made from",
+            where=target,
+            fix="Choose another name",
+        )
+    if target.is_dir() or not overwrite:
+        raise HyperspaceError(
+            "the file exists already", where=target, fix="Choose another name, or overwrite it"
+        )
+
+
+def _storable(volume: Volume, target: Path) -> np.ndarray[Any, Any]:
+    """Return the array in a type that the formats know, without changing a value."""
+    array = volume.array
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise HyperspaceError(
+            "values of this type are not written", where=target, field="dtype", found=array.dtype
+        )
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _compare(volume: Volume, temporary: Path, target: Path) -> Receipt:
+    """Read a written file back; refuse it if voxels or grid are not those of the volume."""
+    decoded = _decode(temporary)
+    equal = decoded.array.dtype == volume.dtype and np.array_equal(
+        decoded.array, volume.array, equal_nan=volume.dtype.kind == "f"
+    )
+    if not equal:
+        raise HyperspaceError(
+            "the written voxels do not read back equal",
+            where=target,
+            found=f"{decoded.array.dtype}, {decoded.array.shape}",
+            expected=f"{volume.dtype}, {volume.shape}",
+        )
+    grid = type(volume.grid)(volume.shape, decoded.affine)
+    receipt = Receipt(
+        target,
+        affine_identical=bool(np.array_equal(decoded.affine, volume.affine)),
+        grid_matches=grid.is_close(volume.grid),
+        corner_distance_mm=grid.corner_distance_mm(volume.grid),
+        checked_voxels=volume.array.size,
+    )
+    if not receipt.grid_matches:
+        raise HyperspaceError(
+            "the written grid does not read back equal",
+            where=target,
+            found=f"corners {receipt.corner_distance_mm:.3g} mm apart",
+            expected="at most 0.001 mm",
+            fix="Write it as .nrrd, which stores any affine exactly",
+        )
+    return receipt

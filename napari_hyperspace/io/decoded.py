@@ -1,0 +1,149 @@
+"""What a format's reader hands over, and the checks that every format's volumes go through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import Grid, check_spacing
+from napari_hyperspace.core.volume import Volume
+
+_PLAUSIBLE_EXTENT_MM = (1.0, 3000.0)  # of the longest side of a scan
+UNIT_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "nm": 1e-6}
+
+
+@dataclass
+class Decoded:
+    """Voxels and geometry of a file, before the checks that all formats share.
+
+    Parameters
+    ----------
+    array
+        (i, j, k), in the file's own order.
+    affine
+        4×4, index → RAS+ mm.
+    path
+        File or folder it came from.
+    format
+        ``"nifti"``, ``"nrrd"``, ``"metaimage"`` or ``"dicom"``.
+    name
+        What to call it.
+    header
+        What the writer of the same format needs to give the geometry back bit for bit.
+    notes
+        What the user should know; each becomes a warning.
+    orientation_unknown
+        Whether left and right, front and back are a guess.
+    units_stated
+        Whether the file says what its numbers are in.
+    label_names, label_colors
+        Where the file carries them.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+    path: Path
+    format: str
+    name: str
+    header: object = None
+    notes: list[str] = field(default_factory=list)
+    orientation_unknown: bool = False
+    units_stated: bool = True
+    label_names: Mapping[int, str] = field(default_factory=dict)
+    label_colors: Mapping[int, str] = field(default_factory=dict)
+    series: str | None = None
+
+    def to_volume(self, fill: float | None) -> Volume:
+        """Check pixels and field of view, and make the volume.
+
+        Raises
+        ------
+        HyperspaceError
+            If voxels are not finite and ``fill`` is not given, or if units are not stated and mm
+            cannot be meant.
+        """
+        try:
+            grid = Grid(self.array.shape, self.affine)
+        except HyperspaceError as error:
+            error.where = str(self.path)
+            raise
+        self._check_extent(grid)
+        if grid.is_sheared:
+            self.notes.append(
+                "the voxel grid is sheared (its axes are not perpendicular); the shear is kept and "
+                "undone only by resampling"
+            )
+        metadata: dict[str, Any] = {"path": str(self.path), "format": self.format}
+        optional = {
+            "header": self.header,
+            "series": self.series,
+            "orientation_unknown": self.orientation_unknown,
+            "units_assumed": not self.units_stated,
+            "label_names": dict(self.label_names),
+            "label_colors": dict(self.label_colors),
+        }
+        metadata.update((key, value) for key, value in optional.items() if value)
+        return Volume(self._finite(fill), grid, self.name, metadata)
+
+    def _check_extent(self, grid: Grid) -> None:
+        longest = max(grid.field_of_view_mm)
+        least, most = _PLAUSIBLE_EXTENT_MM
+        if least <= longest <= most:
+            return
+        size = " × ".join(f"{extent:.4g}" for extent in grid.field_of_view_mm)
+        if not self.units_stated:
+            raise HyperspaceError(
+                "the file does not state its units, and in mm its field of view is implausible",
+                where=self.path,
+                field="units",
+                found=f"{size} mm",
+                fix="Give spacing_mm, one number an array axis",
+            )
+        self.notes.append(f"the field of view is implausible: {size} mm")
+
+    def _finite(self, fill: float | None) -> NDArray[Any]:
+        if self.array.dtype.kind != "f":
+            return self.array
+        bad = ~np.isfinite(self.array)
+        count = int(np.count_nonzero(bad))
+        if not count:
+            return self.array
+        if fill is None:
+            raise HyperspaceError(
+                "the image holds voxels that are not finite",
+                where=self.path,
+                field="voxels",
+                found=f"{count} NaN or infinite of {bad.size}",
+                fix="Give a value for them with fill",
+            )
+        self.notes.append(f"{count} voxels that were not finite are now {fill:g}")
+        filled: NDArray[Any] = np.where(bad, np.asarray(fill, self.array.dtype), self.array)
+        return filled
+
+
+def override_spacing(
+    affine: NDArray[np.float64], spacing_mm: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return an affine with its directions and first voxel, but another spacing (array order)."""
+    spacing = np.array(check_spacing(spacing_mm))
+    changed = affine.copy()
+    changed[:3, :3] *= spacing / np.linalg.norm(affine[:3, :3], axis=0)
+    return changed
+
+
+def missing_spacing(path: Path, field_name: str, found: object) -> HyperspaceError:
+    """Return the error for a file that does not say how far apart its voxels are."""
+    return HyperspaceError(
+        "the file does not say the voxel spacing",
+        where=path,
+        field=field_name,
+        found=found,
+        expected="positive numbers",
+        fix="Give spacing_mm, one number an array axis",
+    )

@@ -1,0 +1,257 @@
+"""DICOM: a folder of slices or one file.
+
+Tags are read with pydicom and judged by `napari_hyperspace.io.series`; pixels are decoded by
+SimpleITK (GDCM), one file at a time, so that each slice's own rescaling applies. GDCM makes up the
+pixels that a file lacks, so their number is checked first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import FileDataset
+from SimpleITK import GetArrayFromImage, ImageFileReader
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.io.decoded import Decoded, override_spacing
+from napari_hyperspace.io.files import check_memory, fingerprint, open_unchanged
+from napari_hyperspace.io.series import Series, Slice, group, stack
+from napari_hyperspace.io.streams import Layout, choose_block
+
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+_DEFERRED = 4096  # bytes; larger elements (pixels) are left in the file
+_UNDEFINED_LENGTH = 0xFFFFFFFF  # of encapsulated, that is compressed, pixels
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell whether a file says that it is DICOM, by its content or else by its extension."""
+    with path.open("rb") as stream:
+        stream.seek(128)
+        return stream.read(4) == b"DICM" or path.suffix.lower() in _SUFFIXES
+
+
+def list_series(folder: Path) -> list[Series]:
+    """Return the series among a folder's own files, each with what is wrong with it."""
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file() and is_dicom(path))
+    except OSError as error:
+        raise HyperspaceError(
+            "the folder cannot be read", where=folder, found=error.strerror or str(error)
+        ) from error
+    return group([_read_tags(path) for path in files])
+
+
+def decode(
+    path: Path,
+    *,
+    volume: int | None = None,
+    series: str | None = None,
+    spacing_mm: Sequence[float] | None = None,
+) -> Decoded:
+    """Read a folder or a file; for the parameters see `napari_hyperspace.io.read`."""
+    if path.is_dir():
+        chosen = _choose(list_series(path), series, path)
+    else:
+        chosen = group([_read_tags(path)])[0]
+        _refuse_unreadable([chosen], path)
+    before = [fingerprint(file) for file in chosen.files]
+    slices, affine, notes = stack(chosen, path, spacing_mm)
+    rows, columns = slices[0].shape
+    choose_block(Layout((columns, rows, len(slices)), np.dtype(np.uint8)), volume, path)
+    array = _pixels(slices, path)
+    if [fingerprint(file) for file in chosen.files] != before:
+        raise HyperspaceError(
+            "files changed while they were being read",
+            where=path,
+            fix="Wait until they are written and read them again",
+        )
+    if spacing_mm is not None:
+        affine = override_spacing(affine, spacing_mm)
+    return Decoded(
+        array,
+        affine,
+        path,
+        "dicom",
+        chosen.description or path.stem,
+        notes=notes,
+        series=chosen.uid,
+    )
+
+
+def _choose(found: list[Series], uid: str | None, folder: Path) -> Series:
+    _refuse_unreadable(found, folder)
+    images = [series for series in found if series.is_image]
+    if uid is not None:
+        images = [series for series in found if series.uid == uid]
+    if len(images) == 1:
+        return images[0]
+    listed = "; ".join(map(str, found))
+    if uid is not None:
+        raise HyperspaceError(
+            "there is no such series in the folder",
+            where=folder,
+            field="series",
+            found=uid,
+            expected=listed or "no DICOM files there",
+        )
+    if images:
+        raise HyperspaceError(
+            f"the folder holds {len(images)} series",
+            where=folder,
+            found=listed,
+            fix="Choose one with series=UID",
+        )
+    raise HyperspaceError(
+        "the folder holds no DICOM images",
+        where=folder,
+        found=listed or None,
+        fix="Choose the folder that the image files themselves lie in",
+    )
+
+
+def _refuse_unreadable(found: list[Series], where: Path) -> None:
+    """Refuse all if a file cannot be parsed: which series it belongs to is not known."""
+    for series in found:
+        for item in series.slices:
+            if not item.uid and item.problem:
+                raise HyperspaceError(
+                    item.problem,
+                    where=item.path,
+                    fix="Get the file again, or take it out of the folder"
+                    if where.is_dir()
+                    else "Get the file again",
+                )
+
+
+def _read_tags(path: Path) -> Slice:
+    """Return the tags of a file; whatever is wrong with it stands in ``problem``."""
+    try:
+        with open_unchanged(path) as stream:
+            data = pydicom.dcmread(stream, force=True, defer_size=_DEFERRED)
+        uid = _text(data, "SeriesInstanceUID")
+        if not uid or ("SOPClassUID" not in data and "Rows" not in data):
+            raise ValueError("no series instance UID")
+        return _slice(data, path, uid)
+    except HyperspaceError:
+        raise
+    except Exception as error:  # whatever a damaged file makes the parser stumble over
+        return Slice(path, "", "", "", problem=f"the file is damaged or no DICOM file: {error}")
+
+
+def _slice(data: FileDataset, path: Path, uid: str) -> Slice:
+    rows, columns = _whole(data, "Rows"), _whole(data, "Columns")
+    frames, samples = _whole(data, "NumberOfFrames") or 1, _whole(data, "SamplesPerPixel") or 1
+    n_bytes = math.ceil(rows * columns * frames * samples * _whole(data, "BitsAllocated") / 8)
+    modality = _text(data, "Modality")
+    is_image = "PixelData" in data and n_bytes > 0
+    problem = ""
+    slope, intercept = _numbers(data, "RescaleSlope"), _numbers(data, "RescaleIntercept")
+    if not is_image:
+        problem = f"not an image (modality {modality or 'not stated'})"
+    elif frames > 1:
+        problem = f"multi-frame DICOM ({frames} frames) is not read: convert it to NIfTI first"
+    elif samples > 1:
+        photometric = _text(data, "PhotometricInterpretation")
+        problem = f"colour images ({photometric}, {samples} samples) cannot be segmented"
+    elif (length := _pixel_length(data)) not in (None, _UNDEFINED_LENGTH) and length < n_bytes:
+        problem = f"the header claims {n_bytes} bytes of pixels, the file holds {length}"
+    elif not np.isfinite((*(slope or ()), *(intercept or ()))).all() or 0 in (slope or ()):
+        problem = f"the rescaling is invalid (slope {slope}, intercept {intercept})"
+    thickness = _numbers(data, "SpacingBetweenSlices") or _numbers(data, "SliceThickness")
+    return Slice(
+        path,
+        uid,
+        _text(data, "SeriesDescription"),
+        modality,
+        is_image=is_image,
+        problem=problem,
+        shape=(rows, columns),
+        pixel_bytes=n_bytes,
+        position=_numbers(data, "ImagePositionPatient", 3),
+        orientation=_numbers(data, "ImageOrientationPatient", 6),
+        pixel_spacing=_numbers(data, "PixelSpacing", 2),
+        thickness=abs(thickness[0]) if thickness else None,
+    )
+
+
+def _raw(data: FileDataset, keyword: str) -> Any:
+    """Return an element's stored value, without pydicom's validation (and its warnings)."""
+    return data.get_item(keyword).value if keyword in data else None
+
+
+def _pixel_length(data: FileDataset) -> int | None:
+    element: Any = data.get_item("PixelData")
+    return getattr(element, "length", None)
+
+
+def _text(data: FileDataset, keyword: str) -> str:
+    value = _raw(data, keyword)
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError:
+            value = value.decode("latin-1")
+    return str(value or "").strip(" \0")
+
+
+def _numbers(data: FileDataset, keyword: str, count: int = 1) -> tuple[float, ...] | None:
+    """Return the numbers of a decimal string; `None` if they are not ``count``."""
+    try:
+        values = tuple(float(part) for part in _text(data, keyword).split("\\"))
+    except ValueError:
+        return None
+    finite = count == 1 or all(map(math.isfinite, values))
+    return values if len(values) == count and finite else None
+
+
+def _whole(data: FileDataset, keyword: str) -> int:
+    value = data.get(keyword)
+    return int(value) if value else 0
+
+
+def _pixels(slices: Sequence[Slice], where: Path) -> NDArray[Any]:
+    """Return (column, row, slice), every slice rescaled by its own tags."""
+    rows, columns = slices[0].shape
+    check_memory(sum(item.pixel_bytes for item in slices), where)
+    reader = ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    array: NDArray[Any] | None = None
+    for k, item in enumerate(slices):
+        plane = _plane(reader, item)
+        if array is None:
+            check_memory(len(slices) * plane.nbytes, where)
+            array = np.empty((len(slices), rows, columns), plane.dtype)
+        elif not np.can_cast(plane.dtype, array.dtype):
+            array = array.astype(np.promote_types(plane.dtype, array.dtype))
+        array[k] = plane
+    assert array is not None
+    return array.T
+
+
+def _plane(reader: ImageFileReader, item: Slice) -> NDArray[Any]:
+    reader.SetFileName(str(item.path))
+    try:
+        plane: NDArray[Any] = GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise HyperspaceError(
+            "the pixels cannot be decoded",
+            where=item.path,
+            field="TransferSyntaxUID",
+            found=str(error).strip().splitlines()[-1],
+            fix="The file is damaged or compressed in an unsupported way: get it uncompressed",
+        ) from error
+    if plane.shape != (1, *item.shape):
+        raise HyperspaceError(
+            "the decoded pixels have another shape than the header says",
+            where=item.path,
+            found=plane.shape,
+            expected=(1, *item.shape),
+        )
+    first: NDArray[Any] = plane[0]
+    return first

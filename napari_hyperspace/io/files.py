@@ -1,0 +1,157 @@
+"""Plain files: opened with a check that they stay as they are, and replaced whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+from napari_hyperspace.core.errors import HyperspaceError
+
+_DEFLATE_LIMIT = 1032  # no deflate stream grows by more
+_DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd")
+
+
+def suffix_of(path: Path) -> str:
+    """Return the extension in lower case, ``".nii.gz"`` as one."""
+    name = path.name.lower()
+    for suffix in _DOUBLE_SUFFIXES:
+        if name.endswith(suffix):
+            return suffix
+    return path.suffix.lower()
+
+
+def stem_of(path: Path) -> str:
+    """Return the file's name without its extension."""
+    return path.name[: len(path.name) - len(suffix_of(path))] or path.name
+
+
+@contextmanager
+def open_unchanged(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading; on leaving, refuse what was read if the file has changed since.
+
+    Raises
+    ------
+    HyperspaceError
+        If the file is missing, unreadable, a folder or empty, or was changed meanwhile.
+    """
+    try:
+        with path.open("rb") as stream:
+            before = os.fstat(stream.fileno())
+            if before.st_size == 0:
+                raise HyperspaceError("the file is empty", where=path)
+            yield stream
+            after = os.stat(path)
+    except OSError as error:
+        raise HyperspaceError(
+            "the file cannot be read", where=path, found=error.strerror or str(error)
+        ) from error
+    if _fingerprint(before) != _fingerprint(after):
+        raise HyperspaceError(
+            "the file changed while it was being read",
+            where=path,
+            fix="Wait until it is written and read it again",
+        )
+
+
+def fingerprint(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written to or replaced."""
+    return _fingerprint(os.stat(path))
+
+
+def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def companion(header: Path, name: str, field: str) -> Path:
+    """Return the data file that a detached header names: in the header's own folder or below it.
+
+    Raises
+    ------
+    HyperspaceError
+        If the name leads out of the folder.
+    """
+    folder = header.parent.resolve()
+    target = (folder / name).resolve()
+    if Path(name).is_absolute() or not target.is_relative_to(folder):
+        raise HyperspaceError(
+            "the header points to a data file outside its own folder",
+            where=header,
+            field=field,
+            found=name,
+            expected="a file beside the header",
+        )
+    return target
+
+
+def check_claim(n_bytes: int, available: int, where: Path, *, compressed: bool = False) -> None:
+    """Refuse a header that claims more voxels than the file can hold.
+
+    Parameters
+    ----------
+    n_bytes
+        What the header says the voxels take.
+    available
+        Bytes of the file that can hold them.
+    compressed
+        Whether these bytes are a deflate stream.
+    """
+    most = available * _DEFLATE_LIMIT if compressed else available
+    if n_bytes > most:
+        raise HyperspaceError(
+            "the header claims more voxels than the file holds",
+            where=where,
+            found=f"{available} bytes" + (" compressed" if compressed else ""),
+            expected=f"{n_bytes} bytes",
+            fix="The file is cut short or its header is damaged: get it again",
+        )
+
+
+def check_memory(n_bytes: int, where: Path) -> None:
+    """Refuse what does not fit into the memory that is free now."""
+    free = psutil.virtual_memory().available
+    if n_bytes > free:
+        raise HyperspaceError(
+            "the voxels do not fit into the memory",
+            where=where,
+            found=f"{free / 2**30:.1f} GiB free",
+            expected=f"{n_bytes / 2**30:.1f} GiB",
+        )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a temporary file that takes the place of ``path`` once all went well.
+
+    The file is on the disk (fsync) before it is renamed; after any failure the former file, if
+    there was one, is as it was and nothing else is left.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(6)}{suffix_of(path)}")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise HyperspaceError(
+            "the file cannot be written",
+            where=path,
+            found=error.strerror or str(error),
+            fix="Make room, or choose another folder",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name == "posix":
+        _sync(path.parent)  # the rename itself
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() or os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,64 @@
+"""Writing NRRD and MetaImage through SimpleITK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from SimpleITK import GetImageFromArray, WriteImage
+
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.io.metaimage import MetaHeader
+from napari_hyperspace.io.world import turned
+
+
+def encode(volume: Volume, path: Path) -> None:
+    """Write a volume, compressed, in the format that the extension names.
+
+    Parameters
+    ----------
+    volume
+        Of a pixel type that SimpleITK knows.
+    path
+        Ends in ``.nrrd`` or ``.mha``.
+    """
+    affine = turned(volume.affine)
+    is_nrrd = path.suffix.lower() == ".nrrd"
+    # NRRD stores spacing × direction: unit spacings make that product exact.
+    spacing, directions = ((1.0,) * 3, affine[:3, :3]) if is_nrrd else _factors(volume, affine)
+    image = GetImageFromArray(volume.array.T)  # ITK's arrays are (k, j, i)
+    image.SetOrigin(affine[:3, 3].tolist())
+    image.SetSpacing(spacing)
+    image.SetDirection(directions.ravel().tolist())
+    if is_nrrd:
+        for key, value in _segments(volume).items():
+            image.SetMetaData(key, value)
+    WriteImage(image, str(path), True)
+
+
+def _factors(
+    volume: Volume, affine: NDArray[np.float64]
+) -> tuple[tuple[float, ...], NDArray[np.float64]]:
+    """Split an LPS affine into spacing and directions; those of its own file if they fit."""
+    kept = volume.metadata.get("header")
+    if isinstance(kept, MetaHeader) and np.array_equal(
+        kept.directions * kept.spacing_mm, affine[:3, :3]
+    ):
+        return kept.spacing_mm, kept.directions
+    return volume.spacing_mm, affine[:3, :3] / volume.spacing_mm
+
+
+def _segments(volume: Volume) -> dict[str, str]:
+    """Return names and colours of labels in 3D Slicer's manner."""
+    colors = volume.metadata.get("label_colors", {})
+    pairs = {}
+    for n, (label, name) in enumerate(volume.metadata.get("label_names", {}).items()):
+        pairs[f"Segment{n}_ID"] = f"Segment_{label}"
+        pairs[f"Segment{n}_LabelValue"] = str(label)
+        pairs[f"Segment{n}_Layer"] = "0"
+        pairs[f"Segment{n}_Name"] = name
+        if label in colors:
+            channels = (int(colors[label][i : i + 2], 16) / 255 for i in (1, 3, 5))
+            pairs[f"Segment{n}_Color"] = " ".join(f"{channel:.6f}" for channel in channels)
+    return pairs

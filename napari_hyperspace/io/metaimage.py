@@ -1,0 +1,217 @@
+"""MetaImage (.mha, and .mhd with its data beside it), raw or zlib.
+
+Read here and not by ITK, which was measured to hand over wrong voxels, silently, from every one of
+60 files with one flipped bit, and which takes a missing spacing for 1 mm.
+
+Source: https://itk.org/Wiki/ITK/MetaIO/Documentation
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.io.decoded import UNIT_MM, Decoded, missing_spacing, override_spacing
+from napari_hyperspace.io.files import companion, open_unchanged, stem_of
+from napari_hyperspace.io.streams import Layout, read_data
+from napari_hyperspace.io.text import header_lines, numbers
+from napari_hyperspace.io.world import affine_from
+
+_TYPES = {
+    **{"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2"},
+    **{"MET_INT": "i4", "MET_UINT": "u4", "MET_LONG": "i4", "MET_ULONG": "u4"},
+    **{"MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
+}
+_SYNONYMS = {
+    **dict.fromkeys(("Position", "Origin"), "Offset"),
+    **dict.fromkeys(("Rotation", "Orientation"), "TransformMatrix"),
+    "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class MetaHeader:
+    """Spacing and directions as the header has them: their product alone may round differently."""
+
+    spacing_mm: tuple[float, ...]
+    directions: NDArray[np.float64]  # (3, 3) in LPS, one axis a column
+
+
+class _Header(dict[str, str]):
+    """The fields of a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    def need(self, name: str) -> str:
+        """Return a field that must be there."""
+        if name not in self:
+            raise HyperspaceError("the header lacks a field", where=self.path, field=name)
+        return self[name]
+
+    def integers(self, name: str) -> tuple[int, ...]:
+        """Return a field of whole numbers that must be there."""
+        try:
+            return tuple(int(part) for part in self.need(name).split())
+        except ValueError as error:
+            raise HyperspaceError(
+                "the field wants whole numbers", where=self.path, field=name, found=self[name]
+            ) from error
+
+    def flag(self, name: str) -> bool:
+        """Return a field that is true or false; false where it is missing."""
+        return self.get(name, "False").lower() in ("true", "1", "t")
+
+
+def decode(
+    path: Path, *, volume: int | None = None, spacing_mm: Sequence[float] | None = None
+) -> Decoded:
+    """Read a file; for the parameters see `napari_hyperspace.io.read`."""
+    with open_unchanged(path) as stream:
+        header = _Header(path)
+        for line in header_lines(stream, path):
+            key, _, value = (part.strip() for part in line.partition("="))
+            header[_SYNONYMS.get(key, key)] = value
+            if key == "ElementDataFile":
+                break
+        name = header.need("ElementDataFile")
+        layout = _layout(header)
+        arguments: dict[str, Any] = {
+            "volume": volume,
+            "compressed": header.flag("CompressedData"),
+            "skipped": header.integers("HeaderSize")[0] if "HeaderSize" in header else 0,
+        }
+        if name.upper() == "LOCAL":
+            array, trailing = read_data(stream, layout, path, **arguments)
+        else:
+            with open_unchanged(_data_file(header, name)) as data:
+                array, trailing = read_data(data, layout, path, **arguments)
+    affine, kept, stated, known = _affine(header, spacing_mm)
+    notes = [] if known else ["the orientation is unknown: the header has no TransformMatrix"]
+    if trailing:
+        notes.append(f"{trailing} bytes behind the voxels were ignored")
+    return Decoded(
+        array,
+        affine,
+        path,
+        "metaimage",
+        stem_of(path),
+        header=kept,
+        notes=notes,
+        orientation_unknown=not known,
+        units_stated=stated,
+    )
+
+
+def _data_file(header: _Header, name: str) -> Path:
+    if name.upper().startswith("LIST") or "%" in name:
+        raise HyperspaceError(
+            "data spread over several files are not read",
+            where=header.path,
+            field="ElementDataFile",
+            found=name,
+            fix="Save it as one .mha file",
+        )
+    return companion(header.path, name, "ElementDataFile")
+
+
+def _layout(header: _Header) -> Layout:
+    dimension = header.integers("NDims")[0]
+    sizes = header.integers("DimSize")
+    if len(sizes) != dimension or dimension < 2:
+        raise HyperspaceError(
+            "there must be one size an axis",
+            where=header.path,
+            field="DimSize",
+            found=header["DimSize"],
+            expected=f"{max(dimension, 2)} numbers",
+        )
+    name = header.need("ElementType").upper()
+    if name not in _TYPES:
+        raise HyperspaceError(
+            "the pixel type cannot be segmented",
+            where=header.path,
+            field="ElementType",
+            found=name,
+            expected="one integer or real number a voxel",
+        )
+    if not header.flag("BinaryData") and "BinaryData" in header:
+        raise HyperspaceError(
+            "voxels written as text are not read",
+            where=header.path,
+            field="BinaryData",
+            fix="Save it again as binary",
+        )
+    for field, neutral in (
+        ("ElementToIntensityFunctionSlope", 1.0),
+        ("ElementToIntensityFunctionOffset", 0.0),
+    ):
+        if field in header and numbers(header[field], 1, header.path, field)[0] != neutral:
+            raise HyperspaceError(
+                "intensity scaling is not supported in this format",
+                where=header.path,
+                field=field,
+                found=header[field],
+            )
+    channels = (
+        header.integers("ElementNumberOfChannels")[0] if "ElementNumberOfChannels" in header else 1
+    )
+    dtype = np.dtype((">" if header.flag("BinaryDataByteOrderMSB") else "<") + _TYPES[name])
+    if channels == 1:
+        while len(sizes) > 3 and sizes[-1] == 1:
+            sizes = sizes[:-1]
+        return Layout(sizes, dtype)
+    if dimension > 3:
+        raise HyperspaceError(
+            "images with several channels and more than three axes are not read",
+            where=header.path,
+            field="ElementNumberOfChannels",
+            found=channels,
+        )
+    return Layout((channels, *sizes), dtype, interleaved=True)
+
+
+def _affine(
+    header: _Header, spacing_mm: Sequence[float] | None
+) -> tuple[NDArray[np.float64], MetaHeader | None, bool, bool]:
+    """Return affine, what the writer wants, whether units are stated, whether axes are known."""
+    path, dimension = header.path, header.integers("NDims")[0]
+    n = min(dimension, 3)
+    directions, origin, spacing = np.eye(3), np.zeros(3), np.ones(3)
+    known = "TransformMatrix" in header
+    if known:
+        matrix = numbers(header["TransformMatrix"], dimension**2, path, "TransformMatrix")
+        # The file lists the direction of one axis after the other.
+        directions[:n, :n] = matrix.reshape(dimension, dimension)[:n, :n].T
+    if "Offset" in header:
+        origin[:n] = numbers(header["Offset"], dimension, path, "Offset")[:n]
+    field = "ElementSpacing" if "ElementSpacing" in header else "ElementSize"
+    if spacing_mm is None:
+        if field not in header or n < 3:
+            raise missing_spacing(path, "ElementSpacing", header.get(field))
+        spacing = numbers(header[field], dimension, path, field)[:3]
+        if not (spacing > 0).all():
+            raise missing_spacing(path, field, header[field])
+    unit = header.get("DistanceUnits", "?").lower()
+    factor = UNIT_MM.get(unit, 1.0)
+    affine = affine_from(directions * (spacing * factor), origin * factor)
+    if spacing_mm is not None:
+        return override_spacing(affine, spacing_mm), None, True, known
+    if unit not in UNIT_MM and unit not in ("?", "", "none"):
+        raise HyperspaceError(
+            "the unit of length is unknown",
+            where=path,
+            field="DistanceUnits",
+            found=unit,
+            expected="mm, cm or um",
+            fix="Give spacing_mm, one number an array axis",
+        )
+    kept = MetaHeader(tuple((spacing * factor).tolist()), directions)
+    return affine, kept, unit in UNIT_MM, known

@@ -1,0 +1,230 @@
+"""NIfTI-1 and NIfTI-2, single file, plain or gzip; `nifti_affine` says which affine counts.
+
+Source: https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.io.decoded import Decoded
+from napari_hyperspace.io.files import check_memory, open_unchanged, stem_of
+from napari_hyperspace.io.nifti_affine import geometry_of
+from napari_hyperspace.io.streams import InflateStream, Layout, check_layout, read_voxels, skip
+
+_MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
+_PAIR_MAGIC = {348: b"ni1\0", 540: b"ni2\0\r\n\x1a\n"}
+_LARGEST_NIFTI1_SIZE = 32767
+_GEOMETRY_FIELDS = (
+    *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"),
+)
+
+
+@dataclass(frozen=True)
+class NiftiHeader:
+    """The header block of a file that was read: what gives its geometry back bit for bit."""
+
+    block: bytes
+
+    def parse(self) -> Any:
+        """Return nibabel's header of it, unchecked (its checks mend what must be refused)."""
+        kind: Any = nib.Nifti1Header if len(self.block) == 348 else nib.Nifti2Header
+        return kind(self.block, check=False)
+
+
+def decode(
+    path: Path, *, volume: int | None = None, spacing_mm: Sequence[float] | None = None
+) -> Decoded:
+    """Read a file; for the parameters see `napari_hyperspace.io.read`."""
+    with open_unchanged(path) as raw:
+        size = os.fstat(raw.fileno()).st_size
+        compressed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        inflated = InflateStream(raw, path) if compressed else None
+        stream = raw if inflated is None else cast(BinaryIO, io.BufferedReader(inflated))
+        kept, offset = _read_header(stream, path)
+        header = kept.parse()
+        layout = Layout(_sizes(header, path), _dtype(header, path))
+        check_layout(layout, path, size if compressed else size - offset, compressed=compressed)
+        array, trailing = read_voxels(stream, layout, path, volume=volume)
+    geometry = geometry_of(header, path, spacing_mm)
+    if trailing := trailing + (inflated.trailing if inflated else 0):
+        geometry.notes.append(f"{trailing} bytes behind the voxels were ignored")
+    return Decoded(
+        _scaled(array, header, path),
+        geometry.affine,
+        path,
+        "nifti",
+        stem_of(path),
+        header=kept if spacing_mm is None else None,
+        notes=geometry.notes,
+        orientation_unknown=geometry.orientation_unknown,
+        units_stated=spacing_mm is not None or int(header["xyzt_units"]) & 7 != 0,
+    )
+
+
+def _read_header(stream: BinaryIO, path: Path) -> tuple[NiftiHeader, int]:
+    """Read up to the first voxel; return the header and the voxels' offset."""
+    block = stream.read(348)
+    size = next(
+        (n for n in _MAGIC if block[:4] in (n.to_bytes(4, "little"), n.to_bytes(4, "big"))), 0
+    )
+    if size == 540:
+        block += stream.read(540 - 348)
+    if not size or len(block) < size:
+        raise HyperspaceError("the file is no NIfTI file, or its header is cut short", where=path)
+    start, magic = _MAGIC[size]
+    found = block[start : start + len(magic)]
+    if found == _PAIR_MAGIC[size]:
+        raise HyperspaceError(
+            "NIfTI pairs (.hdr and .img) are not read",
+            where=path,
+            field="magic",
+            fix="Save it as one .nii file",
+        )
+    if found != magic:
+        raise HyperspaceError(
+            "the header is not that of a NIfTI file",
+            where=path,
+            field="magic",
+            found=found,
+            expected=magic,
+        )
+    kept = NiftiHeader(block)
+    offset = float(kept.parse()["vox_offset"])
+    if not (np.isfinite(offset) and offset.is_integer() and offset >= size + 4):
+        raise HyperspaceError(
+            "the voxels cannot start there",
+            where=path,
+            field="vox_offset",
+            found=offset,
+            expected=f"a whole number from {size + 4}",
+        )
+    if stream.seekable() and offset > os.fstat(stream.fileno()).st_size:
+        raise HyperspaceError(
+            "the header claims more than the file holds",
+            where=path,
+            field="vox_offset",
+            found=int(offset),
+        )
+    skip(stream, int(offset) - size, path)
+    return kept, int(offset)
+
+
+def _sizes(header: Any, path: Path) -> tuple[int, ...]:
+    """Return the sizes without trailing axes of one voxel (but three at least, if there are)."""
+    dim = [int(size) for size in header["dim"]]
+    if not 1 <= dim[0] <= 7:
+        raise HyperspaceError(
+            "the number of axes is impossible",
+            where=path,
+            field="dim[0]",
+            found=dim[0],
+            expected="1 … 7",
+        )
+    sizes = dim[1 : dim[0] + 1]
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes.pop()
+    return tuple(sizes) if len(sizes) > 1 else (*sizes, 1)
+
+
+def _dtype(header: Any, path: Path) -> np.dtype[Any]:
+    try:
+        dtype: np.dtype[Any] = header.get_data_dtype()
+    except HeaderDataError as error:
+        raise HyperspaceError(
+            "the pixel type is unknown",
+            where=path,
+            field="datatype",
+            found=int(header["datatype"]),
+        ) from error
+    return dtype
+
+
+def _scaled(array: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:
+    """Apply slope and intercept in double precision; a slope of 0 means "not scaled"."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    for field, value in (("scl_slope", slope), ("scl_inter", intercept)):
+        if not np.isfinite(value):
+            raise HyperspaceError(
+                "the intensity scaling is not finite",
+                where=path,
+                field=field,
+                found=value,
+                fix="Set scl_slope to 0 if the stored values are the true ones",
+            )
+    if slope == 0 or (slope, intercept) == (1, 0):
+        return array
+    check_memory(8 * array.size, path)
+    scaled = array.astype(np.float64)
+    scaled *= slope
+    scaled += intercept
+    return scaled
+
+
+def encode(volume: Volume, path: Path) -> None:
+    """Write a volume without scaling, with the header geometry it was read with where it has one.
+
+    Parameters
+    ----------
+    volume
+        Of a pixel type that NIfTI knows.
+    path
+        Ends in ``.nii`` or ``.nii.gz``.
+    """
+    header = _header_for(volume)
+    header.set_data_dtype(volume.dtype)
+    kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    image = kind(volume.array, None, header)
+    with path.open("wb") as raw:
+        if path.name.lower().endswith(".gz"):
+            with gzip.GzipFile("", "wb", compresslevel=4, fileobj=raw, mtime=0) as stream:
+                image.to_stream(stream)
+        else:
+            image.to_stream(raw)
+
+
+def _header_for(volume: Volume) -> Any:
+    """Return a header with the volume's shape and geometry."""
+    kept = volume.metadata.get("header")
+    if isinstance(kept, NiftiHeader) and _describes(kept, volume):
+        old = kept.parse()
+        header = type(old)()
+        header.set_data_shape(volume.shape)
+        header["pixdim"][:4] = old["pixdim"][:4]
+        for field in _GEOMETRY_FIELDS:
+            header[field] = old[field]
+        return header
+    large = max(volume.shape) > _LARGEST_NIFTI1_SIZE
+    kind: Any = nib.Nifti2Header if large else nib.Nifti1Header
+    header = kind()
+    header.set_data_shape(volume.shape)
+    header.set_xyzt_units("mm")
+    header.set_sform(volume.affine, code="scanner")
+    if volume.grid.is_sheared:  # a quaternion cannot hold the shear
+        header["pixdim"][1:4] = volume.spacing_mm
+    else:
+        header.set_qform(volume.affine, code="scanner")
+    return header
+
+
+def _describes(kept: NiftiHeader, volume: Volume) -> bool:
+    """Tell whether a header's geometry is still that of the volume."""
+    header = kept.parse()
+    shape = (*(int(size) for size in header["dim"][1 : header["dim"][0] + 1]), 1, 1)[:3]
+    affine = geometry_of(header, Path(volume.name)).affine
+    return shape == volume.shape and np.array_equal(affine, volume.affine)

@@ -1,0 +1,306 @@
+"""NRRD (.nrrd, and .nhdr with its data beside it), raw or gzip.
+
+The header is read here, so that the affine comes out exactly as written, a missing spacing is not
+taken for 1 mm, a data file outside the folder is not opened, and a checksum is checked.
+
+Source: https://teem.sourceforge.net/nrrd/format.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.io.decoded import UNIT_MM, Decoded, missing_spacing, override_spacing
+from napari_hyperspace.io.files import companion, open_unchanged, stem_of
+from napari_hyperspace.io.streams import Layout, read_data
+from napari_hyperspace.io.text import header_lines, numbers
+from napari_hyperspace.io.world import affine_from
+
+_WORLDS = {
+    "right-anterior-superior": "RAS",
+    "left-anterior-superior": "LAS",
+    "left-posterior-superior": "LPS",
+}
+_TYPES = {
+    **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
+    **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
+    **dict.fromkeys(("short", "signed short", "int16", "int16_t"), "i2"),
+    **dict.fromkeys(("ushort", "unsigned short", "uint16", "uint16_t"), "u2"),
+    **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
+    **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
+    **dict.fromkeys(("longlong", "long long", "signed long long", "int64", "int64_t"), "i8"),
+    **dict.fromkeys(("ulonglong", "unsigned long long", "uint64", "uint64_t"), "u8"),
+    "float": "f4",
+    "double": "f8",
+}
+_UNITS = {
+    **UNIT_MM,
+    **dict.fromkeys(("millimeter", "millimeters", "millimetre", "millimetres", ""), 1.0),
+    **dict.fromkeys(("µm", "μm", "micron", "microns", "micrometer", "micrometers"), 1e-3),
+    **dict.fromkeys(("meter", "meters", "metre", "metres"), 1000.0),
+}
+_OFF_GRID_KINDS = ("color", "complex", "quaternion")
+_SEGMENT = re.compile(r"Segment(\d+)_(LabelValue|Name|Color)")
+
+
+@dataclass
+class _Header:
+    """Fields (names in lower case, without "space " variants) and key/value pairs of a file."""
+
+    path: Path
+    fields: dict[str, str] = field(default_factory=dict)
+    pairs: dict[str, str] = field(default_factory=dict)
+
+    def need(self, name: str) -> str:
+        """Return a field that must be there."""
+        if name not in self.fields:
+            raise HyperspaceError("the header lacks a field", where=self.path, field=name)
+        return self.fields[name]
+
+    def integers(self, name: str) -> tuple[int, ...]:
+        """Return a field of whole numbers that must be there."""
+        try:
+            return tuple(int(part) for part in self.need(name).split())
+        except ValueError as error:
+            raise HyperspaceError(
+                "the field wants whole numbers",
+                where=self.path,
+                field=name,
+                found=self.fields[name],
+            ) from error
+
+
+def decode(
+    path: Path, *, volume: int | None = None, spacing_mm: Sequence[float] | None = None
+) -> Decoded:
+    """Read a file; for the parameters see `napari_hyperspace.io.read`."""
+    with open_unchanged(path) as stream:
+        header = _Header(path)
+        for line in header_lines(stream, path):
+            if not line:
+                break
+            if ":=" in line:
+                key, _, value = line.partition(":=")
+                header.pairs[key] = value
+            elif ":" in line and not line.startswith("#"):
+                key, _, value = line.partition(":")
+                header.fields[key.strip().lower().replace("datafile", "data file")] = value.strip()
+        axes = _axes(header)
+        layout = _layout(header, axes)
+        name = header.fields.get("data file")
+        arguments: dict[str, Any] = {
+            "volume": volume,
+            "compressed": _is_gzip(header),
+            "skipped": _byte_skip(header),
+        }
+        if name is None:
+            array, trailing = read_data(stream, layout, path, **arguments)
+        else:
+            with open_unchanged(companion(path, name, "data file")) as data:
+                array, trailing = read_data(data, layout, path, **arguments)
+    affine, notes, stated, known = _affine(header, axes, spacing_mm)
+    if trailing:
+        notes.append(f"{trailing} bytes behind the voxels were ignored")
+    names, colors = _segments(header)
+    return Decoded(
+        array,
+        affine,
+        path,
+        "nrrd",
+        stem_of(path),
+        notes=notes,
+        orientation_unknown=not known,
+        units_stated=stated,
+        label_names=names,
+        label_colors=colors,
+    )
+
+
+def _axes(header: _Header) -> list[int]:
+    """Return which axes are spatial, by directions, else by kinds, else the first three."""
+    dimension = header.integers("dimension")[0]
+    directions = header.fields.get("space directions")
+    if directions is not None:
+        parts = _vectors(directions)
+        axes = [i for i, part in enumerate(parts) if part != "none"]
+    else:
+        kinds = header.fields.get("kinds", "").split()
+        axes = [i for i, kind in enumerate(kinds) if kind in ("domain", "space")][:3]
+        axes = axes or list(range(min(dimension, 3)))
+        parts = list(range(dimension))
+    others = [i for i in range(dimension) if i not in axes]
+    in_order = axes == list(range(axes[0], axes[0] + len(axes))) if axes else False
+    first = not others or others[0] == len(axes) or (others == [0])
+    if len(parts) != dimension or not in_order or not first or not 2 <= len(axes) <= 3:
+        raise HyperspaceError(
+            "the axes are laid out in a way that is not read",
+            where=header.path,
+            field="space directions" if directions is not None else "kinds",
+            found=directions or header.fields.get("kinds"),
+            expected="two or three spatial axes, others before or behind them",
+        )
+    return axes
+
+
+def _vectors(text: str) -> list[Any]:
+    """Split "(1,0,0) none (0,1,0)" into its parts."""
+    return re.findall(r"\([^)]*\)|none|[^\s(]+", text)
+
+
+def _layout(header: _Header, axes: list[int]) -> Layout:
+    name = re.sub(r"(?<=short|.long) int$", "", header.need("type").lower())
+    if name not in _TYPES:
+        raise HyperspaceError(
+            "the pixel type cannot be segmented",
+            where=header.path,
+            field="type",
+            found=header.need("type"),
+            expected="one integer or real number a voxel",
+        )
+    for kind in header.fields.get("kinds", "").split():
+        if any(word in kind.lower() for word in _OFF_GRID_KINDS):
+            raise HyperspaceError(
+                "colour and complex images cannot be segmented",
+                where=header.path,
+                field="kinds",
+                found=f"{kind} of {header.need('type')}",
+                fix="Save one component of it",
+            )
+    sizes = header.integers("sizes")
+    if len(sizes) != header.integers("dimension")[0]:
+        raise HyperspaceError(
+            "there must be one size an axis",
+            where=header.path,
+            field="sizes",
+            found=sizes,
+            expected=f"{header.fields['dimension']} numbers",
+        )
+    order = ">" if header.fields.get("endian", "little").lower() == "big" else "<"
+    dtype = np.dtype(order + _TYPES[name])
+    if dtype.itemsize > 1 and "endian" not in header.fields:
+        header.need("endian")
+    while len(sizes) > 3 and sizes[-1] == 1:
+        sizes = sizes[:-1]
+    return Layout(sizes, dtype, interleaved=axes[0] == 1)
+
+
+def _is_gzip(header: _Header) -> bool:
+    encoding = header.need("encoding").lower()
+    if encoding not in ("raw", "gzip", "gz"):
+        raise HyperspaceError(
+            "the encoding is not read",
+            where=header.path,
+            field="encoding",
+            found=encoding,
+            expected="raw or gzip",
+            fix="Save it again as raw or gzip",
+        )
+    return encoding != "raw"
+
+
+def _byte_skip(header: _Header) -> int:
+    skipped = header.integers("byte skip")[0] if "byte skip" in header.fields else 0
+    if "line skip" in header.fields and header.integers("line skip") != (0,):
+        raise HyperspaceError("lines to skip are not supported", where=header.path)
+    if skipped < -1 or (skipped == -1 and _is_gzip(header)):
+        raise HyperspaceError(
+            "that many bytes cannot be skipped", where=header.path, field="byte skip", found=skipped
+        )
+    return skipped
+
+
+def _affine(
+    header: _Header, axes: list[int], spacing_mm: Sequence[float] | None
+) -> tuple[NDArray[np.float64], list[str], bool, bool]:
+    """Return affine, notes, whether units are stated and whether the orientation is known."""
+    path = header.path
+    space = re.sub("-time$", "", header.fields.get("space", "").lower())
+    world = _WORLDS.get(space, space.upper())
+    columns, origin = np.eye(3), np.zeros(3)
+    known = world in ("RAS", "LAS", "LPS") and "space directions" in header.fields
+    world = world if known else "LPS"
+    has_spacing = True
+    if "space directions" in header.fields:
+        vectors = [_vectors(header.fields["space directions"])[axis] for axis in axes]
+        for i, vector in enumerate(vectors):
+            columns[:, i] = numbers(vector, 3, path, "space directions")
+        if "space origin" in header.fields:
+            origin = numbers(header.fields["space origin"], 3, path, "space origin")
+        has_spacing = len(axes) == 3
+    elif "spacings" in header.fields:
+        all_spacings = header.fields["spacings"].split()
+        given = numbers(" ".join(all_spacings[axes[0] : axes[-1] + 1]), len(axes), path, "spacings")
+        columns[: len(given), : len(given)] = np.diag(given)
+        has_spacing = len(axes) == 3
+    else:
+        has_spacing = False
+    lengths = np.linalg.norm(columns, axis=0)
+    if spacing_mm is None and not (has_spacing and np.isfinite(lengths).all() and lengths.all()):
+        raise missing_spacing(path, "space directions, spacings", header.fields.get("spacings"))
+    units, stated = _unit_factors(header, axes, spacing_mm is not None)
+    affine = affine_from(columns * units, origin * units[0], world=world)
+    if spacing_mm is not None:
+        bad = ~(np.isfinite(lengths) & (lengths > 0))
+        if bad.any():
+            affine[:3, :3] = affine_from(np.eye(3), origin, world=world)[:3, :3]
+        affine = override_spacing(affine, spacing_mm)
+    notes = (
+        []
+        if known
+        else ["the orientation is unknown: the header does not say what its axes point to"]
+    )
+    return affine, notes, stated or spacing_mm is not None, known
+
+
+def _unit_factors(
+    header: _Header, axes: list[int], overridden: bool
+) -> tuple[NDArray[np.float64], bool]:
+    """Return mm per unit of each spatial axis, and whether the header states it."""
+    name = "space units" if "space units" in header.fields else "units"
+    units = re.findall(r'"([^"]*)"', header.fields.get(name, ""))
+    if name == "units":
+        units = units[axes[0] : axes[-1] + 1]
+    unknown = [unit for unit in units if unit.lower() not in _UNITS]
+    if unknown and not overridden:
+        raise HyperspaceError(
+            "the unit of length is unknown",
+            where=header.path,
+            field=name,
+            found=unknown,
+            expected='"mm", "cm", "m" or "um"',
+            fix="Give spacing_mm, one number an array axis",
+        )
+    factors = [_UNITS.get(unit.lower(), 1.0) for unit in units]
+    return np.array((*factors, 1.0, 1.0, 1.0)[:3]), any(units)
+
+
+def _segments(header: _Header) -> tuple[dict[int, str], dict[int, str]]:
+    """Return names and colours of labels, where the header has them in 3D Slicer's manner."""
+    found: dict[str, dict[str, str]] = {}
+    for key, value in header.pairs.items():
+        if match := _SEGMENT.fullmatch(key):
+            found.setdefault(match[1], {})[match[2]] = value.strip()
+    names: dict[int, str] = {}
+    colors: dict[int, str] = {}
+    for segment in found.values():
+        label = segment.get("LabelValue", "")
+        if not label.isdigit():
+            continue
+        if "Name" in segment:
+            names[int(label)] = segment["Name"]
+        try:
+            red, green, blue = (
+                min(max(round(255 * float(part)), 0), 255) for part in segment["Color"].split()
+            )
+        except (KeyError, ValueError, OverflowError):
+            continue
+        colors[int(label)] = f"#{red:02x}{green:02x}{blue:02x}"
+    return names, colors

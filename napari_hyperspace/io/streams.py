@@ -1,0 +1,312 @@
+"""Voxels out of byte streams, compressed ones checked to their very end."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.io.files import check_claim, check_memory
+
+_CHUNK = 1 << 20
+_AUTO = 47  # zlib's code for "gzip or zlib, as the stream says"
+
+
+class InflateStream(io.RawIOBase):
+    """The bytes in a gzip or zlib stream, whose checksum and length are verified at its end.
+
+    One flipped bit in a deflate stream mostly decodes to other voxels without complaint: only the
+    checksum behind the last of them tells, so whoever reads must read on to the end.
+
+    Parameters
+    ----------
+    raw
+        The compressed bytes, from the current position on.
+    where
+        Named in errors.
+
+    Attributes
+    ----------
+    trailing
+        Number of bytes after the end of the stream that belong to no other gzip member; known once
+        the stream is read to its end.
+    """
+
+    def __init__(self, raw: BinaryIO, where: Path) -> None:
+        self._raw = raw
+        self._where = where
+        self._inflater = zlib.decompressobj(_AUTO)
+        self.trailing = 0
+
+    def readable(self) -> bool:
+        """Return true."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the front of a buffer; 0 means that the stream has ended and is sound."""
+        view = memoryview(buffer).cast("B")
+        rest = b""
+        while True:
+            if self._inflater.eof:
+                rest = self._next_member()
+                if not rest:
+                    return 0
+            data = rest or self._inflater.unconsumed_tail or self._raw.read(_CHUNK)
+            rest = b""
+            try:
+                out = self._inflater.decompress(data, min(len(view), 4 * _CHUNK))
+            except zlib.error as error:
+                raise HyperspaceError(
+                    "the compressed data are damaged",
+                    where=self._where,
+                    found=str(error),
+                    fix="Get the file again",
+                ) from error
+            if out:
+                view[: len(out)] = out
+                return len(out)
+            if not data and not self._inflater.eof:
+                raise HyperspaceError(
+                    "the compressed data end before their checksum",
+                    where=self._where,
+                    fix="The file is cut short: get it again",
+                )
+
+    def _next_member(self) -> bytes:
+        """Start on the gzip member that follows, if one does, and return its first bytes."""
+        if self.trailing:
+            return b""
+        rest = self._inflater.unused_data
+        while True:  # a gzip file may be padded with zeros
+            rest = (rest or self._raw.read(_CHUNK)).lstrip(b"\0")
+            if rest:
+                break
+            if not (rest := self._raw.read(_CHUNK)):
+                return b""
+        if len(rest) < 2:
+            rest += self._raw.read(_CHUNK)
+        if rest[:2] == b"\x1f\x8b":
+            self._inflater = zlib.decompressobj(_AUTO)
+            return rest
+        while rest:
+            self.trailing += len(rest)
+            rest = self._raw.read(_CHUNK)
+        return b""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How voxels lie in a file.
+
+    Parameters
+    ----------
+    shape
+        All sizes, the axis that varies fastest first: the spatial ones, then any others (time,
+        components). With ``interleaved``, the one other axis comes first.
+    dtype
+        With the file's byte order.
+    interleaved
+        Whether the components of each voxel lie side by side.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    interleaved: bool = False
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all voxels; a Python integer, which does not overflow."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """The (at most three) spatial sizes."""
+        return self.shape[1:] if self.interleaved else self.shape[:3]
+
+    @property
+    def n_blocks(self) -> int:
+        """How many 3-D volumes there are."""
+        return self.shape[0] if self.interleaved else math.prod(self.shape[3:])
+
+
+def choose_block(layout: Layout, volume: int | None, where: Path) -> int:
+    """Return which 3-D volume of a file is wanted.
+
+    Raises
+    ------
+    HyperspaceError
+        If the file is not three-dimensional and ``volume`` is not given, or if it has no such one.
+    """
+    flat = len(layout.spatial) < 3
+    if volume is None and (flat or layout.n_blocks > 1):
+        raise HyperspaceError(
+            "the file holds a 2-D image" if flat else "the file holds more than one 3-D volume",
+            where=where,
+            field="shape",
+            found="×".join(map(str, layout.shape)),
+            expected="three axes",
+            fix="Choose volume=0 to take it as one slice"
+            if flat
+            else f"Choose one with volume=0 … {layout.n_blocks - 1}",
+        )
+    chosen = volume or 0
+    if not 0 <= chosen < layout.n_blocks:
+        raise HyperspaceError(
+            "there is no such volume in the file",
+            where=where,
+            field="volume",
+            found=chosen,
+            expected=f"0 … {layout.n_blocks - 1}",
+        )
+    return chosen
+
+
+def read_voxels(
+    stream: BinaryIO, layout: Layout, where: Path, *, volume: int | None
+) -> tuple[NDArray[Any], int]:
+    """Read one 3-D volume and go through the rest of the stream.
+
+    Parameters
+    ----------
+    stream
+        At the first voxel; a file, or the buffered reader of an `InflateStream`.
+    layout
+        What the header promises; the caller has checked it against file and memory.
+
+    Returns
+    -------
+    array
+        (i, j, k), in native byte order, Fortran-contiguous.
+    trailing
+        Number of bytes after the last voxel.
+    """
+    chosen = choose_block(layout, volume, where)
+    a, b, c = (*layout.spatial, 1)[:3]
+    if layout.interleaved:
+        everything = np.empty(layout.shape, layout.dtype, order="F")
+        _fill(stream, everything, where)
+        array = np.asfortranarray(everything[chosen]).reshape((a, b, c), order="F")
+    else:
+        array = np.empty((a, b, c), layout.dtype, order="F")
+        skip(stream, chosen * array.nbytes, where)
+        _fill(stream, array, where)
+        skip(stream, (layout.n_blocks - 1 - chosen) * array.nbytes, where)
+    trailing = _drain(stream)
+    return array.astype(layout.dtype.newbyteorder("="), copy=False), trailing
+
+
+def read_data(
+    stream: BinaryIO,
+    layout: Layout,
+    where: Path,
+    *,
+    volume: int | None,
+    compressed: bool,
+    skipped: int = 0,
+    length: int | None = None,
+) -> tuple[NDArray[Any], int]:
+    """Check what a header promises against what follows in a file, and read one 3-D volume of it.
+
+    Parameters
+    ----------
+    stream
+        A file at the end of the header, or at the start of its own data file.
+    skipped
+        Bytes before the first voxel; -1: the voxels are the last bytes of the file.
+    length
+        Bytes that a compressed stream takes, where the header says so.
+
+    Returns
+    -------
+    array, trailing
+        As of `read_voxels`.
+    """
+    start = stream.tell()
+    size = os.fstat(stream.fileno()).st_size
+    if skipped == -1:
+        start = size - layout.n_bytes
+    elif not compressed:
+        start += skipped
+    available = size - start
+    if length is not None and length > available:
+        raise _short(where)
+    check_layout(layout, where, available, compressed=compressed)
+    stream.seek(start)
+    if not compressed:
+        return read_voxels(stream, layout, where, volume=volume)
+    inflated = InflateStream(stream, where)
+    inner = cast(BinaryIO, io.BufferedReader(inflated))
+    skip(inner, max(skipped, 0), where)
+    array, trailing = read_voxels(inner, layout, where, volume=volume)
+    return array, trailing + inflated.trailing
+
+
+def check_layout(layout: Layout, where: Path, available: int, *, compressed: bool) -> None:
+    """Refuse impossible sizes and pixel types, before any voxel is allocated."""
+    if any(size < 1 for size in layout.shape):
+        raise HyperspaceError(
+            "a size in the header is not positive",
+            where=where,
+            field="shape",
+            found="×".join(map(str, layout.shape)),
+        )
+    if layout.dtype.kind not in "iuf":
+        kind = "complex" if layout.dtype.kind == "c" else "colour"
+        raise HyperspaceError(
+            f"{kind} images cannot be segmented",
+            where=where,
+            field="pixel type",
+            found="/".join(layout.dtype.names or (layout.dtype.name,)),
+            expected="one integer or real number a voxel",
+            fix="Save one component of it",
+        )
+    check_claim(layout.n_bytes, available, where, compressed=compressed)
+    check_memory(layout.n_bytes // (1 if layout.interleaved else layout.n_blocks), where)
+
+
+def _fill(stream: BinaryIO, array: NDArray[Any], where: Path) -> None:
+    view = array.reshape(-1, order="F").view(np.uint8).data
+    done = 0
+    while done < len(view):
+        got = stream.readinto(view[done:])  # type: ignore[attr-defined]
+        if not got:
+            raise _short(where)
+        done += got
+
+
+def skip(stream: BinaryIO, n_bytes: int, where: Path) -> None:
+    """Pass over bytes of a stream, seekable or not."""
+    if n_bytes and stream.seekable():
+        stream.seek(n_bytes, io.SEEK_CUR)
+    else:
+        while n_bytes > 0:
+            got = len(stream.read(min(n_bytes, _CHUNK)))
+            if not got:
+                raise _short(where)
+            n_bytes -= got
+
+
+def _drain(stream: BinaryIO) -> int:
+    if stream.seekable():
+        here = stream.tell()
+        return stream.seek(0, io.SEEK_END) - here
+    count = 0
+    while got := len(stream.read(_CHUNK)):
+        count += got
+    return count
+
+
+def _short(where: Path) -> HyperspaceError:
+    return HyperspaceError(
+        "the header claims more voxels than the file holds",
+        where=where,
+        fix="The file is cut short or its header is damaged: get it again",
+    )
