@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io.decoded import Decoded
 from napari_hyperspace.io.files import open_unchanged, replacing, suffix_of
@@ -71,6 +72,8 @@ def read(
         What a user should know of the file, though it can be read.
     """
     source = Path(path)
+    if spacing_mm is not None:
+        spacing_mm = check_spacing(spacing_mm)
     decoded = _decode(source, volume=volume, series=series, spacing_mm=spacing_mm)
     result = decoded.to_volume(fill)
     for note in decoded.notes:
@@ -247,7 +250,11 @@ def _storable(volume: Volume, target: Path) -> np.ndarray[Any, Any]:
 
 def _compare(volume: Volume, temporary: Path, target: Path) -> Receipt:
     """Read a written file back; refuse it if voxels or grid are not those of the volume."""
-    decoded = _decode(temporary)
+    try:
+        decoded = _decode(temporary)
+    except HyperspaceError as error:
+        error.where = str(target)
+        raise
     equal = decoded.array.dtype == volume.dtype and np.array_equal(
         decoded.array, volume.array, equal_nan=volume.dtype.kind == "f"
     )

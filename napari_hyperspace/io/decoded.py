@@ -114,7 +114,7 @@ class Decoded:
         count = int(np.count_nonzero(bad))
         if not count:
             return self.array
-        if fill is None:
+        if fill is None or not np.isfinite(fill):
             raise HyperspaceError(
                 "the image holds voxels that are not finite",
                 where=self.path,

@@ -8,6 +8,7 @@ pixels that a file lacks, so their number is checked first.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
+from pydicom.config import IGNORE
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.uid import UID
 from SimpleITK import GetArrayFromImage, ImageFileReader
 
 from napari_hyperspace.core.errors import HyperspaceError
@@ -119,7 +122,7 @@ def _refuse_unreadable(found: list[Series], where: Path) -> None:
     """Refuse all if a file cannot be parsed: which series it belongs to is not known."""
     for series in found:
         for item in series.slices:
-            if not item.uid and item.problem:
+            if not item.uid and item.is_image:
                 raise HyperspaceError(
                     item.problem,
                     where=item.path,
@@ -134,17 +137,21 @@ def _read_tags(path: Path) -> Slice:
     try:
         with open_unchanged(path) as stream:
             data = pydicom.dcmread(stream, force=True, defer_size=_DEFERRED)
-        uid = _text(data, "SeriesInstanceUID")
-        if not uid or ("SOPClassUID" not in data and "Rows" not in data):
-            raise ValueError("no series instance UID")
-        return _slice(data, path, uid)
-    except HyperspaceError:
-        raise
+            size = os.fstat(stream.fileno()).st_size
+        return _slice(data, path, size)
     except Exception as error:  # whatever a damaged file makes the parser stumble over
         return Slice(path, "", "", "", problem=f"the file is damaged or no DICOM file: {error}")
 
 
-def _slice(data: FileDataset, path: Path, uid: str) -> Slice:
+def _slice(data: FileDataset, path: Path, file_size: int) -> Slice:
+    """Return the tags of a parsed file; raise what shows that it is damaged."""
+    uid = _text(data, "SeriesInstanceUID")
+    kind = _text(data.file_meta, "MediaStorageSOPClassUID") or _text(data, "SOPClassUID")
+    kind = UID(kind, validation_mode=IGNORE).name
+    if "PixelData" not in data and (not kind or "Image Storage" in kind):
+        raise ValueError("there are no pixels")
+    if "PixelData" in data and not uid:
+        raise ValueError("there is no series instance UID")
     rows, columns = _whole(data, "Rows"), _whole(data, "Columns")
     frames, samples = _whole(data, "NumberOfFrames") or 1, _whole(data, "SamplesPerPixel") or 1
     n_bytes = math.ceil(rows * columns * frames * samples * _whole(data, "BitsAllocated") / 8)
@@ -153,14 +160,14 @@ def _slice(data: FileDataset, path: Path, uid: str) -> Slice:
     problem = ""
     slope, intercept = _numbers(data, "RescaleSlope"), _numbers(data, "RescaleIntercept")
     if not is_image:
-        problem = f"not an image (modality {modality or 'not stated'})"
+        problem = f"not an image ({kind})"
     elif frames > 1:
         problem = f"multi-frame DICOM ({frames} frames) is not read: convert it to NIfTI first"
     elif samples > 1:
         photometric = _text(data, "PhotometricInterpretation")
         problem = f"colour images ({photometric}, {samples} samples) cannot be segmented"
-    elif (length := _pixel_length(data)) not in (None, _UNDEFINED_LENGTH) and length < n_bytes:
-        problem = f"the header claims {n_bytes} bytes of pixels, the file holds {length}"
+    elif (held := _held_bytes(data, file_size)) is not None and held < n_bytes:
+        problem = f"the header claims {n_bytes} bytes of pixels, the file holds {held}"
     elif not np.isfinite((*(slope or ()), *(intercept or ()))).all() or 0 in (slope or ()):
         problem = f"the rescaling is invalid (slope {slope}, intercept {intercept})"
     thickness = _numbers(data, "SpacingBetweenSlices") or _numbers(data, "SliceThickness")
@@ -180,17 +187,20 @@ def _slice(data: FileDataset, path: Path, uid: str) -> Slice:
     )
 
 
-def _raw(data: FileDataset, keyword: str) -> Any:
+def _raw(data: Dataset, keyword: str) -> Any:
     """Return an element's stored value, without pydicom's validation (and its warnings)."""
     return data.get_item(keyword).value if keyword in data else None
 
 
-def _pixel_length(data: FileDataset) -> int | None:
+def _held_bytes(data: FileDataset, file_size: int) -> int | None:
+    """Return how many bytes of pixels the file really has; `None` if they are compressed."""
     element: Any = data.get_item("PixelData")
-    return getattr(element, "length", None)
+    if element.length == _UNDEFINED_LENGTH:
+        return None
+    return int(min(element.length, file_size - element.value_tell))
 
 
-def _text(data: FileDataset, keyword: str) -> str:
+def _text(data: Dataset, keyword: str) -> str:
     value = _raw(data, keyword)
     if isinstance(value, bytes):
         try:

@@ -74,8 +74,16 @@ def companion(header: Path, name: str, field: str) -> Path:
     Raises
     ------
     HyperspaceError
-        If the name leads out of the folder.
+        If the name leads out of the folder, or stands for several files.
     """
+    if name.upper().startswith("LIST") or "%" in name:
+        raise HyperspaceError(
+            "data spread over several files are not read",
+            where=header,
+            field=field,
+            found=name,
+            fix="Save it as one file",
+        )
     folder = header.parent.resolve()
     target = (folder / name).resolve()
     if Path(name).is_absolute() or not target.is_relative_to(folder):

@@ -46,7 +46,7 @@ def check_labels(volume: Volume, known_values: Collection[int] | None = None) ->
     """
     where = volume.metadata.get("path") or volume.name
     values, counts = np.unique(volume.array, return_counts=True)
-    fractional = values != np.round(values) if values.dtype.kind == "f" else values != values
+    fractional = ~np.isfinite(values) | (values != np.round(values))
     if fractional.any():
         raise HyperspaceError(
             "a label map holds whole numbers only",

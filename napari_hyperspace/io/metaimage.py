@@ -52,7 +52,7 @@ class _Header(dict[str, str]):
 
     def need(self, name: str) -> str:
         """Return a field that must be there."""
-        if name not in self:
+        if not self.get(name):
             raise HyperspaceError("the header lacks a field", where=self.path, field=name)
         return self[name]
 
@@ -91,7 +91,7 @@ def decode(
         if name.upper() == "LOCAL":
             array, trailing = read_data(stream, layout, path, **arguments)
         else:
-            with open_unchanged(_data_file(header, name)) as data:
+            with open_unchanged(companion(path, name, "ElementDataFile")) as data:
                 array, trailing = read_data(data, layout, path, **arguments)
     affine, kept, stated, known = _affine(header, spacing_mm)
     notes = [] if known else ["the orientation is unknown: the header has no TransformMatrix"]
@@ -108,18 +108,6 @@ def decode(
         orientation_unknown=not known,
         units_stated=stated,
     )
-
-
-def _data_file(header: _Header, name: str) -> Path:
-    if name.upper().startswith("LIST") or "%" in name:
-        raise HyperspaceError(
-            "data spread over several files are not read",
-            where=header.path,
-            field="ElementDataFile",
-            found=name,
-            fix="Save it as one .mha file",
-        )
-    return companion(header.path, name, "ElementDataFile")
 
 
 def _layout(header: _Header) -> Layout:

@@ -47,13 +47,14 @@ _UNITS = {
     **dict.fromkeys(("µm", "μm", "micron", "microns", "micrometer", "micrometers"), 1e-3),
     **dict.fromkeys(("meter", "meters", "metre", "metres"), 1000.0),
 }
-_OFF_GRID_KINDS = ("color", "complex", "quaternion")
+_COLOUR_KINDS = ("color", "complex", "quaternion")
+_SYNONYMS = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}
 _SEGMENT = re.compile(r"Segment(\d+)_(LabelValue|Name|Color)")
 
 
 @dataclass
 class _Header:
-    """Fields (names in lower case, without "space " variants) and key/value pairs of a file."""
+    """Fields (names in lower case) and key/value pairs of a file."""
 
     path: Path
     fields: dict[str, str] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class _Header:
 
     def need(self, name: str) -> str:
         """Return a field that must be there."""
-        if name not in self.fields:
+        if not self.fields.get(name):
             raise HyperspaceError("the header lacks a field", where=self.path, field=name)
         return self.fields[name]
 
@@ -92,7 +93,8 @@ def decode(
                 header.pairs[key] = value
             elif ":" in line and not line.startswith("#"):
                 key, _, value = line.partition(":")
-                header.fields[key.strip().lower().replace("datafile", "data file")] = value.strip()
+                key = key.strip().lower()
+                header.fields[_SYNONYMS.get(key, key)] = value.strip()
         axes = _axes(header)
         layout = _layout(header, axes)
         name = header.fields.get("data file")
@@ -139,7 +141,8 @@ def _axes(header: _Header) -> list[int]:
     others = [i for i in range(dimension) if i not in axes]
     in_order = axes == list(range(axes[0], axes[0] + len(axes))) if axes else False
     first = not others or others[0] == len(axes) or (others == [0])
-    if len(parts) != dimension or not in_order or not first or not 2 <= len(axes) <= 3:
+    flat = len(axes) == 2 and not others
+    if len(parts) != dimension or not in_order or not first or not (len(axes) == 3 or flat):
         raise HyperspaceError(
             "the axes are laid out in a way that is not read",
             where=header.path,
@@ -166,7 +169,7 @@ def _layout(header: _Header, axes: list[int]) -> Layout:
             expected="one integer or real number a voxel",
         )
     for kind in header.fields.get("kinds", "").split():
-        if any(word in kind.lower() for word in _OFF_GRID_KINDS):
+        if any(word in kind.lower() for word in _COLOUR_KINDS):
             raise HyperspaceError(
                 "colour and complex images cannot be segmented",
                 where=header.path,

@@ -36,8 +36,10 @@ class Slice:
         Distance of rows, then of columns, in mm (DICOM's order).
     problem
         Why the file cannot be a slice of a volume; empty if it can.
+    uid
+        Of the series; empty if it could not be read, or if the file belongs to none (a DICOMDIR).
     is_image
-        Whether it holds pixels at all.
+        Whether it holds pixels at all; true for a damaged file, which may have.
     """
 
     path: Path
@@ -100,11 +102,11 @@ class Series:
 
 def group(slices: Sequence[Slice]) -> list[Series]:
     """Sort files into series: by UID, then by orientation."""
-    by_uid: dict[str, list[Slice]] = defaultdict(list)
+    by_uid: dict[tuple[str, bool], list[Slice]] = defaultdict(list)
     for item in slices:
-        by_uid[item.uid].append(item)
+        by_uid[item.uid, item.is_image].append(item)
     found = []
-    for uid, members in by_uid.items():
+    for (uid, _), members in by_uid.items():
         clusters = _by_orientation(members)
         for n, cluster in enumerate(clusters, start=1):
             name = uid if len(clusters) == 1 else f"{uid}#{n}"
@@ -176,15 +178,15 @@ def _ordered(slices: Sequence[Slice], where: Path) -> tuple[Slice, ...]:
 
 def _check_same(slices: Sequence[Slice], where: Path) -> None:
     for field in ("shape", "pixel_spacing"):
-        groups: dict[tuple[float, ...], int] = {}
+        groups: dict[tuple[float, ...] | None, int] = {}
         for item in slices:
-            value = getattr(item, field) or ()
+            value = getattr(item, field)
             same = next((known for known in groups if _close(known, value, 1e-4)), value)
             groups[same] = groups.get(same, 0) + 1
         if len(groups) > 1:
             tag = {"shape": "Rows, Columns", "pixel_spacing": "PixelSpacing"}[field]
             counts = ", ".join(
-                f"{count} × {'×'.join(f'{part:g}' for part in value) or 'none'}"
+                f"{count} × {'×'.join(f'{part:g}' for part in value or ()) or 'none'}"
                 for value, count in groups.items()
             )
             raise HyperspaceError(

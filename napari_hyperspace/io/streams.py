@@ -211,7 +211,6 @@ def read_data(
     volume: int | None,
     compressed: bool,
     skipped: int = 0,
-    length: int | None = None,
 ) -> tuple[NDArray[Any], int]:
     """Check what a header promises against what follows in a file, and read one 3-D volume of it.
 
@@ -221,8 +220,6 @@ def read_data(
         A file at the end of the header, or at the start of its own data file.
     skipped
         Bytes before the first voxel; -1: the voxels are the last bytes of the file.
-    length
-        Bytes that a compressed stream takes, where the header says so.
 
     Returns
     -------
@@ -236,8 +233,6 @@ def read_data(
     elif not compressed:
         start += skipped
     available = size - start
-    if length is not None and length > available:
-        raise _short(where)
     check_layout(layout, where, available, compressed=compressed)
     stream.seek(start)
     if not compressed:
