@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from napari_hyperspace.core.cost import prepared
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
 
 ShouldStop = Callable[[], bool]
@@ -104,7 +105,7 @@ class Runner:
         self._format = torch.contiguous_format
         if form.channels_last:
             self._format = torch.channels_last_3d if n_dim == 3 else torch.channels_last
-        self._network = copy.deepcopy(network).to(device, form.dtype)
+        self._network = prepared(copy.deepcopy(network)).to(device, form.dtype)
         if form.channels_last:
             self._network = self._network.to(memory_format=self._format)  # type: ignore[call-overload]
         if should_stop is not None:

@@ -63,6 +63,11 @@ class Labeller:
         Array of the native grid's shape to fill, any strides.
     device
         Where the planes live.
+
+    Attributes
+    ----------
+    border
+        Working voxels so far whose next one along y or x has another label.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Labeller:
         self._next = 0  # native plane to fill next
         self._previous: Tensor | None = None
         self._previous_cells: Tensor | None = None
+        self.border = 0
 
     @torch.inference_mode()
     def push(self, plane: Tensor) -> None:
@@ -107,7 +113,9 @@ class Labeller:
             raise NonFiniteLogitsError(
                 "the network's output is not finite", found=f"plane {self._plane}"
             )
-        cells = self._cells(winner.to(self._index_type))
+        winner = winner.to(self._index_type)
+        self.border += border_voxels(winner[None])
+        cells = self._cells(winner)
         while self._next < len(self._z) and self._z[self._next][1] <= self._plane:
             self._out[self._next] = self._values[self._fill(self._next, plane, cells)]
             self._next += 1
@@ -155,3 +163,14 @@ class Labeller:
             first = flat.index_select(1, start + left)
             lines.append(torch.lerp(first, flat.index_select(1, start + right), across))
         return torch.lerp(lines[0], lines[1], down).max(dim=0).indices.to(self._index_type)
+
+
+def border_voxels(labels: Tensor) -> int:
+    """Count the voxels of a label map (D, H, W) whose next one along y or x has another label."""
+    border = torch.zeros(labels.shape, dtype=torch.bool, device=labels.device)
+    for axis in (1, 2):
+        length = labels.shape[axis] - 1
+        border.narrow(axis, 0, length).logical_or_(
+            labels.narrow(axis, 0, length) != labels.narrow(axis, 1, length)
+        )
+    return int(border.sum())

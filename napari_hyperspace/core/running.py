@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_hyperspace.core.blending import RollingSlab
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.execution import FORMS, Form, Runner, ShouldStop, first_line
+from napari_hyperspace.core.forms import ALLOWED, Choice, choose_form
 from napari_hyperspace.core.labelling import Labeller, NonFiniteLogitsError
 from napari_hyperspace.core.planning import Plan
 from napari_hyperspace.core.protocols import SpacingModel
@@ -50,6 +51,10 @@ def attempts(plan: Plan, device: torch.device) -> list[Attempt]:
         Attempt(half.with_smaller_tiles(), device, _CPU),
     ]
     return ways if device == _CPU else [*ways, Attempt(plan, _CPU, _CPU)]
+
+
+class DivergedError(HyperspaceError):
+    """A short number type may have changed more labels than is allowed."""
 
 
 class Run:
@@ -108,11 +113,11 @@ class Run:
             attempt = self._attempts.pop(0)
             try:
                 return (yield from self._run(attempt, labels))
-            except NonFiniteLogitsError as error:
+            except (NonFiniteLogitsError, DivergedError) as error:
                 if self.form.dtype == torch.float32:
                     raise
                 problem: Exception = error
-                self._wanted_form = "fp32"
+                self._wanted_form = "fp32-channels-last" if self.form.channels_last else "fp32"
                 self._attempts.insert(0, attempt)
             except HyperspaceError:
                 raise
@@ -147,9 +152,9 @@ class Run:
         started = time.perf_counter()
         network = self._model.network(plan.network_spacing_mm, self.device)
         self.bake_seconds = time.perf_counter() - started
-        self.form = FORMS[
-            "fp32-channels-last" if self._wanted_form == "auto" else self._wanted_form
-        ]
+        self._check()
+        choice = self._choose(network, plan.network_spacing_mm)
+        self.form = FORMS[choice.form if choice else self._wanted_form]
         runner = Runner(network, self.form, self.device, self._model.n_dim, self._should_stop)
         values = self._model.label_values
         labeller = Labeller(plan.working, plan.native, values, labels, attempt.sums)
@@ -165,7 +170,18 @@ class Run:
                 done += 1
             for plane in slab.finish(end):
                 labeller.push(plane)
+        voxels = self._image[0].numel()
+        if choice and choice.expected_difference(labeller.border, voxels) > ALLOWED:
+            raise DivergedError("too many labels may differ from fp32", where=self.form.name)
         yield Progress(_FINISHED, "finishing")
+
+    def _choose(self, network: nn.Module, spacing_mm: tuple[float, ...]) -> Choice | None:
+        """Return the form chosen for the network, unless one was asked for."""
+        if self._wanted_form != "auto":
+            return None
+        return choose_form(
+            self._model, network, spacing_mm, self._image, self.device, self._should_stop
+        )
 
     def _check(self) -> None:
         if self._should_stop is not None and self._should_stop():

@@ -330,7 +330,7 @@ def exhausted_above(voxels, calls):
 def test_fault_55_out_of_memory_takes_smaller_tiles():
     calls = []
     volume = scan((32, 32, 32), (1, 1, 1), order=(0, 1, 2), flips=(1, 1, 1), angle=0)
-    labels = segment(volume, FakeModel(lambda s: exhausted_above(16**3, calls)))
+    labels = segment(volume, FakeModel(lambda s: exhausted_above(16**3, calls)), form="fp32")
     assert calls[0] == (32, 32, 32)
     assert set(calls[1:]) == {(16, 16, 16)}
     z_score = (volume.canonical().array - volume.array.mean()) / volume.array.std()
@@ -374,7 +374,7 @@ def test_overflow_in_a_short_type_is_run_again_in_fp32():
         while True:
             next(steps)
     except StopIteration as end:
-        assert end.value.form == "fp32"
+        assert end.value.form == "fp32-channels-last"
 
 
 def test_fault_59_missing_device_becomes_the_cpu_and_says_so(model):
