@@ -152,10 +152,16 @@ def test_a_result_lies_on_its_source(oblique_volume, ours):
         layer = layer_of(oblique_volume)
     else:
         layer = Image(
-            np.zeros((3, 4, 5)), scale=(3, 1, 0.5), translate=(1, 2, 3), rotate=30, shear=(0.1, 0, 0),
-            affine=np.diag([2, 1, 1, 1]), units=("mm", "um", "mm"), axis_labels=("p", "q", "r"),
+            np.zeros((3, 4, 5)),
+            scale=(3, 1, 0.5),
+            translate=(1, 2, 3),
+            rotate=30,
+            shear=(0.1, 0, 0),
+            affine=np.diag([2, 1, 1, 1]),
+            units=("mm", "um", "mm"),
+            axis_labels=("p", "q", "r"),
             metadata={"note": "kept"},
-        )  # fmt: skip
+        )
     source = convert.take(layer)
     values = np.zeros(source.placement.grid.shape, np.uint8)
     values[-1, 0, 0] = 2

@@ -1,0 +1,331 @@
+"""Between the user and the work: choices in, answers out, layers added. Main thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.gui import explore, state, texts, viewing
+from napari_hyperspace.gui.chosen import ChosenLayers, key_of
+from napari_hyperspace.gui.jobs import Jobs
+from napari_hyperspace.gui.models import Devices, Loaded, ModelShelf
+from napari_hyperspace.gui.services import Services
+from napari_hyperspace.gui.state import Choices
+from napari_hyperspace.gui.view import View
+from napari_hyperspace.gui.worker import Lane, Stop
+
+
+class Controller:
+    """Keeps viewer, view and work together.
+
+    Parameters
+    ----------
+    viewer
+        napari's; its image layers are what can be chosen.
+    view
+        Shows the state and asks the user.
+    services
+        What the work is done with.
+    choices
+        What to begin with.
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        view: View,
+        services: Services | None = None,
+        choices: Choices | None = None,
+    ) -> None:
+        self.viewer = viewer
+        self.view = view
+        self.services = services or Services()
+        self.choices = choices or Choices()
+        self.shelf = ModelShelf(self.services)
+        self.model: Any = None  # the chosen one, once it is loaded
+        self._preview: Any = None
+        self._users_spacing = False  # whether the user has set one for this scan
+        self._scales = state.make_scales(None, None)
+        self._lane = Lane()
+        self._explorer = explore.Explorer(self.services)
+        self._closed = False
+        self.jobs = Jobs(self)
+        entries = self.shelf.entries()
+        if not self.choices.model and entries:
+            self.choices.model = entries[0][0]
+        self.view.show_choices(self.choices)
+        self.view.show_devices([("cpu", "CPU")], "cpu")
+        self.view.show_models(entries, self.choices.model)
+        self.chosen = ChosenLayers(viewer, self._scan_changed, self._list_layers)
+        self._scan_changed(True)
+        self.chosen.follow()
+        self._connect()
+        self._choose_model()
+
+    def _connect(self) -> None:
+        events = self.choices.events
+        for event in (events.spacing_mm, events.device, events.preview_ms):
+            event.connect(self._ask)
+        events.model.connect(self._choose_model)
+        events.live.connect(self._switch_live)
+        self._moves = (self.viewer.dims.events.point, viewing.camera(self.viewer).events.center)
+        for emitter in self._moves:
+            emitter.connect(self._view_moved)
+
+    def close(self) -> None:
+        """Stop all work and let go of the viewer."""
+        if self._closed:
+            return
+        self._closed = True
+        self.jobs.cancel()
+        self._lane.close()
+        for emitter in self._moves:
+            emitter.disconnect(self._view_moved)
+        self.chosen.close()
+
+    # -- what the user chooses -----------------------------------------------------------------
+
+    def set_spacing(self, spacing_mm: Triple) -> None:
+        """Take the spacing that the user has set."""
+        self._users_spacing = True
+        self.choices.spacing_mm = self._for_model(spacing_mm)
+
+    def use_native_spacing(self) -> None:
+        """Go to the scan's own spacing, brought into the trained range."""
+        self._users_spacing = False
+        self._propose_spacing()
+
+    def choose_layer(self, key: str, channel: int = 0) -> None:
+        """Take the layer chosen for an input channel."""
+        self.chosen.choose(key, channel)
+
+    def choose_opened(self, layer: Any) -> None:
+        """Take a layer that was just opened, if it can be segmented."""
+        self.choose_layer(key_of(layer))
+
+    def add_model_file(self, path: str) -> None:
+        """Choose a model file of the user's own."""
+        key = self.shelf.add(path)
+        self.view.show_models(self.shelf.entries(), key)
+        self.choices.model = key
+
+    def override_spacing(self) -> None:
+        """Ask for the spacing that the scan really has, and give it to its layers."""
+        source = self.chosen.first()
+        if source is None:
+            return
+        spacing = self.view.ask_spacing(
+            "Spacing of the scan",
+            f"Distance between voxel centres of “{source.name}”, in mm. Give it where the file's "
+            "own is missing or wrong: the layer is rescaled, and results are saved with it.",
+            source.placement.layer_grid.spacing_mm,
+        )
+        if spacing is not None:
+            for layer in self.chosen.layers:
+                layer.units = ("mm",) * 3
+                layer.scale = spacing
+
+    def spacing_found(self, spacing_mm: Triple) -> None:
+        """Take a spacing that was found for the user."""
+        self._users_spacing = True
+        self.choices.locked = self.choices.locked and len(set(spacing_mm)) == 1
+        self.choices.spacing_mm = spacing_mm
+        self.view.show_choices(self.choices)
+
+    # -- the scan ------------------------------------------------------------------------------
+
+    def _list_layers(self) -> None:
+        if self._preview is not None and self._preview not in self.viewer.layers:
+            self._preview = None
+        names = self.model.card.channel_names if self.model is not None else ("image",)
+        self.view.show_layers(self.chosen.candidates(), self.chosen.keys, names)
+        self.jobs.layers_changed()
+        self.refresh_buttons()
+
+    def _scan_changed(self, another: bool) -> None:
+        if another:
+            self._users_spacing = False
+            self.remove_preview()
+        source = self.chosen.first()
+        self.view.show_scan("" if source is None else texts.scan(source.placement))
+        if source is not None and source.placement.note:
+            self.view.show_message(source.placement.note, "warning")
+        self._show_scales()
+        self._propose_spacing()
+        self._ask()
+
+    def _view_moved(self, event: Any = None) -> None:
+        if self.choices.live:
+            self._ask()
+
+    # -- spacing -------------------------------------------------------------------------------
+
+    def _native(self) -> Triple | None:
+        source = self.chosen.first()
+        return None if source is None else source.placement.grid.canonical().spacing_mm
+
+    def _trained(self) -> Any:
+        return None if self.model is None else self.model.trained_range_mm
+
+    def _show_scales(self) -> None:
+        self._scales = state.make_scales(self._trained(), self._native())
+        self.view.show_scales(self._scales)
+
+    def _propose_spacing(self) -> None:
+        native = self._native()
+        if native is None or self._users_spacing:
+            return
+        spacing = self._for_model(state.first_spacing(self._trained(), native))
+        self.choices.locked = state.is_isotropic(spacing)
+        self.choices.spacing_mm = spacing
+        self.view.show_choices(self.choices)
+
+    def _for_model(self, spacing_mm: Triple) -> Triple:
+        """A 2-D model works in the planes of the scan: along z there is nothing to choose."""
+        native = self._native()
+        if self.model is None or self.model.n_dim == 3 or native is None:
+            return spacing_mm
+        return (native[0], spacing_mm[1], spacing_mm[2])
+
+    # -- questions and answers -----------------------------------------------------------------
+
+    def _choose_model(self, _: Any = None) -> None:
+        self.model = None
+        self.view.show_model("loading…" if self.choices.model else "No model yet: open one.", "")
+        self.refresh_buttons()
+        self._ask()
+
+    def _ask(self, _: Any = None) -> None:
+        """Ask what the current choices would cost and give; the newest question wins."""
+        key = self.choices.model
+        if self._closed or not key:
+            return
+        if self.model is None:
+            self._lane.submit(lambda stop: self.shelf.steps(key), self._answered, self._failed)
+            return
+        question = self._question()
+        if question is None:
+            self._show_nothing()
+            return
+
+        def steps(stop: Stop) -> Iterator[Any]:
+            return self._explorer.answer(question, stop)
+
+        self._lane.submit(steps, self._answered, self._failed)
+
+    def _question(self) -> explore.Question | None:
+        source = self.chosen.first()
+        if source is None or len(self.chosen.layers) != self.model.in_channels:
+            return None
+        choices, wish = self.choices, None
+        if choices.live and not self.jobs.running:
+            z, y, x = source.world_to_index(viewing.view_position(self.viewer)).tolist()
+            wish = explore.PreviewWish((z, y, x), choices.preview_ms / 1000, choices.rest_ms / 1000)
+        return explore.Question(
+            self.chosen.sources(),
+            self.model,
+            choices.spacing_mm,
+            choices.device or None,
+            choices.outside,
+            self._scales.together,
+            wish,
+        )
+
+    def _answered(self, answer: Any) -> None:
+        match answer:
+            case explore.Baked(seconds):
+                self.view.show_bake(f"weights in {texts.duration(seconds)}")
+            case explore.Cost(estimate):
+                self._show_cost(estimate)
+            case explore.Curve():
+                self.view.show_curve(answer, self._scales.together.trained)
+            case explore.Preview():
+                self._show_preview(answer)
+            case Devices(entries):
+                if not self.choices.device:
+                    with self.choices.events.device.blocked():
+                        self.choices.device = entries[0][0]
+                self.view.show_devices(entries, self.choices.device)
+            case Loaded():
+                self._take_model(answer.model)
+
+    def _failed(self, error: Exception) -> None:
+        if self.model is None:
+            self.view.show_model("could not be loaded", "")
+        self._show_nothing()
+        self.view.show_message(str(error), "error")
+
+    def _show_nothing(self) -> None:
+        self.view.show_bake("")
+        self.view.show_cost("", True, ())
+        self.view.show_curve(None, None)
+
+    def _take_model(self, model: Any) -> None:
+        self.model = model
+        self.view.show_model(texts.model(model), texts.card(model.card))
+        self.chosen.want(model.in_channels)
+        self._show_scales()
+        self._propose_spacing()
+        self.refresh_buttons()
+        self._ask()
+
+    def _show_cost(self, estimate: Any) -> None:
+        native = self._native()
+        if native is None:
+            return
+        spacing = self.choices.spacing_mm
+        notes = state.advice(spacing, native, self._trained(), self.choices.outside)
+        self.view.show_cost(texts.cost(estimate), bool(estimate.fits), notes)
+        self.view.show_point(state.mean_spacing(spacing), estimate.seconds)
+
+    # -- preview -------------------------------------------------------------------------------
+
+    def _switch_live(self, live: bool) -> None:
+        if not live:
+            self.remove_preview()
+        self._ask()
+
+    def _show_preview(self, preview: explore.Preview) -> None:
+        if not self.choices.live or self.jobs.running:
+            return
+        data = self.chosen.sources()[0].block_layer_data(
+            preview.labels,
+            preview.start,
+            viewing.PREVIEW_NAME,
+            self.model.label_names,
+            self.model.label_colors,
+        )
+        if self._preview is None:
+            self._preview = viewing.add_layer(self.viewer, data, above=self.chosen.layers[0])
+            self._preview.opacity = 0.6
+        else:
+            viewing.update_layer(self._preview, data)
+        self._preview.metadata = {"sharp": preview.sharp}
+
+    def remove_preview(self) -> None:
+        """Take the preview away."""
+        preview, self._preview = self._preview, None
+        if preview is not None and preview in self.viewer.layers:
+            self.viewer.layers.remove(preview)
+
+    # -- jobs ----------------------------------------------------------------------------------
+
+    def make_way(self) -> None:
+        """Stop previewing: a run wants the machine, and its result takes the preview's place."""
+        self._lane.cancel()
+        self.remove_preview()
+
+    def job_finished(self) -> None:
+        """Go on answering."""
+        self.refresh_buttons()
+        self._ask()
+
+    def refresh_buttons(self) -> None:
+        """Enable the buttons that can be used now."""
+        busy = self.jobs.running
+        self.view.show_ready(
+            run=not busy and bool(self.chosen.layers) and bool(self.choices.model),
+            cancel=busy,
+            save=not busy and bool(viewing.label_layers(self.viewer)),
+        )

@@ -1,0 +1,297 @@
+"""What the user starts and waits for: runs, files read and written, a spacing fitted to a budget.
+
+One at a time. Each goes through a napari worker; layers are touched when it has returned.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.gui import texts, viewing
+from napari_hyperspace.gui.convert import LayerData, to_volume
+from napari_hyperspace.gui.readers import layer_data
+from napari_hyperspace.gui.worker import Stop, start_job
+
+if TYPE_CHECKING:
+    from napari_hyperspace.gui.controller import Controller
+
+Steps = Generator[Any, None, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """A finished run."""
+
+    layer: LayerData
+    predicted: Any
+    result: Any
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a file was not read."""
+
+    error: HyperspaceError
+
+
+class Jobs:
+    """Starts the work, follows it, and puts what comes out where it belongs."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._view = controller.view
+        self._services = controller.services
+        self._stop: Stop | None = None
+        self._watched: tuple[Any, ...] = ()
+        self._bar: Any = None
+        self._after: Callable[[], None] | None = None  # what to do once the job is over
+
+    @property
+    def running(self) -> bool:
+        """Whether something is being worked on."""
+        return self._stop is not None
+
+    # -- segmentation --------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Segment the chosen scan; does nothing while something else is being worked on."""
+        controller, choices = self._controller, self._controller.choices
+        if self.running:
+            return
+        try:
+            sources = controller.chosen.sources()
+        except HyperspaceError as error:
+            self._view.show_message(str(error), "error")
+            return
+        key, spacing, outside = choices.model, choices.spacing_mm, choices.outside
+        device = choices.device or None
+
+        def steps(should_stop: Callable[[], bool]) -> Steps:
+            model = controller.shelf.load(key)
+            volumes = [source.volume() for source in sources]
+            options = {"device": device, "outside": outside}
+            predicted = self._services.estimate(volumes[0].grid, model, spacing, **options)
+            result = yield from self._services.segment_steps(
+                volumes, model, spacing, should_stop=should_stop, **options
+            )
+            name = f"{model.name} {texts.spacing(result.spacing_mm)}"
+            layer = sources[0].result_layer_data(
+                result.labels, name, model.label_names, model.label_colors
+            )
+            return _Outcome(layer, predicted, result)
+
+        controller.make_way()
+        self._watched = controller.chosen.layers
+        for layer in self._watched:
+            viewing.watch(layer, self._edited)
+        self._start(steps, self._segmented, f"Segmenting {sources[0].name}")
+
+    def cancel(self) -> None:
+        """Stop what is being worked on; it ends between two layers of the network."""
+        if self._stop is not None and not self._stop():
+            self._stop.set()
+            self._view.show_message("Cancelled.")
+
+    def _segmented(self, outcome: _Outcome) -> None:
+        source = self._watched[0]
+        data, attributes, kind = outcome.layer
+        attributes["name"] = f"{source.name} · {attributes['name']}"
+        viewing.add_layer(self._controller.viewer, (data, attributes, kind), above=source)
+        result = outcome.result
+        self._view.show_message(
+            texts.comparison(outcome.predicted, result.seconds, result.peak_bytes), "good"
+        )
+
+    def _edited(self, event: Any = None) -> None:
+        self._drop("The image was changed during the run: its result would not belong to it.")
+
+    def layers_changed(self) -> None:
+        """Stop a run whose image has been taken away."""
+        if any(layer not in self._controller.viewer.layers for layer in self._watched):
+            self._drop("The image was removed during the run, which has been stopped.")
+
+    def _drop(self, why: str) -> None:
+        if self._stop is not None and not self._stop():
+            self._stop.set()
+            self._view.show_message(why, "warning")
+
+    # -- files ---------------------------------------------------------------------------------
+
+    def open(self, path: str, **options: Any) -> None:
+        """Read a file or a DICOM folder into a layer, and choose it.
+
+        Where the file leaves something open (which of several volumes, its spacing, …), the user
+        is asked and it is read again.
+        """
+        if self.running:
+            return
+
+        def steps(should_stop: Callable[[], bool]) -> Steps:
+            yield from ()
+            try:
+                return layer_data(self._services.read(path, **options))
+            except HyperspaceError as error:
+                return _Refusal(error)  # the user may know the way out: no failure yet
+
+        def opened(outcome: LayerData | _Refusal) -> None:
+            if isinstance(outcome, _Refusal):
+                # A dialogue runs its own event loop: not before this job is over.
+                self._after = lambda: self._mend(path, options, outcome.error)
+            else:
+                layer = viewing.add_layer(self._controller.viewer, outcome)
+                self._view.show_message(f"Opened {layer.name}.")
+                self._controller.choose_opened(layer)
+
+        self._start(steps, opened, f"Reading {Path(path).name}")
+
+    def _mend(self, path: str, options: dict[str, Any], error: HyperspaceError) -> None:
+        """Ask for what a file leaves open and read it again, or say why it can't be read."""
+        self._view.show_message(str(error), "error")
+        more = self._ask_for_what_is_missing(path, error)
+        if more:
+            self.open(path, **options, **more)
+
+    def _ask_for_what_is_missing(self, path: str, error: HyperspaceError) -> dict[str, Any]:
+        """Return the option that lets a file be read after all; empty if there is none."""
+        wanted = error.fix or ""
+        if "spacing_mm" in wanted:
+            spacing = self._view.ask_spacing(
+                "Spacing of the file",
+                f"{error}\n\nDistance between voxel centres along the file's own axes, in mm:",
+                (1.0, 1.0, 1.0),
+            )
+            return {} if spacing is None else {"spacing_mm": spacing}
+        if "series=" in wanted:
+            series = [one for one in self._services.list_series(path) if one.is_image]
+            chosen = self._view.ask_choice(
+                "Series", "The folder holds several series:", [str(one) for one in series]
+            )
+            return {} if chosen is None else {"series": series[chosen].uid}
+        if "volume=" in wanted:
+            last = int((re.findall(r"\d+", wanted) or ["0"])[-1])
+            chosen = self._view.ask_choice(
+                "Volume", error.problem, [f"volume {n}" for n in range(last + 1)]
+            )
+            return {} if chosen is None else {"volume": chosen}
+        if "with fill" in wanted:
+            chosen = self._view.ask_choice(
+                "Voxels that are not finite", str(error), ["Replace them with 0"]
+            )
+            return {} if chosen is None else {"fill": 0.0}
+        return {}
+
+    def save(self) -> None:
+        """Ask where to, and write the labels there on the grid of their scan."""
+        layers = viewing.label_layers(self._controller.viewer)
+        if self.running or not layers:
+            return
+        active = self._controller.viewer.layers.selection.active
+        layer = active if active in layers else layers[0]
+        volume = to_volume(*layer.as_layer_data_tuple()[:2])
+        scan = volume.metadata.get("path")
+        path = self._view.ask_save_path(_suggestion(scan, layer.name))
+        if path is None:
+            return
+
+        def steps(should_stop: Callable[[], bool]) -> Steps:
+            yield from ()
+            return self._services.write(volume, path)
+
+        def saved(receipt: Any) -> None:
+            self._view.show_message(f"Saved {receipt}.", "good")
+
+        self._start(steps, saved, f"Saving {Path(path).name}")
+
+    # -- budget --------------------------------------------------------------------------------
+
+    def fit_budget(self, seconds: float, n_bytes: float | None) -> None:
+        """Go to the finest spacing that a run within this time and memory can have."""
+        controller, choices = self._controller, self._controller.choices
+        if self.running or not choices.model:
+            return
+        try:
+            grid = controller.chosen.sources()[0].placement.grid
+        except HyperspaceError as error:
+            self._view.show_message(str(error), "error")
+            return
+        key, device = choices.model, choices.device or None
+
+        def steps(should_stop: Callable[[], bool]) -> Steps:
+            yield from ()
+            model = controller.shelf.load(key)
+            return self._services.spacing_for(
+                grid, model, seconds=seconds, bytes=n_bytes, device=device
+            )
+
+        def found(spacing: tuple[float, float, float]) -> None:
+            controller.spacing_found(spacing)
+            self._view.show_message(
+                f"{texts.spacing(spacing)} is the finest spacing within {texts.duration(seconds)}.",
+                "good",
+            )
+
+        self._start(steps, found, "Looking for the finest spacing")
+
+    # -- all of them ---------------------------------------------------------------------------
+
+    def _start(
+        self,
+        steps: Callable[[Callable[[], bool]], Steps],
+        returned: Callable[[Any], None],
+        title: str,
+    ) -> None:
+        from napari.utils import progress
+
+        self._stop = Stop()
+        self._after = None
+        self._view.show_message(f"{title}…")
+        self._view.show_progress(0.0)
+        self._controller.refresh_buttons()
+        self._bar = progress(total=100, desc=title)
+
+        def errored(error: Exception) -> None:
+            self._view.show_message(str(error), "error")
+
+        start_job(
+            steps,
+            stop=self._stop,
+            yielded=self._progressed,
+            returned=returned,
+            errored=errored,
+            finished=self._finished,
+        )
+
+    def _progressed(self, step: Any) -> None:
+        if self._bar is None:
+            return
+        self._bar.set_description(step.message)
+        self._bar.update(round(step.fraction * 100) - self._bar.n)
+        self._view.show_progress(step.fraction)
+
+    def _finished(self) -> None:
+        for layer in self._watched:
+            viewing.unwatch(layer, self._edited)
+        self._watched = ()
+        self._stop = None
+        self._view.show_progress(None)
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        self._controller.job_finished()
+        after, self._after = self._after, None
+        if after is not None:
+            after()
+
+
+def _suggestion(scan: str | None, name: str) -> str:
+    """Return where labels would go: beside their scan, under its name."""
+    if scan is None:
+        return re.sub(r"[^\w.-]+", "-", name).strip("-") + ".nii.gz"
+    path = Path(scan)
+    stem = path.name if path.is_dir() else re.sub(r"\.(nii\.gz|[^.]+)$", "", path.name)
+    return str(path.parent / f"{stem}-labels.nii.gz")

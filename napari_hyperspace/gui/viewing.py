@@ -1,0 +1,98 @@
+"""What the plug-in does to napari's viewer. Main thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from napari_hyperspace.gui.convert import LayerData
+from napari_hyperspace.gui.state import PREVIEW_MARK
+
+PREVIEW_NAME = f"HyperSpace {PREVIEW_MARK}"
+# What moves or changes the voxels of a layer, and so makes an older result wrong.
+_CHANGES = ("data", "scale", "translate", "rotate", "shear", "affine", "units")
+
+
+def image_layers(viewer: Any) -> list[Any]:
+    """Return the layers that can be segmented: 3-D images of one channel, the topmost first."""
+    from napari.layers import Image
+
+    return [
+        layer
+        for layer in reversed(viewer.layers)
+        if isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb
+    ]
+
+
+def label_layers(viewer: Any) -> list[Any]:
+    """Return the Labels layers that are no previews, the topmost first."""
+    from napari.layers import Labels
+
+    return [
+        layer
+        for layer in reversed(viewer.layers)
+        if isinstance(layer, Labels) and PREVIEW_MARK not in layer.name
+    ]
+
+
+def view_position(viewer: Any) -> tuple[float, float, float]:
+    """Return the middle of what is on screen, in the viewer's world (z, y, x)."""
+    position = list(viewer.dims.point)[-3:]
+    center = camera(viewer).center
+    for shown in viewer.dims.displayed:
+        axis = shown - (viewer.dims.ndim - 3)
+        if axis >= 0:
+            position[axis] = center[axis]
+    z, y, x = (float(value) for value in position)
+    return z, y, x
+
+
+def camera(viewer: Any) -> Any:
+    """Return the camera, by its name of napari 0.9 or of before."""
+    return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+
+
+def add_layer(viewer: Any, data: LayerData, *, above: Any = None) -> Any:
+    """Add a layer, just above another one where there is one."""
+    from napari.layers import Layer
+
+    layer = Layer.create(*data)
+    with _same_selection(viewer) if PREVIEW_MARK in layer.name else _nothing():
+        if above is not None and above in viewer.layers:
+            viewer.layers.insert(viewer.layers.index(above) + 1, layer)
+        else:
+            viewer.add_layer(layer)
+    return layer
+
+
+def update_layer(layer: Any, data: LayerData) -> None:
+    """Put another block into a preview layer."""
+    values, attributes, _ = data
+    layer.data = values
+    layer.translate = attributes["translate"]
+
+
+def watch(layer: Any, callback: Any) -> None:
+    """Call back whenever the voxels of a layer change or move."""
+    for name in _CHANGES:
+        getattr(layer.events, name).connect(callback)
+
+
+def unwatch(layer: Any, callback: Any) -> None:
+    """Undo `watch`."""
+    for name in _CHANGES:
+        getattr(layer.events, name).disconnect(callback)
+
+
+@contextmanager
+def _same_selection(viewer: Any) -> Iterator[None]:
+    selected, active = set(viewer.layers.selection), viewer.layers.selection.active
+    yield
+    viewer.layers.selection = selected
+    viewer.layers.selection.active = active
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

@@ -1,0 +1,355 @@
+"""The dock widget: layout, and signals between the widgets and the controller."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qtpy.QtCore import QEvent, QSignalBlocker, QSize, Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDoubleSpinBox,
+    QHBoxLayout,
+    QMenu,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QSpinBox,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.gui import state
+from napari_hyperspace.gui.controller import Controller
+from napari_hyperspace.gui.explore import Curve
+from napari_hyperspace.gui.services import Services
+from napari_hyperspace.gui.settings import load_choices, run_budget_s
+from napari_hyperspace.gui.view import Entries, Tone
+from napari_hyperspace.gui.widgets import dialogs
+from napari_hyperspace.gui.widgets.choosers import Chooser, channel_name
+from napari_hyperspace.gui.widgets.curve import CostCurve
+from napari_hyperspace.gui.widgets.labels import PlainLabel, heading, plain_tip
+from napari_hyperspace.gui.widgets.spacing import SpacingPanel
+from napari_hyperspace.gui.widgets.theme import colours, style_sheet
+
+_GIGABYTE = 1e9
+
+
+class HyperspaceWidget(QWidget):
+    """Segment a scan at a spacing of one's choice.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose images are segmented.
+    services
+        What the work is done with; the package's own functions unless given.
+    """
+
+    def __init__(self, napari_viewer: Any, services: Services | None = None) -> None:
+        super().__init__()
+        self.setObjectName("hyperspace")
+        self._viewer = napari_viewer
+        self._extra_layers: list[Chooser] = []
+        self._trained_mean: tuple[float, float] | None = None
+        self._make_widgets()
+        self._lay_out()
+        self._apply_theme()
+        self.controller = Controller(napari_viewer, self, services, load_choices())
+        self._connect()
+        self.destroyed.connect(self.controller.close)
+
+    # -- assembly ------------------------------------------------------------------------------
+
+    def _make_widgets(self) -> None:
+        self._open = QToolButton(self)
+        self._open.setObjectName("hyperspace.open")
+        self._open.setText("Open…")
+        self._open.setToolTip("Open a file (NIfTI, NRRD, MetaImage, DICOM) or a DICOM folder")
+        self._open.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
+        self._open_menu = QMenu(self._open)
+        self._open_file = self._open_menu.addAction("Open file…")
+        self._open_folder = self._open_menu.addAction("Open DICOM folder…")
+        self._open.setMenu(self._open_menu)
+        self._layer = Chooser("hyperspace.layer", "The scan to segment", self)
+        self._scan = PlainLabel(self, faint=True)
+        self._respace = QToolButton(self)
+        self._respace.setObjectName("hyperspace.respace")
+        self._respace.setText("Correct…")
+        self._respace.setToolTip("The scan's own spacing is missing or wrong: give the right one")
+        self._model = Chooser("hyperspace.model", "What to segment with", self)
+        self._device = Chooser("hyperspace.device", "Where to compute", self)
+        self._device.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self._device.setFixedWidth(90)
+        self._model_facts = PlainLabel(self, faint=True)
+        self._spacing = SpacingPanel(self)
+        self._native = QToolButton(self)
+        self._native.setObjectName("hyperspace.native")
+        self._native.setText("Native")
+        self._native.setToolTip("Go to the scan's own spacing, as near as the model was trained")
+        self._bake = PlainLabel(self, faint=True, name="hyperspace.bake")
+        self._bake.setWordWrap(False)
+        self._bake.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
+        self._estimate = PlainLabel(self, name="hyperspace.estimate")
+        self._notes = PlainLabel(self, name="hyperspace.notes")
+        self._curve = CostCurve(self)
+        self._curve.setObjectName("hyperspace.curve")
+        self._live = QCheckBox("Live preview within", self)
+        self._live.setObjectName("hyperspace.live")
+        self._live.setToolTip("Segment a box around the view position while the spacing moves")
+        self._budget = QSpinBox(self)
+        self._budget.setObjectName("hyperspace.budget")
+        self._budget.setRange(20, 10_000)
+        self._budget.setSingleStep(50)
+        self._budget.setSuffix(" ms")
+        self._budget.setKeyboardTracking(False)
+        self._budget.setToolTip("How long a preview may take: its box is sized to keep within it")
+        self._seconds = QDoubleSpinBox(self)
+        self._seconds.setObjectName("hyperspace.run_seconds")
+        self._seconds.setRange(0.1, 86_400)
+        self._seconds.setDecimals(1)
+        self._seconds.setSuffix(" s")
+        self._seconds.setValue(run_budget_s())
+        self._seconds.setToolTip("How long a run may take")
+        self._gigabytes = QDoubleSpinBox(self)
+        self._gigabytes.setObjectName("hyperspace.run_gigabytes")
+        self._gigabytes.setRange(0, 10_000)
+        self._gigabytes.setDecimals(1)
+        self._gigabytes.setSuffix(" GB")
+        self._gigabytes.setSpecialValueText("free memory")
+        for box in (self._seconds, self._gigabytes):
+            box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self._gigabytes.setToolTip("How much memory a run may take; 0: whatever is free")
+        self._fit = QPushButton("Fit to budget", self)
+        self._fit.setObjectName("hyperspace.fit_budget")
+        self._fit.setToolTip("Go to the finest trained spacing within this time and memory")
+        self._run = QPushButton("Run", self)
+        self._run.setObjectName("hyperspace.run")
+        self._run.setToolTip("Segment the whole scan, onto its own grid")
+        self._cancel = QPushButton("Cancel", self)
+        self._cancel.setObjectName("hyperspace.cancel")
+        self._save = QPushButton("Save…", self)
+        self._save.setObjectName("hyperspace.save")
+        self._save.setToolTip("Save the selected labels, or else the topmost, on the scan's grid")
+        for button in (self._open, self._respace, self._native):
+            button.setProperty("style", "text")
+        self._progress = QProgressBar(self)
+        self._progress.setObjectName("hyperspace.progress")
+        self._progress.setRange(0, 1000)
+        self._progress.setTextVisible(False)
+        self._message = PlainLabel(self, name="hyperspace.message")
+        self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+    def _lay_out(self) -> None:
+        self._layers_box = QVBoxLayout()
+        self._layers_box.setSpacing(4)
+        self._layers_box.addLayout(_row(self._layer, self._open, stretch=0))
+        self._progress.setFixedHeight(4)
+        column = QVBoxLayout()
+        column.setContentsMargins(10, 8, 10, 8)
+        column.setSpacing(4)
+        for part in (
+            heading("Scan", self),
+            self._layers_box,
+            _row(self._scan, self._respace, stretch=0),
+            heading("Model", self),
+            _row(self._model, self._device, stretch=0),
+            self._model_facts,
+            _row(heading("Working spacing", self), self._native, stretch=0),
+            self._spacing,
+            _row(self._estimate, self._bake, stretch=0),
+            self._curve,
+            self._notes,
+            _row(self._live, self._budget, stretch=0),
+            _row(self._seconds, self._gigabytes, self._fit, stretch=2),
+            _row(self._run, self._cancel, self._save, stretch=0),
+            self._progress,
+            self._message,
+        ):
+            if isinstance(part, QWidget):
+                column.addWidget(part)
+            else:
+                column.addLayout(part)
+        column.addStretch(1)
+        page = QWidget(self)
+        page.setObjectName("hyperspace.page")
+        page.setLayout(column)
+        scroll = QScrollArea(self)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(page)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(scroll)
+        self._page = page
+        self.setMinimumWidth(300)
+
+    def _connect(self) -> None:
+        controller, choices = self.controller, self.controller.choices
+        self._open.clicked.connect(lambda: self._open_path(dialogs.ask_open_file(self)))
+        self._open_file.triggered.connect(lambda: self._open_path(dialogs.ask_open_file(self)))
+        self._open_folder.triggered.connect(lambda: self._open_path(dialogs.ask_open_folder(self)))
+        self._layer.chosen.connect(controller.choose_layer)
+        self._respace.clicked.connect(lambda: controller.override_spacing())
+        self._model.chosen.connect(lambda key: setattr(choices, "model", key))
+        self._device.chosen.connect(lambda key: setattr(choices, "device", key))
+        self._spacing.spacingChanged.connect(controller.set_spacing)
+        self._spacing.lockedChanged.connect(lambda locked: setattr(choices, "locked", locked))
+        self._native.clicked.connect(lambda: controller.use_native_spacing())
+        self._live.toggled.connect(lambda on: setattr(choices, "live", on))
+        self._budget.valueChanged.connect(lambda ms: setattr(choices, "preview_ms", ms))
+        self._fit.clicked.connect(self._fit_budget)
+        self._run.clicked.connect(lambda: controller.jobs.run())
+        self._cancel.clicked.connect(lambda: controller.jobs.cancel())
+        self._save.clicked.connect(lambda: controller.jobs.save())
+        self._viewer.events.theme.connect(self._apply_theme)
+
+    def _open_path(self, path: str | None) -> None:
+        if path is not None:
+            self.controller.jobs.open(path)
+
+    def _open_model(self) -> None:
+        path = dialogs.ask_model_file(self)
+        if path is not None:
+            self.controller.add_model_file(path)
+
+    def _fit_budget(self) -> None:
+        gigabytes = self._gigabytes.value()
+        self.controller.jobs.fit_budget(
+            self._seconds.value(), gigabytes * _GIGABYTE if gigabytes else None
+        )
+
+    def _apply_theme(self, event: Any = None) -> None:
+        self._colours = colours(self._viewer.theme)
+        self._spacing.setColours(self._colours)
+        self._curve.setColours(self._colours)
+        self._page.setStyleSheet(style_sheet(self._colours))
+
+    def event(self, event: QEvent) -> bool:
+        """Let go of the viewer before Qt deletes the widget."""
+        if event.type() == QEvent.Type.DeferredDelete:
+            self._viewer.events.theme.disconnect(self._apply_theme)
+            self.controller.close()
+        return bool(super().event(event))
+
+    def sizeHint(self) -> QSize:
+        """Return the wanted size."""
+        return QSize(350, 640)
+
+    # -- what the controller shows and asks ----------------------------------------------------
+
+    def show_models(self, entries: Entries, current: str) -> None:
+        """Fill the chooser of models."""
+        self._model.set_action("Open model file…", self._open_model)
+        self._model.fill(entries, current, "no model")
+
+    def show_devices(self, entries: Entries, current: str) -> None:
+        """Fill the chooser of devices."""
+        self._device.fill(entries, current)
+
+    def show_layers(
+        self, entries: Entries, current: Sequence[str], channels: Sequence[str]
+    ) -> None:
+        """Fill the choosers of layers: one for each input channel of the model."""
+        while len(self._extra_layers) > max(len(channels) - 1, 0):
+            self._extra_layers.pop().deleteLater()
+        while len(self._extra_layers) < len(channels) - 1:
+            channel = len(self._extra_layers) + 1
+            extra = Chooser(channel_name("hyperspace.layer", channel), "", self)
+            extra.chosen.connect(
+                lambda key, channel=channel: self.controller.choose_layer(key, channel)
+            )
+            self._layers_box.addWidget(extra)
+            self._extra_layers.append(extra)
+        choosers = [self._layer, *self._extra_layers]
+        for i, (chooser, channel_text) in enumerate(zip(choosers, channels, strict=False)):
+            chooser.fill(entries, current[i] if i < len(current) else "", "no image open")
+            if len(channels) > 1:
+                chooser.setToolTip(plain_tip(f"Input channel {i + 1}: {channel_text}"))
+
+    def show_scan(self, text: str) -> None:
+        """Describe the chosen layer."""
+        self._scan.setText(text or "Open a scan, or choose File ▸ Open Sample ▸ HyperSpace.")
+        self._respace.setVisible(bool(text))
+
+    def show_model(self, text: str, details: str) -> None:
+        """Describe the chosen model, in short and at length."""
+        self._model_facts.setText(text)
+        self._model_facts.setToolTip(plain_tip(details))
+
+    def show_choices(self, choices: state.Choices) -> None:
+        """Show what is chosen, without saying that the user chose it."""
+        self._spacing.setLocked(choices.locked)
+        self._spacing.setSpacing(choices.spacing_mm)
+        with QSignalBlocker(self._live), QSignalBlocker(self._budget):
+            self._live.setChecked(choices.live)
+            self._budget.setValue(choices.preview_ms)
+
+    def show_scales(self, scales: state.Scales) -> None:
+        """Draw the scales of the spacing sliders."""
+        self._spacing.setScales(scales)
+
+    def show_cost(self, text: str, fits: bool, notes: Sequence[str]) -> None:
+        """Show what a run at the current spacing would take, and what to know of it."""
+        self._estimate.setText(text)
+        self._estimate.set_tone("plain" if fits else "error")
+        self._notes.setText("\n".join(notes))
+        self._notes.set_tone("warning")
+        self._notes.setVisible(bool(notes))
+
+    def show_bake(self, text: str) -> None:
+        """Show how long making the weights took."""
+        self._bake.setText(text)
+
+    def show_curve(self, curve: Curve | None, trained: state.Range | None) -> None:
+        """Show the cost over spacings."""
+        self._curve.setVisible(curve is not None)
+        if curve is not None:
+            seconds = [one.seconds for one in curve.estimates]
+            fits = [bool(one.fits) for one in curve.estimates]
+            self._curve.setCurve(curve.spacings_mm, seconds, fits, trained)
+
+    def show_point(self, spacing_mm: float, seconds: float) -> None:
+        """Show where the current spacing lies on the curve."""
+        self._curve.setPoint(spacing_mm, seconds)
+
+    def show_message(self, text: str, tone: Tone = "plain") -> None:
+        """Tell the user something; plain text."""
+        self._message.setText(text)
+        self._message.set_tone(tone)
+
+    def show_progress(self, fraction: float | None) -> None:
+        """Show how far the work is; `None`: none is being done."""
+        self._progress.setValue(0 if fraction is None else max(round(1000 * fraction), 10))
+
+    def show_ready(self, *, run: bool, cancel: bool, save: bool) -> None:
+        """Enable and disable the buttons."""
+        self._run.setEnabled(run)
+        self._fit.setEnabled(run)
+        self._open.setEnabled(not cancel)
+        self._cancel.setEnabled(cancel)
+        self._save.setEnabled(save)
+
+    def ask_choice(self, title: str, question: str, options: Sequence[str]) -> int | None:
+        """Ask for one of several; `None` if the user declines."""
+        return dialogs.ask_choice(self, title, question, options)
+
+    def ask_spacing(self, title: str, question: str, spacing_mm: Triple) -> Triple | None:
+        """Ask for a spacing; `None` if the user declines."""
+        return dialogs.ask_spacing(self, title, question, spacing_mm)
+
+    def ask_save_path(self, suggestion: str) -> str | None:
+        """Ask where to save; `None` if the user declines."""
+        return dialogs.ask_save_path(self, suggestion)
+
+
+def _row(*widgets: QWidget, stretch: int) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setSpacing(6)
+    for i, widget in enumerate(widgets):
+        row.addWidget(widget, 1 if i == stretch else 0)
+    return row

@@ -1,0 +1,47 @@
+"""Labels that never take what they show for markup: names and paths come from anywhere."""
+
+from __future__ import annotations
+
+import html
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
+
+from napari_hyperspace.gui.view import Tone
+
+
+class PlainLabel(QLabel):
+    """Wrapped plain text in one of a few tones."""
+
+    def __init__(
+        self, parent: QWidget | None = None, *, faint: bool = False, name: str = ""
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.setMinimumWidth(40)
+        self.setProperty("faint", faint)
+        self.setProperty("tone", "plain")
+
+    def set_tone(self, tone: Tone) -> None:
+        """Colour the text by what it says."""
+        if tone != self.property("tone"):
+            self.setProperty("tone", tone)
+            self.style().unpolish(self)
+            self.style().polish(self)
+
+
+def heading(text: str, parent: QWidget) -> PlainLabel:
+    """Make the heading of a group."""
+    label = PlainLabel(parent)
+    label.setText(text)
+    label.setWordWrap(False)
+    label.setProperty("heading", True)
+    return label
+
+
+def plain_tip(text: str) -> str:
+    """Return a tool tip that shows any text as it is: Qt guesses whether one is markup."""
+    return f"<qt>{html.escape(text).replace(chr(10), '<br>')}</qt>" if text else ""

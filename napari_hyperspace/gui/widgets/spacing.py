@@ -1,0 +1,153 @@
+"""The working spacing: one slider, or one an axis once the lock is opened."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
+from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QSizePolicy, QToolButton, QWidget
+
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.gui.state import AXES, LIMITS_MM, Scales, mean_spacing
+from napari_hyperspace.gui.widgets.icons import lock_icon
+from napari_hyperspace.gui.widgets.slider import SpacingSlider
+from napari_hyperspace.gui.widgets.theme import Colours
+
+_DIRECTIONS = ("head to foot", "front to back", "right to left")
+
+
+class SpacingPanel(QWidget):
+    """Sliders with numbers to type beside them, and the lock that joins the axes."""
+
+    spacingChanged = Signal(tuple)
+    """The spacing (z, y, x) in mm, changed by the user or by `setValue` of a slider."""
+    lockedChanged = Signal(bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._quiet = False
+        self._colours: Colours | None = None
+        self.together = SpacingSlider(self)
+        self.together.setObjectName("hyperspace.spacing")
+        self.together.setAccessibleName("Working spacing")
+        self.each = tuple(SpacingSlider(self) for _ in AXES)
+        self.lock = QToolButton(self)
+        self.lock.setObjectName("hyperspace.lock")
+        self.lock.setCheckable(True)
+        self.lock.setChecked(True)
+        self.lock.setAutoRaise(True)
+        self._rows: list[tuple[QLabel, SpacingSlider, QDoubleSpinBox]] = []
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setHorizontalSpacing(6)
+        layout.setVerticalSpacing(0)
+        layout.setColumnStretch(1, 1)
+        self._add_row(layout, 0, "", "", self.together)
+        for i, (axis, direction) in enumerate(zip(AXES, _DIRECTIONS, strict=True)):
+            self.each[i].setObjectName(f"hyperspace.spacing_{axis}")
+            self.each[i].setAccessibleName(f"Working spacing {direction}")
+            self._add_row(layout, i + 1, axis, direction, self.each[i])
+        layout.addWidget(self.lock, 0, 3, 4, 1, Qt.AlignmentFlag.AlignTop)
+        self.together.valueChanged.connect(self._together_changed)
+        for slider in self.each:
+            slider.valueChanged.connect(self._one_changed)
+        self.lock.toggled.connect(self._lock_toggled)
+        self._show_rows()
+
+    def _add_row(
+        self, layout: QGridLayout, row: int, axis: str, direction: str, slider: SpacingSlider
+    ) -> None:
+        label = QLabel(axis, self)
+        label.setContentsMargins(0, 5, 0, 0)
+        label.setToolTip(direction)
+        number = QDoubleSpinBox(self)
+        number.setObjectName(f"{slider.objectName()}.number")
+        number.setRange(*LIMITS_MM)
+        number.setDecimals(2)
+        number.setSingleStep(0.1)
+        number.setSuffix(" mm")
+        number.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        number.setAlignment(Qt.AlignmentFlag.AlignRight)
+        number.setKeyboardTracking(False)
+        number.setFixedWidth(76)
+        number.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        number.setValue(slider.value())
+        layout.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(slider, row, 1)
+        layout.addWidget(number, row, 2, Qt.AlignmentFlag.AlignTop)
+        slider.valueChanged.connect(lambda value: self._show_number(number, value))
+        number.valueChanged.connect(slider.setValue)
+        self._rows.append((label, slider, number))
+
+    @staticmethod
+    def _show_number(number: QDoubleSpinBox, value: float) -> None:
+        with QSignalBlocker(number):  # it rounds to two decimals: the slider knows better
+            number.setValue(value)
+
+    def spacing(self) -> Triple:
+        """Return the spacing (z, y, x) in mm."""
+        z, y, x = (slider.value() for slider in self.each)
+        return z, y, x
+
+    def setSpacing(self, spacing_mm: Triple) -> None:
+        """Show a spacing without saying that the user chose it."""
+        self._quiet = True
+        for slider, value in zip(self.each, spacing_mm, strict=True):
+            slider.setValue(value)
+        equal = len(set(spacing_mm)) == 1
+        self.together.setValue(spacing_mm[0] if equal else mean_spacing(spacing_mm))
+        self._quiet = False
+
+    def setLocked(self, locked: bool) -> None:
+        """Show the lock closed or open without saying that the user did it."""
+        with QSignalBlocker(self.lock):
+            self.lock.setChecked(locked)
+        self._show_rows()
+
+    def setScales(self, scales: Scales) -> None:
+        """Draw other scales."""
+        self.together.setScale(scales.together)
+        for slider, scale in zip(self.each, scales.each, strict=True):
+            slider.setScale(scale)
+
+    def setColours(self, chosen: Colours) -> None:
+        """Paint in other colours."""
+        self._colours = chosen
+        self.together.setColours(chosen)
+        for slider in self.each:
+            slider.setColours(chosen)
+        self._show_rows()
+
+    def _together_changed(self, value: float) -> None:
+        if not self._quiet:
+            self.setSpacing((value, value, value))
+            self.spacingChanged.emit(self.spacing())
+
+    def _one_changed(self, value: float) -> None:
+        if self._quiet:
+            return
+        if self.lock.isChecked():
+            self.together.setValue(value)
+        else:
+            self.setSpacing(self.spacing())
+            self.spacingChanged.emit(self.spacing())
+
+    def _lock_toggled(self, locked: bool) -> None:
+        self._show_rows()
+        self.lockedChanged.emit(locked)
+        if locked:
+            value = float(f"{mean_spacing(self.spacing()):.3g}")
+            self.setSpacing((value, value, value))
+            self.spacingChanged.emit(self.spacing())
+
+    def _show_rows(self) -> None:
+        locked = self.lock.isChecked()
+        for i, row in enumerate(self._rows):
+            for widget in row:
+                widget.setVisible((i == 0) == locked)
+        self._rows[0][0].setVisible(False)
+        if self._colours is not None:
+            self.lock.setIcon(lock_icon(locked, self._colours.text))
+        self.lock.setToolTip(
+            "One spacing for all axes: open the lock for one an axis"
+            if locked
+            else "One spacing an axis: close the lock for one for all"
+        )
