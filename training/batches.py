@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Shape, Triple
 from training.augment import apply_sample, draw_sample, draw_spacing, working_shape
 from training.config import FitConfig
@@ -115,46 +114,24 @@ def _as_is(batch: Any) -> Any:
 
 
 def prepared(batches: TrainingBatches, first_step: int, workers: int) -> Iterator[Batch]:
-    """Yield the batches from a step on, prepared ahead by worker processes.
+    """Return the batches from a step on, prepared ahead by worker processes (forked here).
 
-    Raises
-    ------
-    HyperspaceError
-        If a worker process dies; names the cases it may have been working on.
+    Should one of these die, the `RuntimeError` that torch raises for it is told by
+    `is_worker_death`.
     """
-    total = len(batches)
     loader: DataLoader[Batch] = DataLoader(
         batches,
         batch_size=None,
-        sampler=range(first_step, total),  # type: ignore[arg-type]
+        sampler=range(first_step, len(batches)),  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=_as_is,
         prefetch_factor=3 if workers else None,
         # Forked workers share the cases in memory and read no file again.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
-    step = first_step
-    iterator = iter(loader)
-    while step < total:
-        try:
-            batch = next(iterator)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise worker_died(batches, step, workers, error) from error
-        yield batch
-        step += 1
+    return iter(loader)
 
 
-def worker_died(
-    batches: TrainingBatches, step: int, workers: int, error: Exception
-) -> HyperspaceError:
-    """Return the error for a worker process that was killed while these steps were prepared."""
-    ahead = range(step, min(step + max(workers, 1), len(batches)))
-    names = sorted({name for s in ahead for name in batches.names(s)})
-    return HyperspaceError(
-        f"a process that prepares batches died at step {step}",
-        field="cases",
-        found=f"{', '.join(names)}: {' '.join(str(error).split())}",
-        fix="Resume with --resume; with little memory, set compute.workers=0",
-    )
+def is_worker_death(error: RuntimeError) -> bool:
+    """Whether torch raised this error because a process that prepares batches was killed."""
+    return "DataLoader worker" in str(error)

@@ -1,26 +1,83 @@
-"""The command line: ``python -m training``. Heavy modules load only in the command that needs them."""
+"""The command line: ``python -m training``. Each command loads the heavy modules it needs."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from napari_hyperspace.core.errors import HyperspaceError
+from training.console import Commands, emit, progress, spacing, spacings, table
+
+_ABOUT = "Train, apply and evaluate segmentation models that adapt to the voxel spacing."
 
 app = typer.Typer(
+    cls=Commands,
+    help=_ABOUT,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    help="Train, apply and evaluate segmentation models that adapt to the voxel spacing.",
 )
+
+
+class OutsideRule(StrEnum):
+    """What to do with a spacing outside of the trained range."""
+
+    refuse = "refuse"
+    clamp = "clamp"
+    extrapolate = "extrapolate"
+
+
+class Precision(StrEnum):
+    """Number format of a model file's weights."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Name of a bundled model, or a model file.")
+]
+SpacingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--spacing", help="Working spacing in mm: 2, or z,y,x such as 1,1,3. Default: the scan's."
+    ),
+]
+OutsideOption = Annotated[
+    OutsideRule,
+    typer.Option(
+        help="For a spacing outside of the trained range: refuse it, clamp it to the nearest "
+        "trained one, or extrapolate."
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps. Default: the best.")
+]
+VolumeOption = Annotated[
+    int | None, typer.Option(help="Which volume of a file with more than three axes.")
+]
+SeriesOption = Annotated[
+    str | None, typer.Option(help="UID of the DICOM series, where a folder holds several.")
+]
+ScanSpacingOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Voxel spacing of the scan in mm, in its file's own axis order, where the file's is "
+        "missing or wrong."
+    ),
+]
+FillOption = Annotated[
+    float | None, typer.Option(help="Value for voxels that are NaN or infinite.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.callback()
 def _program() -> None:
-    """Train, apply and evaluate segmentation models that adapt to the voxel spacing."""
+    pass
 
 
 @app.command(epilog="Example: python -m training fit hippocampus.yaml --set training.steps=2000")
@@ -28,18 +85,21 @@ def fit(
     config: Annotated[Path, typer.Argument(help="Configuration of the run, a YAML file.")],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change a key: key.subkey=value. May be repeated."),
+        typer.Option("--set", help="Change a key: section.key=value. May be repeated."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/NAME.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/NAME.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+        bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
     ] = False,
-    init: Annotated[Path | None, typer.Option(help="Model file to start the weights from.")] = None,
-    devices: Annotated[
-        int | None, typer.Option(min=1, help="Number of devices (processes).")
+    init: Annotated[
+        str | None, typer.Option(help="Bundled model or model file to start the weights from.")
     ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Number of devices, a process each.")
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Train a model; the run's folder gets log, checkpoints, report and model file."""
+    """Train a model. Its folder gets log, checkpoints, report and the model file."""
     from training.config import load_config
 
     overrides = list(set_ or [])
@@ -48,13 +108,213 @@ def fit(
     settings, base = load_config(config, overrides)
     from training.fit import fit as train
 
-    print(train(settings, base, out or Path("runs") / settings.name, resume=resume, init=init))
+    folder = out or Path("runs") / settings.name
+    trained = train(settings, base, folder, resume=resume, init=init)
+    if trained is not None:  # of several processes, the first one answers
+        emit(trained, f"{trained['model']}  mean Dice {trained['mean_dice']:.4f}", as_json)
+
+
+@app.command(
+    epilog="Example: python -m training predict scan.nii.gz labels.nii.gz --model hippocampus"
+)
+def predict(
+    source: Annotated[
+        Path, typer.Argument(help="Scan: a file, a DICOM folder, or a folder of scans.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="File for the labels; a folder for several scans.")
+    ],
+    model: ModelOption = "hippocampus",
+    working_spacing: SpacingOption = None,
+    outside: OutsideOption = OutsideRule.refuse,
+    device: DeviceOption = None,
+    volume: VolumeOption = None,
+    series: SeriesOption = None,
+    scan_spacing: ScanSpacingOption = None,
+    fill: FillOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Segment scans; the labels lie on each scan's own grid. Goes on after a bad scan."""
+    from napari_hyperspace import load_model
+    from training.predict import Reading, list_scans, predict_all
+
+    wanted = spacing(working_spacing) if working_spacing else None
+    reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
+    pairs = list_scans(source, target)
+    loaded = load_model(model)
+    with progress("predict") as show:
+
+        def shown(path: Path, fraction: float, message: str) -> None:
+            done = [scan for scan, _ in pairs].index(path)
+            show((done + fraction) / len(pairs), f"{path.name}: {message}")
+
+        predictions = predict_all(
+            pairs,
+            loaded,
+            spacing_mm=wanted,
+            outside=outside.value,
+            device=device,
+            reading=reading,
+            show=shown,
+        )
+    done = [p for p in predictions if not p.error]
+    failed = [p for p in predictions if p.error]
+    lines = [f"{p.target}  {p.seconds:.1f} s  {p.receipt}" for p in done]
+    if as_json or lines:
+        emit([p.to_dict() for p in predictions], "\n".join(lines), as_json)
+    for prediction in failed:
+        typer.echo(f"failed: {prediction.error}", err=True)
+    if failed:
+        if len(predictions) > 1:
+            typer.echo(f"{len(failed)} of {len(predictions)} scans failed", err=True)
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Example: python -m training estimate scan.nii.gz --model hippocampus --spacing 2"
+)
+def estimate(
+    source: Annotated[Path, typer.Argument(help="Scan: a file or a DICOM folder.")],
+    model: ModelOption = "hippocampus",
+    working_spacing: SpacingOption = None,
+    outside: OutsideOption = OutsideRule.refuse,
+    device: DeviceOption = None,
+    volume: VolumeOption = None,
+    series: SeriesOption = None,
+    scan_spacing: ScanSpacingOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict time and memory of segmenting a scan, without doing it."""
+    import napari_hyperspace as hs
+
+    scan = hs.read(
+        source,
+        volume=volume,
+        series=series,
+        spacing_mm=spacing(scan_spacing) if scan_spacing else None,
+    )
+    cost = hs.estimate(
+        scan,
+        hs.load_model(model),
+        spacing(working_spacing) if working_spacing else None,
+        device=device,
+        outside=outside.value,
+    )
+    values: dict[str, Any] = {
+        "seconds": cost.seconds,
+        "peak_bytes": cost.peak_bytes,
+        "peak_host_bytes": cost.peak_host_bytes,
+        "fits": cost.fits,
+        "spacing_mm": list(cost.spacing_mm),
+        "working_shape": list(cost.working_shape),
+        "n_tiles": cost.n_tiles,
+    }
+    rows = [
+        ("time", f"{cost.seconds:.1f} s"),
+        ("memory where it computes", f"{cost.peak_bytes / 1e6:.0f} MB"),
+        ("memory of the host", f"{cost.peak_host_bytes / 1e6:.0f} MB"),
+        ("fits", "yes" if cost.fits else "no"),
+        ("working spacing", " × ".join(f"{s:g}" for s in cost.spacing_mm) + " mm (z, y, x)"),
+        ("working grid", " × ".join(str(n) for n in cost.working_shape) + " voxels"),
+        ("tiles", cost.n_tiles),
+    ]
+    emit(values, table(rows), as_json)
+
+
+@app.command(epilog="Example: python -m training info hippocampus")
+def info(
+    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show the card of a model: what it segments, where it may be used, what it reaches."""
+    from napari_hyperspace.nets.model_file import read_card
+    from training.card import describe
+
+    header = read_card(model)
+    emit(header.model_dump(mode="json"), describe(header), as_json)
+
+
+@app.command(
+    epilog="Example: python -m training evaluate hippocampus DATASET --spacings '1 2 1,1,3' --json"
+)
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder of a data set (Decathlon layout).")],
+    at: Annotated[
+        str, typer.Option("--spacings", help="Spacings in mm, blanks between them: '1 2 1,1,3'.")
+    ] = "1 2 3",
+    split: Annotated[
+        Path | None, typer.Option(help="Split file (JSON). Default: all labelled cases.")
+    ] = None,
+    part: Annotated[str, typer.Option(help="Which part of the split.")] = "validation",
+    outside: OutsideOption = OutsideRule.refuse,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure Dice at given spacings, on the grid of the resampled images."""
+    from napari_hyperspace import load_model
+    from training.data.decathlon import Decathlon
+    from training.data.splits import read_split
+    from training.evaluate import evaluate as score
+    from training.scores import dice_table, mean_dice
+
+    wanted = spacings(at)
+    data = Decathlon(dataset)
+    names = [case.name for case in data.cases()]
+    if split is not None:
+        parts = read_split(split)
+        if part not in ("training", "validation"):
+            raise HyperspaceError(
+                "a split has no such part",
+                field="--part",
+                found=part,
+                expected="training, validation",
+            )
+        names = list(getattr(parts, part))
+    loaded = load_model(model)
+    with progress("evaluate") as show:
+        scores = score(loaded, data, names, wanted, device=device, outside=outside.value, show=show)
+    result = {
+        "model": loaded.name,
+        "identity": loaded.identity,
+        "data": data.name,
+        "cases": names,
+        "grid": "working",
+        "mean_dice": mean_dice(scores),
+        "spacings": [one.to_dict() for one in scores],
+    }
+    emit(result, dice_table(scores), as_json)
+
+
+@app.command(epilog="Example: python -m training export runs/hippocampus hippocampus.safetensors")
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or one of its checkpoints.")],
+    target: Annotated[Path, typer.Argument(help="Model file to write (.safetensors).")],
+    dtype: Annotated[
+        Precision, typer.Option(help="Number format of the weights in the file.")
+    ] = Precision.float32,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the model file of a run's best checkpoint, also of one that still goes on."""
+    from training.export import export_checkpoint
+
+    written = export_checkpoint(run, target, dtype=dtype.value)
+    emit({"model": str(written)}, str(written), as_json)
+
+
+@app.command(epilog="Example: python -m training import-checkpoint checkpoint.pt model.safetensors")
+def import_checkpoint(
+    source: Annotated[Path, typer.Argument(help="Checkpoint of HyperSpace (.pt).")],
+    target: Annotated[Path, typer.Argument(help="Model file to write (.safetensors).")],
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a released HyperSpace checkpoint into a model file."""
+    from napari_hyperspace.nets.import_checkpoint import import_checkpoint as convert
+
+    written = convert(source, target)
+    emit({"model": str(written)}, str(written), as_json)
 
 
 def main() -> None:
-    """Run the command line; errors meant for users become one message and exit code 1."""
-    try:
-        app()
-    except HyperspaceError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(getattr(error, "exit_code", 1)) from None
+    """Run the command line."""
+    app(prog_name="python -m training")

@@ -199,8 +199,8 @@ class ComputeSection(Section):
     """Number of devices (processes)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the network's arithmetic; weights and loss stay in fp32."""
-    channels_last: bool = True
-    """Whether images lie channels-last in memory, which suits bf16 on a CPU."""
+    channels_last: bool = False
+    """Whether images lie channels-last in memory; on a CPU the norms' gradients are slow there."""
     threads: NonNegativeInt = 0
     """CPU threads of each training process; 0: what torch chooses."""
     workers: NonNegativeInt = 1

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
+from torch import nn
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.nets.factory import Factory
 from napari_hyperspace.nets.hypernetwork import build_factory
 from napari_hyperspace.nets.model_file import save_model
-from training.batches import Batch, TrainingBatches, prepared, worker_died
+from training.batches import Batch, TrainingBatches, is_worker_death, prepared
 from training.checkpoint import (
     Checkpoint,
     Progress,
@@ -31,14 +32,16 @@ from training.checkpoint import (
 from training.config import FitConfig
 from training.data import open_dataset
 from training.data.base import Case, digest
-from training.display import Display
 from training.export import build_model, make_card, trained_card
+from training.failures import not_finite, worker_died
 from training.interrupt import Interrupted, StopRequest, stop_requests
+from training.journal import Journal
 from training.losses import SegmentationLoss
 from training.random import generator
 from training.report import write_report
 from training.run import RunFolder, write_text
 from training.schedule import learning_rate
+from training.scores import FixedSpacings, SpacingScore, channels_last, mean_dice
 from training.setup import (
     check_classes,
     check_resumable,
@@ -46,7 +49,6 @@ from training.setup import (
     choose_split,
     start_from,
 )
-from training.scores import FixedSpacings, SpacingScore, mean_dice
 
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -58,7 +60,7 @@ def fit(
     *,
     resume: bool = False,
     init: str | os.PathLike[str] | None = None,
-) -> Path:
+) -> dict[str, Any] | None:
     """Train a model.
 
     Parameters
@@ -76,8 +78,8 @@ def fit(
 
     Returns
     -------
-    Path
-        The exported model file.
+    dict or None
+        The report; in one process of several.
 
     Raises
     ------
@@ -89,6 +91,7 @@ def fit(
     compute = config.compute
     if compute.threads:
         torch.set_num_threads(compute.threads)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=compute.device,
         devices=compute.devices,
@@ -135,8 +138,8 @@ class Trainer:
         self.n_validation = len(validation)
         self.validation = FixedSpacings(own, config.validation.spacings_mm, names)
         self.reported: list[Case] = own
-        self.label_names = names
         self.progress = Progress()
+        self._between_steps = True  # whether weights, averages and progress belong together
         self._build(checkpoint)
 
     def _build(self, checkpoint: Checkpoint | None) -> None:
@@ -151,7 +154,7 @@ class Trainer:
             self.factory.load_state_dict(checkpoint.part("factory"))
             self.progress = checkpoint.progress
         self.factory.to(self.fabric.device)
-        self.average: nn.Module | None = None
+        self.average: Factory | None = None
         if optimiser.ema_decay:
             self.average = copy.deepcopy(self.factory).requires_grad_(False).eval()
         kind = torch.optim.Adam if optimiser.kind == "adam" else torch.optim.AdamW
@@ -170,7 +173,7 @@ class Trainer:
         self.loss = SegmentationLoss(config.loss)
         self.model, self.stepper = self.fabric.setup(self.factory, self.optimiser)
 
-    def fit(self, request: StopRequest) -> Path:
+    def fit(self, request: StopRequest) -> dict[str, Any] | None:
         """Train to the end, then export and report.
 
         Parameters
@@ -181,15 +184,28 @@ class Trainer:
         first, steps = self.progress.step, self.config.training.steps
         if self.fabric.is_global_zero:
             self._prepare_folder(first)
-        stopped_early = self._patience_is_over()
-        if first < steps and not stopped_early:
-            # Workers are forked here, before threads for the display and the log exist.
-            batches = prepared(self.batches, first, self.config.compute.workers)
-            batch = next(batches)
-            display = Display(self.config.name, first, steps, self.fabric.is_global_zero)
-            with self._writer() as writer, display:
-                self._train(batch, batches, request, display, writer)
+        if first < steps and not self._patience_is_over():
+            try:
+                # Workers are forked before threads for the display and the log exist.
+                batches = prepared(self.batches, first, self.config.compute.workers)
+                batch = next(batches)
+                name, alone = self.config.name, self.fabric.is_global_zero
+                with Journal(self.run, name, first, steps, alone) as journal:
+                    self._train(batch, batches, request, journal)
+            except RuntimeError as error:
+                if not is_worker_death(error):
+                    raise
+                raise self._worker_died(error, request) from error
         return self._finish()
+
+    def _worker_died(self, error: RuntimeError, request: StopRequest) -> HyperspaceError:
+        """Return what to raise; torch reports such a death anywhere, even amid a step."""
+        step = self.progress.step
+        if self._between_steps:
+            self._save([self.run.last])
+            if request.number:  # a signal to all processes at once
+                return Interrupted(request.number, step)
+        return worker_died(self.batches, step, self.config.compute.workers, error)
 
     def _prepare_folder(self, first: int) -> None:
         self.run.rewind(first)
@@ -198,46 +214,36 @@ class Trainer:
             write_text(self.run.split, self.split.to_json())
             self._save([self.run.last])
 
-    def _writer(self) -> SummaryWriter:
-        if self.fabric.is_global_zero:
-            return SummaryWriter(self.run.tensorboard, purge_step=self.progress.step)
-        return _NoWriter()
-
     def _train(
         self,
         batch: Batch | None,
-        batches: Any,
+        batches: Iterator[Batch],
         request: StopRequest,
-        display: Display,
-        writer: SummaryWriter,
+        journal: Journal,
     ) -> None:
-        progress, every = self.progress, self.config.validation.every_steps
-        steps = self.config.training.steps
+        progress, steps = self.progress, self.config.training.steps
         clock = time.monotonic()
-        try:
-            while batch is not None:
-                loss, norm = self._step(batch)
-                progress.step = batch.step + 1
-                progress.recent.append(loss)
-                now = time.monotonic()
-                progress.seconds, clock = progress.seconds + now - clock, now
-                display.step(progress.step, loss)
-                self._log(batch, norm, writer)
-                if progress.step % every == 0 or progress.step == steps:
-                    self._validate(display, writer)
-                if self._stop(request):
-                    self._save([self.run.last])
-                    raise Interrupted(request.number, progress.step)
-                if self._patience_is_over():
-                    display.say(f"no improvement in {progress.stale} validations: stopped early")
-                    return
-                batch = next(batches, None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise worker_died(
-                self.batches, progress.step, self.config.compute.workers, error
-            ) from error
+        while batch is not None:
+            self._between_steps = False
+            loss, norm = self._step(batch)
+            progress.step = batch.step + 1
+            progress.recent.append(loss)
+            now = time.monotonic()
+            progress.seconds, clock = progress.seconds + now - clock, now
+            self._between_steps = True
+            journal.display.step(progress.step, loss)
+            last = progress.step == steps
+            if last or progress.step % self.config.compute.log_every_steps == 0:
+                self._log(batch, norm, journal)
+            if last or progress.step % self.config.validation.every_steps == 0:
+                self._validate(journal)
+            if self._stop(request):
+                self._save([self.run.last])
+                raise Interrupted(request.number, progress.step)
+            if self._patience_is_over():
+                journal.display.say(f"stopped early: {progress.stale} validations in vain")
+                return
+            batch = next(batches, None)
 
     def _step(self, batch: Batch) -> tuple[float, float]:
         """Do one optimiser step; return loss and gradient norm."""
@@ -247,7 +253,7 @@ class Trainer:
             group["lr"] = rate
         image, labels = batch.image.to(self.fabric.device), batch.labels.to(self.fabric.device)
         if self.config.compute.channels_last:
-            image = image.contiguous(memory_format=torch.channels_last_3d)
+            image = channels_last(image)
         self.model.train()
         logits = self.model(image, batch.spacing_mm)
         loss = self.loss(logits, labels)
@@ -257,23 +263,11 @@ class Trainer:
         norm = float(nn.utils.clip_grad_norm_(parameters, limit))
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(norm)):
-            raise self._not_finite(batch, logits, value)
+            raise not_finite(self.batches, batch, logits, value)
         self.stepper.step()
         self.stepper.zero_grad()
         self._update_average()
         return value, norm
-
-    def _not_finite(self, batch: Batch, logits: Tensor, loss: float) -> HyperspaceError:
-        sound = torch.isfinite(logits.detach()).flatten(1).all(dim=1).tolist()
-        guilty = [name for name, good in zip(batch.names, sound, strict=True) if not good]
-        z, y, x = batch.spacing_mm
-        return HyperspaceError(
-            f"loss or gradient is not finite at step {batch.step}; the step was not made",
-            field="cases",
-            found=f"loss {loss} at {z:.2f} × {y:.2f} × {x:.2f} mm, cases "
-            + ", ".join(guilty or self.batches.names(batch.step)),
-            fix="Look at these cases, or lower optimiser.learning_rate; the last checkpoint is good",
-        )
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -289,70 +283,43 @@ class Trainer:
         for mean, buffer in zip(self.average.buffers(), self.factory.buffers(), strict=True):
             mean.copy_(buffer)
 
-    def _validate(self, display: Display, writer: SummaryWriter) -> None:
+    def _log(self, batch: Batch, norm: float, journal: Journal) -> None:
+        progress = self.progress
+        loss = sum(progress.recent) / len(progress.recent)
+        progress.recent.clear()
+        journal.training(
+            progress.step,
+            loss=loss,
+            learning_rate=self.optimiser.param_groups[0]["lr"],
+            gradient_norm=norm,
+            spacing_mm=batch.spacing_mm,
+            seconds=progress.seconds,
+        )
+
+    def _validate(self, journal: Journal) -> None:
         progress = self.progress
         started = time.monotonic()
-        scores = self._score(self.validation)
+        factory = (self.average or self.factory).eval()
+        with self.fabric.autocast():
+            scores = self._score(self.validation, factory.bake)
         dice = mean_dice(scores)
         best = dice > progress.best_dice
         progress.stale = 0 if best else progress.stale + 1
         if best:
             progress.best_dice, progress.best_step = dice, progress.step
             progress.scores = [score.to_dict() for score in scores]
-        if not self.fabric.is_global_zero:
-            return
-        display.validated(progress.step, dice, best)
-        self.run.append(
-            {
-                "event": "validation",
-                "step": progress.step,
-                "dice": dice,
-                "seconds": round(time.monotonic() - started, 2),
-                "spacings": [score.to_dict() for score in scores],
-            }
-        )
-        writer.add_scalar("validation/dice", dice, progress.step)
-        for score in scores:
-            place = "x".join(f"{s:g}" for s in score.spacing_mm)
-            writer.add_scalar(f"validation/dice at {place} mm", score.mean, progress.step)
+        seconds = time.monotonic() - started
+        journal.validation(progress.step, dice=dice, best=best, scores=scores, seconds=seconds)
         self._save([self.run.best, self.run.last] if best else [self.run.last])
 
-    def _score(self, spacings: FixedSpacings) -> list[SpacingScore]:
-        """Score the weights to be exported, cases shared among the processes."""
-        factory = (self.average or self.factory).eval()
-
-        def bake(spacing_mm: Triple) -> nn.Module:
-            return factory.bake(spacing_mm)
-
-        with self.fabric.autocast():
-            totals = spacings.totals(bake, self.fabric.device, self.config.compute.channels_last)
-        summed = self.fabric.all_reduce(
-            torch.from_numpy(totals).to(self.fabric.device), reduce_op="sum"
-        )
+    def _score(
+        self, spacings: FixedSpacings, bake: Callable[[Triple], nn.Module]
+    ) -> list[SpacingScore]:
+        """Score networks, each process its share of the cases."""
+        device = self.fabric.device
+        totals = spacings.totals(bake, device, self.config.compute.channels_last)
+        summed = self.fabric.all_reduce(torch.from_numpy(totals).to(device), reduce_op="sum")
         return spacings.scores(summed.cpu().numpy(), self.n_validation)
-
-    def _log(self, batch: Batch, norm: float, writer: SummaryWriter) -> None:
-        progress, every = self.progress, self.config.compute.log_every_steps
-        if progress.step % every and progress.step != self.config.training.steps:
-            return
-        loss = sum(progress.recent) / len(progress.recent)
-        progress.recent.clear()
-        if not self.fabric.is_global_zero:
-            return
-        rate = self.optimiser.param_groups[0]["lr"]
-        self.run.append(
-            {
-                "event": "training",
-                "step": progress.step,
-                "loss": loss,
-                "learning_rate": rate,
-                "gradient_norm": norm,
-                "spacing_mm": [round(step, 4) for step in batch.spacing_mm],
-                "seconds": round(progress.seconds, 2),
-            }
-        )
-        writer.add_scalar("training/loss", loss, progress.step)
-        writer.add_scalar("training/learning rate", rate, progress.step)
 
     def _stop(self, request: StopRequest) -> bool:
         """Whether any process was asked to stop; all of them learn of it after the same step."""
@@ -381,35 +348,20 @@ class Trainer:
     def _plain_config(self) -> dict[str, Any]:
         return self.config.model_dump(mode="json")
 
-    def _finish(self) -> Path:
+    def _finish(self) -> dict[str, Any] | None:
         """Score the best weights in full precision, export them, write the report."""
         best = read_checkpoint(self.run.best)
         self.factory.load_state_dict(best.weights)
         spacings = FixedSpacings(
-            self.reported, self.config.validation.report_spacings_mm, self.label_names
+            self.reported,
+            self.config.validation.report_spacings_mm,
+            self.validation.label_names,
         )
-        factory = self.factory.eval()
-        totals = spacings.totals(factory.bake, self.fabric.device)
-        summed = self.fabric.all_reduce(
-            torch.from_numpy(totals).to(self.fabric.device), reduce_op="sum"
-        )
-        scores = spacings.scores(summed.cpu().numpy(), self.n_validation)
+        scores = self._score(spacings, self.factory.eval().bake)
+        report = None
         if self.fabric.is_global_zero:
             card = trained_card(best, scores)
             save_model(build_model(best, card), self.run.model)
-            write_report(self.run, best, scores)
+            report = write_report(self.run, best, scores)
         self.fabric.barrier()
-        return self.run.model
-
-
-class _NoWriter:
-    """Takes the place of the TensorBoard writer in all processes but the first."""
-
-    def __enter__(self) -> _NoWriter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def add_scalar(self, *values: object) -> None:
-        """Write nothing."""
+        return report

@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 
 from training.checkpoint import Checkpoint
 from training.run import RunFolder, write_text
-from training.scores import SpacingScore, mean_dice
+from training.scores import SpacingScore, dice_table, mean_dice, spacing_text
 
 
-def write_report(run: RunFolder, best: Checkpoint, scores: Sequence[SpacingScore]) -> None:
+def write_report(
+    run: RunFolder, best: Checkpoint, scores: Sequence[SpacingScore]
+) -> dict[str, Any]:
     """Write `report.md`, `report.json`, `curves.png` and `dice.png` into the run's folder.
 
     Parameters
@@ -26,6 +28,11 @@ def write_report(run: RunFolder, best: Checkpoint, scores: Sequence[SpacingScore
         The checkpoint that was exported.
     scores
         Its Dice at the spacings of the report.
+
+    Returns
+    -------
+    dict
+        What `report.json` holds.
     """
     entries = run.entries()
     _draw_curves(run.path / "curves.png", entries)
@@ -33,6 +40,7 @@ def write_report(run: RunFolder, best: Checkpoint, scores: Sequence[SpacingScore
     last = entries[-1]["step"] if entries else best.progress.step
     summary = {
         "name": best.config["name"],
+        "model": str(run.model),
         "steps": last,
         "best_step": best.progress.best_step,
         "seconds": max((entry.get("seconds", 0) for entry in entries), default=0),
@@ -41,25 +49,7 @@ def write_report(run: RunFolder, best: Checkpoint, scores: Sequence[SpacingScore
     }
     write_text(run.path / "report.json", json.dumps(summary, indent=1) + "\n")
     write_text(run.report, _markdown(best, summary, scores))
-
-
-def spacing_text(spacing_mm: Sequence[float]) -> str:
-    """Write a spacing as people do: 1 × 1 × 3."""
-    return " × ".join(f"{step:g}" for step in spacing_mm)
-
-
-def dice_table(scores: Sequence[SpacingScore]) -> str:
-    """Return a Markdown table, a row a spacing, a column a label."""
-    names = list(scores[0].dice)
-    rows = [
-        ["spacing (mm, z × y × x)", *names, "mean"],
-        ["---", *["---:"] * (len(names) + 1)],
-        *(
-            [spacing_text(s.spacing_mm), *(f"{s.dice[n]:.3f}" for n in names), f"{s.mean:.3f}"]
-            for s in scores
-        ),
-    ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return summary
 
 
 def _markdown(best: Checkpoint, summary: dict[str, Any], scores: Sequence[SpacingScore]) -> str:

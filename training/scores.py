@@ -97,7 +97,7 @@ class FixedSpacings:
 
     @torch.no_grad()
     def totals(
-        self, bake: Callable[[Triple], nn.Module], device: torch.device, channels_last: bool = False
+        self, bake: Callable[[Triple], nn.Module], device: torch.device, last: bool = False
     ) -> NDArray[np.float64]:
         """Return the sum of Dice and the number of cases, (spacings, labels, 2).
 
@@ -107,7 +107,7 @@ class FixedSpacings:
             Makes the network of a spacing.
         device
             Where it runs.
-        channels_last
+        last
             Whether images lie channels-last in memory.
         """
         n_labels = len(self.label_names)
@@ -116,8 +116,8 @@ class FixedSpacings:
             network = bake(spacing)
             for case in self._cases[i]:
                 image = case.image[None].to(device)
-                if channels_last:
-                    image = image.contiguous(memory_format=torch.channels_last_3d)
+                if last:
+                    image = channels_last(image)
                 predicted = network(image)[0].argmax(dim=0)
                 dice = dice_per_label(predicted, case.labels.to(device), n_labels + 1)
                 totals[i, :, 0] += np.nan_to_num(dice)
@@ -147,3 +147,34 @@ def mean_dice(scores: Sequence[SpacingScore]) -> float:
 def _mean(values: Iterable[float]) -> float:
     known = [value for value in values if not np.isnan(value)]
     return sum(known) / len(known) if known else float("nan")
+
+
+def channels_last(image: Tensor) -> Tensor:
+    """Return an image (B, C, D, H, W) whose channels lie last in memory.
+
+    With one channel the two layouts are the same bytes, and only the strides tell the network
+    which one is meant.
+    """
+    if image.shape[1] == 1:
+        batch, _, *steps = image.contiguous().stride()
+        return image.contiguous().as_strided(image.shape, (batch, 1, *steps))
+    return image.contiguous(memory_format=torch.channels_last_3d)
+
+
+def spacing_text(spacing_mm: Sequence[float]) -> str:
+    """Write a spacing as people do: 1 × 1 × 3."""
+    return " × ".join(f"{step:g}" for step in spacing_mm)
+
+
+def dice_table(scores: Sequence[SpacingScore]) -> str:
+    """Return a Markdown table, a row a spacing, a column a label."""
+    names = list(scores[0].dice)
+    rows = [
+        ["spacing (mm, z × y × x)", *names, "mean"],
+        ["---", *["---:"] * (len(names) + 1)],
+        *(
+            [spacing_text(s.spacing_mm), *(f"{s.dice[n]:.3f}" for n in names), f"{s.mean:.3f}"]
+            for s in scores
+        ),
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -10,7 +10,7 @@ from torch import nn
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.model_file import load_model
 from training.checkpoint import Checkpoint, read_checkpoint
-from training.config import FitConfig, changes, resolve_path
+from training.config import FitConfig, changes, parse_config, resolve_path
 from training.data.base import DataSet
 from training.data.splits import Split, draw_split, read_split
 from training.run import RunFolder
@@ -97,8 +97,9 @@ def check_resumable(checkpoint: Checkpoint, config: FitConfig, data: str, run: R
         "Undo the change; or start a new run from this one's weights: "
         f"python -m training export {run.path} MODEL, then fit --init MODEL --out NEW"
     )
-    new = config.model_dump(mode="json")
-    changed = [key for key in changes(checkpoint.config, new) if not key.startswith(_MAY_CHANGE)]
+    # Through the model, so that a key that is new with a default does not count as changed.
+    old, new = (c.model_dump(mode="json") for c in (parse_config(checkpoint.config), config))
+    changed = [key for key in changes(old, new) if not key.startswith(_MAY_CHANGE)]
     if changed:
         raise HyperspaceError(
             "the run was started with another configuration",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.resample import grid_matrices, resample_axes, resample_to_grid
 from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.io import check_labels, check_pair, read
 
 
 @dataclass(frozen=True)
@@ -109,55 +109,15 @@ class DataSet(ABC):
         return [self._load_case(known[name], normalisation) for name in names]
 
     def _load_case(self, files: CaseFiles, normalisation: Normalisation) -> Case:
-        try:
-            from napari_hyperspace.io import read
-        except ImportError:
-            import nibabel
-
-            def read(path, volume=None):
-                image = nibabel.load(path)
-                from napari_hyperspace.core.geometry import Grid as G
-
-                return Volume(np.asarray(image.dataobj), G(image.shape, image.affine))
-
-        volumes = [read(path, volume=index).canonical() for path, index in files.images]
-        label = read(files.label).canonical()
-        for path, volume in zip((path for path, _ in files.images), volumes, strict=True):
-            if not volume.grid.is_close(label.grid):
-                apart = volume.grid.corner_distance_mm(label.grid)
-                raise HyperspaceError(
-                    "label map and image are not on the same grid",
-                    where=files.label,
-                    found=f"shape {label.shape}, corners up to {apart:.3g} mm apart",
-                    expected=f"the grid of {path.name}, shape {volume.shape}",
-                )
-        image = np.stack([normalisation.apply(volume.array) for volume in volumes])
-        return Case(
-            files.name,
-            torch.from_numpy(np.ascontiguousarray(image)),
-            torch.from_numpy(self._channels(label.array, files.label)),
-            volumes[0].grid,
-        )
-
-    def _channels(self, values: np.ndarray, path: Path) -> np.ndarray:
-        """Turn label values into the output channel of each."""
-        known = np.array([0, *sorted(self.label_names)])
-        present, counts = np.unique(values, return_counts=True)
-        strange = [
-            f"{value:g} ({count} voxels)"
-            for value, count in zip(present, counts, strict=True)
-            if value not in known
-        ]
-        if strange:
-            raise HyperspaceError(
-                "the label map holds values that the data set does not name",
-                where=path,
-                found=", ".join(strange[:10]),
-                expected=", ".join(str(value) for value in known),
-            )
-        if len(present) == 1 and present[0] == 0:
-            warnings.warn(f"{path}: the label map is all background", HyperspaceWarning, 2)
-        return np.searchsorted(known, values).astype(np.int16)
+        volumes = [read(path, volume=index) for path, index in files.images]
+        labels = check_labels(read(files.label), self.label_names)
+        for volume in volumes:
+            check_pair(volume, labels)
+        turned = [volume.canonical() for volume in volumes]
+        image = np.stack([normalisation.apply(volume.array) for volume in turned])
+        values = np.array([0, *sorted(self.label_names)])
+        channels = np.searchsorted(values, labels.canonical().array).astype(np.int16)
+        return Case(files.name, torch.from_numpy(image), torch.from_numpy(channels), turned[0].grid)
 
 
 def digest(cases: Sequence[Case]) -> str:
