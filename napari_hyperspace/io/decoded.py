@@ -41,7 +41,7 @@ class Decoded:
     orientation_unknown
         Whether left and right, front and back are a guess.
     units_stated
-        Whether the file says what its numbers are in.
+        Whether the file, or else the custom of its format, says what its numbers are in.
     label_names, label_colors
         Where the file carries them.
     """

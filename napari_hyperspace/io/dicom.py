@@ -28,7 +28,6 @@ from napari_hyperspace.io.series import Series, Slice, group, stack
 from napari_hyperspace.io.streams import Layout, choose_block
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
-_DEFERRED = 4096  # bytes; larger elements (pixels) are left in the file
 _UNDEFINED_LENGTH = 0xFFFFFFFF  # of encapsulated, that is compressed, pixels
 
 
@@ -136,14 +135,13 @@ def _read_tags(path: Path) -> Slice:
     """Return the tags of a file; whatever is wrong with it stands in ``problem``."""
     try:
         with open_unchanged(path) as stream:
-            data = pydicom.dcmread(stream, force=True, defer_size=_DEFERRED)
-            size = os.fstat(stream.fileno()).st_size
-        return _slice(data, path, size)
+            check_memory(os.fstat(stream.fileno()).st_size, path)
+            return _slice(pydicom.dcmread(stream, force=True), path)
     except Exception as error:  # whatever a damaged file makes the parser stumble over
         return Slice(path, "", "", "", problem=f"the file is damaged or no DICOM file: {error}")
 
 
-def _slice(data: FileDataset, path: Path, file_size: int) -> Slice:
+def _slice(data: FileDataset, path: Path) -> Slice:
     """Return the tags of a parsed file; raise what shows that it is damaged."""
     uid = _text(data, "SeriesInstanceUID")
     kind = _text(data.file_meta, "MediaStorageSOPClassUID") or _text(data, "SOPClassUID")
@@ -166,7 +164,7 @@ def _slice(data: FileDataset, path: Path, file_size: int) -> Slice:
     elif samples > 1:
         photometric = _text(data, "PhotometricInterpretation")
         problem = f"colour images ({photometric}, {samples} samples) cannot be segmented"
-    elif (held := _held_bytes(data, file_size)) is not None and held < n_bytes:
+    elif (held := _held_bytes(data)) is not None and held < n_bytes:
         problem = f"the header claims {n_bytes} bytes of pixels, the file holds {held}"
     elif not np.isfinite((*(slope or ()), *(intercept or ()))).all() or 0 in (slope or ()):
         problem = f"the rescaling is invalid (slope {slope}, intercept {intercept})"
@@ -192,12 +190,11 @@ def _raw(data: Dataset, keyword: str) -> Any:
     return data.get_item(keyword).value if keyword in data else None
 
 
-def _held_bytes(data: FileDataset, file_size: int) -> int | None:
+def _held_bytes(data: FileDataset) -> int | None:
     """Return how many bytes of pixels the file really has; `None` if they are compressed."""
     element: Any = data.get_item("PixelData")
-    if element.length == _UNDEFINED_LENGTH:
-        return None
-    return int(min(element.length, file_size - element.value_tell))
+    compressed = getattr(element, "length", 0) == _UNDEFINED_LENGTH
+    return None if compressed else len(element.value or b"")
 
 
 def _text(data: Dataset, keyword: str) -> str:

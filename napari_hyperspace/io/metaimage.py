@@ -93,7 +93,7 @@ def decode(
         else:
             with open_unchanged(companion(path, name, "ElementDataFile")) as data:
                 array, trailing = read_data(data, layout, path, **arguments)
-    affine, kept, stated, known = _affine(header, spacing_mm)
+    affine, kept, known = _affine(header, spacing_mm)
     notes = [] if known else ["the orientation is unknown: the header has no TransformMatrix"]
     if trailing:
         notes.append(f"{trailing} bytes behind the voxels were ignored")
@@ -106,7 +106,6 @@ def decode(
         header=kept,
         notes=notes,
         orientation_unknown=not known,
-        units_stated=stated,
     )
 
 
@@ -168,8 +167,8 @@ def _layout(header: _Header) -> Layout:
 
 def _affine(
     header: _Header, spacing_mm: Sequence[float] | None
-) -> tuple[NDArray[np.float64], MetaHeader | None, bool, bool]:
-    """Return affine, what the writer wants, whether units are stated, whether axes are known."""
+) -> tuple[NDArray[np.float64], MetaHeader | None, bool]:
+    """Return the affine in mm, what the writer wants, and whether the axes are stated."""
     path, dimension = header.path, header.integers("NDims")[0]
     n = min(dimension, 3)
     directions, origin, spacing = np.eye(3), np.zeros(3), np.ones(3)
@@ -191,7 +190,7 @@ def _affine(
     factor = UNIT_MM.get(unit, 1.0)
     affine = affine_from(directions * (spacing * factor), origin * factor)
     if spacing_mm is not None:
-        return override_spacing(affine, spacing_mm), None, True, known
+        return override_spacing(affine, spacing_mm), None, known
     if unit not in UNIT_MM and unit not in ("?", "", "none"):
         raise HyperspaceError(
             "the unit of length is unknown",
@@ -202,4 +201,4 @@ def _affine(
             fix="Give spacing_mm, one number an array axis",
         )
     kept = MetaHeader(tuple((spacing * factor).tolist()), directions)
-    return affine, kept, unit in UNIT_MM, known
+    return affine, kept, known

@@ -145,7 +145,7 @@ def _sizes(header: Any, path: Path) -> tuple[int, ...]:
 def _dtype(header: Any, path: Path) -> np.dtype[Any]:
     try:
         dtype: np.dtype[Any] = header.get_data_dtype()
-    except HeaderDataError as error:
+    except (HeaderDataError, KeyError) as error:
         raise HyperspaceError(
             "the pixel type is unknown",
             where=path,

@@ -108,7 +108,8 @@ def decode(
         else:
             with open_unchanged(companion(path, name, "data file")) as data:
                 array, trailing = read_data(data, layout, path, **arguments)
-    affine, notes, stated, known = _affine(header, axes, spacing_mm)
+    affine, known = _affine(header, axes, spacing_mm)
+    notes = [] if known else ["the orientation is unknown: the header lacks space and directions"]
     if trailing:
         notes.append(f"{trailing} bytes behind the voxels were ignored")
     names, colors = _segments(header)
@@ -120,7 +121,6 @@ def decode(
         stem_of(path),
         notes=notes,
         orientation_unknown=not known,
-        units_stated=stated,
         label_names=names,
         label_colors=colors,
     )
@@ -222,51 +222,44 @@ def _byte_skip(header: _Header) -> int:
 
 def _affine(
     header: _Header, axes: list[int], spacing_mm: Sequence[float] | None
-) -> tuple[NDArray[np.float64], list[str], bool, bool]:
-    """Return affine, notes, whether units are stated and whether the orientation is known."""
-    path = header.path
+) -> tuple[NDArray[np.float64], bool]:
+    """Return the affine in mm and whether the header says what its axes point to."""
     space = re.sub("-time$", "", header.fields.get("space", "").lower())
     world = _WORLDS.get(space, space.upper())
-    columns, origin = np.eye(3), np.zeros(3)
-    known = world in ("RAS", "LAS", "LPS") and "space directions" in header.fields
-    world = world if known else "LPS"
-    has_spacing = True
+    known = world in _WORLDS.values() and "space directions" in header.fields
+    columns = _steps(header, axes)
+    if columns is None:
+        if spacing_mm is None:
+            field = "space directions" if "space directions" in header.fields else "spacings"
+            raise missing_spacing(header.path, field, header.fields.get(field))
+        columns = np.eye(3)
+    origin = np.zeros(3)
+    if "space origin" in header.fields:
+        origin = numbers(header.fields["space origin"], 3, header.path, "space origin")
+    units = _unit_factors(header, axes, overridden=spacing_mm is not None)
+    affine = affine_from(columns * units[:, None], origin * units, world=world if known else "LPS")
+    return (affine if spacing_mm is None else override_spacing(affine, spacing_mm)), known
+
+
+def _steps(header: _Header, axes: list[int]) -> NDArray[np.float64] | None:
+    """Return the steps along the spatial axes, one a column; `None` where one is not given."""
+    columns = np.eye(3)
     if "space directions" in header.fields:
-        vectors = [_vectors(header.fields["space directions"])[axis] for axis in axes]
-        for i, vector in enumerate(vectors):
-            columns[:, i] = numbers(vector, 3, path, "space directions")
-        if "space origin" in header.fields:
-            origin = numbers(header.fields["space origin"], 3, path, "space origin")
-        has_spacing = len(axes) == 3
+        vectors = _vectors(header.fields["space directions"])
+        for i, axis in enumerate(axes):
+            columns[:, i] = numbers(vectors[axis], 3, header.path, "space directions")
     elif "spacings" in header.fields:
-        all_spacings = header.fields["spacings"].split()
-        given = numbers(" ".join(all_spacings[axes[0] : axes[-1] + 1]), len(axes), path, "spacings")
-        columns[: len(given), : len(given)] = np.diag(given)
-        has_spacing = len(axes) == 3
+        given = header.fields["spacings"].split()[axes[0] : axes[-1] + 1]
+        spacing = numbers(" ".join(given), len(axes), header.path, "spacings")
+        columns[: len(axes), : len(axes)] = np.diag(np.maximum(spacing, 0))
     else:
-        has_spacing = False
-    lengths = np.linalg.norm(columns, axis=0)
-    if spacing_mm is None and not (has_spacing and np.isfinite(lengths).all() and lengths.all()):
-        raise missing_spacing(path, "space directions, spacings", header.fields.get("spacings"))
-    units, stated = _unit_factors(header, axes, spacing_mm is not None)
-    affine = affine_from(columns * units, origin * units[0], world=world)
-    if spacing_mm is not None:
-        bad = ~(np.isfinite(lengths) & (lengths > 0))
-        if bad.any():
-            affine[:3, :3] = affine_from(np.eye(3), origin, world=world)[:3, :3]
-        affine = override_spacing(affine, spacing_mm)
-    notes = (
-        []
-        if known
-        else ["the orientation is unknown: the header does not say what its axes point to"]
-    )
-    return affine, notes, stated or spacing_mm is not None, known
+        return None
+    complete = len(axes) == 3 and (np.linalg.norm(columns, axis=0) > 0).all()
+    return columns if complete else None
 
 
-def _unit_factors(
-    header: _Header, axes: list[int], overridden: bool
-) -> tuple[NDArray[np.float64], bool]:
-    """Return mm per unit of each spatial axis, and whether the header states it."""
+def _unit_factors(header: _Header, axes: list[int], *, overridden: bool) -> NDArray[np.float64]:
+    """Return mm per unit of the three world axes (of the array's, without directions)."""
     name = "space units" if "space units" in header.fields else "units"
     units = re.findall(r'"([^"]*)"', header.fields.get(name, ""))
     if name == "units":
@@ -281,8 +274,7 @@ def _unit_factors(
             expected='"mm", "cm", "m" or "um"',
             fix="Give spacing_mm, one number an array axis",
         )
-    factors = [_UNITS.get(unit.lower(), 1.0) for unit in units]
-    return np.array((*factors, 1.0, 1.0, 1.0)[:3]), any(units)
+    return np.array((*(_UNITS.get(unit.lower(), 1.0) for unit in units), 1.0, 1.0, 1.0)[:3])
 
 
 def _segments(header: _Header) -> tuple[dict[int, str], dict[int, str]]:

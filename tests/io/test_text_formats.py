@@ -254,6 +254,13 @@ def test_fault_09_missing_spacing_is_never_1_mm(tmp_path: Path) -> None:
         assert read(bare, spacing_mm=(0.5, 1, 2)).spacing_mm == (0.5, 1, 2)
 
 
+@pytest.mark.parametrize("spacings", ["0 1 2", "-1 1 2"])
+def test_fault_10_spacings_that_are_not_positive(tmp_path: Path, spacings: str) -> None:
+    bare = {"space": None, "space_directions": None, "space_origin": None}
+    refused(nrrd(tmp_path, **bare, spacings=spacings), "does not say the voxel spacing")
+    refused(nrrd(tmp_path, space_directions="(0,0,0) (0,1,0) (0,0,1)"), "voxel spacing")
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "x"])
 def test_fault_11_spacing_that_is_not_finite(tmp_path: Path, value: str) -> None:
     refused(nrrd(tmp_path, space_directions=f"({value},0,0) (0,1,0) (0,0,1)"), "finite numbers")
@@ -292,7 +299,7 @@ def test_fault_18_units(tmp_path: Path) -> None:
         path = nrrd(tmp_path, space_directions=steps, space_units=units, space_origin=None)
         assert read(path).spacing_mm == pytest.approx((1, 2, 4))
         assert "units_assumed" not in read(path).metadata
-    assert read(nrrd(tmp_path, space_directions=right)).metadata["units_assumed"]
+    assert read(nrrd(tmp_path, space_directions=right)).spacing_mm == (1, 2, 4)  # mm by custom
     refused(nrrd(tmp_path, space_directions=right, space_units='"ly" "ly" "ly"'), "length is unkn")
     path = meta(tmp_path, DistanceUnits="cm")
     assert read(path).spacing_mm == pytest.approx((7, 9, 30))

@@ -1,0 +1,240 @@
+"""Writing: what is refused, and that a failure leaves the former file as it was."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.io import api, files, nifti, read, write
+
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+GRID = Grid((3, 5, 7), np.diag([1.0, 2.0, 4.0, 1.0]))
+
+
+@pytest.fixture
+def labels() -> Volume:
+    return Volume(np.arange(105, dtype=np.uint16).reshape(3, 5, 7) * 7, GRID, "labels")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_fault_32_large_ids_keep_their_type_and_get_no_slope(
+    tmp_path: Path, labels: Volume, suffix: str
+) -> None:
+    receipt = write(labels, tmp_path / f"a{suffix}")
+    assert receipt.checked_voxels == 105 and receipt.affine_identical
+    assert read(receipt.path).dtype == np.uint16
+    if suffix.startswith(".nii"):
+        image = nib.load(receipt.path)
+        assert image.get_data_dtype() == np.uint16
+        assert (image.dataobj.slope, image.dataobj.inter) == (1, 0)
+        assert image.dataobj.get_unscaled().max() == 104 * 7
+
+
+def test_fault_32_labels_of_a_scaled_scan_get_no_slope(nifti: Any, tmp_path: Path) -> None:
+    scan = read(nifti(fields={"scl_slope": 2.0, "scl_inter": 1.0}))
+    assert scan.array.max() == 209
+    ids = scan.with_array(np.full(scan.shape, 300, np.uint16))
+    image = nib.load(write(ids, tmp_path / "labels.nii.gz").path)
+    assert (image.dataobj.slope, image.dataobj.inter) == (1, 0)
+    assert np.asarray(image.dataobj).max() == 300
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("given", "stored"), [("bool", "uint8"), ("float16", "float32"), (">i4", "int32")]
+)
+def test_types_that_formats_lack_are_widened(
+    tmp_path: Path, suffix: str, given: str, stored: str
+) -> None:
+    array = (np.arange(105).reshape(3, 5, 7) % 2).astype(given)
+    write(Volume(array, GRID), tmp_path / f"a{suffix}")
+    again = read(tmp_path / f"a{suffix}")
+    assert again.dtype == np.dtype(stored)
+    np.testing.assert_array_equal(again.array, array)
+
+
+def test_complex_values_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(HyperspaceError, match="complex64"):
+        write(Volume(np.ones((3, 5, 7), np.complex64), GRID), tmp_path / "a.nii")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a", "a.mhd", "a.gz", "a.dcm"])
+def test_other_extensions_are_refused(tmp_path: Path, labels: Volume, name: str) -> None:
+    with pytest.raises(HyperspaceError, match="not written") as caught:
+        write(labels, tmp_path / name)
+    assert ".nii.gz" in str(caught.value.expected)
+
+
+def test_the_folder_must_exist(tmp_path: Path, labels: Volume) -> None:
+    with pytest.raises(HyperspaceError, match="folder does not exist"):
+        write(labels, tmp_path / "none" / "a.nii")
+
+
+def test_an_existing_file_stays_if_asked(tmp_path: Path, labels: Volume) -> None:
+    path = tmp_path / "a.nii"
+    write(labels, path)
+    before = path.read_bytes()
+    with pytest.raises(HyperspaceError, match="exists already"):
+        write(labels.with_array(labels.array * 0), path, overwrite=False)
+    assert path.read_bytes() == before
+    write(labels.with_array(labels.array * 0), path)
+    assert read(path).array.max() == 0
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_fault_57_a_full_disk_leaves_the_former_file(
+    tmp_path: Path, labels: Volume, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    write(labels, path)
+    before = path.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(HyperspaceError, match="No space left on device") as caught:
+        write(labels.with_array(labels.array + 1), path)
+    assert caught.value.where == str(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_fault_57_a_full_disk_while_writing(
+    tmp_path: Path, labels: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.nii"
+
+    def half(volume: Volume, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nifti, "encode", half)
+    with pytest.raises(HyperspaceError, match="No space left"):
+        write(labels, path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
+def test_fault_57_a_really_full_device(
+    tmp_path: Path, labels: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.secrets, "token_hex", lambda size: "full")
+    for suffix in (".nii", ".nii.gz", ".nrrd", ".mha"):
+        (tmp_path / f".full{suffix}").symlink_to("/dev/full")
+        with pytest.raises(HyperspaceError):
+            write(labels, tmp_path / f"a{suffix}")
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(
+    os.name != "posix" or os.geteuid() == 0, reason="no folder is read-only to root"
+)
+def test_fault_57_a_read_only_folder(tmp_path: Path, labels: Volume) -> None:
+    tmp_path.chmod(0o500)
+    for suffix in SUFFIXES:
+        with pytest.raises(HyperspaceError, match="cannot be written"):
+            write(labels, tmp_path / f"a{suffix}")
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_wrong_byte_on_the_way_to_the_disk_is_found(
+    tmp_path: Path, labels: Volume, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What reads back differs: the array that reaches the encoder is not the one that was meant.
+    module = (
+        nifti
+        if suffix.startswith(".nii")
+        else __import__("napari_hyperspace.io.itk", fromlist=["itk"])
+    )
+    encode = module.encode
+
+    def careless(volume: Volume, path: Path) -> None:
+        array = volume.array.copy()
+        array[1, 2, 3] += 1
+        encode(volume.with_array(array), path)
+
+    monkeypatch.setattr(module, "encode", careless)
+    with pytest.raises(HyperspaceError, match="do not read back equal"):
+        write(labels, tmp_path / f"a{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_grid_that_does_not_read_back_is_refused(
+    tmp_path: Path, labels: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = nifti.encode
+
+    def careless(volume: Volume, path: Path) -> None:
+        encode(Volume(volume.array, Grid(volume.shape, np.diag([-1.0, 2.0, 4.0, 1.0]))), path)
+
+    monkeypatch.setattr(nifti, "encode", careless)
+    with pytest.raises(HyperspaceError, match="grid does not read back"):
+        write(labels, tmp_path / "a.nii")
+    assert not list(tmp_path.iterdir())
+
+
+def test_fault_65_saving_over_the_input_is_refused(nifti: Any, tmp_path: Path) -> None:
+    path = nifti()
+    before = path.read_bytes()
+    volume = read(path)
+    link = tmp_path / "link.nii"
+    link.symlink_to(path)
+    (tmp_path / "hard.nii").hardlink_to(path)
+    for target in (path, link, tmp_path / "hard.nii", tmp_path / "x" / ".." / "scan.nii"):
+        with pytest.raises(HyperspaceError, match="must not replace"):
+            write(volume.with_array(volume.array * 0), target)
+    assert path.read_bytes() == before
+
+
+def test_a_link_is_written_through(tmp_path: Path, labels: Volume) -> None:
+    target = tmp_path / "target.nii"
+    write(labels, target)
+    link = tmp_path / "link.nii"
+    link.symlink_to(target)
+    write(labels.with_array(labels.array * 0), link)
+    assert link.is_symlink() and read(target).array.max() == 0
+
+
+def test_the_file_mode_is_that_of_any_new_file(tmp_path: Path, labels: Volume) -> None:
+    write(labels, tmp_path / "a.nii.gz")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.nii.gz").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_the_same_volume_gives_the_same_bytes(tmp_path: Path, labels: Volume) -> None:
+    for suffix in SUFFIXES:
+        write(labels, tmp_path / f"a{suffix}")
+        write(labels, tmp_path / f"b{suffix}")
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+def test_large_axes_become_nifti_2(tmp_path: Path) -> None:
+    volume = Volume(
+        np.zeros((40000, 1, 2), np.uint8), Grid((40000, 1, 2), np.diag([0.01, 1, 1, 1]))
+    )
+    receipt = write(volume, tmp_path / "a.nii.gz")
+    assert isinstance(nib.load(receipt.path), nib.Nifti2Image)
+
+
+def test_the_receipt_tells_what_rounding_cost(tmp_path: Path) -> None:
+    volume = Volume(np.zeros((3, 5, 7), np.uint8), Grid((3, 5, 7), np.diag([0.1, 1, 1, 1])))
+    receipt = write(volume, tmp_path / "a.nii")
+    assert not receipt.affine_identical and receipt.grid_matches
+    assert 0 < receipt.corner_distance_mm < 1e-6
+    assert "grid within" in str(receipt) and "105 voxels" in str(receipt)
+
+
+def test_only_known_extensions_are_dispatched() -> None:
+    assert set(api._WRITABLE) <= set(api._FORMATS)
