@@ -31,7 +31,7 @@ _RADIUS: dict[Order, float] = {"nearest": 0.5, "linear": 1.0, "cubic": 2.0}
 # Coordinates this near to a voxel centre or to the border between two voxels are meant to be there.
 _SNAP = 1e-6
 # Under this length one dense product is faster than gathering tap by tap.
-_DENSE_LENGTH = 128
+DENSE_LENGTH = 128
 _SLAB_VOXELS = 2_000_000  # output voxels worked on at once by the point-by-point form
 
 
@@ -69,7 +69,7 @@ class AxisMatrix:
 
     def apply(self, tensor: Tensor, axis: int) -> Tensor:
         """Resample one axis of a floating-point tensor, on its device and in its type."""
-        if self.n_in <= _DENSE_LENGTH or 8 * self.indices.shape[1] >= self.n_in:
+        if self.n_in <= DENSE_LENGTH or 8 * self.indices.shape[1] >= self.n_in:
             matrix = self.dense().to(tensor)
             if axis % tensor.ndim == tensor.ndim - 1:
                 return tensor @ matrix.T
