@@ -46,16 +46,18 @@ def main() -> None:
     if options.spacing is not None:
         control(dock, "spacing").setValue(options.spacing)
     run = control(dock, "run")
-    wait_until(run.isEnabled, 60, "the model is loaded")
-    timings["estimate"] = control(dock, "estimate").text()
+    estimate = control(dock, "estimate")
+    wait_until(lambda: run.isEnabled() and estimate.text(), 60, "the cost is estimated")
+    timings["estimate"] = estimate.text()
 
     clicked = time.perf_counter()
     QTest.mouseClick(run, CLICK)
-    wait_until(lambda: run.isEnabled() and segmentation(viewer), 600, "the labels are there")
+    wait_until(run.isEnabled, 600, "the run is over")
     timings["click_to_labels_seconds"] = time.perf_counter() - clicked
     timings["message"] = control(dock, "message").text()
-
     labels = segmentation(viewer)
+    if labels is None:
+        sys.exit(f"there is no segmentation: {timings['message']}")
     timings["spacing_mm"] = control(dock, "spacing").value()
     values, voxels = np.unique(labels.data, return_counts=True)
     timings["voxels"] = dict(zip(values.tolist(), voxels.tolist(), strict=True))
