@@ -133,8 +133,8 @@ class Rates:
         Bytes of a value.
     convolutions
         Seconds a multiply-accumulate of a 3-wide convolution, for pairs of channels (in, out).
-    strided, transposed
-        The same relative to that, for strided and transposed convolutions.
+    transposed
+        The same of a transposed convolution.
     norm, pointwise, upsample
         Seconds a byte moved.
     fault
@@ -154,11 +154,10 @@ class Rates:
 
     def work(self, operation: Operation, count: float) -> float:
         """Seconds of an operation over so many voxels, allocation and call apart."""
-        if operation.kind in ("conv", "transposed"):
-            rate = self.convolution_rate(*operation.channels)
-            if operation.kind == "transposed":
-                rate *= self.transposed
-            return operation.macs * count * rate
+        if operation.kind == "conv":
+            return operation.macs * count * self.convolution_rate(*operation.channels)
+        if operation.kind == "transposed":
+            return operation.macs * count * self.transposed
         rate = {"norm": self.norm, "upsample": self.upsample}.get(operation.kind, self.pointwise)
         return operation.moved * count * self.itemsize * rate
 
@@ -221,6 +220,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._n_dim = n_dim
         self._storages: list[tuple[StorageWeakRef, Strides, float]] = []
         self._own(image)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Spare the import of torch's compiler, which takes more than a second."""
+        return False
 
     def __torch_dispatch__(
         self,

@@ -28,11 +28,12 @@ from napari_hyperspace.core.protocols import SpacingModel
 
 ALLOWED = 1e-3  # part of the voxels whose label may differ from fp32
 _MARGIN = 2  # the probe must stay below ALLOWED by this factor
-_EDGE = {2: 192, 3: 48}  # of the probed block, in voxels
+_BLOCK = {2: (4, 192, 192), 3: (48, 48, 48)}  # shape of the probed block, in voxels
 _REPEATS = 2
+PROBE_RUNS = 1 + _REPEATS  # of each form
 _SHORT_TYPE_GAIN = 0.9  # a short type must take less than this part of the time to be worth it
 _CANDIDATES = {
-    "cpu": ("fp32-channels-last", "fp32", "bf16-channels-last"),
+    "cpu": ("fp32", "fp32-channels-last", "bf16-channels-last"),
     "cuda": ("fp32", "fp32-channels-last", "bf16-channels-last", "fp16-channels-last"),
 }
 
@@ -61,6 +62,11 @@ class Choice:
     def expected_difference(self, border: int, voxels: int) -> float:
         """Part of the labels of a scan with so much border that may differ from fp32."""
         return self.flips_per_border * border / voxels
+
+
+def candidates(device: torch.device) -> tuple[str, ...]:
+    """Return the forms worth trying on a device; the first is the reference."""
+    return _CANDIDATES.get(device.type, ("fp32",))
 
 
 def device_name(device: torch.device) -> str:
@@ -126,11 +132,15 @@ def choose_form(
     return choice
 
 
+def block_shape(shape: Sequence[int], n_dim: int) -> tuple[int, ...]:
+    """Return the shape of the block that is probed of an image of this shape (D, H, W)."""
+    edges = _BLOCK[n_dim]
+    return tuple(min(edge, length) for edge, length in zip(edges, shape, strict=True))
+
+
 def _block(image: Tensor, n_dim: int) -> Tensor:
     """Cut the middle out of an image; of a stack of slices, the middle slices."""
-    edges = (*(1 for _ in range(3 - n_dim)), *[_EDGE[n_dim]] * n_dim)
-    for axis, edge in enumerate(edges, start=1):
-        length = min(edge, image.shape[axis])
+    for axis, length in enumerate(block_shape(image.shape[1:], n_dim), start=1):
         image = image.narrow(axis, (image.shape[axis] - length) // 2, length)
     return image
 
@@ -147,7 +157,7 @@ def _probe(
     seconds: dict[str, float] = {}
     rates: dict[str, float] = {}
     reference: Tensor | None = None
-    for name in _CANDIDATES.get(device.type, ("fp32",)):
+    for name in candidates(device):
         form = FORMS[name]
         try:
             seconds[name], logits = _timed(Runner(network, form, device, n_dim, should_stop), block)

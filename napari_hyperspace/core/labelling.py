@@ -22,7 +22,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.resample import AxisMatrix, grid_matrices
 
-_POINTS = 1 << 18  # native voxels interpolated at once
+POINTS_AT_ONCE = 1 << 18  # native voxels interpolated at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,7 @@ class Labeller:
             return winner.cpu().numpy()
         winner = cells.index_select(0, self._y.lower).index_select(1, self._x.lower)
         flat, winners = plane.reshape(plane.shape[0], -1), winner.view(-1)
-        for points in torch.split((winners == self._mixed).nonzero()[:, 0], _POINTS):
+        for points in torch.split((winners == self._mixed).nonzero()[:, 0], POINTS_AT_ONCE):
             winners[points] = self._interpolate(flat, points, plane.shape[2])
         return winner.cpu().numpy()
 

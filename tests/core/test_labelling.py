@@ -68,7 +68,7 @@ def test_equal_grids_are_a_plain_argmax_with_values_looked_up():
 
 
 def test_noise_is_interpolated_in_bounded_chunks(monkeypatch):
-    monkeypatch.setattr("napari_hyperspace.core.labelling._POINTS", 7)
+    monkeypatch.setattr("napari_hyperspace.core.labelling.POINTS_AT_ONCE", 7)
     native = Grid.from_spacing((5, 11, 13), (1, 1, 1))
     working = native.with_spacing((1.7, 1.3, 2.1))
     logits = np.random.default_rng(3).standard_normal((4, *working.shape)).astype(np.float32)

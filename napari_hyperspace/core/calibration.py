@@ -1,0 +1,244 @@
+"""How fast this machine is: a few seconds of measurement, done once and kept on disk.
+
+Each kind of work that the engine does is timed on a small case of it. Times are the shortest of
+several, since what else the machine does can only make them longer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from napari_hyperspace.core import store
+from napari_hyperspace.core.cost import Rates
+from napari_hyperspace.core.execution import FORMS, Form
+from napari_hyperspace.core.forms import candidates, device_name
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.labelling import Labeller
+from napari_hyperspace.core.resample import axis_matrix
+
+_VERSION = 1
+_SECONDS_EACH = 0.08  # spent on each quantity, at least
+_RUNS_EACH = 3
+# (channels in, channels out, edge of the map): about the work of a layer of a small U-Net each.
+_CONVOLUTIONS = (
+    (1, 16, 56),
+    (8, 8, 56),
+    (16, 4, 48),
+    (16, 16, 48),
+    (32, 32, 32),
+    (64, 64, 20),
+    (128, 128, 12),
+)
+_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class HostRates:
+    """How fast the CPU prepares images and finishes labels.
+
+    Parameters
+    ----------
+    normalise
+        Seconds a voxel, for each kind of normalisation.
+    copy
+        Seconds a byte of a float32 array turned into canonical order.
+    product, gather
+        Seconds a multiply-accumulate, and a value taken, of resampling along an axis.
+    winner
+        Seconds a logit to find the winning class of the working grid.
+    look_up
+        Seconds a native voxel to look its label up, a usual share of borders included.
+    """
+
+    normalise: dict[str, float]
+    copy: float
+    product: float
+    gather: float
+    winner: float
+    look_up: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The rates of a device, and of the CPU that feeds it."""
+
+    forms: dict[str, Rates]
+    host: HostRates
+
+
+def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
+    """Return the rates of a device: from memory, from disk, or measured now (a few seconds).
+
+    Parameters
+    ----------
+    device
+        What to measure.
+    again
+        Measure in any case.
+    """
+    key = f"{_VERSION} | {device_name(device)}"
+    with _LOCK:
+        known = None if again else _decode(store.recall("rates", key))
+        if known is None:
+            known = Calibration(
+                {name: _form_rates(FORMS[name], device) for name in candidates(device)},
+                _host_rates(),
+            )
+            store.keep("rates", key, _encode(known))
+        return known
+
+
+def is_calibrated(device: torch.device) -> bool:
+    """Whether `calibrate` will answer at once."""
+    return _decode(store.recall("rates", f"{_VERSION} | {device_name(device)}")) is not None
+
+
+def _encode(calibration: Calibration) -> dict[str, Any]:
+    value = dataclasses.asdict(calibration)
+    for rates in value["forms"].values():
+        rates["convolutions"] = [[*pair, rate] for pair, rate in rates["convolutions"].items()]
+    return value
+
+
+def _decode(value: Any) -> Calibration | None:
+    if value is None:
+        return None
+    try:
+        forms = {}
+        for name, rates in value["forms"].items():
+            pairs = {(int(a), int(b)): float(rate) for a, b, rate in rates["convolutions"]}
+            forms[name] = Rates(**{**rates, "convolutions": pairs})
+        return Calibration(forms, HostRates(**value["host"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None  # written by another version: measured again
+
+
+def shortest(work: Callable[[], Any], device: torch.device) -> float:
+    """Return the shortest time of a piece of work, in seconds; the first run does not count."""
+    work()
+    best, spent, runs = math.inf, 0.0, 0
+    while runs < _RUNS_EACH or spent < _SECONDS_EACH:
+        _synchronise(device)
+        started = time.perf_counter()
+        work()
+        _synchronise(device)
+        seconds = time.perf_counter() - started
+        best, spent, runs = min(best, seconds), spent + seconds, runs + 1
+    return best
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@torch.inference_mode()
+def _form_rates(form: Form, device: torch.device) -> Rates:
+    layout = torch.channels_last_3d if form.channels_last else torch.contiguous_format
+
+    def tensor(*shape: int) -> torch.Tensor:
+        values = torch.zeros(*shape, device=device, dtype=form.dtype)
+        return values.contiguous(memory_format=layout) if len(shape) == 5 else values
+
+    convolutions = {}
+    for incoming, outgoing, edge in _CONVOLUTIONS:
+        image = tensor(1, incoming, edge, edge, edge)
+        weight, bias = tensor(outgoing, incoming, 3, 3, 3), tensor(outgoing)
+        seconds = shortest(lambda: F.conv3d(image, weight, bias, padding=1), device)  # noqa: B023
+        convolutions[incoming, outgoing] = seconds / (weight.numel() * edge**3)
+
+    image, weight = tensor(1, 32, 24, 24, 24), tensor(32, 16, 4, 4, 4)
+    seconds = shortest(lambda: F.conv_transpose3d(image, weight, stride=2, padding=1), device)
+    transposed = seconds / (weight.numel() * 24**3)
+
+    image, scale = tensor(1, 16, 64, 64, 64), tensor(16)
+    size = image.element_size()
+    norm = shortest(lambda: F.group_norm(image, 16, scale, scale), device)
+    pointwise = shortest(lambda: F.relu_(image), device)
+    coarse = tensor(1, 16, 32, 32, 32)
+    upsample = shortest(lambda: F.interpolate(coarse, scale_factor=2, mode="trilinear"), device)
+    tiny = tensor(1, 16, 4, 4, 4)
+    overhead = shortest(lambda: [F.relu_(tiny) for _ in range(100)], device) / 100
+    return Rates(
+        itemsize=size,
+        convolutions=convolutions,
+        transposed=transposed,
+        norm=norm / (2 * image.numel() * size),
+        pointwise=pointwise / (2 * image.numel() * size),
+        upsample=upsample / ((image.numel() + coarse.numel()) * size),
+        fault=_fault(device),
+        overhead=overhead,
+    )
+
+
+def _fault(device: torch.device) -> float:
+    """Return the seconds a byte that the first touch of fresh memory costs."""
+    if device.type != "cpu":
+        return 0.0  # the device's allocator keeps what it got
+    count = 16 << 20
+    kept = torch.zeros(count)
+    again = shortest(lambda: kept.fill_(1.0), device)
+    fresh = shortest(lambda: torch.empty(count).fill_(1.0), device)
+    return max(0.0, fresh - again) / (4 * count)
+
+
+@torch.inference_mode()
+def _host_rates() -> HostRates:
+    cpu = torch.device("cpu")
+    shape = (64, 128, 128)
+    z, y, x = np.indices(shape, dtype=np.float32)
+    scan = (100 * np.sin(z / 9) * np.sin(y / 17) + x).astype(np.int16)
+    normalise = {
+        kind: shortest(lambda: Normalisation(kind, 1, 99).apply(scan), cpu) / scan.size  # noqa: B023
+        for kind in ("z-score", "percentile", "window", "none")
+    }
+    turned = x.transpose(2, 1, 0)
+    copy = shortest(lambda: turned.copy(), cpu) / x.nbytes
+
+    image = torch.from_numpy(x)
+    halved = axis_matrix(128, 64, 2.0, 0.5)
+    product = shortest(lambda: halved.apply(image, 1), cpu) / (64 * 64 * 128 * 128)
+    long = torch.zeros(16, 256, 256)
+    gathered = axis_matrix(256, 200, 1.28, 0.14)
+    taps = gathered.indices.shape[1]
+    gather = shortest(lambda: gathered.apply(long, 1), cpu) / (16 * 200 * 256 * taps)
+
+    classes = 4
+    working = Grid.from_spacing((16, 96, 96), (2, 2, 2))
+    fine = Grid.from_spacing((32, 192, 192), (1, 1, 1))
+    waves = torch.linspace(0, 9, 96).sin()
+    logits = torch.stack(
+        [(waves[:, None] * k - waves).expand(16, 96, 96) for k in range(classes)], dim=1
+    ).contiguous()
+
+    def label(native: Grid) -> float:
+        out = np.zeros(native.shape, np.uint8)
+
+        def work() -> None:
+            labeller = Labeller(working, native, range(classes), out, cpu)
+            for plane in logits:
+                labeller.push(plane)
+
+        return shortest(work, cpu)
+
+    alone = label(working)
+    both = label(fine)
+    return HostRates(
+        normalise=normalise,
+        copy=copy,
+        product=product,
+        gather=gather,
+        winner=alone / logits.numel(),
+        look_up=max(0.0, both - alone) / math.prod(fine.shape),
+    )

@@ -1,0 +1,292 @@
+"""What a segmentation will cost, said before it runs.
+
+Time = counted work × calibrated rates. Memory = counted bytes, phase by phase. Nothing is baked or
+run for an estimate but once for each model, to see its architecture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from napari_hyperspace.core import footprint
+from napari_hyperspace.core.calibration import Calibration, calibrate
+from napari_hyperspace.core.cost import Trace
+from napari_hyperspace.core.counted import count
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.execution import FORMS, check_form, choose_device
+from napari_hyperspace.core.forms import PROBE_RUNS, block_shape, candidates, known_choice
+from napari_hyperspace.core.geometry import Grid, Triple
+from napari_hyperspace.core.memory import available_bytes
+from napari_hyperspace.core.planning import (
+    DEFAULT_OVERLAP,
+    Outside,
+    Plan,
+    make_plan,
+    working_spacing,
+)
+from napari_hyperspace.core.protocols import SpacingModel
+from napari_hyperspace.core.volume import Volume
+
+_SEARCH_STEPS = 24
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a segmentation will cost.
+
+    Parameters
+    ----------
+    seconds
+        Wall time from scan to labels, making the network included.
+    peak_bytes
+        Most memory held at once on the device that computes, above what is held before.
+    peak_host_bytes
+        The same in main memory, the scan itself apart. On the CPU both are the same: the growth of
+        the process's resident memory.
+    working_shape, spacing_mm
+        Of the working grid, canonical order (z, y, x).
+    n_tiles
+        Number of tiles.
+    available_bytes
+        Free memory of the device that computes; `None` where the system does not tell.
+    form
+        The form expected to run.
+    """
+
+    seconds: float
+    peak_bytes: int
+    peak_host_bytes: int
+    working_shape: tuple[int, int, int]
+    spacing_mm: Triple
+    n_tiles: int
+    available_bytes: int | None
+    available_host_bytes: int | None
+    form: str
+
+    @property
+    def fits(self) -> bool:
+        """Whether memory suffices, as far as the system tells."""
+        return (self.available_bytes is None or self.peak_bytes <= self.available_bytes) and (
+            self.available_host_bytes is None or self.peak_host_bytes <= self.available_host_bytes
+        )
+
+
+def estimate(
+    volume: Volume | Grid | Sequence[Volume],
+    model: SpacingModel,
+    spacing_mm: Sequence[float] | None = None,
+    *,
+    device: str | torch.device | None = None,
+    outside: Outside = "refuse",
+    tile_shape: Sequence[int] | None = None,
+    overlap: float = DEFAULT_OVERLAP,
+    form: str = "auto",
+) -> Estimate:
+    """Estimate time and memory of `segment` with the same arguments.
+
+    Costs about a millisecond, but for the first call on a device, which calibrates it (a few
+    seconds, kept on disk), and the first one for a model.
+
+    Parameters
+    ----------
+    volume
+        The scan, or its grid alone.
+    model, spacing_mm, device, outside, tile_shape, overlap, form
+        As in `segment`.
+    """
+    check_form(form)
+    target = choose_device(device)
+    free = available_bytes(target), available_bytes(torch.device("cpu"))
+    plan = make_plan(
+        volume, model, spacing_mm, outside=outside, tile_shape=tile_shape, overlap=overlap
+    )
+    return _estimate(volume, plan, model, target, form, free)
+
+
+def estimate_curve(
+    volume: Volume | Grid | Sequence[Volume],
+    model: SpacingModel,
+    spacings: Sequence[Sequence[float]],
+    *,
+    device: str | torch.device | None = None,
+    outside: Outside = "refuse",
+    tile_shape: Sequence[int] | None = None,
+    overlap: float = DEFAULT_OVERLAP,
+    form: str = "auto",
+) -> list[Estimate]:
+    """Estimate several spacings (canonical order), as `estimate` does each."""
+    check_form(form)
+    target = choose_device(device)
+    free = available_bytes(target), available_bytes(torch.device("cpu"))
+    estimates = []
+    for spacing in spacings:
+        plan = make_plan(
+            volume, model, spacing, outside=outside, tile_shape=tile_shape, overlap=overlap
+        )
+        estimates.append(_estimate(volume, plan, model, target, form, free))
+    return estimates
+
+
+def spacing_for(
+    volume: Volume | Grid | Sequence[Volume],
+    model: SpacingModel,
+    *,
+    seconds: float | None = None,
+    bytes: int | None = None,
+    device: str | torch.device | None = None,
+) -> Triple:
+    """Return the finest working spacing within a budget of time, memory or both.
+
+    Coarsens the scan's own spacing evenly, inside the model's trained range: the axes that are
+    finest reach for the same spacing first, no axis ever becomes finer than the scan.
+
+    Parameters
+    ----------
+    volume, model, device
+        As in `segment`.
+    seconds
+        Most wall time.
+    bytes
+        Most memory of the device that computes.
+
+    Returns
+    -------
+    tuple
+        Canonical order (z, y, x).
+
+    Raises
+    ------
+    HyperspaceError
+        If even the coarsest trained spacing exceeds the budget.
+    """
+    target = choose_device(device)
+    own = working_spacing(volume, model, None, "clamp")
+    ranges = model.trained_range_mm
+    coarsest = max(high for _, high in ranges) if ranges else 4 * max(own)
+
+    def at(floor_mm: float) -> Triple:
+        wanted = [max(step, floor_mm) for step in own]
+        return working_spacing(volume, model, wanted, "clamp")
+
+    def cost(spacing: Triple) -> Estimate:
+        return estimate(volume, model, spacing, device=target, outside="clamp")
+
+    def within(spacing: Triple) -> bool:
+        found = cost(spacing)
+        return (seconds is None or found.seconds <= seconds) and (
+            bytes is None or found.peak_bytes <= bytes
+        )
+
+    finest = min(own)
+    if within(at(finest)):
+        return at(finest)
+    if not within(at(coarsest)):
+        least = cost(at(coarsest))
+        raise HyperspaceError(
+            "no trained spacing is within the budget",
+            where=model.name,
+            found=f"{least.seconds:.3g} s and {least.peak_bytes / 1e6:.0f} MB at the coarsest",
+            expected=" and ".join(
+                [f"{seconds:.3g} s"] * (seconds is not None)
+                + [f"{(bytes or 0) / 1e6:.0f} MB"] * (bytes is not None)
+            ),
+            fix="Allow more",
+        )
+    low, high = math.log(finest), math.log(coarsest)
+    for _ in range(_SEARCH_STEPS):
+        middle = (low + high) / 2
+        if within(at(math.exp(middle))):
+            high = middle
+        else:
+            low = middle
+    return at(math.exp(high))
+
+
+def _estimate(
+    volume: Volume | Grid | Sequence[Volume],
+    plan: Plan,
+    model: SpacingModel,
+    device: torch.device,
+    form: str,
+    free: tuple[int | None, int | None],
+) -> Estimate:
+    known = count(model, plan.network_spacing_mm)
+    rates = calibrate(device)
+    name, network_seconds = _network(plan, model, device, form, known.trace, rates)
+    seconds = (
+        network_seconds
+        + _host_seconds(volume, plan, model, rates)
+        + known.bake_seconds
+        + 8 * known.trace.parameters * rates.host.copy
+    )
+    on_device, on_host = footprint.peaks(volume, plan, model, known.trace, FORMS[name], device)
+    return Estimate(
+        seconds,
+        on_device,
+        on_host,
+        plan.working.shape,
+        plan.spacing_mm,
+        len(plan.lattice),
+        free[0],
+        free[1],
+        name,
+    )
+
+
+def _network(
+    plan: Plan,
+    model: SpacingModel,
+    device: torch.device,
+    form: str,
+    counted: Trace,
+    rates: Calibration,
+) -> tuple[str, float]:
+    """Return the form expected to run, and the time of all tiles (and of the probe, if due)."""
+    tile = plan.lattice.tile_shape
+    batch = 1 if model.n_dim == 3 else tile[0]
+    shape = tile[3 - model.n_dim :]
+
+    def seconds(name: str) -> float:
+        return len(plan.lattice) * counted.seconds(shape, rates.forms[name], batch)
+
+    if form != "auto":
+        return form, seconds(form) if form in rates.forms else math.nan
+    choice = known_choice(model, device, plan.network_spacing_mm)
+    if choice is None:
+        block = block_shape(plan.working.shape, model.n_dim)
+        slices = 1 if model.n_dim == 3 else block[0]
+        probe = PROBE_RUNS * sum(
+            counted.seconds(block[3 - model.n_dim :], rates.forms[name], slices)
+            for name in candidates(device)
+        )
+        best = min(candidates(device), key=seconds)
+        return best, seconds(best) + probe
+    return choice.form, seconds(choice.form)
+
+
+def _host_seconds(
+    volume: Volume | Grid | Sequence[Volume],
+    plan: Plan,
+    model: SpacingModel,
+    rates: Calibration,
+) -> float:
+    """Return the time of everything but the network."""
+    host = rates.host
+    native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
+    channel = native * host.normalise[model.normalisation.kind] + 4 * native * host.copy
+    for stage in footprint.resampling_stages(plan):
+        channel += stage.products * host.product + stage.gathered * host.gather
+    logits = model.out_channels * working
+    total = model.in_channels * channel + logits * host.winner
+    if plan.working.shape == plan.native.shape:
+        total += native * host.copy
+    else:
+        total += native * host.look_up
+    if len(plan.lattice) > 1:  # blending: three passes over each tile's logits
+        tiled = model.out_channels * len(plan.lattice) * math.prod(plan.lattice.tile_shape)
+        total += 12 * tiled * host.copy
+    return total
