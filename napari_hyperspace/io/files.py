@@ -85,8 +85,8 @@ def companion(header: Path, name: str, field: str) -> Path:
             fix="Save it as one file",
         )
     folder = header.parent.resolve()
-    target = (folder / name).resolve()
-    if Path(name).is_absolute() or not target.is_relative_to(folder):
+    target = (folder / name.replace("\0", "")).resolve()
+    if "\0" in name or Path(name).is_absolute() or not target.is_relative_to(folder):
         raise HyperspaceError(
             "the header points to a data file outside its own folder",
             where=header,

@@ -19,10 +19,11 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io.decoded import Decoded
 from napari_hyperspace.io.files import check_memory, open_unchanged, stem_of
-from napari_hyperspace.io.nifti_affine import geometry_of
+from napari_hyperspace.io.nifti_affine import SAME_AFFINE_MM, geometry_of
 from napari_hyperspace.io.streams import InflateStream, Layout, check_layout, read_voxels, skip
 
 _MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
@@ -215,10 +216,9 @@ def _header_for(volume: Volume) -> Any:
     header.set_data_shape(volume.shape)
     header.set_xyzt_units("mm")
     header.set_sform(volume.affine, code="scanner")
-    if volume.grid.is_sheared:  # a quaternion cannot hold the shear
-        header["pixdim"][1:4] = volume.spacing_mm
-    else:
-        header.set_qform(volume.affine, code="scanner")
+    header.set_qform(volume.affine, code="scanner")
+    if Grid(volume.shape, header.get_qform()).corner_distance_mm(volume.grid) > SAME_AFFINE_MM:
+        header["qform_code"] = 0  # a quaternion cannot hold a shear: better none than another
     return header
 
 

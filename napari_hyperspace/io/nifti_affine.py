@@ -28,7 +28,7 @@ from napari_hyperspace.io.decoded import UNIT_MM, missing_spacing, override_spac
 
 _UNITS = {0: 1.0, 1: UNIT_MM["m"], 2: UNIT_MM["mm"], 3: UNIT_MM["um"]}  # by the code's low bits
 _SPACING_TOLERANCE_MM = 1e-3
-_SAME_AFFINE_MM = 1e-2  # what single-precision quaternions may cost at the corners
+SAME_AFFINE_MM = 1e-2  # what single-precision quaternions may cost at the corners
 
 
 @dataclass
@@ -180,7 +180,7 @@ def _compare(
             expected="one orientation",
             fix="Set the code of the wrong one to 0",
         )
-    if (distance := grid.corner_distance_mm(other)) > _SAME_AFFINE_MM:
+    if (distance := grid.corner_distance_mm(other)) > SAME_AFFINE_MM:
         notes.append(f"sform and qform differ by up to {distance:.3g} mm; the sform counts")
     return notes
 

@@ -76,7 +76,7 @@ NIFTI_FIELDS = {  # nifti1.h
 @pytest.fixture
 def dicom(tmp_path: Path) -> Callable[..., Path]:
     """Make a folder of DICOM slices with pydicom; callables among the tags get the slice number."""
-    pydicom = pytest.importorskip("pydicom")
+    import pydicom
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 

@@ -217,7 +217,7 @@ def test_fault_06_trailing_bytes_warn(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../secret.raw", "/etc/hostname", "sub/../../secret.raw", "link.raw"]
+    "name", ["../secret.raw", "/etc/hostname", "sub/../../secret.raw", "link.raw", "a\0b.raw"]
 )
 def test_data_files_outside_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "scan"

@@ -228,6 +228,20 @@ def test_large_axes_become_nifti_2(tmp_path: Path) -> None:
     assert isinstance(nib.load(receipt.path), nib.Nifti2Image)
 
 
+@pytest.mark.filterwarnings("ignore:.*sheared:napari_hyperspace.HyperspaceWarning")
+@pytest.mark.parametrize(("shear", "code"), [(0.0, 1), (0.01, 0), (0.4, 0)])
+def test_a_new_header_has_a_qform_only_where_it_can_hold_the_affine(
+    tmp_path: Path, shear: float, code: int
+) -> None:
+    affine = np.array([[1.5, shear, 0, 3], [0, 2, 0, 0], [0, 0, 4, 0], [0, 0, 0, 1]])
+    volume = Volume(np.zeros((30, 50, 7), np.uint8), Grid((30, 50, 7), affine))
+    header = nib.load(write(volume, tmp_path / "a.nii").path).header
+    assert (header["qform_code"], header["sform_code"]) == (code, 1)
+    np.testing.assert_allclose(header["pixdim"][1:4], volume.spacing_mm, rtol=1e-6)
+    np.testing.assert_allclose(header.get_sform(), affine, rtol=1e-6)
+    read(tmp_path / "a.nii")  # with nothing to warn of but the shear itself
+
+
 def test_the_receipt_tells_what_rounding_cost(tmp_path: Path) -> None:
     volume = Volume(np.zeros((3, 5, 7), np.uint8), Grid((3, 5, 7), np.diag([0.1, 1, 1, 1])))
     receipt = write(volume, tmp_path / "a.nii")
