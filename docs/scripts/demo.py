@@ -66,8 +66,9 @@ def main() -> None:
     for layer, name in ((scan, "scan.nii.gz"), (labels, "segmentation.nii.gz")):
         if not layer.save(str(options.output / name), plugin=PLUGIN):
             sys.exit(f"{name} was not written")
-    (options.output / "timings.json").write_text(json.dumps(timings, indent=2) + "\n")
-    print(json.dumps(timings, indent=2))
+    report = json.dumps(timings, indent=2, ensure_ascii=False)
+    (options.output / "timings.json").write_text(f"{report}\n", encoding="utf-8")
+    print(report)
     if options.stay:
         napari.run()
     viewer.close()
