@@ -269,9 +269,11 @@ class Jobs:
     def _progressed(self, step: Any) -> None:
         if self._bar is None:
             return
-        self._bar.set_description(step.message)
-        self._bar.update(round(step.fraction * 100) - self._bar.n)
         self._view.show_progress(step.fraction)
+        self._bar.set_description(step.message)
+        # napari's bar lets events run: the work may be over by now.
+        if self._bar is not None:
+            self._bar.update(round(step.fraction * 100) - self._bar.n)
 
     def _finished(self) -> None:
         for layer in self._watched:
