@@ -283,7 +283,7 @@ class Grid:
         return self.shape == other.shape and np.array_equal(self.affine, other.affine)
 
     def __hash__(self) -> int:
-        return hash((self.shape, self.affine.tobytes()))
+        return hash((self.shape, (self.affine + 0.0).tobytes()))  # -0.0 equals 0.0
 
 
 def check_spacing(spacing_mm: Sequence[float], n_dim: int = 3) -> tuple[Any, ...]:

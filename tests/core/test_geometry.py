@@ -134,6 +134,10 @@ def test_closeness_is_measured_at_the_corners():
     assert grid != other
     assert grid == Grid(grid.shape, grid.affine)
     assert hash(grid) == hash(Grid(grid.shape, grid.affine))
+    negative = np.where(grid.affine == 0, -0.0, grid.affine)
+    negative[3] = grid.affine[3]
+    assert grid == Grid(grid.shape, negative)
+    assert hash(grid) == hash(Grid(grid.shape, negative))
 
 
 def test_grids_are_read_only():
