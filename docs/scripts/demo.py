@@ -92,7 +92,10 @@ def control(dock: QWidget, name: str) -> QWidget:
 
 def choose(box: QComboBox, part: str) -> None:
     """Choose the entry whose text contains ``part`` with the mouse."""
-    row = next(i for i in range(box.count()) if part.lower() in box.itemText(i).lower())
+    entries = [box.itemText(i) for i in range(box.count())]
+    row = next((i for i, entry in enumerate(entries) if part.lower() in entry.lower()), None)
+    if row is None:
+        sys.exit(f"{box.objectName()} offers {entries}, none of which is called {part}")
     QTest.mouseClick(box, CLICK)
     view = box.view()
     wait_until(view.isVisible, 10, "the list is open")
