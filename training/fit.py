@@ -139,7 +139,7 @@ class Trainer:
         self.validation = FixedSpacings(own, config.validation.spacings_mm, names)
         self.reported: list[Case] = own
         self.progress = Progress()
-        self._between_steps = True  # whether weights, averages and progress belong together
+        self._between_steps = True  # whether state and log belong together
         self._build(checkpoint)
 
     def _build(self, checkpoint: Checkpoint | None) -> None:
@@ -230,13 +230,13 @@ class Trainer:
             progress.recent.append(loss)
             now = time.monotonic()
             progress.seconds, clock = progress.seconds + now - clock, now
-            self._between_steps = True
             journal.display.step(progress.step, loss)
             last = progress.step == steps
             if last or progress.step % self.config.compute.log_every_steps == 0:
                 self._log(batch, norm, journal)
             if last or progress.step % self.config.validation.every_steps == 0:
                 self._validate(journal)
+            self._between_steps = True
             if self._stop(request):
                 self._save([self.run.last])
                 raise Interrupted(request.number, progress.step)

@@ -1,0 +1,103 @@
+"""Tiny data sets in the layout of the Medical Segmentation Decathlon, and tiny runs over them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+nib = pytest.importorskip("nibabel")
+
+N_CASES = 7
+# Neither canonical nor isotropic nor a cube: axes run to Left, Superior, Anterior.
+AFFINE = np.array(
+    [[-1.0, 0.0, 0.0, 20.0], [0.0, 0.0, 1.5, -11.0], [0.0, 1.25, 0.0, 5.0], [0.0, 0.0, 0.0, 1.0]]
+)
+
+
+def case_arrays(index: int, values: tuple[int, int] = (1, 2)) -> tuple[np.ndarray, np.ndarray]:
+    """A bright ellipsoid whose two halves along the first axis are two structures."""
+    rng = np.random.default_rng(index)
+    shape = (15 + index % 3, 12, 13 - index % 2)
+    centre = (np.array(shape) - 1) / 2 + rng.uniform(-1, 1, 3)
+    grid = np.moveaxis(np.indices(shape), 0, -1)
+    radii = np.array([5.0, 3.5, 3.0])
+    inside = (((grid - centre) / radii) ** 2).sum(axis=-1) < 1
+    front = grid[..., 0] < centre[0]
+    labels = np.where(inside, np.where(front, values[0], values[1]), 0).astype(np.uint8)
+    image = 100 + 60 * inside + 40 * (inside & front) + rng.normal(0, 8, shape)
+    return image.astype(np.float32), labels
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path) -> Callable[..., Path]:
+    def make(
+        name: str = "tiny",
+        n_cases: int = N_CASES,
+        values: tuple[int, int] = (1, 2),
+        modalities: int = 1,
+    ) -> Path:
+        folder = tmp_path / name
+        for part in ("imagesTr", "labelsTr"):
+            (folder / part).mkdir(parents=True)
+        training = []
+        for index in range(n_cases):
+            image, labels = case_arrays(index, values)
+            if modalities > 1:
+                image = np.stack([image * (k + 1) for k in range(modalities)], axis=-1)
+            file = f"tiny_{index:03d}.nii.gz"
+            nib.save(nib.Nifti1Image(image, AFFINE), folder / "imagesTr" / file)
+            nib.save(nib.Nifti1Image(labels, AFFINE), folder / "labelsTr" / file)
+            training.append({"image": f"./imagesTr/{file}", "label": f"./labelsTr/{file}"})
+        description = {
+            "name": "Tiny",
+            "licence": "CC0",
+            "modality": {str(k): f"channel {k}" for k in range(modalities)},
+            "labels": {"0": "background", str(values[0]): "front", str(values[1]): "back"},
+            "training": training,
+        }
+        (folder / "dataset.json").write_text(json.dumps(description))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def dataset(make_dataset: Callable[..., Path]) -> Path:
+    return make_dataset()
+
+
+def config_values(**changes: Any) -> dict[str, Any]:
+    """A run of seconds over the data set `tiny` beside the configuration; dotted keys change it."""
+    values: dict[str, Any] = {
+        "name": "tiny run",
+        "seed": 3,
+        "data": {"folder": "tiny", "validation_cases": 2},
+        "spacing": {"range_mm": [[1.0, 2.5], [1.2, 3.0], [1.0, 2.0]]},
+        "network": {
+            "out_channels": 3,
+            "channels": 4,
+            "strides": [[2, 2, 2]],
+            "convs_per_level": 1,
+        },
+        "factory": {"kind": "hypernetwork", "rank": 2, "hidden": [4]},
+        "optimiser": {"learning_rate": 0.01, "warm_up_steps": 2, "ema_decay": 0.9},
+        "training": {"steps": 6, "batch_size": 2},
+        "validation": {
+            "every_steps": 3,
+            "spacings_mm": [[1.5, 1.5, 1.0]],
+            "report_spacings_mm": [[1.5, 1.5, 1.0], [2.0, 2.0, 2.0]],
+        },
+        "compute": {"device": "cpu", "threads": 1, "workers": 0, "log_every_steps": 2},
+    }
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        section = values
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = value
+    return values

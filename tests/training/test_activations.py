@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.nets.config import UNetConfig
+from napari_hyperspace.nets.unet import UNet
+from training.activations import activations, find_layers, skip_pairs
+from training.boxes import cut_block, largest_box
+from training.data.base import Case
+
+
+def passing(conv):
+    """Make a convolution that passes the middle of its kernel on."""
+    with torch.no_grad():
+        conv.weight.zero_()
+        conv.bias.zero_()
+        conv.weight[0, 0, 1, 1, 1] = 1
+    return conv
+
+
+class Coordinates(nn.Module):
+    """Shows its input at three levels, strided and pooled, and at the first one again."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = passing(nn.Conv3d(1, 1, 3, padding=1))
+        self.act = nn.ReLU(inplace=True)
+        self.strided = passing(nn.Conv3d(1, 1, 3, stride=(1, 2, 2), padding=1))
+        self.pool = nn.AvgPool3d(2)
+        self.deep = passing(nn.Conv3d(1, 1, 3, padding=1))
+        self.up = nn.Upsample(scale_factor=(2.0, 4.0, 4.0), mode="nearest")
+        self.joined = nn.Conv3d(2, 1, 1)
+        self.grad_was_on = None
+
+    def forward(self, image):
+        self.grad_was_on = torch.is_grad_enabled()
+        skip = self.act(self.first(image))
+        deep = self.deep(self.pool(self.strided(skip)))
+        return self.joined(torch.cat([self.up(deep), skip], dim=1))
+
+
+def ramp_case(shape=(41, 47, 39), spacing=(0.9, 0.7, 1.1), box=None):
+    """A case whose channel 0 is the distance from its first voxel's edge along x, in mm."""
+    grid = Grid.from_spacing(shape, spacing)
+    x = (torch.arange(shape[2], dtype=torch.float32) + 0.5) * spacing[2]
+    labels = torch.zeros(shape, dtype=torch.int16)
+    if box is not None:
+        labels[box] = 1
+    return Case("ramp", x.expand(1, *shape).contiguous(), labels, grid)
+
+
+def test_layers_of_a_unet_by_level_and_place():
+    network = UNet(UNetConfig(channels=2, strides=((2, 2, 2), (1, 2, 2)), convs_per_level=1)).eval()
+    layers = find_layers(network, 1)
+    assert [layer.name for layer in layers] == [
+        f"{place} {kind}"
+        for place in (
+            *("down 0.1", "down 0.2", "down 1.1", "down 1.2"),
+            *("bottom 2.1", "bottom 2.2", "up 1.1", "up 1.2", "up 0.1", "up 0.2"),
+        )
+        for kind in ("conv", "act")
+    ] + ["up 0.3 conv"]
+    assert layers[0].module == "stem.conv"
+    assert layers[5].module == "downs.0.activation"
+    assert layers[-1].module == "head"
+    assert {layer.stride for layer in layers if layer.level == 2} == {(2, 4, 4)}
+    assert {layer.offset for layer in layers} == {(0, 0, 0)}
+    pairs = [(layers[a].module, layers[b].module) for a, b in skip_pairs(layers)]
+    assert pairs == [
+        ("encoder.0.0.activation", "decoder.0.0.conv"),
+        ("encoder.1.0.activation", "decoder.1.0.conv"),
+    ]
+
+
+@pytest.mark.parametrize("up", ["transposed", "linear"])
+def test_skip_pairs_of_a_pooled_unet(up):
+    config = UNetConfig(
+        channels=2, strides=((2, 2, 2),) * 2, convs_per_level=2, down="max-pool", up=up, stem=False
+    )
+    layers = find_layers(UNet(config).eval(), 1)
+    pairs = [(layers[a].module, layers[b].module) for a, b in skip_pairs(layers)]
+    assert pairs == [
+        ("encoder.0.1.activation", "decoder.0.0.conv"),
+        ("encoder.1.1.activation", "decoder.1.0.conv"),
+    ]
+    # A pooled voxel lies between the voxels that it came from.
+    assert [{x.offset for x in layers if x.level == level} for level in range(3)] == [
+        {(0, 0, 0)},
+        {(0.5, 0.5, 0.5)},
+        {(1.5, 1.5, 1.5)},
+    ]
+
+
+def test_layers_of_any_factory_without_hooks_left_behind(tiny_model):
+    layers = find_layers(tiny_model.network((1, 1, 1)), 1)
+    assert [layer.module for layer in layers] == [
+        layer.module for layer in find_layers(tiny_model.network((2, 1, 3)), 1)
+    ]
+    network = tiny_model.network((1, 1, 1))
+    activations(network, layers, torch.rand(1, 9, 11, 10), (4, 5, 4.5), (4, 4, 4))
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_activations_are_those_of_the_network_before_they_are_overwritten(tiny_model):
+    network = tiny_model.network((1, 1, 1))
+    layers = find_layers(network, 1)
+    image = torch.randn(1, 9, 11, 10)
+    kept = activations(network, layers, image, (4, 5, 4.5), (100, 100, 100))  # all of every map
+    conv = network.stem.conv(image[None]).flatten()
+    torch.testing.assert_close(kept[0], conv)
+    torch.testing.assert_close(kept[1], conv.relu())
+    assert (kept[0] < 0).any()
+    torch.testing.assert_close(kept[-1], network(image[None]).flatten())
+
+
+def test_nothing_is_differentiated():
+    network = Coordinates().eval()
+    layers = find_layers(network, 1)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    kept = activations(network, layers, torch.rand(1, 8, 8, 8), (4, 4, 4), (4, 4, 4))
+    assert network.grad_was_on is False
+    assert not any(tensor.requires_grad for tensor in kept)
+
+
+@pytest.mark.parametrize("spacing", [(0.9, 0.9, 0.9), (1.3, 1, 1.7), (2, 2, 2)])
+def test_every_map_shows_the_same_box_in_mm(spacing):
+    case = ramp_case(box=(slice(12, 29), slice(20, 31), slice(15, 26)))
+    middle = (15 + 25) / 2 + 0.5
+    block = cut_block(case, spacing, (16.0, 16.0, 16.0), 8.0)
+    network = Coordinates().eval()
+    layers = find_layers(network, 1)
+    assert [layer.stride for layer in layers] == [(1, 1, 1)] * 2 + [
+        *((1, 2, 2), (2, 4, 4)),
+        (1, 1, 1),
+    ]
+    kept = activations(network, layers, block.image, block.centre, block.extent)
+    for layer, values in zip(layers[:4], kept, strict=False):
+        step = layer.stride[2] * spacing[2]
+        edges = [max(1, round(16 / (s * t))) for s, t in zip(layer.stride, spacing, strict=True)]
+        assert values.numel() == np.prod(edges)
+        # Half a voxel of the map: it need not have a voxel at the very centre.
+        assert abs(values.double().mean().item() - middle * 1.1) <= step / 2 + 1e-3, layer.name
+        assert values.max() - values.min() == pytest.approx((edges[2] - 1) * step, abs=1e-3)
+
+
+def test_pooled_maps_are_placed_to_the_half_voxel():
+    # An even number of pooled voxels lies evenly round the centre of an even number of voxels.
+    case = ramp_case(shape=(16, 16, 16), spacing=(1, 1, 1))
+    network = nn.Sequential(nn.AvgPool3d(2), passing(nn.Conv3d(1, 1, 3, padding=1)))
+    (layer,) = find_layers(network, 1)
+    assert (layer.stride, layer.offset) == ((2, 2, 2), (0.5, 0.5, 0.5))
+    block = cut_block(case, (1, 1, 1), (8.0, 8.0, 8.0), 100)
+    (values,) = activations(network, [layer], block.image, block.centre, block.extent)
+    assert sorted(set(values.tolist())) == [5, 7, 9, 11]
+
+
+def test_the_box_is_centred_on_the_structures_and_stays_inside():
+    inside = ramp_case(box=(slice(18, 23), slice(20, 25), slice(19, 22)))
+    block = cut_block(inside, (0.9, 0.7, 1.1), (12, 12, 12), 1000)
+    np.testing.assert_allclose(block.centre, (20, 22, 20), atol=1e-9)
+    np.testing.assert_allclose(block.extent, (12 / 0.9, 12 / 0.7, 12 / 1.1))
+    assert block.image.shape == (1, 41, 47, 39)  # a margin beyond the scan is cut there
+    corner = ramp_case(box=(slice(0, 2), slice(46, 47), slice(0, 39)))
+    block = cut_block(corner, (0.9, 0.7, 1.1), (12, 12, 12), 1000)
+    np.testing.assert_allclose(block.centre[0], 12 / 0.9 / 2 - 0.5)
+    np.testing.assert_allclose(block.centre[1], 46.5 - 12 / 0.7 / 2)
+    unlabelled = cut_block(ramp_case(), (0.9, 0.7, 1.1), (12, 12, 12), 1000)
+    np.testing.assert_allclose(unlabelled.centre, (20, 23, 19), atol=1e-9)
+
+
+def test_the_margin_bounds_what_the_network_sees():
+    case = ramp_case(shape=(60, 60, 60), spacing=(1, 1, 1))
+    for spacing in ((1.0, 1.0, 1.0), (0.94, 1.5, 2.0)):
+        block = cut_block(case, spacing, (10, 10, 10), 5)
+        assert block.image.shape == (1, *(int(np.ceil(20 / step)) for step in spacing))
+
+
+def test_a_box_is_no_longer_than_the_smallest_scan():
+    grids = [
+        Grid.from_spacing((30, 50, 20), (1, 1, 1.5)),
+        Grid.from_spacing((40, 24, 64), (1,) * 3),
+    ]
+    assert largest_box(grids, 32.0) == (30, 24, 30)
+    case = ramp_case(shape=(30, 24, 20), spacing=(1, 1, 1.5))
+    for spacing in ((0.94, 0.94, 0.94), (2, 2, 2), (1.7, 1, 3)):
+        block = cut_block(case, spacing, (30, 24, 30), 16)
+        np.testing.assert_allclose(
+            block.centre, [(n - 1) / 2 for n in block.image.shape[1:]], atol=1e-6
+        )
+
+
+def test_a_network_that_runs_other_layers_is_refused(tiny_model):
+    network = tiny_model.network((1, 1, 1))
+    layers = find_layers(network, 1)
+    with pytest.raises(HyperspaceError, match="other layers"):
+        activations(Coordinates(), find_layers(Coordinates(), 1)[:2] * 2, torch.rand(1, 8, 8, 8),
+                    (4, 4, 4), (4, 4, 4))  # fmt: skip
+    assert len(layers) > 4
+    with pytest.raises(HyperspaceError, match="no convolution"):
+        find_layers(nn.Identity(), 1)
