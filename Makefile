@@ -1,5 +1,6 @@
-# make run   napari with a real scan segmented; without a display the same under Xvfb, into run-output/
-# make test  lint, types and both suites
+# make run       napari with a real scan segmented; without a display the same under Xvfb, into run-output/
+# make test      lint, types and both suites
+# make picture   docs/images/hippocampus.png anew
 # Each does all its set-up: Debian packages (as root, or where sudo asks nothing), then .venv.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ ifneq ($(wildcard ../shared/data),)
 export HYPERSPACE_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: run test clean
+.PHONY: run picture test clean
 
 run: $(VENV)/app.stamp
 ifeq ($(DISPLAY)$(WAYLAND_DISPLAY),)
@@ -22,6 +23,11 @@ ifeq ($(DISPLAY)$(WAYLAND_DISPLAY),)
 else
 	$(BIN)/python docs/scripts/demo.py --output $(OUTPUT) --stay
 endif
+
+# The README's picture: the same window, with napari's own settings instead of the user's.
+picture: $(VENV)/app.stamp
+	NAPARI_CONFIG="$$(mktemp -d)/settings.yaml" DISPLAY= WAYLAND_DISPLAY= $(MAKE) run
+	mkdir -p docs/images && cp $(OUTPUT)/screenshot.png docs/images/hippocampus.png
 
 test: $(VENV)/tox.stamp
 	TORCH="$$(.ci/torch-requirement $(PIP))" $(BIN)/tox run
