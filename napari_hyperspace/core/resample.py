@@ -6,8 +6,8 @@ kernel is stretched by the step, so that it averages over the voxel it stands fo
 anti-aliasing of image scaling; the sum of the weights stays 1). Otherwise the image is first
 smoothed by those stretched kernels and then interpolated point by point.
 
-Kernels: linear (a triangle) and cubic (Keys 1981, a = -1/2). Labels are taken from the nearest
-voxel, never blended.
+Kernels: linear (a triangle), cubic (Keys 1981, a = -1/2), and the overlap of the new voxel with the
+old ones. Labels are taken from the nearest voxel or by majority, never blended.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 
-Order = Literal["nearest", "linear", "cubic"]
+Order = Literal["nearest", "linear", "cubic", "overlap"]
 
 _RADIUS: dict[Order, float] = {"nearest": 0.5, "linear": 1.0, "cubic": 2.0}
 # Coordinates this near to a voxel centre or to the border between two voxels are meant to be there.
@@ -112,9 +113,10 @@ def axis_matrix(
     start
         Input index of the first output sample.
     order
-        Interpolation kernel.
+        Interpolation kernel; ``"overlap"``: the share of the output voxel that each input voxel
+        covers.
     antialias
-        Whether the kernel is stretched by ``|step|`` where that exceeds 1.
+        Whether the linear or cubic kernel is stretched by ``|step|`` where that exceeds 1.
     width
         How far to stretch it instead (in input samples).
     extend
@@ -127,6 +129,11 @@ def axis_matrix(
     if order == "nearest":
         taps = np.floor(centres + 0.5 + _SNAP)[:, None]
         weights = np.ones_like(taps)
+    elif order == "overlap":
+        low, high = centres[:, None] - abs(step) / 2, centres[:, None] + abs(step) / 2
+        taps = np.round(low) + np.arange(int(np.ceil(abs(step))) + 1)
+        shared = np.minimum(taps + 0.5, high) - np.maximum(taps - 0.5, low)
+        weights = shared.clip(0, None) / abs(step)
     else:
         radius = _RADIUS[order] * stretch
         first = np.floor(centres - radius) + 1
@@ -215,7 +222,7 @@ def resample_to_grid(
         The grid to fill; any orientation, oblique to the volume's too.
     order
         ``"linear"`` or ``"cubic"`` for images (float32 comes out); ``"nearest"`` for labels (their
-        type is kept).
+        type is kept); ``"overlap"`` averages over each new voxel exactly.
     antialias
         Whether images are averaged over the new voxels where these are larger.
     fill
@@ -231,6 +238,12 @@ def resample_to_grid(
     if order == "nearest":
         array = _nearest(volume.array, grid, mapping, axes, fill)
         return Volume(array, grid, volume.name)
+    if order == "overlap" and axes is None:
+        raise HyperspaceError(
+            "the overlap of voxels is known only for grids that share their axes",
+            where=volume.name or None,
+            fix="Use the nearest voxel, or linear interpolation",
+        )
     image = torch.from_numpy(np.array(volume.array, dtype=np.float32))
     if fill is not None:
         image -= fill
@@ -274,6 +287,35 @@ def resample_to_spacing(
     """
     grid = volume.grid.with_spacing(spacing_mm)
     return resample_to_grid(volume, grid, order=order, antialias=antialias)
+
+
+def resample_labels(labels: Volume, grid: Grid) -> Volume:
+    """Bring a label map to another grid: each voxel gets the label that covers most of it.
+
+    Of labels that cover as much, the smallest value. Labels are never blended, and unlike taking
+    the nearest voxel this shifts nothing where a new centre lies half-way between old ones.
+
+    Parameters
+    ----------
+    labels
+        A label map; its border voxels go on beyond it.
+    grid
+        The grid to fill, with the same axes (in any order and direction).
+
+    Returns
+    -------
+    Volume
+        On exactly ``grid``, in the labels' own type.
+    """
+    best = np.full(grid.shape, -1, np.float32)
+    winner = np.zeros(grid.shape, labels.dtype)
+    for value in np.unique(labels.array):
+        indicator = labels.with_array(labels.array == value)
+        share = resample_to_grid(indicator, grid, order="overlap").array
+        larger = share > best + _SNAP
+        winner[larger] = value
+        np.maximum(best, share, out=best)
+    return Volume(winner, grid, labels.name)
 
 
 def _shared_axes(linear: NDArray[np.float64]) -> tuple[int, ...] | None:

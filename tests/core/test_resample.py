@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.resample import (
     axis_matrix,
     grid_matrices,
     resample_axes,
+    resample_labels,
     resample_to_grid,
     resample_to_spacing,
 )
@@ -202,3 +204,44 @@ def test_grid_matrices_leave_unchanged_axes_alone(rng):
     assert out.shape == (2, *target.shape)
     whole = resample_to_grid(Volume(tensor[1].numpy(), grid), target)
     np.testing.assert_allclose(out[1].numpy(), whole.array, atol=1e-6)
+
+
+def test_labels_go_to_whom_covers_most_of_the_voxel():
+    grid = Grid.from_spacing((1, 1, 9), (1, 1, 1))
+    row = np.array([[[0, 5, 5, 0, 0, 700, 700, 700, 2]]], dtype=np.uint16)
+    labels = Volume(row, grid)
+    thirds = resample_labels(labels, grid.with_spacing((1, 1, 3)))
+    assert thirds.array.tolist() == [[[5, 0, 700]]]
+    assert thirds.array.dtype == np.uint16
+    # 1.5 voxels each: 0 and a half 5; half a 5, 5, …; where two cover as much the smaller wins.
+    finer = resample_labels(labels, grid.with_spacing((1, 1, 1.5)))
+    assert finer.array.tolist() == [[[0, 5, 0, 700, 700, 2]]]
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
+def test_labels_equal_a_count_on_a_fine_grid(rng, axes):
+    """Oracle: cut each old voxel into 6³ and count what falls into each new one."""
+    labels = scan(rng, (8, 9, 10)).with_array(rng.integers(0, 3, (8, 9, 10)).astype(np.uint8))
+    z, y, x = (np.array(labels.spacing_mm) * (2, 1.5, 5 / 3)).tolist()
+    grid = labels.grid.with_spacing((z, y, x))
+    fine = labels.array.repeat(6, 0).repeat(6, 1).repeat(6, 2).reshape(4, 12, 6, 9, 6, 10)
+    counts = np.stack([(fine == value).sum(axis=(1, 3, 5)) for value in range(3)])
+    turned = Grid(tuple(grid.shape[a] for a in axes), grid.affine[:, [*axes, 3]])
+    out = resample_labels(labels, turned)
+    np.testing.assert_array_equal(out.array, counts.argmax(axis=0).transpose(axes))
+
+
+def test_halving_labels_moves_nothing():
+    """A ball stays where it is; the nearest voxel would shift it by half a voxel."""
+    z, y, x = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in (30, 24, 28)), indexing="ij")
+    grid = Grid.from_spacing((30, 24, 28), (1, 1, 1))
+    ball = Volume((z**2 + y**2 + x**2 < 64).astype(np.uint8), grid)
+    half = resample_labels(ball, grid.with_spacing((2, 2, 2)))
+    assert ndimage.center_of_mass(half.array) == pytest.approx((7, 5.5, 6.5), abs=1e-6)
+    assert half.array.sum() * 8 == pytest.approx(ball.array.sum(), rel=0.1)
+
+
+def test_overlap_needs_shared_axes(rng):
+    labels = scan(rng)
+    with pytest.raises(HyperspaceError, match="share their axes"):
+        resample_labels(labels, scan(rng, rotation=OBLIQUE).grid)
