@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from napari_hyperspace.core import store
 from napari_hyperspace.core.cost import Rates
-from napari_hyperspace.core.execution import FORMS, Form
+from napari_hyperspace.core.execution import FORMS, Form, fast_convolutions
 from napari_hyperspace.core.forms import candidates, device_name
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.intensity import Normalisation
@@ -155,7 +155,8 @@ def _form_rates(form: Form, device: torch.device) -> Rates:
     for incoming, outgoing, edge in _CONVOLUTIONS:
         image = tensor(1, incoming, edge, edge, edge)
         weight, bias = tensor(outgoing, incoming, 3, 3, 3), tensor(outgoing)
-        seconds = shortest(lambda: F.conv3d(image, weight, bias, padding=1), device)  # noqa: B023
+        with fast_convolutions(device, form.dtype):
+            seconds = shortest(lambda: F.conv3d(image, weight, bias, padding=1), device)  # noqa: B023
         convolutions[incoming, outgoing] = seconds / (weight.numel() * edge**3)
 
     image, weight = tensor(1, 32, 24, 24, 24), tensor(32, 16, 4, 4, 4)

@@ -9,9 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from napari_hyperspace.core.cost import Trace, trace
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.execution import first_line
 from napari_hyperspace.core.protocols import SpacingModel
 
 _KEPT = 16
+
+
+class CannotCountError(HyperspaceError):
+    """A network does not run without values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +36,11 @@ def count(model: SpacingModel, spacing_mm: Sequence[float]) -> Counted:
     """Return what a model's networks do, baking the one of this spacing the first time.
 
     A model makes networks of one architecture; the spacing sets their weights alone.
+
+    Raises
+    ------
+    CannotCountError
+        If its network cannot be run without values, as when the values decide what it does.
     """
     with _lock:
         counted = _known.get(model.identity)
@@ -37,7 +48,15 @@ def count(model: SpacingModel, spacing_mm: Sequence[float]) -> Counted:
             started = time.perf_counter()
             network = model.network(spacing_mm)
             seconds = time.perf_counter() - started
-            counted = Counted(trace(network, model.in_channels, model.n_dim), seconds)
+            try:
+                traced = trace(network, model.in_channels, model.n_dim)
+            except (RuntimeError, NotImplementedError) as error:
+                raise CannotCountError(
+                    "the cost of this network cannot be counted",
+                    where=model.name,
+                    found=first_line(error),
+                ) from error
+            counted = Counted(traced, seconds)
             _known[model.identity] = counted
             if len(_known) > _KEPT:
                 _known.popitem(last=False)

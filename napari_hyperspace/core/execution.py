@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from napari_hyperspace.core.cost import prepared
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
@@ -72,6 +74,49 @@ def check_form(name: str) -> None:
         )
 
 
+class _OneDnnConvolutions(TorchFunctionMode):
+    """Sends fp32 3-D convolutions to oneDNN, in this thread and while it is entered.
+
+    Left to itself, torch judges their size without the last axis and computes all but large ones
+    by a general method (``slow_conv3d``): up to 18 times slower, with 27 times the memory.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        given = kwargs or {}
+        return (_convolve if func is torch.conv3d else func)(*args, **given)
+
+
+def _convolve(
+    image: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: str | int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    if isinstance(padding, str) or image.ndim != 5:
+        return torch.conv3d(image, weight, bias, stride, padding, dilation, groups)
+    three = [[n] * 3 if isinstance(n, int) else list(n) for n in (padding, stride, dilation)]
+    onednn: Any = torch.mkldnn_convolution  # typed for integers alone
+    result: Tensor = onednn(image, weight, bias, *three, groups)
+    return result
+
+
+def fast_convolutions(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Return what to enter, in the thread that computes, for convolutions to be fast."""
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if device.type == "cpu" and dtype == torch.float32 and available:
+        return _OneDnnConvolutions()
+    return nullcontext()
+
+
 class Runner:
     """A network in a form of its own, that can be stopped between its layers.
 
@@ -122,7 +167,8 @@ class Runner:
         """(C, D, H, W) float32, on any device → logits (K, D, H, W) on the runner's device."""
         batch = image[None] if self._n_dim == 3 else image.movedim(1, 0)
         batch = batch.to(self.device, self.form.dtype).contiguous(memory_format=self._format)
-        logits: Tensor = self._network(batch)
+        with fast_convolutions(self.device, self.form.dtype):
+            logits: Tensor = self._network(batch)
         return logits[0] if self._n_dim == 3 else logits.movedim(0, 1)
 
 

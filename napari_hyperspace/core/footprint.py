@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from napari_hyperspace.core.cost import Trace
+from napari_hyperspace.core.counted import CannotCountError, count
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.execution import FORMS, Form
 from napari_hyperspace.core.geometry import Grid
@@ -95,9 +96,9 @@ def peaks(
 
 
 def check_memory(
-    volumes: Sequence[Volume], plan: Plan, model: SpacingModel, counted: Trace, device: torch.device
+    volumes: Sequence[Volume], plan: Plan, model: SpacingModel, device: torch.device
 ) -> None:
-    """Refuse a segmentation that main memory cannot hold.
+    """Refuse a segmentation that main memory cannot hold, if the network can be counted.
 
     Raises
     ------
@@ -106,6 +107,10 @@ def check_memory(
     """
     free = available_bytes(torch.device("cpu"))
     if free is None:
+        return
+    try:
+        counted = count(model, plan.network_spacing_mm).trace
+    except CannotCountError:
         return
     lean = min(
         peaks(volumes, plan, model, counted, FORMS[name], device)[1]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from napari_hyperspace.core.counted import count
 from napari_hyperspace.core.execution import ShouldStop, check_form, choose_device
 from napari_hyperspace.core.footprint import check_memory
 from napari_hyperspace.core.geometry import Triple
@@ -157,7 +156,7 @@ def segment_steps(
     )
     with PeakMemory(target) as memory:
         yield Progress(0.0, "preparing the image")
-        check_memory(volumes, plan, model, count(model, plan.network_spacing_mm).trace, target)
+        check_memory(volumes, plan, model, target)
         image = working_image(volumes, model, plan)
         labels = np.zeros(volumes[0].shape, np.min_scalar_type(max(model.label_values)))
         run = Run(plan, model, image, target, form, should_stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from torch import nn
 
 from napari_hyperspace.core.intensity import Normalisation
 
+_numbers = itertools.count()
+
 
 @dataclass
 class FakeModel:
@@ -17,7 +20,7 @@ class FakeModel:
 
     make: Callable[[tuple[float, ...]], nn.Module]
     name: str = "fake"
-    identity: str = "fake"
+    identity: str = field(default_factory=lambda: f"fake {next(_numbers)}")
     n_dim: int = 3
     in_channels: int = 1
     out_channels: int = 3

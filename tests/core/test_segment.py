@@ -149,7 +149,8 @@ def test_two_dimensional_model_runs_slice_by_slice():
 
 def test_network_is_asked_for_the_canonical_spacing(model):
     segment(scan(spacing_mm=(1.1, 2.3, 0.9)), model)
-    assert model.asked == [pytest.approx((1.1, 0.9, 2.3))]  # array axes run along z, x, y
+    assert set(model.asked) == {model.asked[0]}
+    assert model.asked[0] == pytest.approx((1.1, 0.9, 2.3))  # array axes run along z, x, y
 
 
 class TestSpacing:
@@ -175,7 +176,7 @@ class TestSpacing:
     def test_clamp_goes_to_the_nearest_trained_spacing(self, model):
         assert working_spacing(scan(), model, (2, 0.5, 9), "clamp") == (2, 0.8, 4)
         segment(scan(), model, (2, 0.5, 9), outside="clamp")
-        assert model.asked == [(2, 0.8, 4)]
+        assert set(model.asked) == {(2, 0.8, 4)}
 
     def test_extrapolate_stays(self, model):
         assert working_spacing(scan(), model, (2, 0.5, 9), "extrapolate") == (2, 0.5, 9)
@@ -278,8 +279,9 @@ class TestStopping:
                 self.then_stop = then_stop
 
             def forward(self, image):
-                reached.append(self.then_stop)
-                if self.then_stop:
+                if not image.is_meta:  # counted, not run
+                    reached.append(self.then_stop)
+                if self.then_stop and not image.is_meta:
                     stop.set()
                 return image.expand(-1, 3, -1, -1, -1)
 
@@ -319,7 +321,8 @@ def exhausted_above(voxels, calls):
 
     class Hungry(nn.Module):
         def forward(self, image):
-            calls.append(tuple(image.shape[2:]))
+            if not image.is_meta:
+                calls.append(tuple(image.shape[2:]))
             if image[0, 0].numel() > voxels:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
             return torch.cat([image, -image, image * 0], dim=1)
