@@ -23,7 +23,7 @@ from napari_hyperspace.core.geometry import Triple
 Kind = Literal["convolution", "non-linearity"]
 Way = Literal["down", "bottom", "up"]
 
-_PROBE_EDGE = 64  # divided by every usual stride: sizes then tell strides exactly
+_PROBE_EDGE = 32  # divided by every usual stride: sizes then tell strides exactly
 _CONVOLUTIONS = (conv._ConvNd,)
 _NON_LINEARITIES = tuple(
     kind
