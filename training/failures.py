@@ -1,9 +1,12 @@
-"""Errors of a run that name the cases behind them."""
+"""What went wrong in a run, in words: the cases behind it, and the way out."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
+from torch.distributed import DistBackendError
 
 from napari_hyperspace.core.errors import HyperspaceError
 from training.batches import Batch, TrainingBatches
@@ -44,4 +47,18 @@ def worker_died(
         field="cases",
         found=f"{', '.join(names)}: {' '.join(str(error).split())}",
         fix="Go on with --resume; if memory is short, with --set compute.workers=0",
+    )
+
+
+def is_process_loss(error: RuntimeError) -> bool:
+    """Whether torch raised this error because another process of the run is gone."""
+    return isinstance(error, DistBackendError) or "gloo" in str(error)
+
+
+def process_lost(run: Path) -> HyperspaceError:
+    """Return the error for a run that lost one of its processes."""
+    return HyperspaceError(
+        "another process of the run ended before its time",
+        where=run,
+        fix="Go on with --resume: only the steps since the last checkpoint are done again",
     )

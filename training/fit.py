@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from training.config import FitConfig
 from training.data import open_dataset
 from training.data.base import Case, digest
 from training.export import build_model, make_card, trained_card
-from training.failures import not_finite, worker_died
+from training.failures import is_process_loss, not_finite, process_lost, worker_died
 from training.interrupt import Interrupted, StopRequest, stop_requests
 from training.journal import Journal
 from training.losses import SegmentationLoss
@@ -100,13 +101,14 @@ def fit(
     )
     fabric.launch()
     run = RunFolder(out)
-    with stop_requests() as request:
-        if not fabric.is_global_zero:
+    try:
+        with stop_requests() as request, run.locked() if fabric.is_global_zero else nullcontext():
             fabric.barrier()
             return Trainer(fabric, config, base, run, resume, init).fit(request)
-        with run.locked():
-            fabric.barrier()
-            return Trainer(fabric, config, base, run, resume, init).fit(request)
+    except RuntimeError as error:
+        if fabric.world_size > 1 and is_process_loss(error):
+            raise process_lost(run.path) from error
+        raise
 
 
 class Trainer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,17 @@ def config_values(**changes: Any) -> dict[str, Any]:
             section = section.setdefault(parent, {})
         section[last] = value
     return values
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Send this process a SIGTERM in the middle of a step."""
+    from training.fit import Trainer
+
+    plain = Trainer._step
+
+    def interrupted(self: Trainer, batch: Any) -> tuple[float, float]:
+        if batch.step + 1 == step:
+            signal.raise_signal(signal.SIGTERM)
+        return plain(self, batch)
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)

@@ -22,11 +22,11 @@ from training.batches import TrainingBatches
 from training.checkpoint import read_checkpoint
 from training.config import parse_config
 from training.export import export_checkpoint
-from training.fit import Trainer, fit
+from training.fit import fit
 from training.interrupt import Interrupted
 from training.run import RunFolder
 
-from .conftest import config_values
+from .conftest import config_values, interrupt_after
 
 
 def _fit(base: Path, out: str = "run", **changes: Any) -> dict[str, Any]:
@@ -49,18 +49,6 @@ def _log(run: Path) -> list[dict[str, Any]]:
 def _same_run(a: Path, b: Path) -> bool:
     names = ("checkpoints/last.safetensors", "checkpoints/best.safetensors", "model.safetensors")
     return all(_same_tensors(a / name, b / name) for name in names) and _log(a) == _log(b)
-
-
-def _interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Send this process a SIGTERM in the middle of a step."""
-    plain = Trainer._step
-
-    def interrupted(self: Trainer, batch: Any) -> tuple[float, float]:
-        if batch.step + 1 == step:
-            signal.raise_signal(signal.SIGTERM)
-        return plain(self, batch)
-
-    monkeypatch.setattr(Trainer, "_step", interrupted)
 
 
 def test_a_run_leaves_a_model_and_a_report(dataset: Path) -> None:
@@ -106,7 +94,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
     base = dataset.parent
     _fit(base, "unbroken", compute__precision=precision)
     with monkeypatch.context() as patch:
-        _interrupt_after(patch, 4)
+        interrupt_after(patch, 4)
         with pytest.raises(Interrupted):
             _fit(base, "broken", compute__precision=precision)
     assert read_checkpoint(base / "broken/checkpoints/last.safetensors").progress.step == 4
@@ -161,7 +149,7 @@ def test_other_choices_train_and_resume(
     base = dataset.parent
     _fit(base, "unbroken", **changes)
     with monkeypatch.context() as patch:
-        _interrupt_after(patch, 2)
+        interrupt_after(patch, 2)
         with pytest.raises(Interrupted):
             _fit(base, "broken", **changes)
     _fit(base, "broken", resume=True, **changes)
@@ -203,7 +191,7 @@ def test_a_warm_start_takes_the_weights_of_a_model_file(dataset: Path, tmp_path:
 
 def test_a_run_is_exported_before_its_end(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = dataset.parent
-    _interrupt_after(monkeypatch, 5)
+    interrupt_after(monkeypatch, 5)
     with pytest.raises(Interrupted):
         _fit(base)
     target = export_checkpoint(base / "run", base / "early.safetensors", dtype="float16")
@@ -241,7 +229,7 @@ def test_fault_69_signal_leaves_a_checkpoint(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = signal.getsignal(signal.SIGTERM)
-    _interrupt_after(monkeypatch, 2)
+    interrupt_after(monkeypatch, 2)
     with pytest.raises(Interrupted, match="SIGTERM after step 2") as error:
         _fit(dataset.parent, compute__workers=1)
     assert error.value.exit_code == 143
@@ -295,7 +283,7 @@ def test_fault_72_other_configuration_or_data(
 ) -> None:
     base = dataset.parent
     with monkeypatch.context() as patch:
-        _interrupt_after(patch, 2)
+        interrupt_after(patch, 2)
         with pytest.raises(Interrupted):
             _fit(base)
     with pytest.raises(hs.HyperspaceError, match=r"optimiser\.learning_rate"):
