@@ -30,8 +30,8 @@ def evaluate(
 ) -> list[SpacingScore]:
     """Score a model on cases brought to each spacing.
 
-    Image (averaged over the new voxels) and labels (nearest voxel) are brought to the working grid,
-    where the image is segmented like a scan of that spacing.
+    Image (averaged over the new voxels) and labels (what covers most of each) are brought to the
+    working grid, where the image is segmented like a scan of that spacing.
 
     Parameters
     ----------

@@ -21,6 +21,7 @@ from typer.testing import CliRunner, Result
 
 import napari_hyperspace as hs
 import training
+from napari_hyperspace.core.resample import resample_labels, resample_to_spacing
 from training.checkpoint import read_checkpoint
 from training.cli import app
 
@@ -156,10 +157,8 @@ def test_evaluate(dataset: Path, model_file: Path, tmp_path: Path) -> None:
     for name in values["cases"]:
         scan = hs.read(dataset / "imagesTr" / f"{name}.nii.gz").canonical()
         truth = hs.read(dataset / "labelsTr" / f"{name}.nii.gz").canonical()
-        from napari_hyperspace.core.resample import resample_to_spacing
-
         working = resample_to_spacing(scan, (2, 2, 2))
-        true = resample_to_spacing(truth, (2, 2, 2), order="nearest").array == 1
+        true = resample_labels(truth, working.grid).array == 1
         found = hs.segment(working, model, (2, 2, 2)).array == 1
         expected.append(2 * (true & found).sum() / (true.sum() + found.sum()))
     assert values["spacings"][0]["dice"]["structure 1"] == pytest.approx(np.mean(expected))

@@ -66,6 +66,15 @@ def test_working_grid_keeps_the_field_of_view(dataset: Path) -> None:
     assert set(working.labels.unique().tolist()) == {0, 1, 2}
 
 
+def test_working_labels_are_what_covers_most_of_a_voxel(dataset: Path) -> None:
+    case = Decathlon(dataset).load(["tiny_000"], NONE)[0]
+    z, y, x = case.spacing_mm
+    working = case.at_spacing((2 * z, y, 3 * x))
+    blocks = case.labels.numpy().reshape(6, 2, 13, 5, 3).transpose(0, 2, 3, 1, 4)
+    counts = np.stack([(blocks == k).sum(axis=(3, 4)) for k in range(3)])
+    assert np.array_equal(working.labels, counts.argmax(axis=0))
+
+
 def test_digest_sees_every_voxel(dataset: Path) -> None:
     data = Decathlon(dataset)
     cases = data.load(["tiny_000", "tiny_001"], NONE)

@@ -15,7 +15,7 @@ from torch import Tensor
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.core.resample import grid_matrices, resample_axes, resample_to_grid
+from napari_hyperspace.core.resample import grid_matrices, resample_axes, resample_labels
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import check_labels, check_pair, read
 
@@ -66,10 +66,14 @@ class Case:
         return self.grid.spacing_mm
 
     def at_spacing(self, spacing_mm: Sequence[float]) -> Case:
-        """Return this case on the working grid of a spacing (mm, canonical order)."""
+        """Return this case on the working grid of a spacing (mm, canonical order).
+
+        Each voxel has the label that covers most of it: the nearest voxel's label would be off by
+        up to half a native voxel, which costs a perfect answer several hundredths of Dice.
+        """
         grid = self.grid.with_spacing(spacing_mm)
         image = resample_axes(self.image, grid_matrices(self.grid, grid))
-        labels = resample_to_grid(Volume(self.labels.numpy(), self.grid), grid, order="nearest")
+        labels = resample_labels(Volume(self.labels.numpy(), self.grid), grid)
         return Case(self.name, image.contiguous(), torch.from_numpy(labels.array.copy()), grid)
 
 
