@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -150,9 +151,7 @@ class Runner:
         self._format = torch.contiguous_format
         if form.channels_last:
             self._format = torch.channels_last_3d if n_dim == 3 else torch.channels_last
-        self._network = prepared(copy.deepcopy(network)).to(device, form.dtype)
-        if form.channels_last:
-            self._network = self._network.to(memory_format=self._format)  # type: ignore[call-overload]
+        self._network = prepared(_copied(network, self._converted))
         if should_stop is not None:
 
             def stop_if_asked(*_: Any) -> None:
@@ -162,6 +161,11 @@ class Runner:
             for module in self._network.modules():
                 module.register_forward_pre_hook(stop_if_asked)
 
+    def _converted(self, tensor: Tensor) -> Tensor:
+        dtype = self.form.dtype if tensor.is_floating_point() else tensor.dtype
+        layout = self._format if tensor.ndim == self._n_dim + 2 else torch.contiguous_format
+        return tensor.detach().to(self.device, dtype, memory_format=layout)
+
     @torch.inference_mode()
     def __call__(self, image: Tensor) -> Tensor:
         """(C, D, H, W) float32, on any device → logits (K, D, H, W) on the runner's device."""
@@ -170,6 +174,24 @@ class Runner:
         with fast_convolutions(self.device, self.form.dtype):
             logits: Tensor = self._network(batch)
         return logits[0] if self._n_dim == 3 else logits.movedim(0, 1)
+
+
+def _copied(module: nn.Module, converted: Callable[[Tensor], Tensor]) -> nn.Module:
+    """Copy a tree of modules with its tensors converted; `copy.deepcopy` takes 20 times longer."""
+    clone = copy.copy(module)
+    clone._modules = {
+        name: None if child is None else _copied(child, converted)
+        for name, child in module._modules.items()
+    }
+    clone._parameters = {
+        name: None if each is None else nn.Parameter(converted(each), requires_grad=False)
+        for name, each in module._parameters.items()
+    }
+    clone._buffers = {
+        name: None if each is None else converted(each) for name, each in module._buffers.items()
+    }
+    clone._forward_pre_hooks = OrderedDict(module._forward_pre_hooks)
+    return clone
 
 
 def first_line(error: BaseException) -> str:
