@@ -10,8 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +18,7 @@ from torch.nn.modules import activation, conv, pooling
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
-
-Kind = Literal["convolution", "non-linearity"]
-Way = Literal["down", "bottom", "up"]
+from training.layers import Kind, Layer, Way
 
 _PROBE_EDGE = 32  # divided by every usual stride: sizes then tell strides exactly
 _CONVOLUTIONS = (conv._ConvNd,)
@@ -35,72 +32,6 @@ _NON_LINEARITIES = tuple(
 )
 _WINDOWED = (conv.Conv3d, pooling._MaxPoolNd, pooling.AvgPool3d)
 _SHORT = {"convolution": "conv", "non-linearity": "act"}
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer and the place of its feature map.
-
-    Parameters
-    ----------
-    name
-        Way, level and number there, such as ``"up 1.2 conv"``; level 0 is the finest.
-    module
-        Path of the module in the network.
-    kind
-        Convolution or non-linearity.
-    level
-        Number of the level.
-    way
-        On the way down, at the coarsest level, or on the way up.
-    stride
-        Voxels of the input from one of the map to the next (z, y, x).
-    offset
-        Index in the input of the map's first voxel (z, y, x).
-    joins
-        Whether it takes in more than the map of the layer before: a skip connection ends here.
-    """
-
-    name: str
-    module: str
-    kind: Kind
-    level: int
-    way: Way
-    stride: Triple
-    offset: Triple
-    joins: bool
-
-    def window(
-        self, centre: Sequence[float], extent: Sequence[float], shape: Sequence[int]
-    ) -> list[slice]:
-        """Return the part of the feature map that stands for a box.
-
-        Its size depends on the box's extent alone, so that all examples have equally many features;
-        its centre is within half a voxel of the map from the box's, as far as the map reaches.
-
-        Parameters
-        ----------
-        centre
-            Index in the input of the box's centre (z, y, x), fractions allowed.
-        extent
-            Edges of the box in voxels of the input.
-        shape
-            Size of the feature map.
-        """
-        slices = []
-        for c, edge, stride, offset, size in zip(
-            centre, extent, self.stride, self.offset, shape, strict=True
-        ):
-            count = min(max(1, _nearest(edge / stride)), size)
-            start = _nearest((c - offset) / stride - (count - 1) / 2)
-            start = min(max(start, 0), size - count)
-            slices.append(slice(start, start + count))
-        return slices
-
-
-def _nearest(number: float) -> int:
-    """Round half up: 8.5 and 9.5 voxels must not become 8 and 10. The slack is for rounding."""
-    return int((number + 0.5 + 1e-6) // 1)
 
 
 def find_layers(network: nn.Module, in_channels: int) -> list[Layer]:
@@ -157,21 +88,6 @@ def _named(
         name = f"{way} {level}.{numbers[way, level]} {_SHORT[kind]}"
         layers.append(Layer(name, module, kind, level, way, stride, offsets[stride], joins))
     return layers
-
-
-def skip_pairs(layers: Sequence[Layer]) -> list[tuple[int, int]]:
-    """Return, for each level but the coarsest, the two layers that its skip connection joins.
-
-    The last layer of the level on the way down, and the first on the way up that takes its map in.
-    """
-    pairs = []
-    for level in range(max(layer.level for layer in layers)):
-        here = [(i, layer) for i, layer in enumerate(layers) if layer.level == level]
-        down = [i for i, layer in here if layer.way == "down"]
-        up = [i for i, layer in here if layer.way == "up" and layer.joins]
-        if down and up:
-            pairs.append((down[-1], up[0]))
-    return pairs
 
 
 @torch.no_grad()

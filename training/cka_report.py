@@ -21,11 +21,11 @@ from scipy.sparse.csgraph import shortest_path
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.protocols import SpacingModel
-from training.activations import Layer
 from training.cka import Array
 from training.cka_result import CKAResult, CKASettings, edge_mm
 from training.cka_run import measure_cka
 from training.data.base import DataSet
+from training.layers import Layer
 from training.run import write_text
 
 _LEVELS = mpl.colormaps["tab10"]
@@ -151,7 +151,7 @@ def _heat(
 ) -> None:
     image = _image(axes, cka, "magma", (0.0, 1.0))
     axes.set_title(title)
-    _mark_levels(axes, rows, columns, "white")
+    _mark_levels(axes, rows, columns, "deepskyblue")
     axes.set_xlabel(label)
     axes.figure.colorbar(image, ax=axes, shrink=0.8, label="CKA")
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple, check_spacing
-from training.activations import Layer
 from training.cka import Array, slopes
+from training.layers import Layer
 
 MIN_BATCH = 8
 """Smallest batch that can be asked for: cases are spread evenly, and no batch may fall below 4."""

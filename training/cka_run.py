@@ -13,11 +13,12 @@ from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.protocols import SpacingModel
-from training.activations import Layer, activations, find_layers, skip_pairs
+from training.activations import activations, find_layers
 from training.boxes import cut_block, largest_box
 from training.cka import MIN_EXAMPLES, Array, MinibatchCKA, gram
 from training.cka_result import CKAResult, CKASettings, edge_mm
 from training.data.base import Case, DataSet
+from training.layers import Lattice, Layer, skip_pairs
 from training.random import generator
 
 
@@ -84,8 +85,8 @@ def measure_cka(
                     f"batch {number} of {len(batches)}: {model.name} at {edge_mm(spacing):.2f} mm"
                 )
                 show(done / jobs, text)
-                network = model.network(spacing, device)
-                blocks = (cut_block(case, spacing, box, settings.margin_mm) for case in seen)
+                network, lattice = model.network(spacing, device), Lattice.of(layers[m][s])
+                blocks = (cut_block(x, spacing, box, settings.margin_mm, lattice) for x in seen)
                 grams[m, s] = _grams(
                     activations(network, layers[m][s], b.image, b.centre, b.extent) for b in blocks
                 )

@@ -9,9 +9,10 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.nets.config import UNetConfig
 from napari_hyperspace.nets.unet import UNet
-from training.activations import activations, find_layers, skip_pairs
+from training.activations import activations, find_layers
 from training.boxes import cut_block, largest_box
 from training.data.base import Case
+from training.layers import Lattice, skip_pairs
 
 
 def passing(conv):
@@ -127,72 +128,109 @@ def test_nothing_is_differentiated():
     assert not any(tensor.requires_grad for tensor in kept)
 
 
+PLAIN = Lattice((1, 1, 1), (0, 0, 0))
+
+
+def middles(values):
+    """The middle of a window over a ramp, and its width from centre to centre, in mm."""
+    low, high = values.min().item(), values.max().item()
+    return (low + high) / 2, high - low
+
+
 @pytest.mark.parametrize("spacing", [(0.9, 0.9, 0.9), (1.3, 1, 1.7), (2, 2, 2)])
 def test_every_map_shows_the_same_box_in_mm(spacing):
     case = ramp_case(box=(slice(12, 29), slice(20, 31), slice(15, 26)))
-    middle = (15 + 25) / 2 + 0.5
-    block = cut_block(case, spacing, (16.0, 16.0, 16.0), 8.0)
     network = Coordinates().eval()
     layers = find_layers(network, 1)
-    assert [layer.stride for layer in layers] == [(1, 1, 1)] * 2 + [
-        *((1, 2, 2), (2, 4, 4)),
-        (1, 1, 1),
+    assert [layer.stride for layer in layers] == [
+        *((1, 1, 1), (1, 1, 1), (1, 2, 2), (2, 4, 4), (1, 1, 1)),
     ]
+    assert [layer.offset[2] for layer in layers] == [0, 0, 0, 1, 0]
+    lattice = Lattice.of(layers)
+    assert lattice == Lattice((2, 4, 4), (-0.5, 0, 0))  # only pooled along z
+    block = cut_block(case, spacing, (16.0, 16.0, 16.0), 8.0, lattice)
     kept = activations(network, layers, block.image, block.centre, block.extent)
     for layer, values in zip(layers[:4], kept, strict=False):
         step = layer.stride[2] * spacing[2]
-        edges = [max(1, round(16 / (s * t))) for s, t in zip(layer.stride, spacing, strict=True)]
-        assert values.numel() == np.prod(edges)
-        # Half a voxel of the map: it need not have a voxel at the very centre.
-        assert abs(values.double().mean().item() - middle * 1.1) <= step / 2 + 0.05, layer.name
+        middle, width = middles(values)
         # Averaging over larger voxels moves a ramp by up to a few hundredths of a mm.
-        assert values.max() - values.min() == pytest.approx((edges[2] - 1) * step, abs=0.1)
+        pooled = layer.offset[2] > 0  # in a network with strides too, a quarter of a voxel is left
+        assert abs(middle - 20.5 * 1.1) <= (step / 4 if pooled else 0) + 0.05, layer.name
+        assert abs(width + step - 16) <= step + 0.05
+        assert width / step == pytest.approx(round(width / step), abs=0.1)
 
 
-def test_pooled_maps_are_placed_to_the_half_voxel():
-    # An even number of pooled voxels lies evenly round the centre of an even number of voxels.
-    case = ramp_case(shape=(16, 16, 16), spacing=(1, 1, 1))
-    network = nn.Sequential(nn.AvgPool3d(2), passing(nn.Conv3d(1, 1, 3, padding=1)))
-    (layer,) = find_layers(network, 1)
-    assert (layer.stride, layer.offset) == ((2, 2, 2), (0.5, 0.5, 0.5))
-    block = cut_block(case, (1, 1, 1), (8.0, 8.0, 8.0), 100)
-    (values,) = activations(network, [layer], block.image, block.centre, block.extent)
-    assert sorted(set(values.tolist())) == [5, 7, 9, 11]
+def test_windows_lie_round_the_centre_for_strides_and_for_pools():
+    strided = nn.Sequential(*(passing(nn.Conv3d(1, 1, 3, stride=s, padding=1)) for s in (1, 2, 2)))
+    pooled = nn.Sequential(
+        *(x for s in (1, 2, 2) for x in (nn.AvgPool3d(s), passing(nn.Conv3d(1, 1, 3, padding=1))))
+    )
+    for network, parity, phase in ((strided, 1, 0), (pooled, 0, -0.5)):
+        layers = find_layers(network, 1)
+        lattice = Lattice.of(layers)
+        assert lattice == Lattice((4, 4, 4), (phase,) * 3)
+        for spacing in np.linspace(0.9, 2.2, 9):
+            for start in (0, 3, 7, 30):  # up against the scan's borders, and in between
+                where = (slice(4, 5), slice(4, 5), slice(start, 34))
+                case = ramp_case((9, 9, 47), (1, 1, 1), where)
+                box = (9, 9, 24)
+                block = cut_block(case, (1, 1, spacing), box, 5, lattice)
+                centre = min(max((start + 34) / 2, 12), 35)
+                for layer, values in zip(
+                    layers,
+                    activations(network, layers, block.image, block.centre, block.extent),
+                    strict=True,
+                ):
+                    window = layer.window(block.centre, block.extent, (99, 99, 99))[2]
+                    count = window.stop - window.start
+                    assert count % 2 == parity
+                    assert abs(count - block.extent[2] / layer.stride[2]) <= 1 + 1e-6
+                    place = layer.offset[2] + layer.stride[2] * (window.start + (count - 1) / 2)
+                    assert place == pytest.approx(block.centre[2])
+                    assert middles(values)[0] == pytest.approx(centre, abs=0.6)
+
+
+def test_all_cases_have_equally_many_features():
+    network = nn.Sequential(*(passing(nn.Conv3d(1, 1, 3, stride=2, padding=1)) for _ in range(3)))
+    layers = find_layers(network, 1)
+    lattice = Lattice.of(layers)
+    for spacing in np.linspace(0.94, 2, 7):
+        counts = set()
+        for start in range(0, 25, 3):
+            case = ramp_case((30, 29, 28), (1, 1, 1), (slice(start, 28),) * 3)
+            block = cut_block(case, (spacing,) * 3, (25, 25, 25), 3, lattice)
+            kept = activations(network, layers, block.image, block.centre, block.extent)
+            counts.add(tuple(values.numel() for values in kept))
+        assert len(counts) == 1
 
 
 def test_the_box_is_centred_on_the_structures_and_stays_inside():
     inside = ramp_case(box=(slice(18, 23), slice(20, 25), slice(19, 22)))
-    block = cut_block(inside, (0.9, 0.7, 1.1), (12, 12, 12), 1000)
+    block = cut_block(inside, (0.9, 0.7, 1.1), (12, 12, 12), 1000, PLAIN)
     np.testing.assert_allclose(block.centre, (20, 22, 20), atol=1e-9)
     np.testing.assert_allclose(block.extent, (12 / 0.9, 12 / 0.7, 12 / 1.1))
     assert block.image.shape == (1, 41, 47, 39)  # a margin beyond the scan is cut there
+    torch.testing.assert_close(block.image, inside.image)
     corner = ramp_case(box=(slice(0, 2), slice(46, 47), slice(0, 39)))
-    block = cut_block(corner, (0.9, 0.7, 1.1), (12, 12, 12), 1000)
-    np.testing.assert_allclose(block.centre[0], 12 / 0.9 / 2 - 0.5)
-    np.testing.assert_allclose(block.centre[1], 46.5 - 12 / 0.7 / 2)
-    unlabelled = cut_block(ramp_case(), (0.9, 0.7, 1.1), (12, 12, 12), 1000)
+    block = cut_block(corner, (1, 1, 1), (12, 12, 12), 0, PLAIN)
+    assert block.image.shape == (1, 13, 13, 13)  # an odd number of voxels round the centre
+    unlabelled = cut_block(ramp_case(), (0.9, 0.7, 1.1), (12, 12, 12), 1000, PLAIN)
     np.testing.assert_allclose(unlabelled.centre, (20, 23, 19), atol=1e-9)
 
 
 def test_the_margin_bounds_what_the_network_sees():
     case = ramp_case(shape=(60, 60, 60), spacing=(1, 1, 1))
     for spacing in ((1.0, 1.0, 1.0), (0.94, 1.5, 2.0)):
-        block = cut_block(case, spacing, (10, 10, 10), 5)
-        assert block.image.shape == (1, *(int(np.ceil(20 / step)) for step in spacing))
+        for period in (1, 8):
+            block = cut_block(case, spacing, (10, 10, 10), 5, Lattice((period,) * 3, (0, 0, 0)))
+            for size, step in zip(block.image.shape[1:], spacing, strict=True):
+                assert 20 <= size * step < 20 + (period + 1) * step
 
 
 def test_a_box_is_no_longer_than_the_smallest_scan():
-    grids = [
-        Grid.from_spacing((30, 50, 20), (1, 1, 1.5)),
-        Grid.from_spacing((40, 24, 64), (1,) * 3),
-    ]
+    small, narrow = (30, 50, 20), (40, 24, 64)
+    grids = [Grid.from_spacing(small, (1, 1, 1.5)), Grid.from_spacing(narrow, (1, 1, 1))]
     assert largest_box(grids, 32.0) == (30, 24, 30)
-    case = ramp_case(shape=(30, 24, 20), spacing=(1, 1, 1.5))
-    for spacing in ((0.94, 0.94, 0.94), (2, 2, 2), (1.7, 1, 3)):
-        block = cut_block(case, spacing, (30, 24, 30), 16)
-        np.testing.assert_allclose(
-            block.centre, [(n - 1) / 2 for n in block.image.shape[1:]], atol=1e-6
-        )
 
 
 def test_a_network_that_runs_other_layers_is_refused(tiny_model):

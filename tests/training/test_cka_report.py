@@ -8,13 +8,14 @@ import pytest
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.intensity import Normalisation
-from training.activations import activations, skip_pairs
+from training.activations import activations
 from training.boxes import cut_block
 from training.cka import linear_cka
 from training.cka_report import distances, draw_cka, run_cka
 from training.cka_result import CKASettings
 from training.cka_run import _batches, measure_cka
 from training.data.decathlon import Decathlon
+from training.layers import Lattice, skip_pairs
 
 SMALL = CKASettings(
     start_mm=(1, 1, 1), stop_mm=(2, 2, 2), steps=2, box_mm=8.0, margin_mm=2.0, batch=8
@@ -48,7 +49,8 @@ def test_maps_are_those_of_the_definition(data, names, make_model):
     cases = data.load(names, models[0].normalisation)
 
     def layers(model, spacing):
-        blocks = [cut_block(case, spacing, (8.0, 8.0, 8.0), 2.0) for case in cases]
+        lattice = Lattice.of(result.layers[0])
+        blocks = [cut_block(case, spacing, (8.0, 8.0, 8.0), 2.0, lattice) for case in cases]
         network = model.network(spacing)
         kept = [
             activations(network, result.layers[0], block.image, block.centre, block.extent)
