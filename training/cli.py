@@ -159,7 +159,7 @@ def predict(
         )
     done = [p for p in predictions if not p.error]
     failed = [p for p in predictions if p.error]
-    lines = [f"{p.target}  {p.seconds:.1f} s  {p.receipt}" for p in done]
+    lines = [f"{p.receipt}; {p.seconds:.3g} s" for p in done]
     if as_json or lines:
         emit([p.to_dict() for p in predictions], "\n".join(lines), as_json)
     for prediction in failed:
@@ -210,7 +210,7 @@ def estimate(
         "n_tiles": cost.n_tiles,
     }
     rows = [
-        ("time", f"{cost.seconds:.1f} s"),
+        ("time", f"{cost.seconds:.3g} s"),
         ("memory where it computes", f"{cost.peak_bytes / 1e6:.0f} MB"),
         ("memory of the host", f"{cost.peak_host_bytes / 1e6:.0f} MB"),
         ("fits", "yes" if cost.fits else "no"),

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
@@ -51,7 +51,7 @@ from training.setup import (
     start_from,
 )
 
-_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
+_PRECISION: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
 def fit(
@@ -320,15 +320,21 @@ class Trainer:
         """Score networks, each process its share of the cases."""
         device = self.fabric.device
         totals = spacings.totals(bake, device, self.config.compute.channels_last)
-        summed = self.fabric.all_reduce(torch.from_numpy(totals).to(device), reduce_op="sum")
-        return spacings.scores(summed.cpu().numpy(), self.n_validation)
+        return spacings.scores(self._sum(torch.from_numpy(totals)).numpy(), self.n_validation)
 
     def _stop(self, request: StopRequest) -> bool:
         """Whether any process was asked to stop; all of them learn of it after the same step."""
         if self.fabric.world_size == 1:
             return bool(request.number)
-        flag = torch.tensor(float(bool(request.number)), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(flag, reduce_op="sum") > 0)
+        return bool(self._sum(torch.tensor(float(bool(request.number)))) > 0)
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """Add up a tensor over the processes."""
+        if self.fabric.world_size == 1:
+            return values
+        total = self.fabric.all_reduce(values.to(self.fabric.device), reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total.cpu()
 
     def _patience_is_over(self) -> bool:
         patience = self.config.training.patience
