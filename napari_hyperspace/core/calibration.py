@@ -27,7 +27,7 @@ from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.labelling import Labeller
 from napari_hyperspace.core.resample import axis_matrix
 
-_VERSION = 1
+_VERSION = 2
 _SECONDS_EACH = 0.08  # spent on each quantity, at least
 _RUNS_EACH = 3
 # (channels in, channels out, edge of the map): about the work of a layer of a small U-Net each.
@@ -59,6 +59,8 @@ class HostRates:
         Seconds a logit to find the winning class of the working grid.
     look_up
         Seconds a native voxel to look its label up, a usual share of borders included.
+    fault
+        Seconds a byte that fresh memory costs when it is first touched.
     """
 
     normalise: dict[str, float]
@@ -67,6 +69,7 @@ class HostRates:
     gather: float
     winner: float
     look_up: float
+    fault: float
 
 
 @dataclass(frozen=True)
@@ -242,4 +245,5 @@ def _host_rates() -> HostRates:
         gather=gather,
         winner=alone / logits.numel(),
         look_up=max(0.0, both - alone) / math.prod(fine.shape),
+        fault=_fault(cpu),
     )

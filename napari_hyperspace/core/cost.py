@@ -22,6 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _EDGE = 64  # of the reference input; more than the total stride of any sensible network
 _LARGE = 32 << 20  # allocations above this come fresh from the system, page by page
 
+_HOLES = 1.5  # growth of the heap over what it holds; measured with glibc
+
 Strides = tuple[int, ...]
 
 
@@ -67,11 +69,11 @@ class Trace:
     strides
         The strides that occur.
     alive
-        Values alive while each operation runs, a voxel at each stride (operations, strides); the
-        input is among them.
+        Tensors alive while each operation runs, the input among them, one a row: index of the
+        operation, index of the stride, values a voxel (n, 3).
     scratch
-        Values of the input and output of each convolution, alike: what a convolution in plain
-        memory format needs once more.
+        The input and output of each convolution, alike: what a convolution in plain memory format
+        holds once more.
     parameters
         Number of weights.
     """
@@ -97,18 +99,32 @@ class Trace:
         voxels = dict(zip(self.strides, self.voxels(shape).tolist(), strict=True))
         return float(sum(each.macs * voxels[each.strides] for each in self.operations))
 
-    def peak_values(self, shape: Sequence[int], *, reordered: bool) -> float:
-        """Most values alive at once for one input of this shape, the input included.
+    def peak_bytes(
+        self, shape: Sequence[int], itemsize: int, batch: int = 1, *, reordered: bool, heap: bool
+    ) -> float:
+        """Most bytes held at once for a batch of inputs of this shape, the inputs included.
 
         Parameters
         ----------
         shape
             Of the input, without batch and channels.
+        itemsize
+            Bytes of a value.
+        batch
+            Inputs at once.
         reordered
             Whether convolutions copy their input and output to a layout of their own.
+        heap
+            Whether tensors under 32 MB come from the C library's heap, as on the CPU. It keeps what
+            it once got, with holes: aligned blocks seldom fit where others were.
         """
-        alive = self.alive + self.scratch if reordered else self.alive
-        return float((alive @ self.voxels(shape)).max())
+        rows = np.concatenate([self.alive, self.scratch]) if reordered else self.alive
+        operation = rows[:, 0].astype(int)
+        sizes = rows[:, 2] * self.voxels(shape)[rows[:, 1].astype(int)] * (itemsize * batch)
+        small = (sizes < _LARGE) & heap
+        mapped = np.bincount(operation, np.where(small, 0, sizes))
+        kept = np.maximum.accumulate(np.bincount(operation, np.where(small, sizes, 0)))
+        return float((mapped + _HOLES * kept).max())
 
     def seconds(self, shape: Sequence[int], rates: Rates, batch: int = 1) -> float:
         """Time for a batch of inputs of this shape, on a calibrated device."""
@@ -195,10 +211,23 @@ def trace(network: nn.Module, in_channels: int, n_dim: int) -> Trace:
     counter = _Counter(image, n_dim)
     with torch.no_grad(), counter:
         skeleton(image)
-    strides = tuple(sorted({key for row in counter.alive for key in row}))
-    alive = [[row.get(key, 0.0) for key in strides] for row in counter.alive]
-    scratch = [[row.get(key, 0.0) for key in strides] for row in counter.scratch]
-    return Trace(tuple(counter.operations), strides, np.array(alive), np.array(scratch), parameters)
+    strides = tuple(sorted({key for row in counter.alive for key, _ in row}))
+
+    def table(rows: list[list[tuple[Strides, float]]]) -> NDArray[np.float64]:
+        entries = [
+            (place, strides.index(key), amount)
+            for place, row in enumerate(rows)
+            for key, amount in row
+        ]
+        return np.array(entries, dtype=np.float64).reshape(-1, 3)
+
+    return Trace(
+        tuple(counter.operations),
+        strides,
+        table(counter.alive),
+        table(counter.scratch),
+        parameters,
+    )
 
 
 def prepared(network: nn.Module) -> nn.Module:
@@ -215,8 +244,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, image: Tensor, n_dim: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Operation] = []
-        self.alive: list[dict[Strides, float]] = []
-        self.scratch: list[dict[Strides, float]] = []
+        self.alive: list[list[tuple[Strides, float]]] = []
+        self.scratch: list[list[tuple[Strides, float]]] = []
         self._n_dim = n_dim
         self._storages: list[tuple[StorageWeakRef, Strides, float]] = []
         self._own(image)
@@ -250,16 +279,13 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         name = func._schema.name
         kind, macs, at = "pointwise", 0.0, output
-        scratch: dict[Strides, float] = {}
+        scratch: list[tuple[Strides, float]] = []
         if name == "aten::convolution":
             weight, transposed = args[1], args[6]
             at = inputs[0] if transposed else output
             kind = "transposed" if transposed else "conv"
             macs = float(weight.numel())  # groups included: the weight holds in/groups
-            for image in (inputs[0], output):
-                scratch[self._strides(image)] = scratch.get(
-                    self._strides(image), 0.0
-                ) + self._a_voxel(image)
+            scratch = [(self._strides(each), self._a_voxel(each)) for each in (inputs[0], output)]
         elif "norm" in name:
             kind = "norm"
         elif "upsample" in name:
@@ -277,15 +303,12 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._strides(output),
             )
         )
-        row: dict[Strides, float] = {}
         self._storages = [
             item
             for item in self._storages
             if not item[0].expired()  # type: ignore[no-untyped-call]
         ]
-        for _, strides, amount in self._storages:
-            row[strides] = row.get(strides, 0.0) + amount
-        self.alive.append(row)
+        self.alive.append([(strides, amount) for _, strides, amount in self._storages])
         self.scratch.append(scratch)
 
     def _own(self, tensor: Tensor) -> float:

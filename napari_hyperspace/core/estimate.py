@@ -219,11 +219,12 @@ def _estimate(
     name, network_seconds = _network(plan, model, device, form, known.trace, rates)
     seconds = (
         network_seconds
-        + _host_seconds(volume, plan, model, rates)
+        + _host_seconds(plan, model, rates)
         + known.bake_seconds
         + 8 * known.trace.parameters * rates.host.copy
     )
     on_device, on_host = footprint.peaks(volume, plan, model, known.trace, FORMS[name], device)
+    seconds += on_host * rates.host.fault  # memory is touched for the first time once at least
     return Estimate(
         seconds,
         on_device,
@@ -268,12 +269,7 @@ def _network(
     return choice.form, seconds(choice.form)
 
 
-def _host_seconds(
-    volume: Volume | Grid | Sequence[Volume],
-    plan: Plan,
-    model: SpacingModel,
-    rates: Calibration,
-) -> float:
+def _host_seconds(plan: Plan, model: SpacingModel, rates: Calibration) -> float:
     """Return the time of everything but the network."""
     host = rates.host
     native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)

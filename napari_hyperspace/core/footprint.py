@@ -86,7 +86,7 @@ def peaks(
     native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
     image = _FLOAT * model.in_channels * working
     labels = native * np.min_scalar_type(max(model.label_values)).itemsize
-    network = _network(plan, model, counted, form)
+    network = _network(plan, model, counted, form, device)
     preparing = image - _FLOAT * working + _preparing(volume, plan, model)
     baked = _FLOAT * counted.parameters  # what the model keeps
     if device.type == "cpu":
@@ -143,15 +143,19 @@ def _preparing(volume: Volume | Grid | Sequence[Volume], plan: Plan, model: Spac
     return max(most, _FLOAT * (native + last + working))
 
 
-def _network(plan: Plan, model: SpacingModel, counted: Trace, form: Form) -> int:
+def _network(
+    plan: Plan, model: SpacingModel, counted: Trace, form: Form, device: torch.device
+) -> int:
     """Bytes of the network's own copy, a tile on its way through it, and the blended logits."""
     size = form.dtype.itemsize
     tile = plan.lattice.tile_shape
     batch = 1 if model.n_dim == 3 else tile[0]
-    running = (
-        size
-        * batch
-        * counted.peak_values(tile[3 - model.n_dim :], reordered=not form.channels_last)
+    running = counted.peak_bytes(
+        tile[3 - model.n_dim :],
+        size,
+        batch,
+        reordered=not form.channels_last,
+        heap=device.type == "cpu",
     )
     plane = plan.working.shape[1] * plan.working.shape[2]
     logits = size * model.out_channels * math.prod(tile)

@@ -54,7 +54,7 @@ def rates(monkeypatch):
         overhead=1e-6,
     )
     kinds = dict.fromkeys(("z-score", "percentile", "window", "none"), 1e-9)
-    host = HostRates(kinds, 1e-10, 1e-11, 1e-10, 1e-9, 1e-9)
+    host = HostRates(kinds, 1e-10, 1e-11, 1e-10, 1e-9, 1e-9, 2e-10)
     known = Calibration(
         {"fp32": form, "fp32-channels-last": form, "bf16-channels-last": form}, host
     )
@@ -84,9 +84,21 @@ class TestCounts:
 
     def test_peak_is_the_fullest_moment(self):
         """In the last convolution: image 1, fine 8, up 8, both once more, and 3 come out."""
-        assert trace(Pyramid(), 1, 3).peak_values((16, 16, 16), reordered=False) == 36 * 16**3
+        counted = trace(Pyramid(), 1, 3)
+        plain = {"reordered": False, "heap": False}
+        assert counted.peak_bytes((16, 16, 16), 4, **plain) == 36 * 16**3 * 4
+        assert counted.peak_bytes((16, 16, 16), 2, batch=3, **plain) == 36 * 16**3 * 6
         # Which copies its 16 + 3 channels once more in plain memory format.
-        assert trace(Pyramid(), 1, 3).peak_values((16, 16, 16), reordered=True) == 55 * 16**3
+        reordered = counted.peak_bytes((16, 16, 16), 4, reordered=True, heap=False)
+        assert reordered == 55 * 16**3 * 4
+
+    def test_small_tensors_leave_holes_in_the_heap(self):
+        counted = trace(Pyramid(), 1, 3)
+        small, large = (16, 16, 16), (160, 320, 320)
+        for shape, least, most in ((small, 1.5, 1.5), (large, 1, 1.05)):
+            plain = counted.peak_bytes(shape, 4, reordered=False, heap=False)
+            heap = counted.peak_bytes(shape, 4, reordered=False, heap=True)
+            assert least * plain <= heap <= most * plain
 
     def test_odd_sizes_are_rounded_up(self):
         counted = trace(Pyramid(), 1, 3)
@@ -245,9 +257,11 @@ class TestCalibration:
         assert calibrate(CPU) == first
         monkeypatch.setattr("napari_hyperspace.core.store._MEMORY", {})  # a new process
         assert calibrate(CPU) == first
+        assert all(value > 0 for value in first.host.normalise.values())
 
     @pytest.mark.parametrize("damage", ["{", '{"forms": {}}', "[]"])
-    def test_damaged_file_is_made_anew(self, monkeypatch, own_cache, damage):
+    def test_damaged_file_is_made_anew(self, monkeypatch, own_cache, damage, rates):
+        monkeypatch.setattr(calibration, "_host_rates", lambda: rates.host)
         calibrate(CPU)
         path = own_cache / "measured-rates.json"
         path.write_text(damage)
@@ -256,7 +270,8 @@ class TestCalibration:
         calibrate(CPU)
         assert is_calibrated(CPU)
 
-    def test_entry_of_another_version_is_measured_again(self, own_cache):
+    def test_entry_of_another_version_is_measured_again(self, monkeypatch, own_cache, rates):
+        monkeypatch.setattr(calibration, "_host_rates", lambda: rates.host)
         calibrate(CPU)
         path = own_cache / "measured-rates.json"
         path.write_text(path.read_text().replace('"itemsize"', '"size"'))
