@@ -63,7 +63,11 @@ def measure_cka(
     box = _common_box(dataset, names, settings)
     if min(box) < settings.box_mm:
         edges = " × ".join(f"{edge:.1f}" for edge in box)
-        show(0.0, f"the box is {edges} mm (z, y, x): the smallest scans are no larger")
+        warnings.warn(
+            f"the box is {edges} mm (z, y, x): the smallest scan is no larger",
+            HyperspaceWarning,
+            stacklevel=2,
+        )
     networks = range(len(models))
     steps = range(len(spacings))
     layers = [[find_layers(m.network(s, device), m.in_channels) for s in spacings] for m in models]

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import inspect
 import json
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.nets.model_file import save_model
+from training import cli
 from training.activations import activations
 from training.boxes import cut_block
 from training.cka import linear_cka
 from training.cka_report import distances, draw_cka, run_cka
 from training.cka_result import CKASettings
 from training.cka_run import _batches, measure_cka
+from training.cli import app
 from training.data.decathlon import Decathlon
 from training.layers import Lattice, skip_pairs
 
@@ -92,12 +98,11 @@ def test_cases_are_read_batch_by_batch_and_order_is_the_seeds(data, names, tiny_
 
 
 def test_a_box_larger_than_the_scans_is_made_smaller_and_said(data, names, tiny_model):
-    said = []
     settings = CKASettings((1, 1, 1), (2, 2, 2), steps=1, batch=8)
-    result = measure_cka([tiny_model], data, names[:5], settings, show=lambda _, m: said.append(m))
     # Scans of 15–17 × 12 × 12–13 voxels of 1 × 1.25 × 1.5 mm along x, z, y.
+    with pytest.warns(HyperspaceWarning, match=r"15\.0 × 18\.0 × 15\.0 mm \(z, y, x\)"):
+        result = measure_cka([tiny_model], data, names[:5], settings)
     assert result.about["box_mm"] == [15, 18, 15]
-    assert "the box is 15.0 × 18.0 × 15.0 mm (z, y, x): the smallest scans are no larger" in said
 
 
 def test_files_hold_the_numbers_and_the_figures(data, names, make_model, tmp_path):
@@ -216,3 +221,31 @@ def test_distances_go_over_skips():
     assert lengths[0, 5] == 3
     assert lengths[1, 3] == 2
     np.testing.assert_array_equal(lengths, lengths.T)
+
+
+def test_the_command_writes_figure_and_numbers(dataset, make_model, tmp_path):
+    paths = [save_model(make_model(seed=s), tmp_path / f"{s}.safetensors") for s in (1, 2)]
+    arguments = ["cka", paths[0], dataset, "--against", paths[1], "--out", tmp_path / "out"]
+    arguments += ["--start", "1", "--stop", "2,1,1", "--steps", "2", "--box", "8", "--json"]
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+    files = [Path(file) for file in json.loads(done.stdout)["files"]]
+    values = json.loads(files[0].read_text())
+    assert values["spacings_mm"] == [[1, 1, 1], [2, 1, 1]]
+    assert values["cases"] == 7
+    assert all(file.stat().st_size > 1000 for file in files)
+
+
+def test_the_commands_defaults_are_the_settings():
+    defaults = {name: p.default for name, p in inspect.signature(cli.cka).parameters.items()}
+    settings = CKASettings()
+    assert (float(defaults["start"]),) * 3 == settings.start_mm
+    assert (float(defaults["stop"]),) * 3 == settings.stop_mm
+    for option, field in (
+        ("box", "box_mm"),
+        ("margin", "margin_mm"),
+        ("reference", "reference_mm"),
+    ):
+        assert defaults[option] == getattr(settings, field)
+    for field in ("steps", "batch", "seed"):
+        assert defaults[field] == getattr(settings, field)
