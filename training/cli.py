@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_hyperspace.core.errors import HyperspaceError
 from training.console import Commands, emit, progress, spacing, spacings, table
+
+if TYPE_CHECKING:
+    from training.data.base import DataSet
 
 _ABOUT = "Train, apply and evaluate segmentation models that adapt to the voxel spacing."
 
@@ -72,6 +75,10 @@ ScanSpacingOption = Annotated[
 FillOption = Annotated[
     float | None, typer.Option(help="Value for voxels that are NaN or infinite.")
 ]
+SplitOption = Annotated[
+    Path | None, typer.Option(help="Split file (JSON). Default: all labelled cases.")
+]
+PartOption = Annotated[str, typer.Option(help="Which part of the split.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -243,10 +250,8 @@ def evaluate(
     at: Annotated[
         str, typer.Option("--spacings", help="Spacings in mm, blanks between them: '1 2 1,1,3'.")
     ] = "1 2 3",
-    split: Annotated[
-        Path | None, typer.Option(help="Split file (JSON). Default: all labelled cases.")
-    ] = None,
-    part: Annotated[str, typer.Option(help="Which part of the split.")] = "validation",
+    split: SplitOption = None,
+    part: PartOption = "validation",
     outside: OutsideOption = OutsideRule.refuse,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -254,23 +259,12 @@ def evaluate(
     """Measure Dice at given spacings, on the grid of the resampled images."""
     from napari_hyperspace import load_model
     from training.data.decathlon import Decathlon
-    from training.data.splits import read_split
     from training.evaluate import evaluate as score
     from training.scores import dice_table, mean_dice
 
     wanted = spacings(at)
     data = Decathlon(dataset)
-    names = [case.name for case in data.cases()]
-    if split is not None:
-        parts = read_split(split)
-        if part not in ("training", "validation"):
-            raise HyperspaceError(
-                "a split has no such part",
-                field="--part",
-                found=part,
-                expected="training, validation",
-            )
-        names = list(getattr(parts, part))
+    names = _names(data, split, part)
     loaded = load_model(model)
     with progress("evaluate") as show:
         scores = score(loaded, data, names, wanted, device=device, outside=outside.value, show=show)
@@ -284,6 +278,56 @@ def evaluate(
         "spacings": [one.to_dict() for one in scores],
     }
     emit(result, dice_table(scores), as_json)
+
+
+@app.command(
+    epilog="Example: python -m training cka hippocampus DATASET --against other.safetensors"
+)
+def cka(
+    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder of a data set (Decathlon layout).")],
+    against: Annotated[
+        str | None, typer.Option(help="A second model to compare with, such as another seed.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the figure and the numbers.")] = Path("cka"),
+    start: Annotated[str, typer.Option(help="First spacing in mm.")] = "0.94",
+    stop: Annotated[str, typer.Option(help="Last spacing in mm.")] = "2",
+    steps: Annotated[int, typer.Option(help="Number of spacings between the two.")] = 10,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Spacing to compare the others with. Default: 1 mm, or the first."),
+    ] = None,
+    box: Annotated[float, typer.Option(help="Edge of the box to compare, in mm.")] = 32.0,
+    margin: Annotated[float, typer.Option(help="What the network sees beyond, in mm.")] = 16.0,
+    batch: Annotated[int, typer.Option(help="Most cases to hold at once.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of the order of the cases.")] = 0,
+    split: SplitOption = None,
+    part: PartOption = "validation",
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare layers by CKA: within networks, between spacings, and between two models."""
+    from napari_hyperspace import load_model
+    from training.cka_report import run_cka
+    from training.cka_result import CKASettings
+    from training.data.decathlon import Decathlon
+
+    settings = CKASettings(
+        spacing(start),
+        spacing(stop),
+        steps,
+        spacing(reference) if reference else None,
+        box_mm=box,
+        margin_mm=margin,
+        batch=batch,
+        seed=seed,
+    )
+    data = Decathlon(dataset)
+    names = _names(data, split, part)
+    models = [load_model(name) for name in (model, against) if name is not None]
+    with progress("cka") as show:
+        files = run_cka(models, data, names, out, settings, device=device, show=show)
+    emit({"files": [str(file) for file in files]}, "\n".join(map(str, files)), as_json)
 
 
 @app.command(epilog="Example: python -m training export runs/hippocampus hippocampus.safetensors")
@@ -313,6 +357,22 @@ def import_checkpoint(
 
     written = convert(source, target)
     emit({"model": str(written)}, str(written), as_json)
+
+
+def _names(data: DataSet, split: Path | None, part: str) -> list[str]:
+    """Return the cases of a part of a split, or all where there is no split."""
+    from training.data.splits import read_split
+
+    if split is None:
+        return [case.name for case in data.cases()]
+    if part not in ("training", "validation"):
+        raise HyperspaceError(
+            "a split has no such part",
+            field="--part",
+            found=part,
+            expected="training, validation",
+        )
+    return list(getattr(read_split(split), part))
 
 
 def main() -> None:
