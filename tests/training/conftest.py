@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,17 @@ def case_arrays(index: int, values: tuple[int, int] = (1, 2)) -> tuple[np.ndarra
     labels = np.where(inside, np.where(front, values[0], values[1]), 0).astype(np.uint8)
     image = 100 + 60 * inside + 40 * (inside & front) + rng.normal(0, 8, shape)
     return image.astype(np.float32), labels
+
+
+@pytest.fixture(scope="package", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is measured of this machine out of the user's own cache folder."""
+    from napari_hyperspace.core import store
+
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "user_cache_path", lambda name: folder)
+        yield
 
 
 @pytest.fixture
