@@ -49,7 +49,8 @@ class Controller:
         self._scales = state.make_scales(None, None)
         self._lane = Lane()
         self._explorer = explore.Explorer(self.services)
-        self._closed = False
+        self.closed = False
+        self._weights = ""  # how long they took, to be shown once there is an estimate too
         self.jobs = Jobs(self)
         entries = self.shelf.entries()
         if not self.choices.model and entries:
@@ -74,11 +75,11 @@ class Controller:
             emitter.connect(self._view_moved)
 
     def close(self) -> None:
-        """Stop all work and let go of the viewer."""
-        if self._closed:
+        """Stop all work and let go of the viewer; the view may be gone already."""
+        if self.closed:
             return
-        self._closed = True
-        self.jobs.cancel()
+        self.closed = True
+        self.jobs.close()
         self._lane.close()
         for emitter in self._moves:
             emitter.disconnect(self._view_moved)
@@ -193,13 +194,14 @@ class Controller:
     def _choose_model(self, _: Any = None) -> None:
         self.model = None
         self.view.show_model("loading…" if self.choices.model else "No model yet: open one.", "")
+        self._show_nothing()
         self.refresh_buttons()
         self._ask()
 
     def _ask(self, _: Any = None) -> None:
         """Ask what the current choices would cost and give; the newest question wins."""
         key = self.choices.model
-        if self._closed or not key:
+        if self.closed or not key:
             return
         if self.model is None:
             self._lane.submit(lambda stop: self.shelf.steps(key), self._answered, self._failed)
@@ -235,7 +237,10 @@ class Controller:
     def _answered(self, answer: Any) -> None:
         match answer:
             case explore.Baked(seconds):
-                self.view.show_bake(f"weights in {texts.duration(seconds)}")
+                first = not self._weights
+                self._weights = f"weights in {texts.duration(seconds)}"
+                # The first estimate measures the machine: that takes seconds, once.
+                self.view.show_bake("measuring this machine…" if first else self._weights)
             case explore.Cost(estimate):
                 self._show_cost(estimate)
             case explore.Curve():
@@ -271,6 +276,7 @@ class Controller:
         self._ask()
 
     def _show_cost(self, estimate: Any) -> None:
+        self.view.show_bake(self._weights)
         native = self._native()
         if native is None:
             return

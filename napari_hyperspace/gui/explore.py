@@ -143,19 +143,21 @@ class Explorer:
         model.network(question.spacing_mm[-model.n_dim :], question.device)
         return time.perf_counter() - started
 
-    def _estimate(self, question: Question, grid: Grid, spacing_mm: Triple | None = None) -> Any:
+    def _estimate(self, question: Question, grid: Grid, form: str = "auto") -> Any:
         return self._services.estimate(
             grid,
             question.model,
-            spacing_mm or question.spacing_mm,
+            question.spacing_mm,
             device=question.device,
             outside=question.outside,
+            form=form,
         )
 
     def _costs(self, question: Question, grid: Grid) -> Curve:
         spacings = curve_spacings(question.scale, question.spacing_mm)
-        shape = tuple(round(a / b, 4) for a, b in zip(spacings[0], spacings[-1], strict=True))
-        key = (grid, question.model, question.device, question.outside, spacings[0], shape)
+        # Rounded: the proportions are the same again and again but for the last bits.
+        ends = tuple(round(value, 6) for value in (*spacings[0], *spacings[-1]))
+        key = (grid, question.model, question.device, ends)
         if self._curve is None or self._curve[0] != key:
             estimates = self._services.estimate_curve(
                 grid, question.model, spacings, device=question.device, outside="extrapolate"
@@ -168,19 +170,21 @@ class Explorer:
         volumes = self._normalise(question)
         grid = volumes[0].grid
 
-        def seconds(block: Grid, spacing_mm: Triple | None = None) -> float:
-            return float(self._estimate(question, block, spacing_mm).seconds) * self._pace
-
         spacing = question.spacing_mm
+        form = self._services.settled_form(question.model, spacing, question.device)
+
+        def seconds(block: Grid) -> float:
+            return float(self._estimate(question, block, form).seconds) * self._pace
+
         block = block_within(grid, wish.center, spacing, wish.budget_s, seconds)
         coarse = coarse_spacing(spacing, question.model.trained_range_mm)
         predicted = seconds(grid.crop(block.start, block.shape))
         if predicted > _QUICK_S and max(c / s for c, s in zip(coarse, spacing, strict=True)) > 1.2:
             first = replace(question, spacing_mm=coarse)
-            yield self._preview(first, volumes, block, stop, sharp=False)
+            yield self._preview(first, volumes, block, form, stop)
         if wish.rest_s:
             stop.rest(wish.rest_s)
-        preview = self._preview(question, volumes, block, stop, sharp=True)
+        preview = self._preview(question, volumes, block, form, stop, sharp=True)
         surprise = preview.seconds / max(predicted, 1e-3)
         self._pace *= min(max(surprise, 0.25), 4.0) ** 0.5
         yield preview
@@ -190,9 +194,10 @@ class Explorer:
         question: Question,
         volumes: Sequence[Volume],
         block: Block,
+        form: str,
         stop: Stop,
         *,
-        sharp: bool,
+        sharp: bool = False,
     ) -> Preview:
         grid = volumes[0].grid.crop(block.start, block.shape)
         started = time.perf_counter()
@@ -203,6 +208,7 @@ class Explorer:
                 question.spacing_mm,
                 device=question.device,
                 outside=question.outside,
+                form=form,
                 should_stop=stop,
             )
         )

@@ -97,6 +97,11 @@ class Jobs:
             self._stop.set()
             self._view.show_message("Cancelled.")
 
+    def close(self) -> None:
+        """Stop what is being worked on, and show no more of it."""
+        if self._stop is not None:
+            self._stop.set()
+
     def _segmented(self, outcome: _Outcome) -> None:
         source = self._watched[0]
         data, attributes, kind = outcome.layer
@@ -267,7 +272,7 @@ class Jobs:
         )
 
     def _progressed(self, step: Any) -> None:
-        if self._bar is None:
+        if self._bar is None or self._controller.closed:
             return
         self._view.show_progress(step.fraction)
         self._bar.set_description(step.message)
@@ -280,10 +285,12 @@ class Jobs:
             viewing.unwatch(layer, self._edited)
         self._watched = ()
         self._stop = None
-        self._view.show_progress(None)
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+        if self._controller.closed:
+            return
+        self._view.show_progress(None)
         self._controller.job_finished()
         after, self._after = self._after, None
         if after is not None:

@@ -46,6 +46,19 @@ class Services:
 
         return segment_steps(*args, **options)
 
+    def settled_form(
+        self, model: Any, spacing_mm: tuple[float, float, float], device: str | None
+    ) -> str:
+        """Return the fastest form known to keep the labels, without trying any: previews wait for
+        nothing.
+        """
+        from napari_hyperspace.core.execution import choose_device
+        from napari_hyperspace.core.forms import candidates, known_choice
+
+        target = choose_device(device)
+        known = known_choice(model, target, spacing_mm[-model.n_dim :])
+        return known.form if known is not None else candidates(target)[0]
+
     def estimate(self, *args: Any, **options: Any) -> Any:
         """Predict time and memory; see `napari_hyperspace.estimate`."""
         from napari_hyperspace.core.estimate import estimate

@@ -130,7 +130,10 @@ class FakeServices(Services):
         self.estimated.append(tuple(spacing_mm))
         return FakeEstimate(voxels * 1e-6, int(voxels * 400), int(voxels * 4), tuple(spacing_mm))
 
-    def estimate(self, grid, model, spacing_mm, *, device=None, outside="refuse"):
+    def settled_form(self, model, spacing_mm, device):
+        return "fp32"
+
+    def estimate(self, grid, model, spacing_mm, *, device=None, outside="refuse", form="auto"):
         return self._estimate(grid, spacing_mm)
 
     def estimate_curve(self, grid, model, spacings, *, device=None, outside="refuse"):
@@ -142,7 +145,15 @@ class FakeServices(Services):
         return (2.0, 1.5, 1.5)
 
     def segment_steps(
-        self, volumes, model, spacing_mm, *, device=None, outside="refuse", should_stop=None
+        self,
+        volumes,
+        model,
+        spacing_mm,
+        *,
+        device=None,
+        outside="refuse",
+        form="auto",
+        should_stop=None,
     ):
         started = time.perf_counter()
         self.runs.append((volumes, tuple(spacing_mm), outside, model.normalisation.kind))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
@@ -182,3 +183,16 @@ def test_fault_66_any_error_is_told_and_the_job_ends(qtbot, kind):
     qtbot.waitUntil(lambda: heard.finished == 1)
     assert [str(error) for error in heard.errors] == ["broken"]
     assert heard.returned == []
+
+
+def test_threads_take_quick_turns_while_work_is_done(lane, qtbot):
+    usual = sys.getswitchinterval()
+    heard = []
+
+    def steps(stop):
+        yield sys.getswitchinterval()
+
+    lane.submit(steps, heard.append, fail_test)
+    qtbot.waitUntil(lambda: heard != [] and lane.is_idle)
+    assert heard[0] < 0.001 <= usual
+    assert sys.getswitchinterval() == usual
