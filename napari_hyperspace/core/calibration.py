@@ -27,7 +27,7 @@ from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.labelling import Labeller
 from napari_hyperspace.core.resample import axis_matrix
 
-_VERSION = 2
+_VERSION = 3
 _SECONDS_EACH = 0.08  # spent on each quantity, at least
 _RUNS_EACH = 3
 # (channels in, channels out, edge of the map): about the work of a layer of a small U-Net each.
@@ -40,6 +40,7 @@ _CONVOLUTIONS = (
     (64, 64, 20),
     (128, 128, 12),
 )
+LARGE_SCAN = 8 << 20  # voxels: from here on each temporary is fresh from the system
 _LOCK = threading.Lock()
 
 
@@ -50,7 +51,7 @@ class HostRates:
     Parameters
     ----------
     normalise
-        Seconds a voxel, for each kind of normalisation.
+        Seconds a voxel of a small and of a large scan, for each kind of normalisation.
     copy
         Seconds a byte of a float32 array turned into canonical order.
     product, gather
@@ -63,13 +64,18 @@ class HostRates:
         Seconds a byte that fresh memory costs when it is first touched.
     """
 
-    normalise: dict[str, float]
+    normalise: dict[str, tuple[float, float]]
     copy: float
     product: float
     gather: float
     winner: float
     look_up: float
     fault: float
+
+    def normalising(self, kind: str, voxels: int) -> float:
+        """Seconds to normalise a scan of so many voxels."""
+        small, large = self.normalise[kind]
+        return voxels * (large if voxels >= LARGE_SCAN else small)
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,8 @@ def _decode(value: Any) -> Calibration | None:
         for name, rates in value["forms"].items():
             pairs = {(int(a), int(b)): float(rate) for a, b, rate in rates["convolutions"]}
             forms[name] = Rates(**{**rates, "convolutions": pairs})
-        return Calibration(forms, HostRates(**value["host"]))
+        kinds = {kind: (float(a), float(b)) for kind, (a, b) in value["host"]["normalise"].items()}
+        return Calibration(forms, HostRates(**{**value["host"], "normalise": kinds}))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None  # written by another version: measured again
 
@@ -203,8 +210,12 @@ def _host_rates() -> HostRates:
     shape = (64, 128, 128)
     z, y, x = np.indices(shape, dtype=np.float32)
     scan = (100 * np.sin(z / 9) * np.sin(y / 17) + x).astype(np.int16)
+    large = np.tile(scan, (8, 1, 1))  # too large for the heap: fresh memory for each temporary
     normalise = {
-        kind: shortest(lambda: Normalisation(kind, 1, 99).apply(scan), cpu) / scan.size  # noqa: B023
+        kind: (
+            shortest(lambda: Normalisation(kind, 1, 99).apply(scan), cpu) / scan.size,  # noqa: B023
+            shortest(lambda: Normalisation(kind, 1, 99).apply(large), cpu) / large.size,  # noqa: B023
+        )
         for kind in ("z-score", "percentile", "window", "none")
     }
     turned = x.transpose(2, 1, 0)
@@ -213,10 +224,10 @@ def _host_rates() -> HostRates:
     image = torch.from_numpy(x)
     halved = axis_matrix(128, 64, 2.0, 0.5)
     product = shortest(lambda: halved.apply(image, 1), cpu) / (64 * 64 * 128 * 128)
-    long = torch.zeros(16, 256, 256)
-    gathered = axis_matrix(256, 200, 1.28, 0.14)
+    long = torch.zeros(160, 192, 192)
+    gathered = axis_matrix(160, 64, 2.5, 0.75)
     taps = gathered.indices.shape[1]
-    gather = shortest(lambda: gathered.apply(long, 1), cpu) / (16 * 200 * 256 * taps)
+    gather = shortest(lambda: gathered.apply(long, 0), cpu) / (64 * 192 * 192 * taps)
 
     classes = 4
     working = Grid.from_spacing((16, 96, 96), (2, 2, 2))

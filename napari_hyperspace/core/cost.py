@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 _EDGE = 64  # of the reference input; more than the total stride of any sensible network
 _LARGE = 32 << 20  # allocations above this come fresh from the system, page by page
 
-_HOLES = 1.5  # growth of the heap over what it holds; measured with glibc
+_HOLES = 1.35  # growth of the heap over what it holds; measured with glibc
 
 Strides = tuple[int, ...]
 

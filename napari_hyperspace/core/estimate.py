@@ -273,7 +273,7 @@ def _host_seconds(plan: Plan, model: SpacingModel, rates: Calibration) -> float:
     """Return the time of everything but the network."""
     host = rates.host
     native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
-    channel = native * host.normalise[model.normalisation.kind] + 4 * native * host.copy
+    channel = host.normalising(model.normalisation.kind, native) + 4 * native * host.copy
     for stage in footprint.resampling_stages(plan):
         channel += stage.products * host.product + stage.gathered * host.gather
     logits = model.out_channels * working

@@ -26,7 +26,7 @@ from napari_hyperspace.core.resample import DENSE_LENGTH
 from napari_hyperspace.core.volume import Volume
 
 _FLOAT = 4
-_SMALL = 4 << 20  # what counts for nothing: threads, Python objects, buffers of libraries
+_SMALL = 2 << 20  # what counts for nothing: threads, Python objects, buffers of libraries
 
 
 @dataclass(frozen=True)

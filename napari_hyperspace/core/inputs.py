@@ -48,8 +48,10 @@ def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[V
             raise HyperspaceError(
                 "voxels must be real numbers", where=each.name or None, found=each.dtype
             )
+        if each.dtype.kind != "f" or np.isfinite(each.array.sum(dtype=np.float64)):
+            continue  # one value that is not finite makes the sum so, and nothing is allocated
         bad = each.array.size - int(np.count_nonzero(np.isfinite(each.array)))
-        if each.dtype.kind == "f" and bad:
+        if bad:
             raise HyperspaceError(
                 "the image holds values that are not finite",
                 where=each.name or None,

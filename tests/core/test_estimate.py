@@ -53,7 +53,7 @@ def rates(monkeypatch):
         fault=2e-10,
         overhead=1e-6,
     )
-    kinds = dict.fromkeys(("z-score", "percentile", "window", "none"), 1e-9)
+    kinds = dict.fromkeys(("z-score", "percentile", "window", "none"), (1e-9, 4e-9))
     host = HostRates(kinds, 1e-10, 1e-11, 1e-10, 1e-9, 1e-9, 2e-10)
     known = Calibration(
         {"fp32": form, "fp32-channels-last": form, "bf16-channels-last": form}, host
@@ -95,7 +95,7 @@ class TestCounts:
     def test_small_tensors_leave_holes_in_the_heap(self):
         counted = trace(Pyramid(), 1, 3)
         small, large = (16, 16, 16), (160, 320, 320)
-        for shape, least, most in ((small, 1.5, 1.5), (large, 1, 1.05)):
+        for shape, least, most in ((small, 1.3, 1.4), (large, 1, 1.05)):
             plain = counted.peak_bytes(shape, 4, reordered=False, heap=False)
             heap = counted.peak_bytes(shape, 4, reordered=False, heap=True)
             assert least * plain <= heap <= most * plain
@@ -257,7 +257,7 @@ class TestCalibration:
         assert calibrate(CPU) == first
         monkeypatch.setattr("napari_hyperspace.core.store._MEMORY", {})  # a new process
         assert calibrate(CPU) == first
-        assert all(value > 0 for value in first.host.normalise.values())
+        assert min(min(pair) for pair in first.host.normalise.values()) > 0
 
     @pytest.mark.parametrize("damage", ["{", '{"forms": {}}', "[]"])
     def test_damaged_file_is_made_anew(self, monkeypatch, own_cache, damage, rates):

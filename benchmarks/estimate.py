@@ -1,0 +1,128 @@
+"""Predicted against measured time and memory, over sizes and spacings calibration never saw.
+
+Time is wall time of `segment`, the shortest of several runs; memory is the growth of the process's
+resident memory at its highest point, the scan apart. Every run is a process of its own, which has
+segmented one small scan before (libraries are loaded, threads started).
+
+    python -m benchmarks.estimate [--repeats 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from typing import Any
+
+import torch
+
+import napari_hyperspace as hs
+from benchmarks.fresh import in_fresh_process, phantom
+from napari_hyperspace.core.calibration import calibrate
+from napari_hyperspace.core.segment import SegmentResult, segment_steps
+
+MODEL = "hippocampus"
+# Shape and spacing of the scan (mm), working spacing (mm): all in canonical order (z, y, x).
+CASES = (
+    ((35, 51, 36), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),
+    ((64, 80, 72), (1.0, 1.0, 1.0), (0.8, 0.8, 0.8)),
+    ((90, 110, 100), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),
+    ((90, 110, 100), (1.0, 1.0, 1.0), (1.5, 1.5, 1.5)),
+    ((60, 180, 190), (3.0, 0.9, 0.9), (3.0, 1.0, 1.0)),
+    ((150, 180, 160), (1.0, 1.0, 1.0), (1.2, 1.4, 1.6)),
+    ((150, 180, 160), (1.0, 1.0, 1.0), (2.0, 2.0, 2.0)),
+    ((180, 216, 182), (1.0, 1.0, 1.0), (1.7, 1.7, 1.7)),
+    ((180, 216, 182), (1.0, 1.0, 1.0), (3.0, 3.0, 3.0)),
+    ((120, 256, 256), (2.5, 1.2, 1.2), (2.5, 2.0, 2.0)),
+    ((200, 300, 300), (1.0, 1.0, 1.0), (4.0, 4.0, 4.0)),
+    ((160, 384, 384), (2.0, 0.9, 0.9), (4.0, 2.5, 2.5)),
+)
+FORMS = ("fp32-channels-last", "bf16-channels-last")
+
+
+def to_the_end(steps: Any) -> SegmentResult:
+    """Run a generator of steps; return its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: SegmentResult = end.value
+            return result
+
+
+def measure(shape: Any, own_mm: Any, working_mm: Any, form: str) -> dict[str, float]:
+    """Segment once, in this process."""
+    model = hs.load_model(MODEL)
+    warm = phantom((24, 26, 28), (1.0, 1.0, 1.0))
+    to_the_end(segment_steps(warm, model, (2.0, 2.0, 2.0), form=form))
+    scan = phantom(tuple(shape), tuple(own_mm))
+    result = to_the_end(segment_steps(scan, model, working_mm, form=form))
+    return {"seconds": result.seconds, "bytes": float(result.peak_bytes or 0)}
+
+
+def run(repeats: int = 3) -> list[dict[str, Any]]:
+    """Predict all cases, then measure them."""
+    model = hs.load_model(MODEL)
+    calibrate(torch.device("cpu"))
+    rows = []
+    for number, (shape, own_mm, working_mm) in enumerate(CASES):
+        form = FORMS[number % len(FORMS)]
+        scan = phantom(shape, own_mm)
+        predicted = hs.estimate(scan, model, working_mm, form=form, device="cpu")
+        case = {"shape": shape, "own_mm": own_mm, "working_mm": working_mm, "form": form}
+        runs = [in_fresh_process(measure, **case) for _ in range(repeats)]
+        seconds = min(each["seconds"] for each in runs)
+        peak = statistics.median(each["bytes"] for each in runs)
+        rows.append(
+            {
+                **case,
+                "tiles": predicted.n_tiles,
+                "predicted_s": predicted.seconds,
+                "measured_s": seconds,
+                "error_s": predicted.seconds / seconds - 1,
+                "predicted_MB": predicted.peak_bytes / 1e6,
+                "measured_MB": peak / 1e6,
+                "error_MB": predicted.peak_bytes / peak - 1 if peak else float("nan"),
+            }
+        )
+        print(_line(rows[-1]), flush=True)
+    return rows
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the median absolute errors."""
+    return {
+        "median_time_error": statistics.median(abs(row["error_s"]) for row in rows),
+        "median_memory_error": statistics.median(abs(row["error_MB"]) for row in rows),
+        "cases": len(rows),
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    shape = "×".join(map(str, row["shape"]))
+    working = "×".join(f"{step:g}" for step in row["working_mm"])
+    return (
+        f"{shape:>12} → {working:<12} mm {row['form']:<19} {row['tiles']} tiles  "
+        f"{row['predicted_s']:6.2f} / {row['measured_s']:6.2f} s ({row['error_s']:+.0%})  "
+        f"{row['predicted_MB']:5.0f} / {row['measured_MB']:5.0f} MB ({row['error_MB']:+.0%})"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    given = parser.parse_args()
+    print("predicted / measured", flush=True)
+    rows = run(given.repeats)
+    found = summary(rows)
+    print(
+        f"median error: time {found['median_time_error']:.0%}, "
+        f"memory {found['median_memory_error']:.0%}, over {found['cases']} cases"
+    )
+    if given.json:
+        print(json.dumps({"cases": rows, **found}))
+
+
+if __name__ == "__main__":
+    main()
