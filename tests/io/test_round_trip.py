@@ -82,7 +82,11 @@ def test_independent_readers_see_the_same_world(
             image = nib.load(path)
             np.testing.assert_array_equal(np.asarray(image.dataobj), volume.array)
             np.testing.assert_allclose(image.affine, affine, rtol=1e-6, atol=1e-5)
-            np.testing.assert_allclose(image.get_qform(), affine, rtol=1e-5, atol=1e-3)
+            # Near half turns a quaternion in single precision is off by a thousandth; where that
+            # shows at the corners, none is written.
+            qform = image.get_qform(coded=True)[0]
+            if qform is not None:
+                assert Grid(shape, qform).corner_distance_mm(volume.grid) <= 1e-2
         image = sitk.ReadImage(str(path))
         for index in np.ndindex(shape):
             place = tuple(map(int, index))
