@@ -324,6 +324,7 @@ class Controller:
 
     def job_finished(self) -> None:
         """Go on answering."""
+        self._explorer.forget_costs()
         self.refresh_buttons()
         self._ask()
 

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Orientation, Shape, Triple
 from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.gui.labelling import label_attributes, label_metadata, whole_numbers
+from napari_hyperspace.gui.units import units_mm
 
 Kind = Literal["image", "labels"]
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
@@ -108,7 +110,7 @@ def to_layer_data(volume: Volume, kind: Kind = "image") -> LayerData:
         attributes |= label_attributes(
             volume.metadata.get("label_names", {}), volume.metadata.get("label_colors", {})
         )
-        data = _editable(_as_integers(data, volume.name))
+        data = _editable(whole_numbers(data, volume.name))
     return data, attributes, kind
 
 
@@ -124,7 +126,7 @@ def to_volume(data: Any, attributes: Mapping[str, Any]) -> Volume:
     if isinstance(data, Sequence) and not isinstance(data, np.ndarray):
         data = data[0]  # multiscale: the finest level
     placed = placement(np.shape(data), attributes)
-    metadata = dict(placed.metadata) | _label_metadata(attributes)
+    metadata = dict(placed.metadata) | label_metadata(attributes)
     return Volume(placed.orientation.from_canonical(np.asarray(data)), placed.grid, name, metadata)
 
 
@@ -263,24 +265,6 @@ def take(layer: Any) -> LayerSource:
     return LayerSource(data, attributes, placement(np.shape(data), attributes))
 
 
-def label_attributes(names: Mapping[int, str], colors: Mapping[int, str]) -> dict[str, Any]:
-    """Make the attributes that show names in the status bar and paint the right colours."""
-    import pandas as pd
-    from napari.utils.colormaps import DirectLabelColormap
-
-    attributes: dict[str, Any] = {}
-    if names:
-        values = sorted(names)
-        attributes["features"] = pd.DataFrame(
-            {"index": [0, *values], "name": ["background", *(names[value] for value in values)]}
-        )
-    if colors:
-        attributes["colormap"] = DirectLabelColormap(
-            color_dict={None: "transparent", 0: "transparent", **colors}
-        )
-    return attributes
-
-
 def _orthogonal_placement(canonical: Grid) -> tuple[Triple, Triple]:
     """Return (scale, translate) of a canonical grid, turned upright about its centre."""
     center = _WORLD_TO_RAS @ canonical.center_mm
@@ -329,68 +313,10 @@ def _affine_matrix(attributes: Mapping[str, Any]) -> NDArray[np.float64]:
 
 def _world_matrix_mm(attributes: Mapping[str, Any]) -> tuple[NDArray[np.float64], str]:
     """Return the 4×4 matrix from a layer's index to mm, and what had to be assumed for it."""
-    factors, note = _units_mm(attributes.get("units"))
+    factors, note = units_mm(attributes.get("units"))
     return np.diag([*factors, 1.0]) @ _affine_matrix(attributes) @ _own_matrix(attributes), note
-
-
-def _units_mm(units: Any) -> tuple[Triple, str]:
-    """Return the mm in one unit of each world axis; what has no length counts as mm, and is said.
-
-    napari's units are pint's, or the words for them.
-    """
-    import pint
-
-    if units is None:
-        return (1.0, 1.0, 1.0), "The layer has no units: its scale is taken as mm."
-    if isinstance(units, str) or not isinstance(units, Sequence):
-        units = (units,) * 3
-    registry = pint.get_application_registry()
-    try:
-        a, b, c = (float(registry.Quantity(1, str(unit)).to("mm").magnitude) for unit in units)
-    except pint.PintError:
-        shown = ", ".join(sorted({str(unit) for unit in units}))
-        return (1.0, 1.0, 1.0), f"The layer's units are {shown}: its scale is taken as mm."
-    return (a, b, c), ""
-
-
-def _label_metadata(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Read label names and colours back from the attributes of a Labels layer."""
-    metadata: dict[str, Any] = {}
-    features = attributes.get("features")
-    if features is not None and {"index", "name"} <= set(getattr(features, "columns", ())):
-        pairs = zip(features["index"], features["name"], strict=True)
-        metadata["label_names"] = {int(value): str(name) for value, name in pairs if value != 0}
-    color_dict = getattr(attributes.get("colormap"), "color_dict", None)
-    if color_dict:
-        metadata["label_colors"] = {
-            int(value): "#" + "".join(f"{round(float(part) * 255):02x}" for part in color[:3])
-            for value, color in color_dict.items()
-            if value is not None and value != 0
-        }
-    return metadata
 
 
 def _editable(labels: NDArray[Any]) -> NDArray[Any]:
     """Return a copy that napari's brush may write to; the arrays of volumes are read-only."""
     return np.array(labels, order="C")
-
-
-def _as_integers(data: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return label values as integers, which napari wants.
-
-    Raises
-    ------
-    HyperspaceError
-        If a value is not a whole number.
-    """
-    if data.dtype.kind in "iu":
-        return data
-    whole = data.astype(np.int32)
-    if not np.array_equal(whole, data):
-        raise HyperspaceError(
-            "these labels are not whole numbers",
-            where=name or None,
-            found=f"{int(np.count_nonzero(whole != data))} fractional values",
-            fix="Open it as an image",
-        )
-    return whole

@@ -118,6 +118,10 @@ class Explorer:
         # Previews are sized by prediction; this is how much longer they took than that.
         self._pace = 1.0
 
+    def forget_costs(self) -> None:
+        """Estimate the curve anew next time: a run has shown which form of a network is fastest."""
+        self._curve = None
+
     def answer(self, question: Question, stop: Stop) -> Iterator[Answer]:
         """Answer in the order in which users need it.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui import texts, viewing
 from napari_hyperspace.gui.convert import LayerData, to_volume
-from napari_hyperspace.gui.readers import layer_data
+from napari_hyperspace.gui.readers import layer_data, open_question
 from napari_hyperspace.gui.worker import Stop, start_job
 
 if TYPE_CHECKING:
@@ -163,27 +163,27 @@ class Jobs:
 
     def _ask_for_what_is_missing(self, path: str, error: HyperspaceError) -> dict[str, Any]:
         """Return the option that lets a file be read after all; empty if there is none."""
-        wanted = error.fix or ""
-        if "spacing_mm" in wanted:
+        wanted = open_question(error)
+        if wanted == "spacing_mm":
             spacing = self._view.ask_spacing(
                 "Spacing of the file",
                 f"{error}\n\nDistance between voxel centres along the file's own axes, in mm:",
                 (1.0, 1.0, 1.0),
             )
             return {} if spacing is None else {"spacing_mm": spacing}
-        if "series=" in wanted:
+        if wanted == "series":
             series = [one for one in self._services.list_series(path) if one.is_image]
             chosen = self._view.ask_choice(
                 "Series", "The folder holds several series:", [str(one) for one in series]
             )
             return {} if chosen is None else {"series": series[chosen].uid}
-        if "volume=" in wanted:
-            last = int((re.findall(r"\d+", wanted) or ["0"])[-1])
+        if wanted == "volume":
+            last = int((re.findall(r"\d+", error.fix or "") or ["0"])[-1])
             chosen = self._view.ask_choice(
                 "Volume", error.problem, [f"volume {n}" for n in range(last + 1)]
             )
             return {} if chosen is None else {"volume": chosen}
-        if "with fill" in wanted:
+        if wanted == "fill":
             chosen = self._view.ask_choice(
                 "Voxels that are not finite", str(error), ["Replace them with 0"]
             )

@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.convert import Kind, LayerData, to_layer_data
 
 Paths = str | list[str]
+
+# How the readers' errors name the option that is the way out.
+_QUESTIONS = {
+    "spacing_mm": "spacing_mm",
+    "series": "series=",
+    "volume": "volume=",
+    "fill": "with fill",
+}
 
 
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
@@ -41,9 +51,27 @@ def kind_of(volume: Volume) -> Kind:
 
 
 def _read_all(path: Path) -> list[Volume]:
-    from napari_hyperspace.io import list_series, read
+    from napari_hyperspace.io import list_series
 
     if not path.is_dir():
-        return [read(path)]
-    series = [one.uid for one in list_series(path)]
-    return [read(path, series=uid) for uid in series] if len(series) > 1 else [read(path)]
+        return [_read(path)]
+    series = [one.uid for one in list_series(path) if one.is_image]
+    return [_read(path, series=uid) for uid in series] if len(series) > 1 else [_read(path)]
+
+
+def _read(path: Path, **options: Any) -> Volume:
+    from napari_hyperspace.io import read
+
+    try:
+        return read(path, **options)
+    except HyperspaceError as error:
+        if open_question(error) is not None:
+            # napari's way of opening files has no room for a question.
+            error.fix = "Open it through the HyperSpace widget, which asks for what is missing"
+        raise
+
+
+def open_question(error: HyperspaceError) -> str | None:
+    """Return the option of `napari_hyperspace.read` that would let a refused file be read."""
+    fix = error.fix or ""
+    return next((name for name, sign in _QUESTIONS.items() if sign in fix), None)

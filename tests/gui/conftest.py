@@ -192,3 +192,55 @@ class FakeServices(Services):
 @pytest.fixture
 def services() -> FakeServices:
     return FakeServices()
+
+
+class MockView:
+    """Remembers what it was last told; answers what it is told to answer."""
+
+    def __init__(self):
+        self.said = []
+        self.answers = {}
+        self.asked = []
+
+    def __getattr__(self, name):
+        if name.startswith("show_"):
+            return lambda *args, **kwargs: self.said.append((name[5:], args or kwargs))
+        if name.startswith("ask_"):
+            return lambda *args: self.asked.append((name, args)) or self.answers[name].pop(0)
+        raise AttributeError(name)
+
+    def last(self, what):
+        return next((args for name, args in reversed(self.said) if name == what), None)
+
+    @property
+    def messages(self):
+        return [args for name, args in self.said if name == "message"]
+
+
+@pytest.fixture
+def view():
+    return MockView()
+
+
+@pytest.fixture
+def viewer():
+    """A viewer without a window, with one image."""
+    from napari.components import ViewerModel
+
+    viewer = ViewerModel()
+    values = np.random.default_rng(0).normal(size=(12, 14, 16))
+    viewer.add_image(values, scale=(1.0, 1.0, 1.0), units="mm", name="scan")
+    return viewer
+
+
+@pytest.fixture
+def controller(qtbot, viewer, view, services):
+    from napari_hyperspace.gui.controller import Controller
+    from napari_hyperspace.gui.state import Choices
+
+    controller = Controller(viewer, view, services, Choices(rest_ms=0))
+    qtbot.waitUntil(lambda: view.last("cost") is not None and bool(view.last("cost")[0]))
+    yield controller
+    controller.jobs.cancel()
+    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.close()

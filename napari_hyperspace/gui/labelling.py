@@ -1,0 +1,67 @@
+"""Names, colours and values of labels: in a Labels layer, and in a volume's metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hyperspace.core.errors import HyperspaceError
+
+
+def label_attributes(names: Mapping[int, str], colors: Mapping[int, str]) -> dict[str, Any]:
+    """Make the attributes that show names in the status bar and paint the right colours."""
+    import pandas as pd
+    from napari.utils.colormaps import DirectLabelColormap
+
+    attributes: dict[str, Any] = {}
+    if names:
+        values = sorted(names)
+        attributes["features"] = pd.DataFrame(
+            {"index": [0, *values], "name": ["background", *(names[value] for value in values)]}
+        )
+    if colors:
+        attributes["colormap"] = DirectLabelColormap(
+            color_dict={None: "transparent", 0: "transparent", **colors}
+        )
+    return attributes
+
+
+def label_metadata(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Read label names and colours back from the attributes of a Labels layer."""
+    metadata: dict[str, Any] = {}
+    features = attributes.get("features")
+    if features is not None and {"index", "name"} <= set(getattr(features, "columns", ())):
+        pairs = zip(features["index"], features["name"], strict=True)
+        metadata["label_names"] = {int(value): str(name) for value, name in pairs if value != 0}
+    color_dict = getattr(attributes.get("colormap"), "color_dict", None)
+    if color_dict:
+        metadata["label_colors"] = {
+            int(value): "#" + "".join(f"{round(float(part) * 255):02x}" for part in color[:3])
+            for value, color in color_dict.items()
+            if value is not None and value != 0
+        }
+    return metadata
+
+
+def whole_numbers(data: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return label values as integers, which napari wants.
+
+    Raises
+    ------
+    HyperspaceError
+        If a value is not a whole number.
+    """
+    if data.dtype.kind in "iu":
+        return data
+    whole = data.astype(np.int32)
+    if not np.array_equal(whole, data):
+        raise HyperspaceError(
+            "these labels are not whole numbers",
+            where=name or None,
+            found=f"{int(np.count_nonzero(whole != data))} fractional values",
+            fix="Open it as an image",
+        )
+    return whole
