@@ -112,7 +112,8 @@ def activations(
     Returns
     -------
     list of Tensor
-        (channels · voxels,) float32 of each layer, in main memory.
+        (channels · voxels,) float32 of each layer, in main memory. A voxel that lies in the box in
+        part is scaled by the root of that part: it then counts so much in products of examples.
 
     Raises
     ------
@@ -124,9 +125,11 @@ def activations(
     def visit(module: nn.Module, image: Tensor, features: Tensor) -> None:
         if len(kept) < len(layers):
             window = layers[len(kept)].window(centre, extent, features.shape[2:])
-            crop = features[0][(slice(None), *window)]
-            # A copy in any case: a non-linearity may overwrite the map.
-            kept.append(crop.to("cpu", torch.float32, copy=True).flatten())
+            crop = features[0][(slice(None), *(part for part, _ in window))]
+            roots = [torch.tensor(weights).sqrt() for _, weights in window]
+            # A new tensor in any case: a non-linearity may overwrite the map.
+            crop = crop.to("cpu", torch.float32) * _outer(*roots)
+            kept.append(crop.flatten())
 
     paths = [layer.module for layer in layers]
     calls = _run(network, image[None].to(_device(network)), visit, paths)
@@ -163,6 +166,10 @@ def _run(
         for handle in handles:
             handle.remove()
     return calls
+
+
+def _outer(z: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    return z[:, None, None] * y[:, None] * x
 
 
 def _kind(module: nn.Module) -> Kind | None:

@@ -12,7 +12,6 @@ from torch import Tensor
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.resample import grid_matrices, resample_axes
 from training.data.base import Case
-from training.layers import Lattice
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,15 @@ def largest_box(grids: Sequence[Grid], edge_mm: float) -> Triple:
 
 
 def cut_block(
-    case: Case, spacing_mm: Triple, box_mm: Triple, margin_mm: float, lattice: Lattice
+    case: Case, spacing_mm: Triple, box_mm: Triple, margin_mm: float, period: Sequence[int]
 ) -> Block:
     """Cut a box out of a case at a spacing, with a margin for the network to look at.
 
     The box is centred on the labelled structures, or on the scan where nothing is labelled, and
     moved inside the scan. Its centre is the same point at every spacing, and lies alike in the
-    feature maps of all cases: for that, the block is up to a period longer, and the scan's border
-    goes on where it ends before. CKA compares feature maps voxel by voxel; if their grids lay
-    anyhow, half a coarse voxel off in each case, deep layers would look unlike themselves.
+    feature maps of all cases: for that, the block is up to a period longer on either side, and the
+    scan's border goes on where it ends before. CKA compares feature maps voxel by voxel: were they
+    off by half a coarse voxel, in each case otherwise, deep layers would look unlike themselves.
 
     Parameters
     ----------
@@ -64,12 +63,12 @@ def cut_block(
         Edges of the box, mm (z, y, x); no longer than the scan's.
     margin_mm
         How far to go beyond the box, as far as the scan reaches.
-    lattice
-        Where the centre must lie in the block.
+    period
+        The centre's index in the block is a multiple of this (z, y, x); see `common_period`.
     """
+    step = np.array(period)
     size, native = np.array(case.grid.shape), np.array(case.grid.spacing_mm)
     half, spacing = np.array(box_mm) / native / 2, np.array(spacing_mm)
-    period, phase = np.array(lattice.period), np.array(lattice.phase)
     # The scan reaches from -0.5 to size - 0.5; a box as long as the scan may differ by rounding.
     highest = np.maximum(size - 0.5 - half, half - 0.5)
     centre = np.clip(_structure_centre(case), half - 0.5, highest)
@@ -77,8 +76,9 @@ def cut_block(
     reach = half + margin_mm / native
     before = np.minimum(reach, centre + 0.5) * native / spacing
     after = np.minimum(reach, size - 0.5 - centre) * native / spacing
-    index = phase + period * np.ceil((before - 0.5 - phase) / period - 1e-6)
-    shape = np.ceil(index + 0.5 + after - 1e-6).astype(int)
+    index = step * np.ceil((before - 0.5) / step - 1e-6)
+    # One period more, less a voxel: the coarsest map, whole voxels only, then covers the box.
+    shape = np.ceil(index + 0.5 + after - 1e-6).astype(int) + step - 1
     affine = np.eye(4)
     affine[:3, :3] = case.grid.directions * spacing
     affine[:3, 3] = case.grid.index_to_mm(centre) - affine[:3, :3] @ index

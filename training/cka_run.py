@@ -18,7 +18,7 @@ from training.boxes import cut_block, largest_box
 from training.cka import MIN_EXAMPLES, Array, MinibatchCKA, gram
 from training.cka_result import CKAResult, CKASettings, edge_mm
 from training.data.base import Case, DataSet
-from training.layers import Lattice, Layer, skip_pairs
+from training.layers import Layer, common_period, skip_pairs
 from training.random import generator
 
 
@@ -89,8 +89,8 @@ def measure_cka(
                     f"batch {number} of {len(batches)}: {model.name} at {edge_mm(spacing):.2f} mm"
                 )
                 show(done / jobs, text)
-                network, lattice = model.network(spacing, device), Lattice.of(layers[m][s])
-                blocks = (cut_block(x, spacing, box, settings.margin_mm, lattice) for x in seen)
+                network, period = model.network(spacing, device), common_period(layers[m][s])
+                blocks = (cut_block(x, spacing, box, settings.margin_mm, period) for x in seen)
                 grams[m, s] = _grams(
                     activations(network, layers[m][s], b.image, b.centre, b.extent) for b in blocks
                 )

@@ -50,12 +50,11 @@ class Layer:
 
     def window(
         self, centre: Sequence[float], extent: Sequence[float], shape: Sequence[int]
-    ) -> list[slice]:
-        """Return the part of the feature map that stands for a box.
+    ) -> list[tuple[slice, list[float]]]:
+        """Return the part of the feature map that a box covers, an axis (z, y, x).
 
-        Its size depends on the box alone, so that all examples have equally many features: as near
-        to the box's as a window round the box's centre comes (see `Lattice`). Only where no such
-        window exists is its centre up to half a voxel of the map from the box's.
+        Of each axis: the voxels that the box touches, and how much of each lies in it (0 to 1). The
+        sum of these weights, in mm, is the box's edge whatever the size of the voxels.
 
         Parameters
         ----------
@@ -66,48 +65,24 @@ class Layer:
         shape
             Size of the feature map.
         """
-        slices = []
+        window = []
         for c, edge, stride, offset, size in zip(
             centre, extent, self.stride, self.offset, shape, strict=True
         ):
-            middle, length = (c - offset) / stride, edge / stride
-            count = max(1, _nearest(length))
-            if length >= 1 and _uneven(2 * middle) < _SLACK:  # a window can lie round the centre
-                parity = (_nearest(2 * middle) + 1) % 2  # odd round a voxel, even round a border
-                count = parity + 2 * max(1 - parity, _nearest((length - parity) / 2 - _SLACK))
-            count = min(count, size)
-            start = min(max(_nearest(middle - (count - 1) / 2), 0), size - count)
-            slices.append(slice(start, start + count))
-        return slices
+            low, high = (c - offset - edge / 2) / stride, (c - offset + edge / 2) / stride
+            start = max(math.floor(low + 0.5 + _SLACK), 0)
+            stop = min(math.ceil(high + 0.5 - _SLACK), size)
+            weights = [min(v + 0.5, high) - max(v - 0.5, low) for v in range(start, stop)]
+            window.append((slice(start, stop), weights))
+        return window
 
 
-@dataclass(frozen=True)
-class Lattice:
-    """Where the centre of a box must lie in the input to lie alike in all feature maps.
-
-    Parameters
-    ----------
-    period
-        Distance between two such indices of the input (z, y, x).
-    phase
-        One of them (z, y, x): such that windows of whole voxels lie round it in the maps, or in as
-        many as possible.
-    """
-
-    period: Triple
-    phase: Triple
-
-    @classmethod
-    def of(cls, layers: Sequence[Layer]) -> Lattice:
-        """Return the lattice of a network: strided maps lie round voxels, pooled ones between."""
-        period, phase = [], []
-        for axis in range(3):
-            places = {(layer.stride[axis], layer.offset[axis]) for layer in layers}
-            period.append(math.lcm(*(max(1, round(stride)) for stride, _ in places)))
-            phase.append(
-                min((0.0, -0.5), key=lambda c: sum(_uneven(2 * (c - o) / s) for s, o in places))
-            )
-        return cls((period[0], period[1], period[2]), (phase[0], phase[1], phase[2]))
+def common_period(layers: Sequence[Layer]) -> tuple[int, int, int]:
+    """Return how far to move an input, an axis, so that all feature maps move by whole voxels."""
+    a, b, c = (
+        math.lcm(*(max(1, round(layer.stride[axis])) for layer in layers)) for axis in range(3)
+    )
+    return a, b, c
 
 
 def skip_pairs(layers: Sequence[Layer]) -> list[tuple[int, int]]:
@@ -123,13 +98,3 @@ def skip_pairs(layers: Sequence[Layer]) -> list[tuple[int, int]]:
         if down and up:
             pairs.append((down[-1], up[0]))
     return pairs
-
-
-def _nearest(number: float) -> int:
-    """Round half up, whatever the rounding: 8.5 and 9.5 voxels must not become 8 and 10."""
-    return math.floor(number + 0.5 + _SLACK)
-
-
-def _uneven(number: float) -> float:
-    """Return the distance to the nearest whole number."""
-    return abs(number - round(number))

@@ -21,7 +21,7 @@ from training.cka_result import CKASettings
 from training.cka_run import _batches, measure_cka
 from training.cli import app
 from training.data.decathlon import Decathlon
-from training.layers import Lattice, skip_pairs
+from training.layers import common_period, skip_pairs
 
 SMALL = CKASettings(
     start_mm=(1, 1, 1), stop_mm=(2, 2, 2), steps=2, box_mm=8.0, margin_mm=2.0, batch=8
@@ -55,8 +55,8 @@ def test_maps_are_those_of_the_definition(data, names, make_model):
     cases = data.load(names, models[0].normalisation)
 
     def layers(model, spacing):
-        lattice = Lattice.of(result.layers[0])
-        blocks = [cut_block(case, spacing, (8.0, 8.0, 8.0), 2.0, lattice) for case in cases]
+        period = common_period(result.layers[0])
+        blocks = [cut_block(case, spacing, (8.0, 8.0, 8.0), 2.0, period) for case in cases]
         network = model.network(spacing)
         kept = [
             activations(network, result.layers[0], block.image, block.centre, block.extent)
