@@ -23,7 +23,7 @@ def test_base_requirement_leaves_napari_qt_and_training_out():
     base = _names(text for text in requires("napari-hyperspace") if "extra ==" not in text)
     left_out = {"napari", "pyqt5", "pyqt6", "pyside6", "monai", "lightning-fabric", "tensorboard"}
     assert base.isdisjoint(left_out | {"matplotlib", "nilearn"})
-    assert {"torch", "nibabel", "simpleitk", "qtpy", "superqt", "pyqtgraph", "typer"} <= base
+    assert {"torch", "nibabel", "simpleitk", "qtpy", "magicgui", "pyqtgraph", "typer"} <= base
 
 
 def test_torch_2_9_is_refused():
