@@ -18,9 +18,10 @@ from napari_hyperspace.core.volume import Volume
 
 def in_fresh_process(work: Callable[..., Any], **arguments: Any) -> Any:
     """Call a function of a module by its name in a new process; arguments and result are JSON."""
-    command = [sys.executable, "-m", "benchmarks.fresh", work.__module__, work.__name__]
+    name = work.__globals__["__spec__"].name  # __module__ may be "__main__"
+    command = [sys.executable, "-m", "benchmarks.fresh", name, work.__name__]
     done = subprocess.run(
-        [*command, json.dumps(arguments)], check=True, capture_output=True, text=True
+        [*command, json.dumps(arguments)], check=True, stdout=subprocess.PIPE, text=True
     )
     return json.loads(done.stdout.splitlines()[-1])
 
