@@ -198,7 +198,7 @@ class Controller:
         self.refresh_buttons()
         self._ask()
 
-    def _ask(self, _: Any = None) -> None:
+    def _ask(self, _: Any = None, *, preview: bool = True) -> None:
         """Ask what the current choices would cost and give; the newest question wins."""
         key = self.choices.model
         if self.closed or not key:
@@ -206,7 +206,7 @@ class Controller:
         if self.model is None:
             self._lane.submit(lambda stop: self.shelf.steps(key), self._answered, self._failed)
             return
-        question = self._question()
+        question = self._question(preview)
         if question is None:
             self._show_nothing()
             return
@@ -216,12 +216,12 @@ class Controller:
 
         self._lane.submit(steps, self._answered, self._failed)
 
-    def _question(self) -> explore.Question | None:
+    def _question(self, preview: bool) -> explore.Question | None:
         source = self.chosen.first()
         if source is None or len(self.chosen.layers) != self.model.in_channels:
             return None
         choices, wish = self.choices, None
-        if choices.live and not self.jobs.running:
+        if preview and choices.live and not self.jobs.running:
             z, y, x = source.world_to_index(viewing.view_position(self.viewer)).tolist()
             wish = explore.PreviewWish((z, y, x), choices.preview_ms / 1000, choices.rest_ms / 1000)
         return explore.Question(
@@ -323,10 +323,10 @@ class Controller:
         self.remove_preview()
 
     def job_finished(self) -> None:
-        """Go on answering."""
+        """Go on answering; a preview would hide the result, and waits for the next move."""
         self._explorer.forget_costs()
         self.refresh_buttons()
-        self._ask()
+        self._ask(preview=False)
 
     def refresh_buttons(self) -> None:
         """Enable the buttons that can be used now."""

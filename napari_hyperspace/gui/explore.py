@@ -138,7 +138,9 @@ class Explorer:
         if stop():
             return
         yield self._costs(question, grid)
-        if question.preview is not None and not stop():
+        if question.preview is None:
+            self._normalised = None  # as large as the scan, or larger
+        elif not stop():
             yield from self._previews(question, question.preview, stop)
 
     def _bake(self, question: Question) -> float:

@@ -215,7 +215,15 @@ class Jobs:
     # -- budget --------------------------------------------------------------------------------
 
     def fit_budget(self, seconds: float, n_bytes: float | None) -> None:
-        """Go to the finest spacing that a run within this time and memory can have."""
+        """Go to the finest spacing that a run within this time and memory can have.
+
+        Parameters
+        ----------
+        seconds
+            Time.
+        n_bytes
+            Memory of the device that computes, no more than is free; `None`: all that is free.
+        """
         controller, choices = self._controller, self._controller.choices
         if self.running or not choices.model:
             return
@@ -224,13 +232,16 @@ class Jobs:
         except HyperspaceError as error:
             self._view.show_message(str(error), "error")
             return
-        key, device = choices.model, choices.device or None
+        key, device, spacing = choices.model, choices.device or None, choices.spacing_mm
 
         def steps(should_stop: Callable[[], bool]) -> Steps:
             yield from ()
             model = controller.shelf.load(key)
+            free = self._services.estimate(
+                grid, model, spacing, device=device, outside="extrapolate"
+            ).available_bytes
             return self._services.spacing_for(
-                grid, model, seconds=seconds, bytes=n_bytes, device=device
+                grid, model, seconds=seconds, bytes=min(n_bytes or free, free), device=device
             )
 
         def found(spacing: tuple[float, float, float]) -> None:

@@ -189,16 +189,20 @@ def advice(
     ]
     if beyond:
         ranges = sorted({(f"{low:g}–{high:g}") for low, high in trained or ()})
-        axes = "" if len(beyond) == len(trained or ()) else f" along {', '.join(beyond)}"
+        axes = "" if len(beyond) == len(trained or ()) else _along(beyond)
         done = "extrapolated" if outside == "extrapolate" else "the nearest trained one is used"
         notes.append(f"Outside the trained {' × '.join(ranges)} mm{axes}: {done}.")
     coarser = [a for a, s, n in zip(AXES, spacing_mm, native, strict=True) if s > 2 * n]
     finer = [a for a, s, n in zip(AXES, spacing_mm, native, strict=True) if s < n / 1.5]
     if coarser:
-        notes.append(f"Steps over every other slice of the scan along {', '.join(coarser)}.")
+        notes.append(f"Coarser than two voxels{_along(coarser)}: small structures may be missed.")
     if finer:
-        notes.append(f"Finer than the scan along {', '.join(finer)}: slower, no more detail.")
+        notes.append(f"Finer than the scan{_along(finer)}: slower, no more detail.")
     return tuple(notes)
+
+
+def _along(axes: Sequence[str]) -> str:
+    return "" if len(axes) == len(AXES) else f" along {', '.join(axes)}"
 
 
 def coarse_spacing(spacing_mm: Triple, trained: Sequence[Range] | None) -> Triple:

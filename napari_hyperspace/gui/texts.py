@@ -62,7 +62,7 @@ def scan(placement: Any) -> str:
         facts.append(f"oblique {grid.obliqueness_deg:.0f}°")
     if placement.metadata.get("orientation_unknown"):
         facts.append("orientation unknown")
-    if placement.metadata.get("units_assumed"):
+    if placement.note or placement.metadata.get("units_assumed"):
         facts.append("no units: taken as mm")
     return " · ".join(facts)
 

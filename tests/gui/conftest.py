@@ -113,6 +113,7 @@ class FakeServices(Services):
         self.warning: str | None = None
         self.files: dict = {}
         self.written: list = []
+        self.budgets: list = []
 
     def bundled_models(self):
         return {name: Path(name) for name in ("fake", "other")}
@@ -140,6 +141,7 @@ class FakeServices(Services):
         return [self._estimate(grid, spacing) for spacing in spacings]
 
     def spacing_for(self, grid, model, *, seconds=None, bytes=None, device=None):
+        self.budgets.append((seconds, bytes))
         if seconds < 1e-3:
             raise HyperspaceError("no trained spacing is that fast")
         return (2.0, 1.5, 1.5)

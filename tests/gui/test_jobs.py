@@ -139,11 +139,26 @@ def test_fault_66_warnings_are_shown(controller, services, qtbot):
     assert [record.message for record in notification_manager.records] == ["the image is constant"]
 
 
-def test_fit_to_budget(controller, view, qtbot):
+def test_progress_is_shown_in_the_activity_dock(controller, view, services, qtbot):
+    from napari.utils import progress
+
+    services.gate = threading.Event()
+    controller.jobs.run()
+    qtbot.waitUntil(lambda: [str(bar.desc) for bar in progress._all_instances] != [])
+    qtbot.waitUntil(lambda: "tile 1 of 3" in next(iter(progress._all_instances)).desc)
+    services.gate.set()
+    qtbot.waitUntil(lambda: not controller.jobs.running)
+    assert len(progress._all_instances) == 0
+    fractions = [args[0] for name, args in view.said if name == "progress"]
+    assert fractions == [0.0, 0.0, 1 / 3, 2 / 3, None]
+
+
+def test_fit_to_budget(controller, view, services, qtbot):
     controller.jobs.fit_budget(10.0, None)
     qtbot.waitUntil(lambda: not controller.jobs.running)
     assert controller.choices.spacing_mm == (2.0, 1.5, 1.5)
     assert controller.choices.locked is False
+    assert services.budgets == [(10.0, 8 * 10**9)]  # what is free, as the fake says
     assert "finest spacing within 10 s" in view.last("message")[0]
     controller.jobs.fit_budget(1e-4, None)
     qtbot.waitUntil(lambda: not controller.jobs.running)

@@ -78,7 +78,9 @@ def test_advice():
     (clamped,) = state.advice((6.0, 6.0, 6.0), (6.0, 6.0, 6.0), CUBE, "clamp")
     assert "0.8–4 mm: the nearest" in clamped
     (skipped,) = state.advice((3.0, 1.0, 1.0), (1.0, 1.0, 1.0), CUBE)
-    assert "every other slice of the scan along z" in skipped
+    assert "two voxels along z:" in skipped
+    (skipped,) = state.advice((3.0, 3.0, 3.0), (1.0, 1.0, 1.0), CUBE)
+    assert "two voxels:" in skipped
     (finer,) = state.advice((1.0, 1.0, 1.0), (5.0, 1.0, 1.0), None)
     assert "Finer than the scan along z" in finer
 
