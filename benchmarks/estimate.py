@@ -1,7 +1,8 @@
 """Predicted against measured time and memory, over sizes and spacings calibration never saw.
 
 Time is wall time of `segment`, the shortest of several runs; memory is the growth of the process's
-resident memory at its highest point, the scan apart. Every run is a process of its own, which has
+resident memory at its highest point, the scan apart. The device is calibrated just before, so that
+both see the same machine. Every run is a process of its own, which has
 segmented one small scan before (libraries are loaded, threads started).
 
     python -m benchmarks.estimate [--repeats 3]
@@ -63,7 +64,7 @@ def measure(shape: Any, own_mm: Any, working_mm: Any, form: str) -> dict[str, fl
 def run(repeats: int = 3) -> list[dict[str, Any]]:
     """Predict all cases, then measure them."""
     model = hs.load_model(MODEL)
-    calibrate(torch.device("cpu"))
+    calibrate(torch.device("cpu"), again=True)
     rows = []
     for number, (shape, own_mm, working_mm) in enumerate(CASES):
         form = FORMS[number % len(FORMS)]

@@ -28,8 +28,8 @@ from napari_hyperspace.core.labelling import Labeller
 from napari_hyperspace.core.resample import axis_matrix
 
 _VERSION = 3
-_SECONDS_EACH = 0.08  # spent on each quantity, at least
-_RUNS_EACH = 3
+_SECONDS_EACH = 0.05  # spent on each quantity, at least
+_RUNS_EACH = 2
 # (channels in, channels out, edge of the map): about the work of a layer of a small U-Net each.
 _CONVOLUTIONS = (
     (1, 16, 56),
@@ -100,12 +100,30 @@ def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
     with _LOCK:
         known = None if again else _decode(store.recall("rates", key))
         if known is None:
-            known = Calibration(
-                {name: _form_rates(FORMS[name], device) for name in candidates(device)},
-                _host_rates(),
-            )
+            known = _fastest(_measured(device), _measured(device))
             store.keep("rates", key, _encode(known))
         return known
+
+
+def _measured(device: torch.device) -> Calibration:
+    forms = {name: _form_rates(FORMS[name], device) for name in candidates(device)}
+    return Calibration(forms, _host_rates())
+
+
+def _fastest(one: Any, other: Any) -> Any:
+    """Return the smaller of each number in two measurements of one kind.
+
+    What disturbs one lasts longer than a single quantity takes: hence two rounds.
+    """
+    if isinstance(one, dict):
+        return {key: _fastest(value, other[key]) for key, value in one.items()}
+    if isinstance(one, tuple):
+        return tuple(map(_fastest, one, other))
+    if dataclasses.is_dataclass(one):
+        names = [field.name for field in dataclasses.fields(one)]
+        parts = {name: _fastest(getattr(one, name), getattr(other, name)) for name in names}
+        return dataclasses.replace(one, **parts)  # type: ignore[type-var]
+    return min(one, other)
 
 
 def is_calibrated(device: torch.device) -> bool:

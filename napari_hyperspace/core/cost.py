@@ -124,7 +124,7 @@ class Trace:
         small = (sizes < _LARGE) & heap
         mapped = np.bincount(operation, np.where(small, 0, sizes))
         kept = np.maximum.accumulate(np.bincount(operation, np.where(small, sizes, 0)))
-        return float((mapped + _HOLES * kept).max())
+        return float((mapped + _HOLES * kept).max(initial=0.0))
 
     def seconds(self, shape: Sequence[int], rates: Rates, batch: int = 1) -> float:
         """Time for a batch of inputs of this shape, on a calibrated device."""
