@@ -20,8 +20,8 @@ from napari_hyperspace.core.geometry import Shape, Triple
 from napari_hyperspace.core.resample import AxisMatrix, Order, axis_matrix, resample_axes
 from training.config import AugmentationSection, SpacingSection
 from training.data.base import Case
+from training.data.labels import OUTSIDE
 
-OUTSIDE = -1  # label of voxels beyond the case's field of view: they count in no loss
 _BIAS_CONTROL_POINTS = 4
 
 

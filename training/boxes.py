@@ -91,7 +91,7 @@ def cut_block(
 
 def _structure_centre(case: Case) -> NDArray[np.float64]:
     """Return the index of the middle of all that is labelled (z, y, x)."""
-    labelled = np.argwhere(case.labels.numpy())
+    labelled = np.argwhere(case.labels.numpy() > 0)
     if not len(labelled):
         return (np.array(case.grid.shape) - 1) / 2
     middle: NDArray[np.float64] = (labelled.min(axis=0) + labelled.max(axis=0)) / 2

@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -23,8 +21,9 @@ from pydantic import (
 )
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.nets.card import HexColor, NormalisationConfig
 from napari_hyperspace.nets.config import FactoryConfig, UNetConfig
+from training.config_data import AnyDataSection
+from training.section import Section, read_yaml
 from training.suggest import explain
 
 DATA_VARIABLE = "HYPERSPACE_DATA"
@@ -40,33 +39,6 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
 Probability = Annotated[float, Field(ge=0, le=1)]
 SpacingRange = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)]
 Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys, infinite numbers and NaN are refused."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-class DecathlonSection(Section):
-    """A data set in the layout of the Medical Segmentation Decathlon."""
-
-    kind: Literal["decathlon"] = "decathlon"
-    """Layout of the data set."""
-    folder: str
-    """Folder that holds `dataset.json`: `${HYPERSPACE_DATA}/…`, or relative to this file."""
-    split: str | None = None
-    """JSON file that names the cases for training and for validation; none: drawn by the seed."""
-    validation_cases: PositiveInt = 10
-    """Number of cases to keep apart where there is no split file."""
-    names: dict[PositiveInt, str] = {}
-    """Name of a label value, where it should differ from the data set's own."""
-    colors: dict[PositiveInt, HexColor] = {}
-    """Colour of a label value as `#rrggbb`."""
-    normalisation: NormalisationConfig = NormalisationConfig()
-    """Intensity normalisation, which the model then asks of its users."""
 
 
 class SpacingSection(Section):
@@ -227,7 +199,7 @@ class FitConfig(Section):
     """Name of the model."""
     seed: NonNegativeInt = 0
     """Seed of every draw and of the first weights."""
-    data: DecathlonSection
+    data: AnyDataSection
     """The data set."""
     spacing: SpacingSection
     """The working spacings."""
@@ -301,26 +273,10 @@ def load_config(
     HyperspaceError
         If the file cannot be read or a key is unknown, of a wrong type or out of range.
     """
-    path = Path(path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise HyperspaceError(
-            f"the configuration cannot be read: {error.strerror}", where=path
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise HyperspaceError(
-            "the configuration is not plain YAML", where=path, found=" ".join(str(error).split())
-        ) from error
-    if not isinstance(values, dict):
-        raise HyperspaceError(
-            "the configuration must be a mapping of keys to values",
-            where=path,
-            found=type(values).__name__,
-        )
+    values = read_yaml(path)
     for override in overrides:
         _override(values, override)
-    return parse_config(values, where=path), path.absolute().parent
+    return parse_config(values, where=path), Path(path).absolute().parent
 
 
 def parse_config(values: Any, *, where: str | os.PathLike[str] | None = None) -> FitConfig:

@@ -7,8 +7,8 @@ from monai.losses import MaskedDiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.augment import OUTSIDE
 from training.config import LossSection
+from training.data.labels import OUTSIDE
 
 
 class SegmentationLoss(nn.Module):
@@ -37,7 +37,9 @@ class SegmentationLoss(nn.Module):
         known = (target != OUTSIDE)[:, None]
         total = logits.new_zeros(())
         if self.config.cross_entropy_weight:
-            entropy = F.cross_entropy(logits, target, ignore_index=OUTSIDE)
+            # Its own mean would be NaN where no label is known, as between labelled slices.
+            entropy = F.cross_entropy(logits, target, ignore_index=OUTSIDE, reduction="sum")
+            entropy = entropy / known.sum().clamp(min=1)
             total = total + self.config.cross_entropy_weight * entropy
         if self.config.dice_weight:
             one_hot = torch.zeros_like(logits).scatter_(1, target.clamp(min=0)[:, None], 1.0)

@@ -62,11 +62,13 @@ def dice_per_label(predicted: Tensor, truth: Tensor, n_classes: int) -> NDArray[
     Parameters
     ----------
     predicted, truth
-        Label maps of the same shape, integer classes.
+        Label maps of the same shape, integer classes; voxels whose true label is not known
+        (negative) do not count.
     n_classes
         Number of classes, background included.
     """
-    a, b = predicted.reshape(-1).long(), truth.reshape(-1).long()
+    known = truth >= 0
+    a, b = predicted[known].long(), truth[known].long()
     both = torch.bincount(a[a == b], minlength=n_classes)[1:].double()
     sizes = (torch.bincount(a, minlength=n_classes) + torch.bincount(b, minlength=n_classes))[1:]
     return (2 * both / sizes).cpu().numpy()  # 0 / 0 is NaN

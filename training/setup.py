@@ -81,8 +81,8 @@ def choose_split(config: FitConfig, base: Path, dataset: DataSet) -> Split:
     """Read the split file, or draw a split where there is none."""
     if config.data.split is not None:
         return read_split(resolve_path(config.data.split, base, field="data.split"))
-    names = [case.name for case in dataset.cases()]
-    return draw_split(names, config.data.validation_cases, config.seed)
+    subjects = {case.name: case.subject for case in dataset.cases()}
+    return draw_split([*subjects], config.data.validation_cases, config.seed, subjects)
 
 
 def check_resumable(checkpoint: Checkpoint, config: FitConfig, data: str, run: RunFolder) -> None:

@@ -122,7 +122,7 @@ def test_fault_33_missing_and_double_cases_are_all_listed(dataset: Path) -> None
     (dataset / "imagesTr" / "tiny_001.nii.gz").unlink()
     _describe(dataset, training=[*entries, entries[0], {"image": "./imagesTr/x.nii.gz"}])
     with pytest.raises(HyperspaceError) as error:
-        Decathlon(dataset)
+        Decathlon(dataset).cases()
     for part in ("labelsTr/tiny_003", "imagesTr/tiny_001", "2 times: tiny_000", "not a pair"):
         assert part in str(error.value)
 
@@ -130,7 +130,7 @@ def test_fault_33_missing_and_double_cases_are_all_listed(dataset: Path) -> None
 def test_fault_53_files_stay_inside_the_data_set(dataset: Path) -> None:
     _describe(dataset, training=[{"image": "../x.nii.gz", "label": "../y.nii.gz"}])
     with pytest.raises(HyperspaceError, match="outside"):
-        Decathlon(dataset)
+        Decathlon(dataset).cases()
 
 
 @pytest.mark.parametrize(

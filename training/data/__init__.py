@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from training.config import DecathlonSection, resolve_path
+from napari_hyperspace.core.errors import HyperspaceError
+from training.config import resolve_path
+from training.config_data import DataSection, load_data_section
 from training.data.base import DataSet
 from training.data.decathlon import Decathlon
+from training.data.lesions import Lesions
+from training.data.nnunet import NNUNet
+from training.data.pairs import Pairs
+from training.data.published import MMWHS, Brats, Spider
+
+ADAPTERS: tuple[type[DataSet], ...] = (Decathlon, NNUNet, Pairs, Brats, Spider, MMWHS, Lesions)
 
 
-def open_dataset(config: DecathlonSection, base: Path) -> DataSet:
+def open_dataset(config: DataSection, base: Path) -> DataSet:
     """Open the data set that a configuration names.
 
     Parameters
@@ -19,4 +28,34 @@ def open_dataset(config: DecathlonSection, base: Path) -> DataSet:
     base
         Folder that the configuration's relative paths start from.
     """
-    return Decathlon(resolve_path(config.folder, base, field="data.folder"))
+    folder = resolve_path(config.folder, base, field="data.folder")
+    adapter = next(adapter for adapter in ADAPTERS if isinstance(config, adapter.section_type))
+    return adapter(folder, config)
+
+
+def dataset_at(path: str | os.PathLike[str]) -> DataSet:
+    """Open a data set that a user names on the command line.
+
+    Parameters
+    ----------
+    path
+        A folder in a known layout, the configuration of a run, or a YAML file with nothing but its
+        section `data`.
+
+    Raises
+    ------
+    HyperspaceError
+        If it is neither, or the description is missing or broken.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return open_dataset(*load_data_section(path))
+    for adapter in ADAPTERS:
+        if adapter.recognises(path):
+            return adapter(path)
+    raise HyperspaceError(
+        "the folder is in no layout that is known",
+        where=path,
+        expected=", ".join(adapter.section_type(folder="").kind for adapter in ADAPTERS),
+        fix="Describe it in a YAML file: data: {kind: pairs, folder: …, names: {1: …}}",
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,28 +18,19 @@ from torch import Tensor
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.core.resample import grid_matrices, resample_axes, resample_labels
+from napari_hyperspace.core.resample import (
+    grid_matrices,
+    resample_axes,
+    resample_labels,
+    resample_to_grid,
+)
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.io import check_labels, check_pair, read
+from napari_hyperspace.io import check_pair, read
+from training.config_data import DataSection
+from training.data.labels import OUTSIDE, LabelRule, one_to_one
+from training.data.listing import CaseFiles, Listing
 
-
-@dataclass(frozen=True)
-class CaseFiles:
-    """Where a case lies.
-
-    Parameters
-    ----------
-    name
-        What splits, logs and errors call it.
-    images
-        (file, volume in it or `None`) of each channel.
-    label
-        File of the label map.
-    """
-
-    name: str
-    images: tuple[tuple[Path, int | None], ...]
-    label: Path
+_TOLERANCE = 1e-4  # of a share of a voxel
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,8 @@ class Case:
     image
         (C, D, H, W) float32.
     labels
-        (D, H, W) int16, output channel of the network at each voxel; 0 is the background.
+        (D, H, W) int16, output channel of the network at each voxel; 0 is the background,
+        `training.data.labels.OUTSIDE` where the label is not known.
     grid
         Native grid in canonical order.
     """
@@ -69,29 +64,150 @@ class Case:
         """Return this case on the working grid of a spacing (mm, canonical order).
 
         Each voxel has the label that covers most of it: the nearest voxel's label would be off by
-        up to half a native voxel, which costs a perfect answer several hundredths of Dice.
+        up to half a native voxel, which costs a perfect answer several hundredths of Dice. Where
+        not all labels are known, see `resample_known`.
         """
         grid = self.grid.with_spacing(spacing_mm)
         image = resample_axes(self.image, grid_matrices(self.grid, grid))
-        labels = resample_labels(Volume(self.labels.numpy(), self.grid), grid)
+        truth = Volume(self.labels.numpy(), self.grid)
+        whole = truth.array.min() > OUTSIDE
+        labels = resample_labels(truth, grid) if whole else resample_known(truth, grid)
         return Case(self.name, image.contiguous(), torch.from_numpy(labels.array.copy()), grid)
 
 
-class DataSet(ABC):
-    """A data set: its cases, its classes, its channels. A new layout is a subclass."""
+def resample_known(labels: Volume, grid: Grid) -> Volume:
+    """Bring labels that are known in part to another grid.
 
-    name: str
-    """What to call it."""
-    label_names: Mapping[int, str]
-    """Name of each label value, the background (0) left out."""
+    A new voxel takes the label that covers most of its known part. Its label is known if what is
+    known covers at least half of the old voxel or of the new one along each axis, whichever is
+    smaller: a labelled slice thinner than the new voxels stays one.
+
+    Parameters
+    ----------
+    labels
+        Channels, `OUTSIDE` where nothing is known, in canonical order.
+    grid
+        The grid to fill, with the same axes.
+    """
+    best = np.full(grid.shape, -1, np.float32)
+    winner = np.full(grid.shape, OUTSIDE, labels.dtype)
+    known = np.zeros(grid.shape, np.float32)
+    for value in np.unique(labels.array[labels.array > OUTSIDE]):
+        indicator = labels.with_array(labels.array == value)
+        share = resample_to_grid(indicator, grid, order="overlap").array
+        winner[share > best] = value
+        np.maximum(best, share, out=best)
+        known += share
+    steps = np.array(labels.spacing_mm) / grid.spacing_mm
+    winner[known < 0.5 * min(1.0, float(steps.min())) - _TOLERANCE] = OUTSIDE
+    return Volume(winner, grid, labels.name)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a data set says of itself, in its files or by its layout.
+
+    Parameters
+    ----------
+    channel_names
+        Name of each input channel.
+    label_names
+        Name of each label value, the background (0) left out.
+    labels
+        Ids of each label value; `None`: each value is its own id.
+    ignore
+        Ids of voxels whose label is not known.
+    name
+        What to call it; empty: as its folder.
+    licence
+        Licence of the data, as far as the data set states it.
+    """
+
     channel_names: tuple[str, ...]
-    """Name of each input channel."""
+    label_names: Mapping[int, str]
+    labels: Mapping[int, Sequence[int]] | None = None
+    ignore: tuple[int, ...] = ()
+    name: str = ""
     licence: str = ""
-    """Licence of the data, as far as the data set states it."""
+
+
+class DataSet(ABC):
+    """A data set: its cases, its classes, its channels. A new layout is a subclass.
+
+    Parameters
+    ----------
+    folder
+        Where it lies.
+    section
+        Its configuration; `None`: what its layout says.
+
+    Attributes
+    ----------
+    name
+        What to call it.
+    label_names
+        Name of each label value, the background (0) left out.
+    channel_names
+        Name of each input channel.
+    licence
+        Licence of the data, as far as the data set states it.
+    rule
+        What the ids in the files of labels mean.
+    listing
+        Its cases, and what was wrong when they were listed.
+
+    Raises
+    ------
+    HyperspaceError
+        If its description is missing or broken. Broken cases are in `listing`.
+    """
+
+    section_type: ClassVar[type[DataSection]]
+
+    def __init__(self, folder: str | os.PathLike[str], section: DataSection | None = None) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise HyperspaceError("the folder of the data set does not exist", where=self.folder)
+        self.section = section or self.section_type(folder=os.fspath(folder))
+        about = self.describe()
+        self.name = about.name or self.folder.resolve().name
+        self.licence = about.licence
+        self.channel_names = about.channel_names
+        self.rule = _rule(self.section, about, self.folder)
+        self.label_names = self.rule.names
+        self.listing = _without(self.section.exclude, self.find())
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Whether a folder looks like this layout."""
 
     @abstractmethod
+    def describe(self) -> Description:
+        """Say what the data set holds; called first."""
+
+    @abstractmethod
+    def find(self) -> Listing:
+        """List the labelled cases, in a fixed order, and all that is wrong with them."""
+
     def cases(self) -> Sequence[CaseFiles]:
-        """List the labelled cases, in a fixed order."""
+        """Return the labelled cases, in a fixed order.
+
+        Raises
+        ------
+        HyperspaceError
+            If there is none, or files are missing or listed twice; all of them are named.
+        """
+        errors = [problem for problem in self.listing.problems if problem.severity == "error"]
+        if errors:
+            raise HyperspaceError(
+                "the list of cases is broken:\n  " + "\n  ".join(map(str, errors)),
+                where=self.folder,
+                fix="Mend it, or leave these cases out with data.exclude",
+            )
+        if not self.listing.cases:
+            raise HyperspaceError("no labelled case was found", where=self.folder)
+        return self.listing.cases
 
     def load(self, names: Sequence[str], normalisation: Normalisation) -> list[Case]:
         """Read cases into memory.
@@ -114,14 +230,43 @@ class DataSet(ABC):
 
     def _load_case(self, files: CaseFiles, normalisation: Normalisation) -> Case:
         volumes = [read(path, volume=index) for path, index in files.images]
-        labels = check_labels(read(files.label), self.label_names)
+        labels = self.rule.check(read(files.label))
         for volume in volumes:
             check_pair(volume, labels)
         turned = [volume.canonical() for volume in volumes]
         image = np.stack([normalisation.apply(volume.array) for volume in turned])
-        values = np.array([0, *sorted(self.label_names)])
-        channels = np.searchsorted(values, labels.canonical().array).astype(np.int16)
-        return Case(files.name, torch.from_numpy(image), torch.from_numpy(channels), turned[0].grid)
+        channels = torch.from_numpy(self.rule.channels(labels))
+        return Case(files.name, torch.from_numpy(image), channels, turned[0].grid)
+
+
+def _rule(section: DataSection, about: Description, folder: Path) -> LabelRule:
+    """Merge what the configuration says of the labels into what the data set does."""
+    ids = section.labels or about.labels or one_to_one(about.label_names or section.names)
+    names = {value: name for value, name in about.label_names.items() if value in ids}
+    # A name for a label that there is not is refused where the run is checked.
+    names |= {value: name for value, name in section.names.items() if value in ids}
+    try:
+        return LabelRule(names, ids, (*about.ignore, *section.ignore), section.sparse)
+    except HyperspaceError as error:
+        error.where = os.fspath(folder)
+        raise
+
+
+def _without(patterns: Sequence[str], listing: Listing) -> Listing:
+    """Leave out the cases, and their problems, whose names match a pattern."""
+
+    def left_out(name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+    named = {case.name for case in listing.cases} | {p.case for p in listing.problems}
+    kept = Listing(
+        [case for case in listing.cases if not left_out(case.name)],
+        [problem for problem in listing.problems if not (problem.case and left_out(problem.case))],
+    )
+    for pattern in patterns:
+        if not fnmatch.filter(named, pattern):
+            kept.warning("configuration", f"data.exclude: no case is called {pattern}")
+    return kept
 
 
 def digest(cases: Sequence[Case]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,24 @@ class Split:
         return json.dumps(parts, indent=1) + "\n"
 
 
-def draw_split(names: Sequence[str], n_validation: int, seed: int) -> Split:
+def draw_split(
+    names: Sequence[str],
+    n_validation: int,
+    seed: int,
+    subjects: Mapping[str, str] | None = None,
+) -> Split:
     """Keep cases apart for validation, by chance; the same for the same names and seed.
+
+    Parameters
+    ----------
+    names
+        The cases.
+    n_validation
+        How many to keep apart; more where a subject's cases would be parted otherwise.
+    seed
+        Seed of the draw.
+    subjects
+        Who was scanned in each case; `None`: someone else each time.
 
     Raises
     ------
@@ -40,11 +56,29 @@ def draw_split(names: Sequence[str], n_validation: int, seed: int) -> Split:
             expected=f"fewer than the {len(names)} cases of the data set",
         )
     chosen = generator(seed, "split").choice(len(names), n_validation, replace=False)
-    validation = {sorted(names)[i] for i in chosen}
+    drawn = [sorted(names)[i] for i in chosen]
+    validation = _whole_subjects(drawn, names, subjects or {name: name for name in names})
+    if len(validation) == len(names):
+        raise HyperspaceError(
+            "no case would be left for training, as those of a subject stay together",
+            field="data.validation_cases",
+            found=n_validation,
+        )
     return Split(
         tuple(sorted(set(names) - validation)),
         tuple(sorted(validation)),
     )
+
+
+def _whole_subjects(
+    chosen: Sequence[str], names: Sequence[str], subjects: Mapping[str, str]
+) -> set[str]:
+    """Take subject by subject in the order that cases were drawn, until they are enough."""
+    taken: set[str] = set()
+    for name in chosen:
+        if len(taken) < len(chosen):
+            taken |= {other for other in names if subjects[other] == subjects[name]}
+    return taken
 
 
 def read_split(path: Path) -> Split:

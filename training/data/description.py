@@ -1,0 +1,93 @@
+"""The file `dataset.json` of the Decathlon and of nnU-Net."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from napari_hyperspace.core.errors import HyperspaceError
+
+FILE = "dataset.json"
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read `dataset.json`.
+
+    Raises
+    ------
+    HyperspaceError
+        If it is missing or holds no JSON mapping.
+    """
+    path = folder / FILE
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HyperspaceError(
+            f"the description of the data set cannot be read: {error.strerror}",
+            where=path,
+            fix="Name a folder in the layout of the Medical Segmentation Decathlon or of nnU-Net",
+        ) from error
+    except ValueError as error:
+        raise HyperspaceError("not valid JSON", where=path, found=error) from error
+    if not isinstance(description, dict):
+        raise HyperspaceError("a mapping is expected", where=path)
+    return description
+
+
+def has_key(folder: Path, key: str) -> bool:
+    """Whether a folder holds a `dataset.json` with a key."""
+    try:
+        return key in read_description(folder)
+    except HyperspaceError:
+        return False
+
+
+def numbered(description: dict[str, Any], key: str, folder: Path) -> dict[int, str]:
+    """Return a mapping of numbers to names, ordered by number.
+
+    Raises
+    ------
+    HyperspaceError
+        If it is none, or empty.
+    """
+    part = description.get(key)
+    if not isinstance(part, dict) or not part or not all(number.isdigit() for number in part):
+        raise HyperspaceError(
+            'a mapping of numbers to names is expected, such as {"0": "background"}',
+            where=folder / FILE,
+            field=key,
+            found=part,
+        )
+    return {number: str(part[str(number)]) for number in sorted(map(int, part))}
+
+
+def licence_of(description: dict[str, Any]) -> str:
+    """Return the licence, in either spelling."""
+    return str(description.get("licence") or description.get("license") or "")
+
+
+def inside(folder: Path, text: str, listed_in: Path) -> Path:
+    """Turn a path that a data set's list gives into one of this machine.
+
+    Raises
+    ------
+    HyperspaceError
+        If it leads out of the data set's folder.
+    """
+    path = Path(os.path.normpath(folder / text))
+    if not path.is_relative_to(os.path.normpath(folder)):
+        raise HyperspaceError(
+            "a file lies outside of the data set's folder", where=listed_in, found=text
+        )
+    return path
+
+
+def case_name(path: Path) -> str:
+    """Return a file's name without its extension, `.nii.gz` taken as one."""
+    return path.name.removesuffix(".gz").removesuffix(".nii") if _nifti(path) else path.stem
+
+
+def _nifti(path: Path) -> bool:
+    return path.name.endswith((".nii", ".nii.gz"))
