@@ -241,6 +241,27 @@ def info(
     emit(header.model_dump(mode="json"), describe(header), as_json)
 
 
+@app.command(epilog="Example: python -m training check DATASET --json")
+def check(
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a data set, configuration of a run, or YAML file with a section data."
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """List all that is wrong with a data set, in one go. Fails if there is an error."""
+    from training.check import check as look_through
+    from training.check import describe
+
+    with progress("check") as show:
+        report = look_through(dataset, show=show)
+    emit(report.to_dict(), describe(report), as_json)
+    if report.count("error"):
+        raise typer.Exit(1)
+
+
 @app.command(
     epilog="Example: python -m training evaluate hippocampus DATASET --spacings '1 2 1,1,3' --json"
 )
@@ -285,7 +306,9 @@ def evaluate(
 )
 def cka(
     model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
-    dataset: Annotated[Path, typer.Argument(help="Folder of a data set (Decathlon layout).")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Data set: its folder, or a YAML file with a section data.")
+    ],
     against: Annotated[
         str | None, typer.Option(help="A second model to compare with, such as another seed.")
     ] = None,
@@ -310,7 +333,7 @@ def cka(
     from napari_hyperspace import load_model
     from training.cka_report import run_cka
     from training.cka_result import CKASettings
-    from training.data.decathlon import Decathlon
+    from training.data import dataset_at
 
     settings = CKASettings(
         spacing(start),
@@ -322,7 +345,7 @@ def cka(
         batch=batch,
         seed=seed,
     )
-    data = Decathlon(dataset)
+    data = dataset_at(dataset)
     names = _names(data, split, part)
     models = [load_model(name) for name in (model, against) if name is not None]
     with progress("cka") as show:

@@ -60,7 +60,11 @@ class LabelRule:
 
     def check(self, labels: Volume) -> Volume:
         """Return a label map as whole numbers; see `napari_hyperspace.io.check_labels`."""
-        return check_labels(labels, self.lookup())
+        try:
+            return check_labels(labels, self.lookup())
+        except HyperspaceError as error:
+            error.fix = error.fix or "Say in data.labels or data.ignore what these ids are"
+            raise
 
     def channels(self, labels: Volume) -> NDArray[np.int16]:
         """Return the output channel of each voxel of a checked label map.
