@@ -7,7 +7,8 @@ taken if the rate it flips at would change at most half of the allowed 0.1 % of 
 
 What is guaranteed: that block was looked at, not the whole scan. So the engine counts, while it
 labels any scan, how much border there is; where border × measured rate (with its statistical
-uncertainty) exceeds the allowed 0.1 % of the voxels after all, the scan is run again in fp32.
+uncertainty) exceeds the allowed 0.1 % of the voxels after all, the scan is run again in fp32, and
+the model stays in fp32 at such spacings.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import math
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -130,6 +131,18 @@ def choose_form(
     if border:  # else the block has shown nothing about labels
         store.keep("forms", choice_key(model, device, spacing_mm), asdict(choice))
     return choice
+
+
+def revise(model: SpacingModel, device: torch.device, spacing_mm: Sequence[float]) -> str:
+    """Remember that a short type did not keep the labels of a scan; return the form to use now."""
+    known = known_choice(model, device, spacing_mm)
+    seconds = known.seconds if known is not None else {}
+    exact = {name: t for name, t in seconds.items() if FORMS[name].dtype == torch.float32}
+    form = min(exact, key=exact.__getitem__) if exact else "fp32-channels-last"
+    if known is not None:
+        settled = replace(known, form=form, flips_per_border=0.0)
+        store.keep("forms", choice_key(model, device, spacing_mm), asdict(settled))
+    return form
 
 
 def block_shape(shape: Sequence[int], n_dim: int) -> tuple[int, ...]:

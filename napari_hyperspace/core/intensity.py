@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 
+_BLOCK = 1 << 18  # values summed at once
+
 Kind = Literal["z-score", "percentile", "window", "none"]
 
 
@@ -65,15 +67,24 @@ class Normalisation:
         if upper <= lower:
             warnings.warn("the image is constant", HyperspaceWarning, stacklevel=2)
             return np.zeros_like(values)
-        scaled: NDArray[np.float32] = (values - np.float32(lower)) / np.float32(upper - lower)
-        return scaled if self.kind == "z-score" else np.clip(scaled, 0, 1)
+        scaled: NDArray[np.float32] = values - np.float32(lower)
+        scaled *= np.float32(1 / (upper - lower))
+        return scaled if self.kind == "z-score" else np.clip(scaled, 0, 1, out=scaled)
 
     def _bounds(self, values: NDArray[np.float32]) -> tuple[float, float]:
         """Return the two values that become 0 and 1."""
         if self.kind == "z-score":
-            mean = float(values.mean(dtype=np.float64))
-            return mean, mean + float(values.std(dtype=np.float64))
+            # Block by block: whole-array sums in float64 would take twice the image's memory.
+            flat = values.ravel(order="K")
+            blocks = [flat[at : at + _BLOCK] for at in range(0, flat.size, _BLOCK)]
+            mean = sum(float(block.sum(dtype=np.float64)) for block in blocks) / flat.size
+            spread = sum(_squares(block.astype(np.float64) - mean) for block in blocks)
+            return mean, mean + float(np.sqrt(spread / flat.size))
         if self.kind == "percentile":
             lower, upper = np.percentile(values, (self.lower, self.upper))
             return float(lower), float(upper)
         return self.lower, self.upper
+
+
+def _squares(values: NDArray[np.float64]) -> float:
+    return float(np.dot(values, values))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from napari_hyperspace.core.blending import RollingSlab
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.execution import FORMS, Form, Runner, ShouldStop, first_line
-from napari_hyperspace.core.forms import ALLOWED, Choice, choose_form
+from napari_hyperspace.core.forms import ALLOWED, Choice, choose_form, revise
 from napari_hyperspace.core.labelling import Labeller, NonFiniteLogitsError
 from napari_hyperspace.core.planning import Plan
 from napari_hyperspace.core.protocols import SpacingModel
@@ -117,7 +117,8 @@ class Run:
                 if self.form.dtype == torch.float32:
                     raise
                 problem: Exception = error
-                self._wanted_form = "fp32-channels-last" if self.form.channels_last else "fp32"
+                spacing_mm = attempt.plan.network_spacing_mm
+                self._wanted_form = revise(self._model, attempt.device, spacing_mm)
                 self._attempts.insert(0, attempt)
             except HyperspaceError:
                 raise

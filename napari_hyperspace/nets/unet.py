@@ -42,7 +42,8 @@ class InstanceNorm(nn.GroupNorm):
 class Block(nn.Module):
     """A convolution, its non-linearity and its normalisation, in the configured order.
 
-    Several inputs count as concatenated along the channels.
+    A list of inputs counts as concatenated along the channels; it is emptied, so that the largest
+    maps of a U-Net are freed before the next ones are made.
 
     Attributes
     ----------
@@ -65,35 +66,45 @@ class Block(nn.Module):
         )
         self.norm_first = config.order == "conv-norm-act"
 
-    def forward(self, *images: Tensor) -> Tensor:
-        """(B, C, *S) → (B, channels, *S'), C being the sum over the inputs."""
-        features: Tensor = self._convolve(images)
+    def forward(self, image: Tensor | list[Tensor]) -> Tensor:
+        """(B, C, *S) → (B, channels, *S'); C is the sum over a list, which is emptied."""
+        features = self._convolve(image)
         steps = (self.norm, self.activation) if self.norm_first else (self.activation, self.norm)
         for step in steps:
             features = step(features)
         return features
 
-    def _convolve(self, images: tuple[Tensor, ...]) -> Tensor:
+    def _convolve(self, image: Tensor | list[Tensor]) -> Tensor:
         conv: Any = self.conv
         total: Tensor
-        if len(images) == 1 or self.training or self.exact:
-            total = conv(images[0] if len(images) == 1 else torch.cat(images, dim=1))
-            return total
+        if isinstance(image, list) and not self.training and not self.exact:
+            return self._convolve_apart(image)
+        if isinstance(image, list):
+            whole = torch.cat(image, dim=1)
+            image.clear()
+            total = conv(whole)
+        else:
+            total = conv(image)
+        return total
+
+    def _convolve_apart(self, images: list[Tensor]) -> Tensor:
+        """Add up the convolutions of each input, which is freed as soon as it is done."""
+        conv: Any = self.conv
         convolve = F.conv3d if images[0].ndim == 5 else F.conv2d
         weights = conv.weight.split([image.shape[1] for image in images], dim=1)
-        total = convolve(images[0], weights[0], conv.bias, padding=conv.padding)
-        for image, weight in zip(images[1:], weights[1:], strict=True):
-            total += convolve(image, weight, padding=conv.padding)
+        total = convolve(images.pop(0), weights[0], conv.bias, padding=conv.padding)
+        for weight in weights[1:]:
+            total += convolve(images.pop(0), weight, padding=conv.padding)
         return total
 
 
 class Level(nn.Sequential):
     """The convolutions of one level, one way."""
 
-    def forward(self, *images: Tensor) -> Tensor:
-        """(B, C, *S) → (B, channels, *S)."""
+    def forward(self, image: Tensor | list[Tensor]) -> Tensor:
+        """(B, C, *S) → (B, channels, *S); as `Block` with a list."""
         first, *rest = self
-        features: Tensor = first(*images)
+        features: Tensor = first(image)
         for block in rest:
             features = block(features)
         return features
@@ -148,8 +159,9 @@ class UNet(nn.Module):
         features = self.encoder[-1](features)
         for up, decode in zip(reversed(self.ups), reversed(self.decoder), strict=True):
             skip = skips.pop()
-            features = decode(_crop(up(features), skip), skip)
-            del skip  # the largest maps: not kept while the next level runs
+            largest = [_crop(up(features), skip), skip]
+            del skip  # freed by the first block of the level, which empties the list
+            features = decode(largest)
         logits: Tensor = self.head(features)
         return logits
 

@@ -116,13 +116,17 @@ def test_more_border_than_the_probe_promised_runs_again_in_fp32(monkeypatch):
     checks = ((x + y + z) % 2 * 2.0 - 1).astype(np.float32)
     volume = Volume(checks, Grid.from_spacing(checks.shape, SPACING))
     model = FakeModel(lambda spacing: Signs())
-    choice = forms.Choice("bf16-channels-last", 0.005, {}, (48, 48, 48))
+    seconds = {"fp32": 3.0, "fp32-channels-last": 2.0, "bf16-channels-last": 1.0}
+    choice = forms.Choice("bf16-channels-last", 0.005, seconds, (48, 48, 48))
     store.keep("forms", forms.choice_key(model, CPU, SPACING), forms.asdict(choice))
-    assert run_to_the_end(segment_steps(volume, model)).form == "fp32-channels-last"
 
     blocks = np.where(x < 10, -1, 1).astype(np.float32)
     result = run_to_the_end(segment_steps(volume.with_array(blocks), model))
     assert result.form == "bf16-channels-last"  # 0.005 of a border of 1 in 21 voxels is little
+
+    assert run_to_the_end(segment_steps(volume, model)).form == "fp32-channels-last"
+    settled = known_choice(model, CPU, SPACING)  # no scan is run twice again
+    assert (settled.form, settled.flips_per_border) == ("fp32-channels-last", 0.0)
 
 
 def test_probe_can_be_stopped(ramp):
