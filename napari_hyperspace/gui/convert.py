@@ -123,8 +123,8 @@ def to_volume(data: Any, attributes: Mapping[str, Any]) -> Volume:
         If the layer is not a 3-D image of one channel.
     """
     name = str(attributes.get("name", ""))
-    if isinstance(data, Sequence) and not isinstance(data, np.ndarray):
-        data = data[0]  # multiscale: the finest level
+    if attributes.get("multiscale"):
+        data = data[0]  # the finest level
     placed = placement(np.shape(data), attributes)
     metadata = dict(placed.metadata) | label_metadata(attributes)
     return Volume(placed.orientation.from_canonical(np.asarray(data)), placed.grid, name, metadata)

@@ -230,3 +230,5 @@ def test_the_finest_level_of_a_pyramid_counts():
     fine = np.arange(4 * 6 * 8).reshape(4, 6, 8)
     layer = Image([fine, fine[::2, ::2, ::2]], multiscale=True, scale=(2, 1, 1), units="mm")
     np.testing.assert_array_equal(convert.take(layer).volume().array, fine)
+    data, attributes, _ = layer.as_layer_data_tuple()
+    np.testing.assert_array_equal(convert.to_volume(data, attributes).array, fine)

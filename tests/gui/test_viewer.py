@@ -232,4 +232,4 @@ def test_the_window_stays_alive_while_segmenting(viewer, dock, qtbot):
     qtbot.waitUntil(lambda: not dock.controller.jobs.running, timeout=60_000)
     gaps = np.diff(beats)
     assert np.median(gaps) < 0.03
-    assert np.quantile(gaps, 0.99) < 0.25
+    assert np.quantile(gaps, 0.99) < 0.1
