@@ -266,39 +266,90 @@ def check(
     epilog="Example: python -m training evaluate hippocampus DATASET --spacings '1 2 1,1,3' --json"
 )
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
-    dataset: Annotated[Path, typer.Argument(help="Folder of a data set (Decathlon layout).")],
+    models: Annotated[
+        list[str], typer.Argument(help="Bundled models or model files; LABEL=FILE names one.")
+    ],
+    dataset: Annotated[
+        Path, typer.Argument(help="A data set's folder, or a configuration that names one.")
+    ],
     at: Annotated[
-        str, typer.Option("--spacings", help="Spacings in mm, blanks between them: '1 2 1,1,3'.")
-    ] = "1 2 3",
+        str | None,
+        typer.Option(
+            "--spacings",
+            help="Spacings in mm, blanks or semicolons between them: '1 2 1,1,3'. "
+            "Default, where nothing else is asked for: '1 2 3'.",
+        ),
+    ] = None,
+    monte_carlo: Annotated[
+        int | None, typer.Option(min=1, help="Draw so many spacings from each interval.")
+    ] = None,
+    interval: Annotated[
+        list[str] | None,
+        typer.Option(help="In mm: 0.5:3.5, or one an axis: 1:5,0.2:1.5,0.2:1.5. May be repeated."),
+    ] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(help="from:to:steps, such as 0.5:5:10 or 1,1,1:1,1,6:6. May be repeated."),
+    ] = None,
+    native: Annotated[bool, typer.Option("--native", help="At each scan's own spacing.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the drawn spacings.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for rows, summary and figures; goes on with what is there already."
+        ),
+    ] = None,
+    rows: Annotated[
+        str, typer.Option(help="File of rows in that folder: .csv, or .parquet (needs pyarrow).")
+    ] = "rows.csv",
+    picture: Annotated[str, typer.Option(help="Case to draw. Default: the first.")] = "",
+    max_res: Annotated[
+        bool,
+        typer.Option("--max-res", help="Add each model clamped to its trained range (MaxRes)."),
+    ] = False,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Store Dice against spacing in the model files.")
+    ] = False,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Of surface Dice, in mm. Default: 1, or the scan's largest step if larger."
+        ),
+    ] = None,
+    form: Annotated[
+        str, typer.Option(help="How networks run; auto is fastest, but not the same every time.")
+    ] = "fp32",
+    processes: Annotated[
+        int, typer.Option(min=1, help="How many to measure with; times are true with one.")
+    ] = 1,
     split: SplitOption = None,
     part: PartOption = "validation",
     outside: OutsideOption = OutsideRule.refuse,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure Dice at given spacings, on the grid of the resampled images."""
-    from napari_hyperspace import load_model
-    from training.data.decathlon import Decathlon
-    from training.evaluate import evaluate as score
-    from training.scores import dice_table, mean_dice
+    """Measure Dice, surfaces, volumes, time and memory of models at given spacings."""
+    from training.data import dataset_at
+    from training.evaluation.command import Output, run
+    from training.evaluation.measure import Settings
+    from training.evaluation.methods import name_methods
+    from training.evaluation.plan import make_groups
 
-    wanted = spacings(at)
-    data = Decathlon(dataset)
-    names = _names(data, split, part)
-    loaded = load_model(model)
+    fixed = None if at is None else spacings(at.replace(";", " "))
+    groups = make_groups(fixed, monte_carlo, interval or [], segment or [], native, seed)
+    data = dataset_at(dataset)
     with progress("evaluate") as show:
-        scores = score(loaded, data, names, wanted, device=device, outside=outside.value, show=show)
-    result = {
-        "model": loaded.name,
-        "identity": loaded.identity,
-        "data": data.name,
-        "cases": names,
-        "grid": "working",
-        "mean_dice": mean_dice(scores),
-        "spacings": [one.to_dict() for one in scores],
-    }
-    emit(result, dice_table(scores), as_json)
+        result, text = run(
+            name_methods(models, outside.value, max_res),
+            data,
+            _names(data, split, part),
+            groups,
+            Settings(device, form, tolerance),
+            Output(out, rows, picture, write_card),
+            processes=processes,
+            show=show,
+        )
+    emit(result, text, as_json)
 
 
 @app.command(

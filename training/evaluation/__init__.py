@@ -1,0 +1,1 @@
+"""Evaluation: every case at every working spacing, on the working grid and on the native one."""

@@ -1,0 +1,236 @@
+"""Measuring one case at one working spacing: segment, score, time."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_hyperspace.core.execution import choose_device
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.planning import working_spacing
+from napari_hyperspace.core.segment import SegmentResult, segment_steps
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.nets.model import Model
+from training.data.base import Case, DataSet
+from training.evaluation.methods import Method, in_range
+from training.evaluation.metrics import Agreement, agreement, default_tolerance
+from training.evaluation.rows import Row
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all measurements of an evaluation share.
+
+    Parameters
+    ----------
+    device
+        As in `napari_hyperspace.segment`.
+    form
+        In which form networks run. ``"auto"`` is what users get, but chooses by the clock: labels
+        may differ from run to run in a few voxels.
+    tolerance_mm
+        Of the surface Dice; `None`: see `default_tolerance`.
+    """
+
+    device: str | None = None
+    form: str = "fp32"
+    tolerance_mm: float | None = None
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system (with glibc), so that growth shows what a run takes."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a network gave for a case at a spacing, on both grids."""
+
+    working: SegmentResult
+    native: SegmentResult
+    bake_seconds: float
+    agreements: dict[int, tuple[Agreement, Agreement]]
+
+    def seconds(self, result: SegmentResult) -> float:
+        """Return the time of one of the two, with that of making the network."""
+        return result.seconds - result.bake_seconds + self.bake_seconds
+
+
+class Meter:
+    """Measures; keeps models, and the last case that it read.
+
+    Parameters
+    ----------
+    dataset
+        Where cases come from.
+    settings
+        What all measurements share.
+    """
+
+    def __init__(self, dataset: DataSet, settings: Settings) -> None:
+        self._dataset = dataset
+        self._settings = settings
+        self._models: dict[str, Model] = {}
+        self._case: Case | None = None
+        self._device = choose_device(settings.device)
+        self._baked: dict[tuple[str, Triple], float] = {}
+
+    def model(self, method: Method) -> Model:
+        """Return the model of a method."""
+        if method.model not in self._models:
+            self._models[method.model] = method.load()
+        return self._models[method.model]
+
+    def case(self, name: str) -> Case:
+        """Return a case with its values as they are in the file."""
+        if self._case is None or self._case.name != name:
+            self._case = self._dataset.load([name], Normalisation("none"))[0]
+        return self._case
+
+    def measure(self, name: str, spacing_mm: Triple, methods: Sequence[Method]) -> list[Row]:
+        """Return the rows of a case at a working spacing (mm; z, y, x).
+
+        A network is run once before it is first timed. Methods that come down to one network at
+        one spacing (MaxRes inside of the trained range) share one measurement.
+        """
+        case = self.case(name)
+        working = case.at_spacing(spacing_mm)
+        if working.grid.is_close(case.grid):
+            working = case
+        measured: dict[tuple[str, Triple], _Measured] = {}
+        rows = []
+        for method in methods:
+            model = self.model(method)
+            network_mm = working_spacing(case.grid, model, spacing_mm, method.outside)
+            key = model.identity, network_mm
+            if key not in measured:
+                measured[key] = self._measure(case, working, method, spacing_mm, network_mm)
+            rows += self._rows(case, method, spacing_mm, network_mm, measured[key])
+        return rows
+
+    def segment(self, case: Case, method: Method, spacing_mm: Triple) -> SegmentResult:
+        """Segment a case as a scan, at a working spacing (mm; z, y, x)."""
+        steps = segment_steps(
+            [Volume(image.numpy(), case.grid, case.name) for image in case.image],
+            self.model(method),
+            spacing_mm,
+            device=self._device,
+            form=self._settings.form,
+            outside=method.outside,
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: SegmentResult = end.value
+                return result
+
+    def truth(self, case: Case) -> NDArray[Any]:
+        """Return the true label values of a case (D, H, W); negative where not known."""
+        channels = case.labels.numpy()
+        values = np.array([0, *sorted(self._dataset.label_names)])
+        return np.where(channels < 0, -1, values[channels])
+
+    def _measure(
+        self,
+        case: Case,
+        working: Case,
+        method: Method,
+        spacing_mm: Triple,
+        network_mm: Triple,
+    ) -> _Measured:
+        key = self.model(method).identity, network_mm
+        if key not in self._baked:
+            self._baked[key] = self._bake_seconds(self.model(method), network_mm)
+            self.segment(case, method, spacing_mm)
+        release_memory()
+        native = self.segment(case, method, spacing_mm)
+        on_working = native
+        if working is not case:
+            release_memory()
+            on_working = self.segment(working, method, spacing_mm)
+        tolerance = self._tolerance(case)
+        grids = [
+            (one.grid, self.truth(one), result.labels.array)
+            for one, result in ((working, on_working), (case, native))
+        ]
+        agreements = {}
+        for value in self._dataset.label_names:
+            at_working, at_native = (
+                agreement(predicted, truth, value, grid, tolerance)
+                for grid, truth, predicted in grids
+            )
+            agreements[value] = at_working, at_native
+        return _Measured(on_working, native, self._baked[key], agreements)
+
+    def _bake_seconds(self, model: Model, network_mm: Triple) -> float:
+        """Time the making of a network; a model's own cache may hold it already."""
+        fresh = Model(model.factory, model.card)
+        spacing = network_mm[3 - model.n_dim :]
+        fresh.network([2 * step for step in spacing], self._device)  # what is done only once
+        self._synchronise()
+        started = time.perf_counter()
+        fresh.network(spacing, self._device)
+        self._synchronise()
+        return time.perf_counter() - started
+
+    def _synchronise(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def _tolerance(self, case: Case) -> float:
+        given = self._settings.tolerance_mm
+        return default_tolerance(case.spacing_mm) if given is None else given
+
+    def _rows(
+        self,
+        case: Case,
+        method: Method,
+        spacing_mm: Triple,
+        network_mm: Triple,
+        found: _Measured,
+    ) -> list[Row]:
+        model = self.model(method)
+        return [
+            Row(
+                method.label,
+                model.identity,
+                method.outside,
+                case.name,
+                *spacing_mm,
+                *network_mm,
+                trained=in_range(model, spacing_mm),
+                label=value,
+                label_name=model.label_names[value],
+                dice_working=working.dice,
+                dice_native=native.dice,
+                hd95_working_mm=working.hd95_mm,
+                hd95_native_mm=native.hd95_mm,
+                surface_dice_working=working.surface_dice,
+                surface_dice_native=native.surface_dice,
+                volume_error_working_ml=working.volume_error_ml,
+                volume_error_native_ml=native.volume_error_ml,
+                volume_native_ml=native.volume_ml,
+                tolerance_mm=self._tolerance(case),
+                seconds_working=found.seconds(found.working),
+                seconds_native=found.seconds(found.native),
+                bake_seconds=found.bake_seconds,
+                peak_bytes_working=found.working.peak_bytes,
+                peak_bytes_native=found.native.peak_bytes,
+                form=found.native.form,
+                device=found.native.device,
+            )
+            for value, (working, native) in found.agreements.items()
+        ]

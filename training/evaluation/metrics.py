@@ -1,0 +1,114 @@
+"""How well a label map agrees with the truth: overlap, surfaces and volume."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from numpy.typing import NDArray
+
+from napari_hyperspace.core.geometry import Grid, Triple
+
+_ROUNDING = 1e-5  # relative; surface distances are single precision
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of one label on one grid.
+
+    Parameters
+    ----------
+    dice
+        2·|A ∩ B| / (|A| + |B|); NaN where both are empty.
+    hd95_mm
+        Larger one of the two directed 95th percentiles of the surface distances, mm. Infinite
+        where one of the two is empty, NaN where both are.
+    surface_dice
+        Part of both surfaces that lies within the tolerance of the other; 0 where one of the two
+        is empty, NaN where both are.
+    volume_error_ml
+        Predicted minus true volume.
+    volume_ml
+        True volume.
+    """
+
+    dice: float
+    hd95_mm: float
+    surface_dice: float
+    volume_error_ml: float
+    volume_ml: float
+
+
+def default_tolerance(spacing_mm: Sequence[float]) -> float:
+    """Return the tolerance of surface Dice for a scan: 1 mm, or its largest native step if larger.
+
+    It belongs to the case, not to the working spacing: a coarse network gets no larger tolerance
+    than a fine one, and no surface is asked for more precisely than its truth was drawn.
+    """
+    return max(1.0, *spacing_mm)
+
+
+def agreement(
+    predicted: NDArray[Any], truth: NDArray[Any], value: int, grid: Grid, tolerance_mm: float
+) -> Agreement:
+    """Compare one label of two label maps.
+
+    Parameters
+    ----------
+    predicted, truth
+        Label maps (D, H, W) on the grid; where the truth is negative it is not known, and nothing
+        is counted. If one slice alone is known, its outlines are compared in its plane.
+    value
+        The label.
+    grid
+        Where they lie.
+    tolerance_mm
+        Of the surface Dice.
+    """
+    known = truth >= 0
+    a, b = (predicted == value) & known, truth == value
+    sizes = int(a.sum()), int(b.sum())
+    ml = grid.voxel_volume_ml
+    volume, error = sizes[1] * ml, (sizes[0] - sizes[1]) * ml
+    if sizes == (0, 0):
+        return Agreement(math.nan, math.nan, math.nan, error, volume)
+    dice = 2 * int((a & b).sum()) / sum(sizes)
+    if 0 in sizes:
+        return Agreement(dice, math.inf, 0.0, error, volume)
+    planes, steps = _known_planes(known, grid.spacing_mm)
+    first, second = (torch.from_numpy(mask[planes])[None, None] for mask in (a, b))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # MONAI's, about calls of its own
+        hd95 = compute_hausdorff_distance(
+            first, second, include_background=True, percentile=95, spacing=steps
+        )
+        surface = compute_surface_dice(
+            first,
+            second,
+            class_thresholds=[tolerance_mm * (1 + _ROUNDING)],
+            include_background=True,
+            spacing=steps,
+        )
+    return Agreement(dice, float(hd95), float(surface), error, volume)
+
+
+def _known_planes(
+    known: NDArray[np.bool_], spacing_mm: Triple
+) -> tuple[tuple[slice | int, ...], list[float]]:
+    """Return an index that leaves out the axis across a lone known slice, and the steps left."""
+    planes: list[slice | int] = []
+    steps: list[float] = []
+    for axis, step in enumerate(spacing_mm):
+        shown = np.flatnonzero(known.any(axis=tuple({0, 1, 2} - {axis})))
+        if len(shown) == 1 and len(steps) == axis:  # one axis at most: outlines need two
+            planes.append(int(shown[0]))
+        else:
+            planes.append(slice(None))
+            steps.append(step)
+    return tuple(planes), steps

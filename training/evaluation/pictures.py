@@ -1,0 +1,126 @@
+"""One case at several working spacings, after figures 6 to 8 of Joutard et al., MICCAI 2024."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import Triple
+from training.data.base import Case
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.measure import Meter
+from training.evaluation.summary import mean
+
+_MOST_SPACINGS = 5
+_ALPHA = 0.45
+_COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#42d4f4", "#f032e6")
+
+
+def draw_case(evaluation: Evaluation, meter: Meter, name: str) -> Figure:
+    """Draw a case at up to five of its spacings: the truth, and what each method gives.
+
+    Each column is the image resampled to a working spacing, in the axial slice in which the truth
+    is largest, at one place in mm.
+
+    Parameters
+    ----------
+    evaluation
+        What was measured.
+    meter
+        Segments again.
+    name
+        The case.
+    """
+    if name not in evaluation.cases:
+        raise HyperspaceError("no such case was evaluated", field="--picture", found=name)
+    case = meter.case(name)
+    spacings = picked(evaluation, name)
+    truth = meter.truth(case)
+    colours = dict(zip(sorted(evaluation.label_names), _COLOURS * 9, strict=False))
+    position = _position(case, truth)
+    rows = 1 + len(evaluation.methods)
+    figure = Figure(figsize=(2.4 * len(spacings) + 0.6, 2.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, len(spacings), squeeze=False)
+    for column, spacing in enumerate(spacings):
+        working = case.at_spacing(spacing)
+        index = _slice_at(working, position)
+        image = working.image[0, index].numpy()
+        extent = _extent(working)
+        shown = {
+            "truth": (
+                meter.truth(working)[index],
+                " × ".join(f"{step:.3g}" for step in spacing) + " mm",
+            )
+        }
+        for method in evaluation.methods:
+            labels = meter.segment(working, method, spacing).labels.array[index]
+            dice = mean(row.dice_working for row in evaluation.at(method, name, spacing))
+            shown[method.label] = labels, f"Dice {dice:.3f}"
+        for axes, (title, (labels, text)) in zip(panels[:, column], shown.items(), strict=True):
+            _show(axes, image, labels, colours, extent)
+            axes.set_title(text, fontsize=9)
+            if column == 0:
+                axes.set_ylabel(title)
+    figure.legend(
+        handles=[
+            Patch(color=colour, alpha=_ALPHA, label=evaluation.label_names[value])
+            for value, colour in colours.items()
+        ],
+        loc="outside lower center",
+        ncols=len(colours),
+    )
+    figure.suptitle(f"{evaluation.data}, {name}; spacings z × y × x")
+    return figure
+
+
+def picked(evaluation: Evaluation, name: str) -> list[Triple]:
+    """Return up to five of a case's spacings, from the finest to the coarsest."""
+    native = evaluation.cases[name]
+    every = {s for group in evaluation.groups for s in group.of_case(native)}
+    ordered = sorted(every, key=lambda spacing: (np.prod(spacing), spacing))
+    places = np.linspace(0, len(ordered) - 1, min(_MOST_SPACINGS, len(ordered)))
+    return [ordered[round(place)] for place in places]
+
+
+def _position(case: Case, truth: NDArray[Any]) -> float:
+    """Return where along z, in mm from the middle, the truth has its largest slice."""
+    index = int((truth > 0).sum(axis=(1, 2)).argmax())
+    return (index - (truth.shape[0] - 1) / 2) * case.spacing_mm[0]
+
+
+def _slice_at(case: Case, position_mm: float) -> int:
+    # Working grids share the centre of the native one.
+    depth = case.labels.shape[0]
+    index = round((depth - 1) / 2 + position_mm / case.spacing_mm[0])
+    return min(max(index, 0), depth - 1)
+
+
+def _extent(case: Case) -> tuple[float, float, float, float]:
+    _, height, width = case.grid.field_of_view_mm
+    return -width / 2, width / 2, height / 2, -height / 2
+
+
+def _show(
+    axes: Axes,
+    image: NDArray[Any],
+    labels: NDArray[Any],
+    colours: Mapping[int, str],
+    extent: Sequence[float],
+) -> None:
+    low, high = np.percentile(image, (1, 99))
+    axes.imshow(
+        image, cmap="gray", vmin=low, vmax=high, extent=tuple(extent), interpolation="nearest"
+    )
+    overlay = np.zeros((*labels.shape, 4))
+    for value, colour in colours.items():
+        overlay[labels == value] = to_rgba(colour, _ALPHA)
+    axes.imshow(overlay, extent=tuple(extent), interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
