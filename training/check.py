@@ -236,7 +236,7 @@ def describe(report: Report) -> str:
                     Text(problem.severity, style),
                     Text(problem.case),
                     Text(_relative(problem.where, report.folder)),
-                    Text(problem.text),
+                    Text(_relative(problem.text, report.folder)),
                 )
             console.print(table)
         console.print(Text(_summary(report)), soft_wrap=True)
@@ -256,6 +256,5 @@ def _number(count: int, word: str) -> str:
     return f"{count} {word}" + ("" if count == 1 else "s")
 
 
-def _relative(where: str, root: Path) -> str:
-    path = Path(where)
-    return str(path.relative_to(root)) if where and path.is_relative_to(root) else where
+def _relative(text: str, root: Path) -> str:
+    return text.replace(f"{root}{os.sep}", "")

@@ -95,7 +95,7 @@ def resample_known(labels: Volume, grid: Grid) -> Volume:
     for value in np.unique(labels.array[labels.array > OUTSIDE]):
         indicator = labels.with_array(labels.array == value)
         share = resample_to_grid(indicator, grid, order="overlap").array
-        winner[share > best] = value
+        winner[share > best + _TOLERANCE] = value
         np.maximum(best, share, out=best)
         known += share
     steps = np.array(labels.spacing_mm) / grid.spacing_mm

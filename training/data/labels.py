@@ -63,7 +63,9 @@ class LabelRule:
         try:
             return check_labels(labels, self.lookup())
         except HyperspaceError as error:
-            error.fix = error.fix or "Say in data.labels or data.ignore what these ids are"
+            if error.expected is not None:
+                error.expected = _spans(self.lookup())
+                error.fix = "Say in data.labels or data.ignore what these ids are"
             raise
 
     def channels(self, labels: Volume) -> NDArray[np.int16]:
@@ -83,6 +85,19 @@ class LabelRule:
             shown = array.any(axis=tuple({0, 1, 2} - {axis}), keepdims=True)
             found[~np.broadcast_to(shown, found.shape)] = OUTSIDE
         return found
+
+
+def _spans(ids: Iterable[int]) -> str:
+    """Write whole numbers with runs of three and more as spans: 0–26, 100, 101."""
+    runs: list[list[int]] = []
+    for i in sorted(ids):
+        if runs and runs[-1][-1] == i - 1:
+            runs[-1].append(i)
+        else:
+            runs.append([i])
+    return ", ".join(
+        f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs
+    )
 
 
 def one_to_one(values: Iterable[int]) -> dict[int, tuple[int, ...]]:
