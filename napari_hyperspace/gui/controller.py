@@ -50,6 +50,7 @@ class Controller:
         self._lane = Lane()
         self._explorer = explore.Explorer(self.services)
         self.closed = False
+        self._resting = False
         self._weights = ""  # how long they took, to be shown once there is an estimate too
         self.jobs = Jobs(self)
         entries = self.shelf.entries()
@@ -84,6 +85,17 @@ class Controller:
         for emitter in self._moves:
             emitter.disconnect(self._view_moved)
         self.chosen.close()
+
+    def rest(self, resting: bool) -> None:
+        """Stop all work while nobody can see what it gives, or go on."""
+        if resting == self._resting or self.closed:
+            return
+        self._resting = resting
+        if resting:
+            self.jobs.cancel()
+            self.make_way()
+        else:
+            self._ask()
 
     # -- what the user chooses -----------------------------------------------------------------
 
@@ -201,7 +213,7 @@ class Controller:
     def _ask(self, _: Any = None, *, preview: bool = True) -> None:
         """Ask what the current choices would cost and give; the newest question wins."""
         key = self.choices.model
-        if self.closed or not key:
+        if self.closed or self._resting or not key:
             return
         if self.model is None:
             self._lane.submit(lambda stop: self.shelf.steps(key), self._answered, self._failed)

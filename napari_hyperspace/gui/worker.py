@@ -173,6 +173,7 @@ class Lane(QObject):
                 pass
             except Exception as error:  # whatever it is, the user must see it, not the thread die
                 self._post(job, job.fail, error)
+            del job  # it keeps alive whoever submitted it
 
     def _post(self, job: _Job, callback: Callable[[Any], None], argument: Any) -> None:
         if not job.stop() and not self._closed:

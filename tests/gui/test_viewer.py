@@ -14,7 +14,7 @@ from napari.layers import Image, Labels
 from npe2 import PluginManager, PluginManifest
 from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 from scipy.spatial.transform import Rotation
 
 import napari_hyperspace as hs
@@ -53,7 +53,7 @@ class TinyModels(Services):
 
 @pytest.fixture
 def dock(viewer, tiny_model):
-    widget = HyperspaceWidget(viewer.__wrapped__, TinyModels(tiny_model))
+    widget = HyperspaceWidget(viewer, TinyModels(tiny_model))
     viewer.window.add_dock_widget(widget, name="HyperSpace")
     yield widget
     widget.controller.close()
@@ -93,6 +93,14 @@ def test_the_widget_opens_from_the_plugins_menu(viewer, qtbot):
     dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "HyperSpace")
     assert isinstance(widget, HyperspaceWidget)
     assert dock.windowTitle().startswith("HyperSpace")
+    for name in ("first", "second"):
+        viewer.add_image(np.zeros((3, 4, 5)), units=("mm",) * 3, name=name)
+    layers = child(widget, "layer")
+    assert layers.currentText() == "first"
+    layers.setCurrentIndex(layers.findText("second"))
+    assert [layer.name for layer in widget.controller.chosen.layers] == ["second"]
+    viewer.layers["second"].scale = (3, 2, 1)
+    assert "3 × 2 × 1 mm" in widget.findChild(QLabel, "hyperspace.scan").text()
     widget.controller.close()
 
 
@@ -209,6 +217,20 @@ def test_fault_62_the_viewer_is_closed_during_a_run(viewer, dock, qtbot):
     controller = dock.controller
     viewer.close()
     qtbot.waitUntil(lambda: not controller.jobs.running, timeout=2000)
+
+
+def test_a_removed_dock_rests_and_goes_on_when_docked_again(viewer, dock, qtbot):
+    viewer.add_image(np.zeros((9, 9, 9)) + np.eye(9), units=("mm",) * 3)
+    wait_for_estimate(qtbot, dock)
+    child(dock, "live").setChecked(True)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60_000)
+    viewer.window.remove_dock_widget(dock)
+    assert len(viewer.layers) == 1
+    child(dock, "spacing").setValue(2.0)
+    qtbot.wait(100)
+    assert len(viewer.layers) == 1
+    viewer.window.add_dock_widget(dock, name="again")
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60_000)
 
 
 @pytest.mark.slow

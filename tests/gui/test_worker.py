@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -183,6 +184,20 @@ def test_fault_66_any_error_is_told_and_the_job_ends(qtbot, kind):
     qtbot.waitUntil(lambda: heard.finished == 1)
     assert [str(error) for error in heard.errors] == ["broken"]
     assert heard.returned == []
+
+
+def test_an_idle_lane_keeps_nobody_alive(lane, qtbot):
+    class Someone:
+        def steps(self, stop):
+            yield 1
+
+    someone, heard = Someone(), []
+    lane.submit(someone.steps, heard.append, fail_test)
+    qtbot.waitUntil(lambda: heard == [1] and lane.is_idle)
+    lane.cancel()
+    gone = weakref.ref(someone)
+    del someone
+    qtbot.waitUntil(lambda: gone() is None)
 
 
 def test_no_full_collection_holds_the_window_up_while_work_is_done(lane, qtbot):

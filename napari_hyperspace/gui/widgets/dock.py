@@ -52,13 +52,14 @@ class HyperspaceWidget(QWidget):
     def __init__(self, napari_viewer: Any, services: Services | None = None) -> None:
         super().__init__()
         self.setObjectName("hyperspace")
-        self._viewer = napari_viewer
+        # napari hands plug-ins a proxy that wraps every layer anew: none is ever the same again.
+        self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self._extra_layers: list[Chooser] = []
         self._trained_mean: tuple[float, float] | None = None
         self._make_widgets()
         self._lay_out()
         self._apply_theme()
-        self.controller = Controller(napari_viewer, self, services, load_choices())
+        self.controller = Controller(self._viewer, self, services, load_choices())
         self._connect()
         self.destroyed.connect(self.controller.close)
 
@@ -75,7 +76,7 @@ class HyperspaceWidget(QWidget):
         self._open_folder = self._open_menu.addAction("Open DICOM folder…")
         self._open.setMenu(self._open_menu)
         self._layer = Chooser("hyperspace.layer", "The scan to segment", self)
-        self._scan = PlainLabel(self, faint=True)
+        self._scan = PlainLabel(self, faint=True, name="hyperspace.scan")
         self._respace = QToolButton(self)
         self._respace.setObjectName("hyperspace.respace")
         self._respace.setText("Correct…")
@@ -84,7 +85,7 @@ class HyperspaceWidget(QWidget):
         self._device = Chooser("hyperspace.device", "Where to compute", self)
         self._device.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self._device.setFixedWidth(90)
-        self._model_facts = PlainLabel(self, faint=True)
+        self._model_facts = PlainLabel(self, faint=True, name="hyperspace.model_facts")
         self._spacing = SpacingPanel(self)
         self._native = QToolButton(self)
         self._native.setObjectName("hyperspace.native")
@@ -230,8 +231,10 @@ class HyperspaceWidget(QWidget):
         self._page.setStyleSheet(style_sheet(self._colours))
 
     def event(self, event: QEvent) -> bool:
-        """Let go of the viewer before Qt deletes the widget."""
-        if event.type() == QEvent.Type.DeferredDelete:
+        """Rest while no dock holds the widget; let go of the viewer before Qt deletes it."""
+        if event.type() == QEvent.Type.ParentChange:
+            self.controller.rest(self.parent() is None)
+        elif event.type() == QEvent.Type.DeferredDelete:
             self._viewer.events.theme.disconnect(self._apply_theme)
             self.controller.close()
         return bool(super().event(event))
