@@ -83,6 +83,23 @@ def dataset(make_dataset: Callable[..., Path]) -> Path:
     return make_dataset()
 
 
+@pytest.fixture
+def model_file(make_model: Callable[..., Any], tmp_path: Path) -> Path:
+    """An untrained model of the tiny data set's two labels."""
+    from napari_hyperspace import save_model
+
+    return save_model(make_model(), tmp_path / "first.safetensors")
+
+
+@pytest.fixture
+def narrow_file(make_model: Callable[..., Any], tmp_path: Path) -> Path:
+    """Another one, of a narrow trained range, with weights in float16."""
+    from napari_hyperspace import save_model
+
+    model = make_model(seed=1, range_mm=(1.0, 2.0), name="other")
+    return save_model(model, tmp_path / "other.safetensors", dtype="float16")
+
+
 def config_values(**changes: Any) -> dict[str, Any]:
     """A run of seconds over the data set `tiny` beside the configuration; dotted keys change it."""
     values: dict[str, Any] = {
