@@ -20,13 +20,13 @@ from rich.text import Text
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import check_pair, read
-from training.config import resolve_path
 from training.config_data import load_data_section
 from training.data import dataset_at
 from training.data.base import DataSet
 from training.data.labels import OUTSIDE
 from training.data.listing import CaseFiles, Listing, Problem
 from training.data.splits import read_split
+from training.paths import resolve_path
 
 _BYTE = 255
 _PLAIN_WIDTH = 160  # of a table that no terminal shows
@@ -151,8 +151,7 @@ def _check_case(
 
 def _without_fractions(data: DataSet, files: CaseFiles, truth: Volume, found: Listing) -> Volume:
     """Note fractional ids, and take them away so that unknown ones are noted too."""
-    fractional = truth.array != np.round(truth.array)
-    if not fractional.any():
+    if truth.dtype.kind != "f" or not (fractional := truth.array != np.round(truth.array)).any():
         return truth
     with _noting(found, "labels", files.name, files.label):
         data.rule.check(truth)
@@ -170,7 +169,7 @@ def _check_copy(
     """Note an image that another case has too: such cases may train and validate at once."""
     total = hashlib.blake2b(digest_size=16)
     for image in images:
-        total.update(np.ascontiguousarray(image.array).tobytes())
+        total.update(np.ascontiguousarray(image.array).data)
     first = seen.setdefault(total.digest(), files.name)
     if first != files.name:
         text = f"has the same voxels as {first}"

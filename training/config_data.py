@@ -48,6 +48,8 @@ LabelMap = dict[NonNegativeInt, Ids]
 class DataSection(Section):
     """What every data set's section has."""
 
+    kind: str = ""
+    """Layout of the data set."""
     folder: str
     """Folder of the data set: `${HYPERSPACE_DATA}/…`, or relative to this file."""
     split: str | None = None

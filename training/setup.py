@@ -10,9 +10,10 @@ from torch import nn
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.model_file import load_model
 from training.checkpoint import Checkpoint, read_checkpoint
-from training.config import FitConfig, changes, parse_config, resolve_path
+from training.config import FitConfig, changes, parse_config
 from training.data.base import DataSet
 from training.data.splits import Split, draw_split, read_split
+from training.paths import resolve_path
 from training.run import RunFolder
 
 # Sections that say how to compute or what to call things, not what is computed.

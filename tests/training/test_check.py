@@ -142,6 +142,26 @@ def test_fault_33_partners_and_duplicates(dataset: Path) -> None:
     assert report.cases == 6
 
 
+def test_fault_33_of_a_table(tmp_path: Path) -> None:
+    text = """image_t1,image_flair,label,name
+scans/0_t1.nii.gz,scans/0_flair.nii.gz,truth/0.nii.gz,a
+scans/1_t1.nii.gz,,truth/1.nii.gz,b
+scans/1_t1.nii.gz,scans/9_flair.nii.gz,truth/1.nii.gz,c
+scans/1_t1.nii.gz,scans/1_flair.nii.gz,truth/1.nii.gz,a
+"""
+    layouts.table(tmp_path / "table", text)
+    path = tmp_path / "data.yaml"
+    data = {"kind": "pairs", "folder": "table", "names": {1: "liver", 3: "spleen"}}
+    path.write_text(yaml.safe_dump({"data": data}))
+    report = check(path)
+    assert _found(report) == [
+        ("missing", "b", "row 3 has no image_flair"),
+        ("missing", "c", "a file is missing"),
+        ("duplicate", "a", "listed 2 times: a"),
+    ]
+    assert [Path(p.where).name for p in report.problems] == ["cases.csv", "9_flair.nii.gz", ""]
+
+
 def test_everything_is_said_in_one_go(dataset: Path) -> None:
     """One file is broken for each reason; all come out, as text and as JSON, and the exit is 1."""
     labels = [case_arrays(i)[1].astype(np.float32) for i in range(7)]
@@ -262,6 +282,10 @@ def test_what_is_no_data_set(tmp_path: Path, name: str) -> None:
     result = _run(tmp_path / name)
     assert result.exit_code == 1
     assert name in result.stderr and not result.stdout
+
+
+def test_help_has_an_example() -> None:
+    assert "Example: python -m training check" in " ".join(_run("--help").stdout.split())
 
 
 def test_as_users_run_it(dataset: Path) -> None:

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 import training
 from napari_hyperspace.core.errors import HyperspaceError
-from training.config import FitConfig, Section, load_config, parse_config, resolve_path
+from training.config import FitConfig, Section, load_config, parse_config
+from training.paths import resolve_path
 from training.suggest import _models
 
 from .conftest import config_values

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.config import resolve_path
 from training.config_data import DataSection, load_data_section
 from training.data.base import DataSet
 from training.data.decathlon import Decathlon
@@ -14,6 +13,7 @@ from training.data.lesions import Lesions
 from training.data.nnunet import NNUNet
 from training.data.pairs import Pairs
 from training.data.published import MMWHS, Brats, Spider
+from training.paths import resolve_path
 
 ADAPTERS: tuple[type[DataSet], ...] = (Decathlon, NNUNet, Pairs, Brats, Spider, MMWHS, Lesions)
 

@@ -22,8 +22,8 @@ class Lesions(DataSet):
     """FLAIR images and lesion masks: `sub-*/[ses-*/]anat/*_FLAIR.nii.gz`.
 
     Masks are files whose names contain `lesion`, beside the images or anywhere in `derivatives`.
-    A mask belongs to the image of its subject and session whose other entities (`run`, `acq`, …)
-    do not contradict its own.
+    A mask belongs to the image of its subject whose session, run and so on do not contradict its
+    own.
     """
 
     section_type = LesionSection
@@ -41,7 +41,12 @@ class Lesions(DataSet):
 
     def find(self) -> Listing:
         """Pair each FLAIR image with its mask."""
-        masks = [path for path in self._trees() if self._is_mask(path)]
+        masks = [
+            path
+            for pattern in ("sub-*/**/*.nii*", "derivatives/**/*.nii*")
+            for path in sorted(self.folder.glob(pattern))
+            if self._is_mask(path)
+        ]
         flairs = [
             path
             for session in ("", "ses-*/")
@@ -61,14 +66,10 @@ class Lesions(DataSet):
         paired = pair([images], labels, subject=lambda name: name.partition("_")[0])
         return Listing(paired.cases, listing.problems + paired.problems)
 
-    def _trees(self) -> list[Path]:
-        patterns = ("sub-*/**/*.nii*", "derivatives/**/sub-*/**/*.nii*")
-        files = {path for pattern in patterns for path in self.folder.glob(pattern)}
-        return sorted(path for path in files if path.is_file())
-
     def _is_mask(self, path: Path) -> bool:
         name, pattern = path.name.lower(), cast(LesionSection, self.section).mask.lower()
-        return all(fnmatch.fnmatchcase(name, wanted) for wanted in ("*lesion*", pattern))
+        fits = all(fnmatch.fnmatchcase(name, wanted) for wanted in ("*lesion*", pattern))
+        return fits and "sub" in self._entities(path)
 
     def _entities(self, path: Path) -> Entities:
         """Return what a path says of an image: `sub`, `ses` and so on; the file name decides."""
@@ -83,6 +84,4 @@ def _name(entities: Entities) -> str:
 
 
 def _agree(mask: Entities, image: Entities) -> bool:
-    return mask.get("ses") == image.get("ses") and all(
-        image.get(key, value) == value for key, value in mask.items()
-    )
+    return all(image.get(key, value) == value for key, value in mask.items())

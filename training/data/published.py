@@ -86,17 +86,17 @@ class Spider(DataSet):
 
 
 class MMWHS(DataSet):
-    """MM-WHS 2017: `…/mr_train_1001_image.nii.gz`, `…/mr_train_1001_label.nii.gz`.
+    """MM-WHS 2017: `mr_train/mr_train_1001_image.nii.gz`, `mr_train/mr_train_1001_label.nii.gz`.
 
-    Images of the test set, which has no open labels, are left out.
+    In whatever folders; the test set, which has no open labels, is left out.
     """
 
     section_type = MMWHSSection
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
-        """Whether images for training are in it or in a folder in it."""
-        return any(any(folder.glob(f"{part}*_train_*_image{_NIFTI}")) for part in ("", "*/"))
+        """Whether images are in it or in a folder in it."""
+        return any(any(folder.glob(f"{part}*_image{_NIFTI}")) for part in ("", "*/"))
 
     def describe(self) -> Description:
         """Return the seven structures."""
@@ -117,9 +117,14 @@ class MMWHS(DataSet):
         )
 
     def find(self) -> Listing:
-        """Pair the images of the modality with their label maps, in whatever folders."""
+        """Pair the images of the modality with their label maps."""
+        other = "ct_" if self._modality == "mr" else "mr_"
         images, labels = (
-            _found(self.folder, f"**/{self._modality}_train_*{ending}{_NIFTI}", ending)
+            [
+                (name, path)
+                for name, path in _found(self.folder, f"**/*{ending}{_NIFTI}", ending)
+                if not name.startswith(other) and "_test_" not in name
+            ]
             for ending in ("_image", "_label")
         )
         return pair([images], labels)
