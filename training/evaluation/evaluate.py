@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -210,6 +211,12 @@ def _measured(
         for future in as_completed(futures):
             name, spacing, _ = futures[future]
             yield name, spacing, future.result()
+    except BrokenProcessPool as error:
+        raise HyperspaceError(
+            "a process was ended from outside, probably because memory is short",
+            field="--processes",
+            fix="Run the same command with fewer; what is measured is kept where --out was given",
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
