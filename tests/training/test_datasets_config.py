@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.intensity import Normalisation
 from training.config import parse_config
 from training.config_data import NNUNetSection, load_data_section
-from training.data import dataset_at, open_dataset
+from training.data import ADAPTERS, dataset_at, open_dataset
 from training.data.decathlon import Decathlon
 from training.data.nnunet import NNUNet
 from training.data.published import Brats, Spider
@@ -90,3 +91,16 @@ def test_a_run_names_any_of_them(tmp_path: Path, dataset: Path) -> None:
     plain = parse_config(config_values())
     assert isinstance(open_dataset(plain.data, tmp_path), Decathlon)
     assert isinstance(dataset_at(dataset), Decathlon)
+
+
+def test_the_documented_sections_are_valid(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "data-sets.md"
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    kinds = []
+    for block in blocks:
+        (tmp_path / "data.yaml").write_text(block)
+        kinds.append(load_data_section(tmp_path / "data.yaml")[0].kind)
+    assert kinds == ["brats", "pairs", "nnunet"]
+    for adapter in ADAPTERS:
+        assert f"| `{adapter.section_type(folder='').kind}`" in text
