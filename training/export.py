@@ -46,7 +46,12 @@ def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
         trained_range_mm=config.spacing.range_mm,
         licence=config.card.licence or dataset.licence,
         citation=config.card.citation,
-        training={"seed": config.seed, "data": dataset.name},
+        training={
+            "seed": config.seed,
+            "data": dataset.name,
+            "machine": _machine(config),
+            **({"commit": commit} if (commit := _commit()) else {}),
+        },
     )
 
 
@@ -61,15 +66,13 @@ def trained_card(checkpoint: Checkpoint, scores: Sequence[SpacingScore]) -> Mode
         Measured Dice.
     """
     card = ModelCard.model_validate(checkpoint.card)
-    progress, commit = checkpoint.progress, _commit()
+    progress = checkpoint.progress
     training = {
         **card.training,
         "data_fingerprint": checkpoint.data,
         "steps": progress.step,
         "seconds": round(progress.seconds, 1),
         "validation_dice": progress.best_dice,
-        "machine": _machine(parse_config(checkpoint.config)),
-        **({"commit": commit} if commit else {}),
         "configuration": checkpoint.config,
     }
     records = tuple(_record(score) for score in scores)

@@ -28,8 +28,8 @@ class Volume:
         What to call it in messages and layers.
     metadata
         ``path`` and ``format`` of the file it came from, ``header`` (what the writer of that format
-        needs), ``label_names`` ({value: name}), ``label_colors`` ({value: "#rrggbb"}),
-        ``orientation_unknown``. All optional.
+        needs), ``is_labels``, ``label_names`` ({value: name}), ``label_colors``
+        ({value: "#rrggbb"}), ``orientation_unknown``. All optional.
 
     Raises
     ------

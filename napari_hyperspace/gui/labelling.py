@@ -31,12 +31,14 @@ def label_attributes(names: Mapping[int, str], colors: Mapping[int, str]) -> dic
 
 def label_metadata(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Read label names and colours back from the attributes of a Labels layer."""
-    metadata: dict[str, Any] = {}
+    colormap = attributes.get("colormap")
+    # Only colormaps of Labels layers know a background; napari names no layer type here.
+    metadata: dict[str, Any] = {"is_labels": True} if hasattr(colormap, "background_value") else {}
     features = attributes.get("features")
     if features is not None and {"index", "name"} <= set(getattr(features, "columns", ())):
         pairs = zip(features["index"], features["name"], strict=True)
         metadata["label_names"] = {int(value): str(name) for value, name in pairs if value != 0}
-    color_dict = getattr(attributes.get("colormap"), "color_dict", None)
+    color_dict = getattr(colormap, "color_dict", None)
     if color_dict:
         metadata["label_colors"] = {
             int(value): "#" + "".join(f"{round(float(part) * 255):02x}" for part in color[:3])

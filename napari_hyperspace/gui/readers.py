@@ -47,7 +47,8 @@ def layer_data(volume: Volume) -> LayerData:
 
 def kind_of(volume: Volume) -> Kind:
     """Tell a label map from an image by what its file says of it."""
-    return "labels" if volume.metadata.get("label_names") else "image"
+    says_so = volume.metadata.get("is_labels") or volume.metadata.get("label_names")
+    return "labels" if says_so else "image"
 
 
 def _read_all(path: Path) -> list[Volume]:

@@ -42,6 +42,8 @@ class Decoded:
         Whether left and right, front and back are a guess.
     units_stated
         Whether the file, or else the custom of its format, says what its numbers are in.
+    is_labels
+        Whether the file says that its values are labels.
     label_names, label_colors
         Where the file carries them.
     """
@@ -55,6 +57,7 @@ class Decoded:
     notes: list[str] = field(default_factory=list)
     orientation_unknown: bool = False
     units_stated: bool = True
+    is_labels: bool = False
     label_names: Mapping[int, str] = field(default_factory=dict)
     label_colors: Mapping[int, str] = field(default_factory=dict)
     series: str | None = None
@@ -85,6 +88,7 @@ class Decoded:
             "series": self.series,
             "orientation_unknown": self.orientation_unknown,
             "units_assumed": not self.units_stated,
+            "is_labels": self.is_labels,
             "label_names": dict(self.label_names),
             "label_colors": dict(self.label_colors),
         }

@@ -29,6 +29,7 @@ from napari_hyperspace.io.streams import InflateStream, Layout, check_layout, re
 _MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
 _PAIR_MAGIC = {348: b"ni1\0", 540: b"ni2\0\r\n\x1a\n"}
 _LARGEST_NIFTI1_SIZE = 32767
+_LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL: each value is an index into a list of labels
 _GEOMETRY_FIELDS = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
     *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units"),
@@ -75,6 +76,7 @@ def decode(
         notes=geometry.notes,
         orientation_unknown=geometry.orientation_unknown,
         units_stated=spacing_mm is not None or int(header["xyzt_units"]) & 7 != 0,
+        is_labels=int(header["intent_code"]) == _LABEL_INTENT and array.dtype.kind in "iu",
     )
 
 
@@ -189,6 +191,8 @@ def encode(volume: Volume, path: Path) -> None:
     """
     header = _header_for(volume)
     header.set_data_dtype(volume.dtype)
+    if volume.metadata.get("is_labels") or volume.metadata.get("label_names"):
+        header["intent_code"] = _LABEL_INTENT
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     image = kind(volume.array, None, header)
     with path.open("wb") as raw:

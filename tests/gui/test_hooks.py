@@ -149,3 +149,19 @@ def test_settings_without_napari_0_9(monkeypatch):
     monkeypatch.setattr(settings, "_plugin_settings", lambda: None)
     assert settings.load_choices() == settings.Choices()
     assert settings.run_budget_s() == 30.0
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+def test_saved_labels_come_back_as_labels(tmp_path, suffix):
+    array = np.arange(120, dtype=np.uint8).reshape(4, 5, 6) % 3
+    volume = Volume(array, Grid.from_spacing((4, 5, 6), (1, 2, 3)), "labels")
+    data, attributes, _ = to_layer_data(volume, "labels")
+    layer = pytest.importorskip("napari.layers").Labels(data, **attributes)
+    path = str(tmp_path / f"a{suffix}")
+    named = {"features": {"index": [0, 1], "name": ["background", "putamen"]}}
+    if suffix == ".nrrd":  # NRRD tells labels by their names alone
+        layer.features = named["features"]
+    writers.write_layer(path, *layer.as_layer_data_tuple()[:2])
+    ((again, _, kind),) = readers.read_layers(path)
+    assert kind == "labels"
+    np.testing.assert_array_equal(again, data)

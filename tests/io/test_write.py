@@ -252,3 +252,16 @@ def test_the_receipt_tells_what_rounding_cost(tmp_path: Path) -> None:
 
 def test_only_known_extensions_are_dispatched() -> None:
     assert set(api._WRITABLE) <= set(api._FORMATS)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_says_that_its_values_are_labels(tmp_path: Path, labels: Volume, suffix: str) -> None:
+    named = labels.with_array(labels.array, metadata={"label_names": {7: "putamen"}})
+    path = write(named, tmp_path / f"named{suffix}").path
+    assert nib.load(path).header.get_intent()[0] == "label"
+    again = read(path)
+    assert again.metadata["is_labels"]
+    assert nib.load(write(again, tmp_path / f"b{suffix}").path).header["intent_code"] == 1002
+    plain = write(labels, tmp_path / f"plain{suffix}").path
+    assert nib.load(plain).header["intent_code"] == 0
+    assert "is_labels" not in read(plain).metadata
