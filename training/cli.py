@@ -76,7 +76,8 @@ FillOption = Annotated[
     float | None, typer.Option(help="Value for voxels that are NaN or infinite.")
 ]
 SplitOption = Annotated[
-    Path | None, typer.Option(help="Split file (JSON). Default: all labelled cases.")
+    Path | None,
+    typer.Option(help="Split file (JSON). Default: the configuration's, else all labelled cases."),
 ]
 PartOption = Annotated[str, typer.Option(help="Which part of the split.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -342,7 +343,7 @@ def evaluate(
         result, text = run(
             name_methods(models, outside.value, max_res),
             data,
-            _names(data, split, part),
+            _names(data, dataset, split, part),
             groups,
             Settings(device, form, tolerance),
             Output(out, rows, picture, write_card),
@@ -397,7 +398,7 @@ def cka(
         seed=seed,
     )
     data = dataset_at(dataset)
-    names = _names(data, split, part)
+    names = _names(data, dataset, split, part)
     models = [load_model(name) for name in (model, against) if name is not None]
     with progress("cka") as show:
         files = run_cka(models, data, names, out, settings, device=device, show=show)
@@ -433,10 +434,13 @@ def import_checkpoint(
     emit({"model": str(written)}, str(written), as_json)
 
 
-def _names(data: DataSet, split: Path | None, part: str) -> list[str]:
-    """Return the cases of a part of a split, or all where there is no split."""
+def _names(data: DataSet, source: Path, split: Path | None, part: str) -> list[str]:
+    """Return the cases of a part of a split: the one given, else the configuration's, else all."""
     from training.data.splits import read_split
+    from training.paths import resolve_path
 
+    if split is None and data.section.split is not None:
+        split = resolve_path(data.section.split, source.absolute().parent, field="data.split")
     if split is None:
         return [case.name for case in data.cases()]
     if part not in ("training", "validation"):

@@ -229,3 +229,16 @@ def test_the_card_gets_the_curve(dataset: Path, narrow_file: Path, tmp_path: Pat
     assert after.card.model_copy(update={"dice": ()}) == before.card
     assert stored_dtype(narrow_file) == "float16"
     assert narrow_file.stat().st_size < size + 1000
+
+
+def test_the_split_of_a_configuration_is_used(
+    dataset: Path, model_file: Path, tmp_path: Path
+) -> None:
+    parts = {"training": ["tiny_000", "tiny_001"], "validation": ["tiny_004"]}
+    (tmp_path / "split.json").write_text(json.dumps(parts))
+    config = tmp_path / "run.yaml"
+    config.write_text("data: {folder: tiny, split: split.json}\n")
+    for options, expected in (((), "validation"), (("--part", "training"), "training")):
+        result = _run(model_file, config, "--spacings", "3", "--json", *options)
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["cases"] == parts[expected]
