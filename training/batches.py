@@ -116,7 +116,7 @@ def _as_is(batch: Any) -> Any:
 def prepared(batches: TrainingBatches, first_step: int, workers: int) -> Iterator[Batch]:
     """Return the batches from a step on, prepared ahead by worker processes (forked here).
 
-    Should one of these die, the `RuntimeError` that torch raises for it is told by
+    Should one of these die, what is raised for it is one of `WORKER_DEATHS`, told from others by
     `is_worker_death`.
     """
     loader: DataLoader[Batch] = DataLoader(
@@ -132,6 +132,11 @@ def prepared(batches: TrainingBatches, first_step: int, workers: int) -> Iterato
     return iter(loader)
 
 
-def is_worker_death(error: RuntimeError) -> bool:
-    """Whether torch raised this error because a process that prepares batches was killed."""
-    return "DataLoader worker" in str(error)
+# torch tells most deaths itself; one amid the hand-over of a batch breaks the connection for it.
+_BROKEN_CONNECTIONS = (ConnectionError, EOFError)
+WORKER_DEATHS = (RuntimeError, *_BROKEN_CONNECTIONS)
+
+
+def is_worker_death(error: Exception) -> bool:
+    """Whether this error was raised because a process that prepares batches was killed."""
+    return isinstance(error, _BROKEN_CONNECTIONS) or "DataLoader worker" in str(error)

@@ -128,7 +128,8 @@ class StepsSection(Section):
     batch_size: PositiveInt = 4
     """Samples a step, all devices together."""
     patch_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 96)
-    """Largest block in voxels (z, y, x); larger samples are cropped at a random place."""
+    """Largest block in voxels (z, y, x); larger samples are cropped at a random place, and the
+    trained model is run in tiles of at most this size."""
     patience: NonNegativeInt = 0
     """Validations without improvement before the run stops early; 0: never."""
 

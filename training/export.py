@@ -44,6 +44,8 @@ def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
         channel_names=dataset.channel_names,
         normalisation=config.data.normalisation,
         trained_range_mm=config.spacing.range_mm,
+        # Instance norms see the whole tile: a larger one than in training is another input.
+        tile_shape=config.training.patch_shape,
         licence=config.card.licence or dataset.licence,
         citation=config.card.citation,
         training={

@@ -37,7 +37,7 @@ def not_finite(
 
 
 def worker_died(
-    batches: TrainingBatches, step: int, workers: int, error: RuntimeError
+    batches: TrainingBatches, step: int, workers: int, error: Exception
 ) -> HyperspaceError:
     """Return the error for a process that was killed while it prepared batches about a step."""
     ahead = range(step, min(step + 1 + workers, len(batches)))
@@ -45,7 +45,7 @@ def worker_died(
     return HyperspaceError(
         f"a process that prepares batches died about step {step}",
         field="cases",
-        found=f"{', '.join(names)}: {' '.join(str(error).split())}",
+        found=f"{', '.join(names)}: {' '.join(str(error).split()) or type(error).__name__}",
         fix="Go on with --resume; if memory is short, with --set compute.workers=0",
     )
 

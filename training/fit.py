@@ -22,7 +22,7 @@ from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.nets.factory import Factory
 from napari_hyperspace.nets.hypernetwork import build_factory
 from napari_hyperspace.nets.model_file import save_model
-from training.batches import Batch, TrainingBatches, is_worker_death, prepared
+from training.batches import WORKER_DEATHS, Batch, TrainingBatches, is_worker_death, prepared
 from training.checkpoint import (
     Checkpoint,
     Progress,
@@ -194,13 +194,13 @@ class Trainer:
                 name, alone = self.config.name, self.fabric.is_global_zero
                 with Journal(self.run, name, first, steps, alone) as journal:
                     self._train(batch, batches, request, journal)
-            except RuntimeError as error:
+            except WORKER_DEATHS as error:
                 if not is_worker_death(error):
                     raise
                 raise self._worker_died(error, request) from error
         return self._finish()
 
-    def _worker_died(self, error: RuntimeError, request: StopRequest) -> HyperspaceError:
+    def _worker_died(self, error: Exception, request: StopRequest) -> HyperspaceError:
         """Return what to raise; torch reports such a death anywhere, even amid a step."""
         step = self.progress.step
         if self._between_steps:

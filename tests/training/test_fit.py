@@ -278,6 +278,18 @@ def test_fault_71_worker_killed(dataset: Path, monkeypatch: pytest.MonkeyPatch) 
     assert _same_run(base / "unbroken", base / "run")
 
 
+def test_fault_71_worker_killed_amid_the_hand_over(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ConnectionResetError(104, "Connection reset by peer")
+        yield
+
+    monkeypatch.setattr("training.fit.prepared", broken)
+    with pytest.raises(hs.HyperspaceError, match="died about step 0"):
+        _fit(dataset.parent, training__steps=3)
+
+
 def test_fault_72_other_configuration_or_data(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -226,6 +227,7 @@ _worker: Meter | None = None
 
 def _start_worker(dataset: DataSet, settings: Settings, threads: int) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
     torch.set_num_threads(threads)
     _worker = Meter(dataset, settings)
 
