@@ -32,7 +32,7 @@ def main() -> None:
     if "bake" in names:
         print("\nMaking a network's weights", flush=True)
         figures["bake"] = bake.run()
-        print(json.dumps(figures["bake"], indent=1))
+        print(bake.table(figures["bake"]))
     if "engine" in names:
         print("\nThe engine against MONAI's sliding window", flush=True)
         figures["engine"] = engine.run(given.repeats)
