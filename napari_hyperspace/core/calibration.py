@@ -1,13 +1,15 @@
 """How fast this machine is: a few seconds of measurement, done once and kept on disk.
 
 Each kind of work that the engine does is timed on a small case of it. Times are the shortest of
-several, since what else the machine does can only make them longer.
+several, since what else the machine does can only make them longer. A small network is then run as
+a whole: by as much as it takes longer than its operations alone, all rates are raised.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -16,18 +18,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from napari_hyperspace.core import store
-from napari_hyperspace.core.cost import Rates
-from napari_hyperspace.core.execution import FORMS, Form, fast_convolutions
+from napari_hyperspace.core.cost import Rates, trace
+from napari_hyperspace.core.execution import FORMS, Form, Runner, fast_convolutions
 from napari_hyperspace.core.forms import candidates, device_name
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.labelling import Labeller
 from napari_hyperspace.core.resample import axis_matrix
 
-_VERSION = 3
+_VERSION = 4
 _SECONDS_EACH = 0.05  # spent on each quantity, at least
 _RUNS_EACH = 2
 # (channels in, channels out, edge of the map): about the work of a layer of a small U-Net each.
@@ -40,6 +43,9 @@ _CONVOLUTIONS = (
     (64, 64, 20),
     (128, 128, 12),
 )
+_SAMPLE_SHAPE = (56, 60, 64)  # of the image that a whole network is run on
+_IDLE_S = 0.15  # long enough for the threads of the last work to sleep
+_WAKINGS = 5
 LARGE_SCAN = 8 << 20  # voxels: from here on each temporary is fresh from the system
 _LOCK = threading.Lock()
 
@@ -62,6 +68,8 @@ class HostRates:
         Seconds a native voxel to look its label up, a usual share of borders included.
     fault
         Seconds a byte that fresh memory costs when it is first touched.
+    waking
+        Seconds until all threads compute, after some time in which one did.
     """
 
     normalise: dict[str, tuple[float, float]]
@@ -71,6 +79,7 @@ class HostRates:
     winner: float
     look_up: float
     fault: float
+    waking: float = 0.0
 
     def normalising(self, kind: str, voxels: int) -> float:
         """Seconds to normalise a scan of so many voxels."""
@@ -106,8 +115,53 @@ def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
 
 
 def _measured(device: torch.device) -> Calibration:
-    forms = {name: _form_rates(FORMS[name], device) for name in candidates(device)}
-    return Calibration(forms, _host_rates())
+    forms, waking = {}, 0.0
+    for name in candidates(device):
+        rates = _form_rates(FORMS[name], device)
+        whole, waking = _whole_network(FORMS[name], device, rates)
+        forms[name] = _slower(rates, whole)
+    return Calibration(forms, dataclasses.replace(_host_rates(), waking=waking))
+
+
+def _whole_network(form: Form, device: torch.device, rates: Rates) -> tuple[float, float]:
+    """Return by which factor a network takes longer than its operations, and to start it."""
+
+    def block(convolution: nn.Module, channels: int) -> list[nn.Module]:
+        return [convolution, nn.GroupNorm(channels, channels), nn.ReLU(inplace=True)]
+
+    network = nn.Sequential(
+        *block(nn.Conv3d(1, 16, 3, padding=1), 16),
+        *block(nn.Conv3d(16, 16, 3, padding=1), 16),
+        *block(nn.Conv3d(16, 32, 3, stride=2, padding=1), 32),
+        *block(nn.Conv3d(32, 32, 3, padding=1), 32),
+        *block(nn.ConvTranspose3d(32, 16, 4, stride=2, padding=1), 16),
+        *block(nn.Conv3d(16, 16, 3, padding=1), 16),
+        nn.Conv3d(16, 4, 3, padding=1),
+    ).eval()
+    runner, image = Runner(network, form, device, 3), torch.zeros(1, *_SAMPLE_SHAPE)
+    steady = shortest(lambda: runner(image), device)
+    first = []
+    for _ in range(_WAKINGS if device.type == "cpu" else 0):
+        end = time.perf_counter() + _IDLE_S
+        while time.perf_counter() < end:
+            pass  # one thread is busy, as before any network runs
+        started = time.perf_counter()
+        runner(image)
+        first.append(time.perf_counter() - started - steady)
+    expected = trace(network, 1, 3).seconds(_SAMPLE_SHAPE, rates)
+    return max(1.0, steady / expected), max(0.0, statistics.median(first)) if first else 0.0
+
+
+def _slower(rates: Rates, factor: float) -> Rates:
+    """Return rates with all times of work multiplied."""
+    return dataclasses.replace(
+        rates,
+        convolutions={pair: factor * rate for pair, rate in rates.convolutions.items()},
+        **{
+            name: factor * getattr(rates, name)
+            for name in ("transposed", "norm", "pointwise", "upsample")
+        },
+    )
 
 
 def _fastest(one: Any, other: Any) -> Any:

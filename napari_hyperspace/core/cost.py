@@ -20,9 +20,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _EDGE = 64  # of the reference input; more than the total stride of any sensible network
-_LARGE = 32 << 20  # allocations above this come fresh from the system, page by page
+MAPPED = 32 << 20  # allocations above this are mapped by themselves
+_FRESH = 4 << 20  # from here on memory was given back when it was freed: touched page by page again
 
-_HOLES = 1.35  # growth of the heap over what it holds; measured with glibc
+_HOLES = 1.5  # growth of the heap over what it holds; measured with glibc, apart from benchmarks
 
 Strides = tuple[int, ...]
 
@@ -121,7 +122,7 @@ class Trace:
         rows = np.concatenate([self.alive, self.scratch]) if reordered else self.alive
         operation = rows[:, 0].astype(int)
         sizes = rows[:, 2] * self.voxels(shape)[rows[:, 1].astype(int)] * (itemsize * batch)
-        small = (sizes < _LARGE) & heap
+        small = (sizes < MAPPED) & heap
         mapped = np.bincount(operation, np.where(small, 0, sizes))
         kept = np.maximum.accumulate(np.bincount(operation, np.where(small, sizes, 0)))
         return float((mapped + _HOLES * kept).max(initial=0.0))
@@ -134,7 +135,7 @@ class Trace:
             count = batch * voxels[operation.strides]
             fresh = batch * operation.fresh * voxels[operation.fresh_strides]
             total += rates.overhead + rates.work(operation, count)
-            if fresh * rates.itemsize >= _LARGE:
+            if fresh * rates.itemsize >= _FRESH:
                 total += fresh * rates.itemsize * rates.fault
         return total
 

@@ -277,7 +277,7 @@ def _host_seconds(plan: Plan, model: SpacingModel, rates: Calibration) -> float:
     for stage in footprint.resampling_stages(plan):
         channel += stage.products * host.product + stage.gathered * host.gather
     logits = model.out_channels * working
-    total = model.in_channels * channel + logits * host.winner
+    total = host.waking + model.in_channels * channel + logits * host.winner
     if plan.working.shape == plan.native.shape:
         total += native * host.copy
     else:

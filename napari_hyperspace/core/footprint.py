@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from napari_hyperspace.core.cost import Trace
+from napari_hyperspace.core.cost import MAPPED, Trace
 from napari_hyperspace.core.counted import CannotCountError, count
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.execution import FORMS, Form
@@ -90,7 +90,9 @@ def peaks(
     preparing = image - _FLOAT * working + _preparing(volume, plan, model)
     baked = _FLOAT * counted.parameters  # what the model keeps
     if device.type == "cpu":
-        most = max(preparing, image + baked + labels + network)
+        # The heap keeps what the normalised scan took from it; larger blocks are mapped, and go.
+        kept = _FLOAT * native if _FLOAT * native < MAPPED else 0
+        most = max(preparing, kept + image + baked + labels + network)
         return most + _SMALL, most + _SMALL
     return baked + network + _SMALL, max(preparing, image + labels) + _SMALL
 
@@ -131,7 +133,7 @@ def _preparing(volume: Volume | Grid | Sequence[Volume], plan: Plan, model: Spac
     first = volume if isinstance(volume, Volume | Grid) else volume[0]
     single = isinstance(first, Volume) and first.dtype == np.float32
     plain = model.normalisation.kind == "none"
-    normalising = (0 if single else _FLOAT) + (0 if plain else 2 * _FLOAT)
+    normalising = (0 if single else _FLOAT) + (0 if plain else _FLOAT)
     turning = 2 * _FLOAT
     most = max(normalising, turning) * native
     stages, kept = resampling_stages(plan), 0
