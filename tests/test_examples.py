@@ -55,7 +55,7 @@ def test_python_examples_run(document, folder_with_scan):
 @pytest.mark.slow
 @pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
 def test_commands_that_need_no_training_run(document, folder_with_scan):
-    lines = "".join(_blocks(document, "bash")).splitlines()
+    lines = "".join(_blocks(document, "bash")).replace("\\\n", " ").splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if "-m training" in line]
     harmless = [words for words in commands if words[3] in {"predict", "estimate", "info"}]
     assert harmless

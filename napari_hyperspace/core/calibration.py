@@ -30,7 +30,7 @@ from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.labelling import Labeller
 from napari_hyperspace.core.resample import axis_matrix
 
-_VERSION = 4
+_VERSION = 5
 _SECONDS_EACH = 0.05  # spent on each quantity, at least
 _RUNS_EACH = 2
 # (channels in, channels out, edge of the map): about the work of a layer of a small U-Net each.
@@ -44,8 +44,7 @@ _CONVOLUTIONS = (
     (128, 128, 12),
 )
 _SAMPLE_SHAPE = (56, 60, 64)  # of the image that a whole network is run on
-_IDLE_S = 0.15  # long enough for the threads of the last work to sleep
-_WAKINGS = 5
+_NEW_SHAPES = 5
 LARGE_SCAN = 8 << 20  # voxels: from here on each temporary is fresh from the system
 _LOCK = threading.Lock()
 
@@ -68,8 +67,8 @@ class HostRates:
         Seconds a native voxel to look its label up, a usual share of borders included.
     fault
         Seconds a byte that fresh memory costs when it is first touched.
-    waking
-        Seconds until all threads compute, after some time in which one did.
+    setting_up
+        Seconds a convolution takes longer on an image of a shape that it has not met.
     """
 
     normalise: dict[str, tuple[float, float]]
@@ -79,7 +78,7 @@ class HostRates:
     winner: float
     look_up: float
     fault: float
-    waking: float = 0.0
+    setting_up: float = 0.0
 
     def normalising(self, kind: str, voxels: int) -> float:
         """Seconds to normalise a scan of so many voxels."""
@@ -115,16 +114,16 @@ def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
 
 
 def _measured(device: torch.device) -> Calibration:
-    forms, waking = {}, 0.0
+    forms, setting_up = {}, 0.0
     for name in candidates(device):
         rates = _form_rates(FORMS[name], device)
-        whole, waking = _whole_network(FORMS[name], device, rates)
+        whole, setting_up = _whole_network(FORMS[name], device, rates)
         forms[name] = _slower(rates, whole)
-    return Calibration(forms, dataclasses.replace(_host_rates(), waking=waking))
+    return Calibration(forms, dataclasses.replace(_host_rates(), setting_up=setting_up))
 
 
 def _whole_network(form: Form, device: torch.device, rates: Rates) -> tuple[float, float]:
-    """Return by which factor a network takes longer than its operations, and to start it."""
+    """Return by which factor a network takes longer than its operations do, and `setting_up`."""
 
     def block(convolution: nn.Module, channels: int) -> list[nn.Module]:
         return [convolution, nn.GroupNorm(channels, channels), nn.ReLU(inplace=True)]
@@ -140,16 +139,20 @@ def _whole_network(form: Form, device: torch.device, rates: Rates) -> tuple[floa
     ).eval()
     runner, image = Runner(network, form, device, 3), torch.zeros(1, *_SAMPLE_SHAPE)
     steady = shortest(lambda: runner(image), device)
-    first = []
-    for _ in range(_WAKINGS if device.type == "cpu" else 0):
-        end = time.perf_counter() + _IDLE_S
-        while time.perf_counter() < end:
-            pass  # one thread is busy, as before any network runs
-        started = time.perf_counter()
-        runner(image)
-        first.append(time.perf_counter() - started - steady)
-    expected = trace(network, 1, 3).seconds(_SAMPLE_SHAPE, rates)
-    return max(1.0, steady / expected), max(0.0, statistics.median(first)) if first else 0.0
+    counted = trace(network, 1, 3)
+    longer = []
+    for number in range(1, _NEW_SHAPES + 1):
+        new = torch.zeros(1, *(n - 8 * number + 1 for n in _SAMPLE_SHAPE))
+        times = []
+        for _ in range(2):
+            _synchronise(device)
+            started = time.perf_counter()
+            runner(new)
+            _synchronise(device)
+            times.append(time.perf_counter() - started)
+        longer.append((times[0] - times[1]) / counted.convolutions)
+    expected = counted.seconds(_SAMPLE_SHAPE, rates)
+    return max(1.0, steady / expected), max(0.0, statistics.median(longer))
 
 
 def _slower(rates: Rates, factor: float) -> Rates:

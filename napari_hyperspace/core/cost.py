@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _EDGE = 64  # of the reference input; more than the total stride of any sensible network
 MAPPED = 32 << 20  # allocations above this are mapped by themselves
-_FRESH = 4 << 20  # from here on memory was given back when it was freed: touched page by page again
+_FRESH = 12 << 20  # from here on freed memory goes back to the system: measured with glibc
 
 _HOLES = 1.5  # growth of the heap over what it holds; measured with glibc, apart from benchmarks
 
@@ -84,6 +84,11 @@ class Trace:
     alive: NDArray[np.float64]
     scratch: NDArray[np.float64]
     parameters: int
+
+    @property
+    def convolutions(self) -> int:
+        """Number of convolutions."""
+        return sum(each.kind in ("conv", "transposed") for each in self.operations)
 
     def voxels(self, shape: Sequence[int]) -> NDArray[np.float64]:
         """Voxels of a map at each stride for an input of this shape, rounded up as in a U-Net."""

@@ -221,6 +221,7 @@ def _estimate(
         network_seconds
         + _host_seconds(plan, model, rates)
         + known.bake_seconds
+        + known.trace.convolutions * rates.host.setting_up
         + 8 * known.trace.parameters * rates.host.copy
     )
     on_device, on_host = footprint.peaks(volume, plan, model, known.trace, FORMS[name], device)
@@ -277,7 +278,7 @@ def _host_seconds(plan: Plan, model: SpacingModel, rates: Calibration) -> float:
     for stage in footprint.resampling_stages(plan):
         channel += stage.products * host.product + stage.gathered * host.gather
     logits = model.out_channels * working
-    total = host.waking + model.in_channels * channel + logits * host.winner
+    total = model.in_channels * channel + logits * host.winner
     if plan.working.shape == plan.native.shape:
         total += native * host.copy
     else:
