@@ -41,7 +41,9 @@ class Estimate:
     Parameters
     ----------
     seconds
-        Wall time from scan to labels, making the network included.
+        Wall time from scan to labels, making the network included, and `probe_seconds`.
+    probe_seconds
+        The part of it that the first run at about this spacing takes to find the fastest form.
     peak_bytes
         Most memory held at once on the device that computes, above what is held before.
     peak_host_bytes
@@ -66,6 +68,7 @@ class Estimate:
     available_bytes: int | None
     available_host_bytes: int | None
     form: str
+    probe_seconds: float = 0.0
 
     @property
     def fits(self) -> bool:
@@ -216,9 +219,10 @@ def _estimate(
 ) -> Estimate:
     known = count(model, plan.network_spacing_mm)
     rates = calibrate(device)
-    name, network_seconds = _network(plan, model, device, form, known.trace, rates)
+    name, network_seconds, probe_seconds = _network(plan, model, device, form, known.trace, rates)
     seconds = (
         network_seconds
+        + probe_seconds
         + _host_seconds(plan, model, rates)
         + known.bake_seconds
         + known.trace.convolutions * rates.host.setting_up
@@ -236,6 +240,7 @@ def _estimate(
         free[0],
         free[1],
         name,
+        probe_seconds,
     )
 
 
@@ -246,8 +251,8 @@ def _network(
     form: str,
     counted: Trace,
     rates: Calibration,
-) -> tuple[str, float]:
-    """Return the form expected to run, and the time of all tiles (and of the probe, if due)."""
+) -> tuple[str, float, float]:
+    """Return the form expected to run, the time of all tiles, and that of the probe, if due."""
     tile = plan.lattice.tile_shape
     batch = 1 if model.n_dim == 3 else tile[0]
     shape = tile[3 - model.n_dim :]
@@ -256,7 +261,7 @@ def _network(
         return len(plan.lattice) * counted.seconds(shape, rates.forms[name], batch)
 
     if form != "auto":
-        return form, seconds(form) if form in rates.forms else math.nan
+        return form, seconds(form) if form in rates.forms else math.nan, 0.0
     choice = known_choice(model, device, plan.network_spacing_mm)
     if choice is None:
         block = block_shape(plan.working.shape, model.n_dim)
@@ -266,8 +271,8 @@ def _network(
             for name in candidates(device)
         )
         best = min(candidates(device), key=seconds)
-        return best, seconds(best) + probe
-    return choice.form, seconds(choice.form)
+        return best, seconds(best), probe
+    return choice.form, seconds(choice.form), 0.0
 
 
 def _host_seconds(plan: Plan, model: SpacingModel, rates: Calibration) -> float:

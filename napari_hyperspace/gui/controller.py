@@ -15,6 +15,8 @@ from napari_hyperspace.gui.state import Choices
 from napari_hyperspace.gui.view import View
 from napari_hyperspace.gui.worker import Lane, Stop
 
+_WORTH_A_NOTE = 0.2  # part of the time
+
 
 class Controller:
     """Keeps viewer, view and work together.
@@ -294,8 +296,11 @@ class Controller:
             return
         spacing = self.choices.spacing_mm
         notes = state.advice(spacing, native, self._trained(), self.choices.outside)
+        if estimate.probe_seconds > _WORTH_A_NOTE * estimate.seconds:
+            notes = [*notes, texts.probe(estimate.probe_seconds)]
         self.view.show_cost(texts.cost(estimate), bool(estimate.fits), notes)
-        self.view.show_point(state.mean_spacing(spacing), estimate.seconds)
+        steady = estimate.seconds - estimate.probe_seconds
+        self.view.show_point(state.mean_spacing(spacing), steady)
 
     # -- preview -------------------------------------------------------------------------------
 

@@ -48,6 +48,11 @@ def cost(estimate: Any) -> str:
     return f"{duration(estimate.seconds)} · {size(estimate.peak_bytes)} · {verdict}"
 
 
+def probe(seconds: float) -> str:
+    """Say what the first run does besides."""
+    return f"{duration(seconds)} of it finds the fastest way to run, once at about this spacing."
+
+
 def comparison(predicted: Any, seconds: float, peak_bytes: int | None) -> str:
     """Write what was predicted beside what was measured."""
     took = duration(seconds) + (f" · {size(peak_bytes)}" if peak_bytes is not None else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -141,17 +140,12 @@ class TestEstimate:
             estimate(grid(), model, (9, 9, 9))
         assert estimate(grid(), model, (9, 9, 9), outside="clamp").spacing_mm == (5, 5, 5)
 
-    def test_is_quick_enough_to_draw_curves(self, model):
-        estimate(grid(), model)
-        spacings = [(s, s, s) for s in np.geomspace(0.5, 5, 40)]
-        shortest = min(self._time(model, spacings) for _ in range(5))
-        assert shortest / len(spacings) < 2e-3
-
-    @staticmethod
-    def _time(model, spacings):
-        started = time.perf_counter()
-        estimate_curve(grid(), model, spacings)
-        return time.perf_counter() - started
+    def test_tells_the_probe_apart(self, model):
+        first = estimate(grid(), model, (2, 2, 2))
+        assert 0 < first.probe_seconds < first.seconds
+        asked = estimate(grid(), model, (2, 2, 2), form=first.form)
+        assert asked.probe_seconds == 0
+        assert first.seconds - first.probe_seconds == pytest.approx(asked.seconds)
 
     def test_bakes_once_a_model(self, model):
         estimate_curve(grid(), model, [(s, s, s) for s in (1, 2, 3)])

@@ -43,6 +43,7 @@ class FakeEstimate:
     peak_host_bytes: int
     spacing_mm: tuple[float, float, float]
     available_bytes: int = 8 * 10**9
+    probe_seconds: float = 0.0
 
     @property
     def fits(self) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -224,3 +225,21 @@ def test_closing_lets_go_of_the_viewer(qtbot, viewer, view, services):
     viewer.dims.set_point(0, 3)
     viewer.layers[0].scale = (2, 2, 2)
     assert view.said == []
+
+
+def test_what_only_the_first_run_takes_is_told_apart(controller, view, services, qtbot):
+    """The curve is that of every run; a note says what the first one does besides."""
+    plain = services.estimate
+
+    def with_probe(*args, **options):
+        found = plain(*args, **options)
+        return replace(found, seconds=found.seconds + 0.5, probe_seconds=0.5)
+
+    services.estimate = with_probe
+    view.said.clear()
+    controller.set_spacing((2.0, 2.0, 2.0))
+    qtbot.waitUntil(lambda: view.last("point") is not None)
+    text, fits, notes = view.last("cost")
+    assert (text, fits) == ("500 ms · 134 kB · fits", True)
+    assert any("500 ms of it finds the fastest way to run" in note for note in notes)
+    assert view.last("point")[1] == pytest.approx(336e-6)

@@ -312,7 +312,7 @@ class HyperspaceWidget(QWidget):
         """Show the cost over spacings."""
         self._curve.setVisible(curve is not None)
         if curve is not None:
-            seconds = [one.seconds for one in curve.estimates]
+            seconds = [one.seconds - one.probe_seconds for one in curve.estimates]
             fits = [bool(one.fits) for one in curve.estimates]
             self._curve.setCurve(curve.spacings_mm, seconds, fits, trained)
 
