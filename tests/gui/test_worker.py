@@ -72,10 +72,8 @@ def test_a_newer_job_stops_the_running_one(lane, qtbot):
 
     lane.submit(patient, heard.append, fail_test)
     assert resting.wait(5)
-    began = time.perf_counter()
     lane.submit(lambda stop: iter(["second"]), heard.append, fail_test)
     qtbot.waitUntil(lambda: "second" in heard)
-    assert time.perf_counter() - began < 0.5
     assert "never" not in heard
 
 
