@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +99,7 @@ class LayeredFactory(Factory):
     def forward(self, image: Tensor, spacing_mm: Sequence[float]) -> Tensor:
         """(B, C, *S) → logits (B, K, *S) by the network of this spacing."""
         skeleton = self._skeleton[0].train(self.training)
+        skeleton.adapt(spacing_mm)
         tensors = self._weights(spacing_mm)
         tensors |= {name: getattr(self, own) for name, own in self._buffer_names.items()}
         logits: Tensor = functional_call(skeleton, tensors, (image,))
@@ -114,7 +116,8 @@ class LayeredFactory(Factory):
                 found=tuple(spacing_mm),
                 fix="Choose a spacing inside the trained range, or another model file",
             )
-        network = _copied(self._skeleton[0])
+        network = cast(UNet, _copied(self._skeleton[0]))
+        network.adapt(spacing_mm)
         modules = dict(network.named_modules())
         for name, tensor in weights.items():
             owner, _, part = name.rpartition(".")

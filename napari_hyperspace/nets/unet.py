@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_hyperspace.nets.config import UNetConfig
+from napari_hyperspace.nets.levels import Average, Interpolation
 
 
 class InstanceNorm(nn.GroupNorm):
@@ -114,7 +116,7 @@ class UNet(nn.Module):
     """Image (B, in_channels, *S) → logits (B, out_channels, *S), for any size S.
 
     Where a stride does not divide a size, the coarser map is rounded up (zero padding) and what
-    comes back up is cropped to the size it left.
+    comes back up is cropped to the size it left. With physical levels, `adapt` comes first.
 
     References
     ----------
@@ -126,7 +128,9 @@ class UNet(nn.Module):
         self.config = config
         widths = config.level_channels
         last = len(widths) - 1
-        strided, transposed = config.down == "strided", config.up == "transposed"
+        physical = config.level_spacing_mm is not None
+        widens = config.down == "strided" and not physical
+        narrows = config.up == "transposed" or physical
         self.stem = (
             Block(_conv(config.in_channels, widths[0], config), widths[0], config)
             if config.stem
@@ -137,16 +141,27 @@ class UNet(nn.Module):
         self.ups = nn.ModuleList()
         self.decoder = nn.ModuleList()
         incoming = widths[0] if config.stem else config.in_channels
-        for level, width in enumerate(widths):
-            self.encoder.append(_level(incoming, width, config))
+        for level, (width, n_convs) in enumerate(
+            zip(widths, config.level_convolutions, strict=True)
+        ):
+            self.encoder.append(_level(incoming, width, n_convs, config))
             incoming = width
             if level < last:
                 self.downs.append(_down(level, config))
                 self.ups.append(_up(level, config))
-                from_below = width if transposed else widths[level + 1]
-                self.decoder.append(_level(from_below + width, width, config))
-                incoming = widths[level + 1] if strided else width
+                from_below = width if narrows else widths[level + 1]
+                self.decoder.append(_level(from_below + width, width, n_convs, config))
+                incoming = widths[level + 1] if widens else width
         self.head = _conv(widths[0], config.out_channels, config, config.final_kernel_size)
+
+    def adapt(self, spacing_mm: Sequence[float]) -> None:
+        """Set what physical levels pool to that of a spacing in mm, in array-axis order."""
+        if self.config.level_spacing_mm is not None:
+            for factors, *ways in zip(
+                self.config.factors(spacing_mm), self.downs, self.ups, strict=True
+            ):
+                for way in ways:
+                    cast(Average | Interpolation, way).factors = factors
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, in_channels, *S) → (B, out_channels, *S)."""
@@ -159,14 +174,17 @@ class UNet(nn.Module):
         features = self.encoder[-1](features)
         for up, decode in zip(reversed(self.ups), reversed(self.decoder), strict=True):
             skip = skips.pop()
-            largest = [_crop(up(features), skip), skip]
+            largest = [_up_to(features, up, skip), skip]
             del skip  # freed by the first block of the level, which empties the list
             features = decode(largest)
         logits: Tensor = self.head(features)
         return logits
 
 
-def _crop(image: Tensor, like: Tensor) -> Tensor:
+def _up_to(features: Tensor, up: nn.Module, like: Tensor) -> Tensor:
+    if isinstance(up, Interpolation):
+        return cast(Tensor, up(features, like.shape[2:]))
+    image: Tensor = up(features)
     if image.shape[2:] == like.shape[2:]:
         return image
     for axis, size in enumerate(like.shape[2:], start=2):
@@ -187,12 +205,14 @@ def _conv(
     return conv
 
 
-def _level(incoming: int, width: int, config: UNetConfig) -> Level:
-    widths = [incoming, *[width] * config.convs_per_level]
+def _level(incoming: int, width: int, n_convs: int, config: UNetConfig) -> Level:
+    widths = [incoming, *[width] * n_convs]
     return Level(*(Block(_conv(a, b, config), b, config) for a, b in pairwise(widths)))
 
 
 def _down(level: int, config: UNetConfig) -> nn.Module:
+    if config.level_spacing_mm is not None:
+        return Average()
     stride = config.strides[level]
     if config.down == "max-pool":
         kind: Any = nn.MaxPool3d if config.n_dim == 3 else nn.MaxPool2d
@@ -203,11 +223,13 @@ def _down(level: int, config: UNetConfig) -> nn.Module:
 
 
 def _up(level: int, config: UNetConfig) -> nn.Module:
+    width, wider = config.level_channels[level : level + 2]
+    if config.level_spacing_mm is not None:
+        return Interpolation(_conv(wider, width, config, kernel_size=1))
     stride = config.strides[level]
     if config.up == "linear":
         mode = "trilinear" if config.n_dim == 3 else "bilinear"
         return nn.Upsample(scale_factor=tuple(map(float, stride)), mode=mode)
-    width, wider = config.level_channels[level : level + 2]
     overlap = config.up_kernel == "double"
     kernel = tuple(2 * s if overlap and s > 1 else s for s in stride)
     padding = tuple((k - s) // 2 for k, s in zip(kernel, stride, strict=True))

@@ -144,8 +144,6 @@ def test_impossible_configurations_are_refused(wrong):
         UNetConfig(**wrong)
 
 
-def test_level_channels_and_total_stride():
+def test_level_channels():
     config = UNetConfig(channels=12, max_channels=40, strides=((1, 2, 2), (2, 2, 2), (2, 4, 1)))
     assert config.level_channels == (12, 24, 40, 40)
-    assert config.total_stride == (4, 16, 4)
-    assert UNetConfig(strides=()).total_stride == (1, 1, 1)

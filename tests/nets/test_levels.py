@@ -1,0 +1,146 @@
+"""Physical levels: what they pool follows from the spacing."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from scipy.integrate import quad
+
+from napari_hyperspace.nets.config import ConstantConfig, HypernetworkConfig, UNetConfig
+from napari_hyperspace.nets.hypernetwork import build_factory
+from napari_hyperspace.nets.levels import (
+    Average,
+    averaging_matrix,
+    coarser_size,
+    interpolation_matrix,
+)
+from napari_hyperspace.nets.unet import UNet
+
+LIKE = torch.zeros(())
+sizes = st.integers(1, 40)
+factors = st.floats(1, 9).map(lambda f: round(f, 3))
+
+
+def physical(**changes) -> UNetConfig:
+    values = {"channels": 3, "level_spacing_mm": (2.0, 4.0), "convs_per_level": (1, 2, 1)}
+    return UNetConfig(**(values | changes))
+
+
+@given(size=sizes, factor=factors)
+def test_a_coarser_voxel_averages_what_it_covers(size, factor):
+    matrix = averaging_matrix(size, factor, LIKE).numpy()
+    assert matrix.shape == (coarser_size(size, factor), size)
+    values = np.random.default_rng(size).normal(size=size)
+    for row, mean in enumerate(matrix @ values):
+        start, stop = row * factor, min((row + 1) * factor, size)
+        edges = [e for e in range(int(start) + 1, int(np.ceil(stop)))]
+        area, _ = quad(
+            lambda x: values[min(int(x), size - 1)], start, stop, points=edges or None, limit=200
+        )
+        assert mean == pytest.approx(area / (stop - start), abs=2e-3)
+
+
+@given(size=sizes, factor=factors)
+def test_going_up_follows_straight_lines_through_the_coarser_centres(size, factor):
+    coarser = coarser_size(size, factor)
+    matrix = interpolation_matrix(size, coarser, factor, LIKE).numpy()
+    centres = (np.arange(coarser) + 0.5) * factor  # in finer voxels, from the first one's edge
+    values = np.random.default_rng(size).normal(size=coarser)
+    expected = np.interp(np.arange(size) + 0.5, centres, values)
+    np.testing.assert_allclose(matrix @ values, expected, atol=1e-4)
+
+
+def test_whole_factors_are_plain_average_pooling():
+    image = torch.randn(2, 3, 8, 6, 9)
+    average = Average()
+    average.factors = (2.0, 1.0, 3.0)
+    pooled = average(image)
+    average.factors = (2.0000001, 1.0, 3.0000001)
+    torch.testing.assert_close(pooled, average(image), atol=1e-5, rtol=0)
+    torch.testing.assert_close(pooled[1, 2, 3, 5, 2], image[1, 2, 6:8, 5, 6:9].mean())
+
+
+def test_factors_follow_the_spacing():
+    config = UNetConfig(level_spacing_mm=(2, 4, 8))
+    assert config.factors((1, 1, 1)) == ((2, 2, 2),) * 3
+    assert config.factors((0.5, 1.6, 5)) == ((4, 1.25, 1), (2, 2, 1), (2, 2, 1.6))
+    assert UNetConfig(strides=((2, 1, 4),)).factors((9, 9, 9)) == ((2, 1, 4),)
+
+
+@given(
+    spacing=st.tuples(*[st.floats(0.4, 7)] * 3),
+    change=st.sampled_from([1e-5, -1e-5]),
+)
+def test_factors_do_not_jump(spacing, change):
+    config = UNetConfig(level_spacing_mm=(1, 2, 4))
+    near = tuple(s * (1 + change) for s in spacing)
+    np.testing.assert_allclose(config.factors(spacing), config.factors(near), rtol=1e-4)
+
+
+def test_the_network_does_not_jump_where_an_axis_starts_to_pool():
+    torch.manual_seed(0)
+    network = UNet(physical()).double().eval()
+    image = torch.randn(1, 1, 12, 11, 10, dtype=torch.float64)
+    logits = []
+    # 13 voxels just below 2 mm are covered by 13 of 2 mm, and at 2 mm they are those themselves.
+    for spacing in ((1.9999999, 2, 3), (2, 2, 3), (2.0000001, 2, 3)):
+        network.adapt(spacing)
+        logits.append(network(image))
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits[2], logits[1], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("spacing", [(0.4, 0.7, 6.5), (1, 1, 1), (7, 7, 7), (2.3, 1.1, 3.9)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 9), (16, 3, 21)])
+def test_any_size_at_any_spacing(spacing, shape):
+    factory = build_factory(
+        physical(), HypernetworkConfig(range_mm=((0.4, 7),) * 3, hidden=(4,), rank=2)
+    ).eval()
+    image = torch.randn(2, 1, *shape)
+    trained = factory(image, spacing)
+    assert trained.shape == (2, 2, *shape)
+    torch.testing.assert_close(factory.bake(spacing)(image), trained, atol=1e-5, rtol=1e-4)
+
+
+def test_a_baked_network_keeps_its_own_spacing():
+    factory = build_factory(physical(), ConstantConfig()).eval()
+    image = torch.randn(1, 1, 8, 9, 10)
+    fine, coarse = factory.bake((0.5, 0.5, 0.5)), factory.bake((4, 4, 4))
+    before = fine(image)
+    factory(image, (3, 3, 3))
+    coarse(image)
+    torch.testing.assert_close(fine(image), before, rtol=0, atol=0)
+    assert not torch.allclose(coarse(image), before)
+
+
+def test_slices_too():
+    config = physical(n_dim=2)
+    network = UNet(config).eval()
+    network.adapt((0.9, 3))
+    assert network(torch.randn(1, 1, 7, 5)).shape == (1, 2, 7, 5)
+
+
+def test_a_network_without_its_spacing_says_so():
+    with pytest.raises(RuntimeError, match="adapt"):
+        UNet(physical())(torch.zeros(1, 1, 4, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strides": ((2, 2, 2),)}, "not both"),
+        ({"level_spacing_mm": (4.0, 2.0)}, "grows"),
+        ({"convs_per_level": (1, 1)}, "needs 3 numbers"),
+        ({"level_spacing_mm": (0.0, 2.0)}, "greater than 0"),
+    ],
+)
+def test_levels_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        physical(**changes)
+
+
+def test_configurations_come_back_from_json():
+    for config in (physical(), UNetConfig()):
+        assert UNetConfig.model_validate_json(config.model_dump_json()) == config
