@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.nets.config import Config, Range
@@ -40,7 +40,7 @@ class NormalisationConfig(Config):
 class DiceRecord(Config):
     """Measured Dice at one spacing."""
 
-    spacing_mm: tuple[float, ...]
+    spacing_mm: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
     """Working spacing, (z, y, x)."""
     dice: dict[str, float]
     """Mean over the cases, by label name."""
