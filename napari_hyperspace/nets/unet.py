@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_hyperspace.nets.config import UNetConfig
+from napari_hyperspace.nets.convolution import convolve
 from napari_hyperspace.nets.levels import Average, Interpolation
 
 
@@ -77,17 +78,13 @@ class Block(nn.Module):
         return features
 
     def _convolve(self, image: Tensor | list[Tensor]) -> Tensor:
-        conv: Any = self.conv
-        total: Tensor
-        if isinstance(image, list) and not self.training and not self.exact:
+        if not isinstance(image, list):
+            return convolve(self.conv, image)
+        if not self.training and not self.exact:
             return self._convolve_apart(image)
-        if isinstance(image, list):
-            whole = torch.cat(image, dim=1)
-            image.clear()
-            total = conv(whole)
-        else:
-            total = conv(image)
-        return total
+        whole = torch.cat(image, dim=1)
+        image.clear()
+        return convolve(self.conv, whole)
 
     def _convolve_apart(self, images: list[Tensor]) -> Tensor:
         """Add up the convolutions of each input, which is freed as soon as it is done."""
@@ -177,8 +174,7 @@ class UNet(nn.Module):
             largest = [_up_to(features, up, skip), skip]
             del skip  # freed by the first block of the level, which empties the list
             features = decode(largest)
-        logits: Tensor = self.head(features)
-        return logits
+        return convolve(self.head, features)
 
 
 def _up_to(features: Tensor, up: nn.Module, like: Tensor) -> Tensor:
