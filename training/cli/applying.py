@@ -1,0 +1,143 @@
+"""Commands that use a model on scans, or look at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from training.cli.options import (
+    DeviceOption,
+    FillOption,
+    JsonOption,
+    ModelOption,
+    OutsideOption,
+    OutsideRule,
+    ScanSpacingOption,
+    SeriesOption,
+    SpacingOption,
+    VolumeOption,
+    app,
+)
+from training.console import emit, progress, spacing, table
+
+
+@app.command(
+    epilog="Example: python -m training predict scan.nii.gz labels.nii.gz --model hippocampus"
+)
+def predict(
+    source: Annotated[
+        Path, typer.Argument(help="Scan: a file, a DICOM folder, or a folder of scans.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(help="File for the labels; a folder for several scans.")
+    ],
+    model: ModelOption = "hippocampus",
+    working_spacing: SpacingOption = None,
+    outside: OutsideOption = OutsideRule.refuse,
+    device: DeviceOption = None,
+    volume: VolumeOption = None,
+    series: SeriesOption = None,
+    scan_spacing: ScanSpacingOption = None,
+    fill: FillOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Segment scans; the labels lie on each scan's own grid. Goes on after a bad scan."""
+    from napari_hyperspace import load_model
+    from training.predict import Reading, list_scans, predict_all
+
+    wanted = spacing(working_spacing) if working_spacing else None
+    reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
+    pairs = list_scans(source, target)
+    loaded = load_model(model)
+    with progress("predict") as show:
+
+        def shown(path: Path, fraction: float, message: str) -> None:
+            done = [scan for scan, _ in pairs].index(path)
+            show((done + fraction) / len(pairs), f"{path.name}: {message}")
+
+        predictions = predict_all(
+            pairs,
+            loaded,
+            spacing_mm=wanted,
+            outside=outside.value,
+            device=device,
+            reading=reading,
+            show=shown,
+        )
+    done = [p for p in predictions if not p.error]
+    failed = [p for p in predictions if p.error]
+    lines = [f"{p.receipt}; {p.seconds:.3g} s" for p in done]
+    if as_json or lines:
+        emit([p.to_dict() for p in predictions], "\n".join(lines), as_json)
+    for prediction in failed:
+        typer.echo(f"failed: {prediction.error}", err=True)
+    if failed:
+        if len(predictions) > 1:
+            typer.echo(f"{len(failed)} of {len(predictions)} scans failed", err=True)
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Example: python -m training estimate scan.nii.gz --model hippocampus --spacing 2"
+)
+def estimate(
+    source: Annotated[Path, typer.Argument(help="Scan: a file or a DICOM folder.")],
+    model: ModelOption = "hippocampus",
+    working_spacing: SpacingOption = None,
+    outside: OutsideOption = OutsideRule.refuse,
+    device: DeviceOption = None,
+    volume: VolumeOption = None,
+    series: SeriesOption = None,
+    scan_spacing: ScanSpacingOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict time and memory of segmenting a scan, without doing it."""
+    import napari_hyperspace as hs
+
+    scan = hs.read(
+        source,
+        volume=volume,
+        series=series,
+        spacing_mm=spacing(scan_spacing) if scan_spacing else None,
+    )
+    cost = hs.estimate(
+        scan,
+        hs.load_model(model),
+        spacing(working_spacing) if working_spacing else None,
+        device=device,
+        outside=outside.value,
+    )
+    values: dict[str, Any] = {
+        "seconds": cost.seconds,
+        "peak_bytes": cost.peak_bytes,
+        "peak_host_bytes": cost.peak_host_bytes,
+        "fits": cost.fits,
+        "spacing_mm": list(cost.spacing_mm),
+        "working_shape": list(cost.working_shape),
+        "n_tiles": cost.n_tiles,
+    }
+    rows = [
+        ("time", f"{cost.seconds:.3g} s"),
+        ("memory where it computes", f"{cost.peak_bytes / 1e6:.0f} MB"),
+        ("memory of the host", f"{cost.peak_host_bytes / 1e6:.0f} MB"),
+        ("fits", "yes" if cost.fits else "no"),
+        ("working spacing", " × ".join(f"{s:g}" for s in cost.spacing_mm) + " mm (z, y, x)"),
+        ("working grid", " × ".join(str(n) for n in cost.working_shape) + " voxels"),
+        ("tiles", cost.n_tiles),
+    ]
+    emit(values, table(rows), as_json)
+
+
+@app.command(epilog="Example: python -m training info hippocampus")
+def info(
+    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show the card of a model: what it segments, where it may be used, what it reaches."""
+    from napari_hyperspace.nets.model_file import read_card
+    from training.card import describe
+
+    header = read_card(model)
+    emit(header.model_dump(mode="json"), describe(header), as_json)

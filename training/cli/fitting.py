@@ -1,0 +1,74 @@
+"""Commands that make model files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.cli.options import JsonOption, Precision, app
+from training.console import emit
+
+
+@app.command(epilog="Example: python -m training fit hippocampus.yaml --set training.steps=2000")
+def fit(
+    config: Annotated[Path, typer.Argument(help="Configuration of the run, a YAML file.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change a key: section.key=value. May be repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/NAME.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
+    ] = False,
+    init: Annotated[
+        str | None, typer.Option(help="Bundled model or model file to start the weights from.")
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Number of devices, a process each.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model. Its folder gets log, checkpoints, report and the model file."""
+    from training.config import load_config
+
+    overrides = list(set_ or [])
+    if devices is not None:
+        overrides.append(f"compute.devices={devices}")
+    settings, base = load_config(config, overrides)
+    from training.fit import fit as train
+
+    folder = out or Path("runs") / settings.name
+    trained = train(settings, base, folder, resume=resume, init=init)
+    if trained is not None:  # of several processes, the first one answers
+        emit(trained, f"{trained['model']}  mean Dice {trained['mean_dice']:.4f}", as_json)
+
+
+@app.command(epilog="Example: python -m training export runs/hippocampus hippocampus.safetensors")
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, or one of its checkpoints.")],
+    target: Annotated[Path, typer.Argument(help="Model file to write (.safetensors).")],
+    dtype: Annotated[
+        Precision, typer.Option(help="Number format of the weights in the file.")
+    ] = Precision.float32,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the model file of a run's best checkpoint, also of one that still goes on."""
+    from training.export import export_checkpoint
+
+    written = export_checkpoint(run, target, dtype=dtype.value)
+    emit({"model": str(written)}, str(written), as_json)
+
+
+@app.command(epilog="Example: python -m training import-checkpoint checkpoint.pt model.safetensors")
+def import_checkpoint(
+    source: Annotated[Path, typer.Argument(help="Checkpoint of HyperSpace (.pt).")],
+    target: Annotated[Path, typer.Argument(help="Model file to write (.safetensors).")],
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a released HyperSpace checkpoint into a model file."""
+    from napari_hyperspace.nets.import_checkpoint import import_checkpoint as convert
+
+    written = convert(source, target)
+    emit({"model": str(written)}, str(written), as_json)

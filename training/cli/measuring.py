@@ -1,0 +1,183 @@
+"""Commands that look through data sets, and measure models on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.cli.options import (
+    DeviceOption,
+    JsonOption,
+    OutsideOption,
+    OutsideRule,
+    PartOption,
+    SplitOption,
+    app,
+    part_of_split,
+)
+from training.console import emit, progress, spacing, spacings
+
+
+@app.command(epilog="Example: python -m training check DATASET --json")
+def check(
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a data set, configuration of a run, or YAML file with a section data."
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """List all that is wrong with a data set, in one go. Fails if there is an error."""
+    from training.check import check as look_through
+    from training.check import describe
+
+    with progress("check") as show:
+        report = look_through(dataset, show=show)
+    emit(report.to_dict(), describe(report), as_json)
+    if report.count("error"):
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog="Example: python -m training evaluate hippocampus DATASET --spacings '1 2 1,1,3' --json"
+)
+def evaluate(
+    models: Annotated[
+        list[str], typer.Argument(help="Bundled models or model files; LABEL=FILE names one.")
+    ],
+    dataset: Annotated[
+        Path, typer.Argument(help="A data set's folder, or a configuration that names one.")
+    ],
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--spacings",
+            help="Spacings in mm, blanks or semicolons between them: '1 2 1,1,3'. "
+            "Default, where nothing else is asked for: '1 2 3'.",
+        ),
+    ] = None,
+    monte_carlo: Annotated[
+        int | None, typer.Option(min=1, help="Draw so many spacings from each interval.")
+    ] = None,
+    interval: Annotated[
+        list[str] | None,
+        typer.Option(help="In mm: 0.5:3.5, or one an axis: 1:5,0.2:1.5,0.2:1.5. May be repeated."),
+    ] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(help="from:to:steps, such as 0.5:5:10 or 1,1,1:1,1,6:6. May be repeated."),
+    ] = None,
+    native: Annotated[bool, typer.Option("--native", help="At each scan's own spacing.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the drawn spacings.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for rows, summary and figures; goes on with what is there already."
+        ),
+    ] = None,
+    rows: Annotated[
+        str, typer.Option(help="File of rows in that folder: .csv, or .parquet (needs pyarrow).")
+    ] = "rows.csv",
+    picture: Annotated[str, typer.Option(help="Case to draw. Default: the first.")] = "",
+    max_res: Annotated[
+        bool,
+        typer.Option("--max-res", help="Add each model clamped to its trained range (MaxRes)."),
+    ] = False,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Store Dice against spacing in the model files.")
+    ] = False,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Of surface Dice, in mm. Default: 1, or the scan's largest step if larger."
+        ),
+    ] = None,
+    form: Annotated[
+        str, typer.Option(help="How networks run; auto is fastest, but not the same every time.")
+    ] = "fp32",
+    processes: Annotated[
+        int, typer.Option(min=1, help="How many to measure with; times are true with one.")
+    ] = 1,
+    split: SplitOption = None,
+    part: PartOption = "validation",
+    outside: OutsideOption = OutsideRule.refuse,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure Dice, surfaces, volumes, time and memory of models at given spacings."""
+    from training.data import dataset_at
+    from training.evaluation.command import Output, run
+    from training.evaluation.measure import Settings
+    from training.evaluation.methods import name_methods
+    from training.evaluation.plan import make_groups
+
+    fixed = None if at is None else spacings(at.replace(";", " "))
+    groups = make_groups(fixed, monte_carlo, interval or [], segment or [], native, seed)
+    data = dataset_at(dataset)
+    with progress("evaluate") as show:
+        result, text = run(
+            name_methods(models, outside.value, max_res),
+            data,
+            part_of_split(data, dataset, split, part),
+            groups,
+            Settings(device, form, tolerance),
+            Output(out, rows, picture, write_card),
+            processes=processes,
+            show=show,
+        )
+    emit(result, text, as_json)
+
+
+@app.command(
+    epilog="Example: python -m training cka hippocampus DATASET --against other.safetensors"
+)
+def cka(
+    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
+    dataset: Annotated[
+        Path, typer.Argument(help="Data set: its folder, or a YAML file with a section data.")
+    ],
+    against: Annotated[
+        str | None, typer.Option(help="A second model to compare with, such as another seed.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the figure and the numbers.")] = Path("cka"),
+    start: Annotated[str, typer.Option(help="First spacing in mm.")] = "0.94",
+    stop: Annotated[str, typer.Option(help="Last spacing in mm.")] = "2",
+    steps: Annotated[int, typer.Option(help="Number of spacings between the two.")] = 10,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Spacing to compare the others with. Default: 1 mm, or the first."),
+    ] = None,
+    box: Annotated[float, typer.Option(help="Edge of the box to compare, in mm.")] = 32.0,
+    margin: Annotated[float, typer.Option(help="What the network sees beyond, in mm.")] = 16.0,
+    batch: Annotated[int, typer.Option(help="Most cases to hold at once.")] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of the order of the cases.")] = 0,
+    split: SplitOption = None,
+    part: PartOption = "validation",
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare layers by CKA: within networks, between spacings, and between two models."""
+    from napari_hyperspace import load_model
+    from training.cka_report import run_cka
+    from training.cka_result import CKASettings
+    from training.data import dataset_at
+
+    settings = CKASettings(
+        spacing(start),
+        spacing(stop),
+        steps,
+        spacing(reference) if reference else None,
+        box_mm=box,
+        margin_mm=margin,
+        batch=batch,
+        seed=seed,
+    )
+    data = dataset_at(dataset)
+    names = part_of_split(data, dataset, split, part)
+    models = [load_model(name) for name in (model, against) if name is not None]
+    with progress("cka") as show:
+        files = run_cka(models, data, names, out, settings, device=device, show=show)
+    emit({"files": [str(file) for file in files]}, "\n".join(map(str, files)), as_json)

@@ -1,0 +1,100 @@
+"""The program that the commands belong to, and the options that they share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_hyperspace.core.errors import HyperspaceError
+from training.console import Commands
+
+if TYPE_CHECKING:
+    from training.data.base import DataSet
+
+app = typer.Typer(
+    cls=Commands,
+    help="Train, apply and evaluate segmentation models that adapt to the voxel spacing.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class OutsideRule(StrEnum):
+    """What to do with a spacing outside of the trained range."""
+
+    refuse = "refuse"
+    clamp = "clamp"
+    extrapolate = "extrapolate"
+
+
+class Precision(StrEnum):
+    """Number format of a model file's weights."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Name of a bundled model, or a model file.")
+]
+SpacingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--spacing", help="Working spacing in mm: 2, or z,y,x such as 1,1,3. Default: the scan's."
+    ),
+]
+OutsideOption = Annotated[
+    OutsideRule,
+    typer.Option(
+        help="For a spacing outside of the trained range: refuse it, clamp it to the nearest "
+        "trained one, or extrapolate."
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps. Default: the best.")
+]
+VolumeOption = Annotated[
+    int | None, typer.Option(help="Which volume of a file with more than three axes.")
+]
+SeriesOption = Annotated[
+    str | None, typer.Option(help="UID of the DICOM series, where a folder holds several.")
+]
+ScanSpacingOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Voxel spacing of the scan in mm, in its file's own axis order, where the file's is "
+        "missing or wrong."
+    ),
+]
+FillOption = Annotated[
+    float | None, typer.Option(help="Value for voxels that are NaN or infinite.")
+]
+SplitOption = Annotated[
+    Path | None,
+    typer.Option(help="Split file (JSON). Default: the configuration's, else all labelled cases."),
+]
+PartOption = Annotated[str, typer.Option(help="Which part of the split.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def part_of_split(data: DataSet, source: Path, split: Path | None, part: str) -> list[str]:
+    """Return the cases of a part of a split: the one given, else the configuration's, else all."""
+    from training.data.splits import read_split
+    from training.paths import resolve_path
+
+    if split is None and data.section.split is not None:
+        split = resolve_path(data.section.split, source.absolute().parent, field="data.split")
+    if split is None:
+        return [case.name for case in data.cases()]
+    if part not in ("training", "validation"):
+        raise HyperspaceError(
+            "a split has no such part",
+            field="--part",
+            found=part,
+            expected="training, validation",
+        )
+    return list(getattr(read_split(split), part))
