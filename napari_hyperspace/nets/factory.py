@@ -100,7 +100,9 @@ class LayeredFactory(Factory):
         """(B, C, *S) → logits (B, K, *S) by the network of this spacing."""
         skeleton = self._skeleton[0].train(self.training)
         skeleton.adapt(spacing_mm)
-        tensors = self._weights(spacing_mm)
+        # Weights in full precision: casting the heads would cost more than it saves.
+        with torch.autocast(image.device.type, enabled=False):
+            tensors = self._weights(spacing_mm)
         tensors |= {name: getattr(self, own) for name, own in self._buffer_names.items()}
         logits: Tensor = functional_call(skeleton, tensors, (image,))
         return logits

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from napari_hyperspace.nets.config import ConstantConfig, UNetConfig
+from napari_hyperspace.nets.config import HypernetworkConfig, UNetConfig
 from napari_hyperspace.nets.convolution import convolve
 from napari_hyperspace.nets.hypernetwork import build_factory
 
@@ -31,7 +31,7 @@ def test_other_maps_follow_autocast():
 def test_gradients_of_small_samples_agree_with_float64(shape):
     torch.manual_seed(0)
     config = UNetConfig(channels=16, strides=((2, 2, 2),) * 2, convs_per_level=1, norm="none")
-    factory = build_factory(config, ConstantConfig()).train()
+    factory = build_factory(config, HypernetworkConfig(range_mm=((0.5, 5),) * 3)).train()
     image, gradients = torch.randn(2, 1, *shape), []
     for exact in (False, True):
         factory.zero_grad()
