@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,13 +17,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_hyperspace.core.geometry import Shape, Triple
+from napari_hyperspace.core.geometry import Grid, Shape, Triple
 from napari_hyperspace.core.resample import AxisMatrix, Order, axis_matrix, resample_axes
 from training.config import AugmentationSection, SpacingSection
 from training.data.base import Case
 from training.data.labels import OUTSIDE
 
 _BIAS_CONTROL_POINTS = 4
+
+
+class HasGrid(Protocol):
+    """Anything that lies on a grid in canonical order."""
+
+    @property
+    def grid(self) -> Grid:
+        """Its native grid."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -98,10 +108,28 @@ class SampleDraw:
 
 def draw_spacing(rng: np.random.Generator, config: SpacingSection) -> Triple:
     """Draw a working spacing in mm (z, y, x), log-uniform over the range of each axis."""
+    if config.thick_slice_probability and rng.random() < config.thick_slice_probability:
+        return _draw_thick(rng, config)
     jointly = rng.random() < config.isotropic_probability
     shares = np.full(3, rng.random()) if jointly else rng.random(3)
     low, high = np.log(config.range_mm).T
     z, y, x = np.exp(low + shares * (high - low)).tolist()
+    return z, y, x
+
+
+def _draw_thick(rng: np.random.Generator, config: SpacingSection) -> Triple:
+    """Draw thick slices along one axis, with a fine spacing within them alike on both axes."""
+    low, high = np.array(config.range_mm).T
+    axis, (thick, fine) = int(rng.integers(3)), rng.random(2)
+    shares = [
+        np.log(np.clip(bounds, low[i], high[i]))
+        for i in range(3)
+        for bounds in (config.thick_mm if i == axis else config.fine_mm,)
+    ]
+    z, y, x = (
+        float(np.exp(a + (thick if i == axis else fine) * (b - a)))
+        for i, (a, b) in enumerate(shares)
+    )
     return z, y, x
 
 
@@ -178,7 +206,7 @@ def _draw_intensities(rng: np.random.Generator, config: AugmentationSection) -> 
     )
 
 
-def working_shape(case: Case, spacing_mm: Sequence[float]) -> Shape:
+def working_shape(case: HasGrid, spacing_mm: Sequence[float]) -> Shape:
     """Return the shape of a case's working grid at a spacing (mm, canonical order)."""
     return case.grid.with_spacing(spacing_mm).shape
 

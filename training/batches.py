@@ -16,7 +16,12 @@ from napari_hyperspace.core.geometry import Shape, Triple
 from training.augment import apply_sample, draw_sample, draw_spacing, working_shape
 from training.config import FitConfig
 from training.data.base import Case
+from training.patch import patch_shape
 from training.random import generator
+from training.synthesis.labelled import LabelledHead
+
+Source = Case | LabelledHead
+"""What samples are made from: a scan with its labels, or a label map alone."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class TrainingBatches(Dataset[Batch]):
     """
 
     def __init__(
-        self, config: FitConfig, cases: Sequence[Case], rank: int = 0, world_size: int = 1
+        self, config: FitConfig, cases: Sequence[Source], rank: int = 0, world_size: int = 1
     ) -> None:
         self.config = config
         self.cases = cases
@@ -86,19 +91,21 @@ class TrainingBatches(Dataset[Batch]):
     def shape(self, draw: StepDraw) -> Shape:
         """Return the sample shape of a step: of its largest case, within the patch shape."""
         shapes = [working_shape(self.cases[i], draw.spacing_mm) for i in draw.cases]
-        z, y, x = np.minimum(np.max(shapes, axis=0), self.config.training.patch_shape).tolist()
-        return z, y, x
+        return patch_shape(self.config.training, draw.spacing_mm, np.max(shapes, axis=0))
 
     def __getitem__(self, step: int) -> Batch:
         config, draw = self.config, self.draw(step)
         shape = self.shape(draw)
-        extent_mm = np.multiply(shape, draw.spacing_mm).tolist()
         images, labels, names = [], [], []
         for sample in range(self.rank, len(draw.cases), self.world_size):
             case = self.cases[draw.cases[sample]]
             rng = generator(config.seed, "sample", step, sample)
-            changes = draw_sample(rng, config.spacing, config.augmentation, extent_mm)
-            image, label = apply_sample(case, draw.spacing_mm, shape, changes)
+            if isinstance(case, LabelledHead):
+                image, label = case.sample(rng, config.synthesis, draw.spacing_mm, shape)
+            else:
+                extent_mm = np.multiply(shape, draw.spacing_mm).tolist()
+                changes = draw_sample(rng, config.spacing, config.augmentation, extent_mm)
+                image, label = apply_sample(case, draw.spacing_mm, shape, changes)
             images.append(image)
             labels.append(label)
             names.append(case.name)

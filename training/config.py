@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -22,6 +23,7 @@ from pydantic import (
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.config import FactoryConfig, UNetConfig
 from training.config_data import AnyDataSection
+from training.config_synthesis import SynthesisSection
 from training.section import Section, read_yaml
 from training.suggest import explain
 
@@ -35,6 +37,10 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
 Probability = Annotated[float, Field(ge=0, le=1)]
 SpacingRange = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)]
 Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+PatchSize = Annotated[
+    Spacing,
+    BeforeValidator(lambda size: (size,) * 3 if isinstance(size, (int, float)) else size),
+]
 
 
 class SpacingSection(Section):
@@ -44,6 +50,12 @@ class SpacingSection(Section):
     """Smallest and largest spacing of each axis, in mm; drawn log-uniformly."""
     isotropic_probability: Probability = 0.0
     """Share of the steps whose three axes are drawn jointly (1: always, 0: independently)."""
+    thick_slice_probability: Probability = 0.0
+    """Share of the steps with thick slices along one axis, drawn by chance."""
+    thick_mm: SpacingRange = (3.0, 7.0)
+    """Spacing of thick slices, within the range of their axis."""
+    fine_mm: SpacingRange = (0.4, 1.3)
+    """Spacing within thick slices, within the ranges of the other two axes."""
     antialias_probability: Probability = 0.75
     """Share of the samples averaged over the larger voxels; the others are only interpolated."""
     cubic_probability: Probability = 0.2
@@ -130,6 +142,8 @@ class StepsSection(Section):
     patch_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 96)
     """Largest block in voxels (z, y, x); larger samples are cropped at a random place, and the
     trained model is run in tiles of at most this size."""
+    patch_mm: PatchSize | None = None
+    """Largest block in mm, one number or one an axis (z, y, x), beside that in voxels."""
     patience: NonNegativeInt = 0
     """Validations without improvement before the run stops early; 0: never."""
 
@@ -146,6 +160,8 @@ class ValidationSection(Section):
         (3, 1, 1),
     )
     """Spacings of the validations during training, in mm (z, y, x)."""
+    pairs_per_map: PositiveInt = 3
+    """Synthetic pairs of each validation label map at each spacing, their contrasts in turn."""
     report_spacings_mm: Annotated[tuple[Spacing, ...], Field(min_length=1)] = (
         (1, 1, 1),
         (1.5, 1.5, 1.5),
@@ -202,6 +218,8 @@ class FitConfig(Section):
     """The working spacings."""
     augmentation: AugmentationSection = AugmentationSection()
     """Random changes of a sample."""
+    synthesis: SynthesisSection = SynthesisSection()
+    """How images are made where the data set has label maps alone; `augmentation` is for scans."""
     network: UNetConfig
     """The network whose weights are made."""
     factory: FactoryConfig
@@ -271,6 +289,7 @@ def load_config(
         If the file cannot be read or a key is unknown, of a wrong type or out of range.
     """
     values = read_yaml(path)
+    values.pop("comparison", None)  # what several runs are for; see `training.comparison`
     for override in overrides:
         _override(values, override)
     return parse_config(values, where=path), Path(path).absolute().parent
@@ -294,13 +313,24 @@ def _override(values: dict[str, Any], text: str) -> None:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise HyperspaceError("the value is not YAML", field=key, found=value) from error
-    *parents, last = key.strip().split(".")
+    set_key(values, key.strip(), parsed)
+
+
+def set_key(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key of a configuration that was read but not yet checked.
+
+    Raises
+    ------
+    HyperspaceError
+        If the key leads through a value.
+    """
+    *parents, last = key.split(".")
     for parent in parents:
         child = values.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise HyperspaceError("this key holds a value, not a section", field=f"--set {key}")
+            raise HyperspaceError("this key holds a value, not a section", field=key)
         values = child
-    values[last] = parsed
+    values[last] = value
 
 
 def changes(old: Any, new: Any, prefix: str = "") -> Iterable[str]:

@@ -141,6 +141,17 @@ class LesionSection(DataSection):
     image has several, such as `*lesion*rater1*`."""
 
 
+class LabelMapsSection(DataSection):
+    """Label maps of whole heads without images, which are synthesised; ids of the brain as in
+    FreeSurfer. Ids that `labels` does not list are background to the model.
+    """
+
+    kind: Literal["label-maps"] = "label-maps"
+    """Layout of the data set."""
+    pattern: str = "*.nii.gz"
+    """What the file names look like."""
+
+
 def _with_kind(values: Any) -> Any:
     """Take the first layout that there was where none is named."""
     return {"kind": "decathlon", **values} if isinstance(values, dict) else values
@@ -153,7 +164,8 @@ AnyDataSection = Annotated[
     | BratsSection
     | SpiderSection
     | MMWHSSection
-    | LesionSection,
+    | LesionSection
+    | LabelMapsSection,
     Field(discriminator="kind"),
     BeforeValidator(_with_kind),
 ]

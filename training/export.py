@@ -46,6 +46,7 @@ def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
         trained_range_mm=config.spacing.range_mm,
         # Instance norms see the whole tile: a larger one than in training is another input.
         tile_shape=config.training.patch_shape,
+        tile_mm=config.training.patch_mm,
         licence=config.card.licence or dataset.licence,
         citation=config.card.citation,
         training={

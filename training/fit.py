@@ -32,7 +32,7 @@ from training.checkpoint import (
 )
 from training.config import FitConfig
 from training.data import open_dataset
-from training.data.base import Case, digest
+from training.data.base import digest
 from training.export import build_model, make_card, trained_card
 from training.failures import is_process_loss, not_finite, process_lost, worker_died
 from training.interrupt import Interrupted, StopRequest, stop_requests
@@ -50,6 +50,7 @@ from training.setup import (
     choose_split,
     start_from,
 )
+from training.synthesis.validation import scored
 
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -135,11 +136,11 @@ class Trainer:
         self.card = make_card(config, dataset).model_dump(mode="json")
         self.data = digest([*training, *validation])
         self.batches = TrainingBatches(config, training, fabric.global_rank, fabric.world_size)
-        own = validation[fabric.global_rank :: fabric.world_size]
         names = [label["name"] for label in self.card["labels"]]
-        self.n_validation = len(validation)
+        held_back, self.n_validation = scored(config, validation)
+        own = held_back[fabric.global_rank :: fabric.world_size]
         self.validation = FixedSpacings(own, config.validation.spacings_mm, names)
-        self.reported: list[Case] = own
+        self.reported = own
         self.progress = Progress()
         self._between_steps = True  # whether state and log belong together
         self._build(checkpoint)

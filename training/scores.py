@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -74,13 +74,21 @@ def dice_per_label(predicted: Tensor, truth: Tensor, n_classes: int) -> NDArray[
     return (2 * both / sizes).cpu().numpy()  # 0 / 0 is NaN
 
 
+class Scored(Protocol):
+    """A case that can be scored at any spacing."""
+
+    def scans_at(self, spacing_mm: Sequence[float]) -> Sequence[Case]:
+        """Return the scans to score at a spacing, on their working grids."""
+        ...
+
+
 class FixedSpacings:
     """Cases brought to fixed working spacings once, to be scored again and again.
 
     Parameters
     ----------
     cases
-        Cases on their native grids.
+        Cases, each of one or several scans at a spacing.
     spacings_mm
         Working spacings, mm (z, y, x).
     label_names
@@ -89,13 +97,15 @@ class FixedSpacings:
 
     def __init__(
         self,
-        cases: Sequence[Case],
+        cases: Sequence[Scored],
         spacings_mm: Sequence[Sequence[float]],
         label_names: Sequence[str],
     ) -> None:
         self.label_names = tuple(label_names)
         self.spacings_mm = [(float(z), float(y), float(x)) for z, y, x in spacings_mm]
-        self._cases = [[case.at_spacing(s) for case in cases] for s in self.spacings_mm]
+        self._cases = [
+            [scan for case in cases for scan in case.scans_at(s)] for s in self.spacings_mm
+        ]
 
     @torch.no_grad()
     def totals(

@@ -14,8 +14,18 @@ from training.data.nnunet import NNUNet
 from training.data.pairs import Pairs
 from training.data.published import MMWHS, Brats, Spider
 from training.paths import resolve_path
+from training.synthesis.dataset import LabelMaps
 
-ADAPTERS: tuple[type[DataSet], ...] = (Decathlon, NNUNet, Pairs, Brats, Spider, MMWHS, Lesions)
+ADAPTERS: tuple[type[DataSet], ...] = (
+    Decathlon,
+    NNUNet,
+    Pairs,
+    Brats,
+    Spider,
+    MMWHS,
+    Lesions,
+    LabelMaps,
+)
 
 
 def open_dataset(config: DataSection, base: Path) -> DataSet:

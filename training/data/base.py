@@ -6,10 +6,10 @@ import fnmatch
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -59,6 +59,17 @@ class Case:
     def spacing_mm(self) -> Triple:
         """Distance between voxel centres, in mm (z, y, x)."""
         return self.grid.spacing_mm
+
+    def scans_at(self, spacing_mm: Sequence[float]) -> list[Case]:
+        """Return what is scored of this case at a spacing: the case itself there."""
+        return [self.at_spacing(spacing_mm)]
+
+    def parts(self) -> Iterator[bytes]:
+        """Return what makes this case differ from others: name, grid and voxels."""
+        yield self.name.encode()
+        yield self.grid.affine.tobytes()
+        yield self.image.numpy().tobytes()
+        yield self.labels.numpy().tobytes()
 
     def at_spacing(self, spacing_mm: Sequence[float]) -> Case:
         """Return this case on the working grid of a spacing (mm, canonical order).
@@ -269,12 +280,18 @@ def _without(patterns: Sequence[str], listing: Listing) -> Listing:
     return kept
 
 
-def digest(cases: Sequence[Case]) -> str:
-    """Return a fingerprint of cases: names, grids and voxels."""
+class Fingerprinted(Protocol):
+    """What a run can be trained on or judged by."""
+
+    def parts(self) -> Iterator[bytes]:
+        """Return what makes it differ from others."""
+        ...
+
+
+def digest(cases: Iterable[Fingerprinted]) -> str:
+    """Return a fingerprint of cases."""
     total = hashlib.blake2b(digest_size=16)
     for case in cases:
-        total.update(case.name.encode())
-        total.update(case.grid.affine.tobytes())
-        total.update(case.image.numpy().tobytes())
-        total.update(case.labels.numpy().tobytes())
+        for part in case.parts():
+            total.update(part)
     return total.hexdigest()
