@@ -56,12 +56,12 @@ class SynthesisSection(Section):
     """Chance, an axis, that the scan was taken coarser than the working spacing."""
     coarse_factor: Annotated[float, Field(ge=1)] = 2.0
     """Largest factor of such a spacing."""
-    bias: NonNegativeFloat = 0.3
+    bias: NonNegativeFloat = 0.35
     """Largest standard deviation of the logarithm of the bias field."""
     gamma: NonNegativeFloat = 0.35
     """Largest logarithm of the exponent of the intensities."""
-    noise: NonNegativeFloat = 0.1
-    """Largest standard deviation of the noise, where the brightest tissue is about 1."""
+    noise: NonNegativeFloat = 0.08
+    """Largest standard deviation of the noise, where the brain's brightest tissue is about 1."""
     texture: NonNegativeFloat = 0.06
     """Largest standard deviation within a tissue."""
     fine_voxels: Annotated[int, Field(ge=1000)] = 6_000_000

@@ -16,7 +16,7 @@ from napari_hyperspace.core.geometry import Shape, Triple
 from training.config_synthesis import SynthesisSection
 from training.synthesis.heads import Head
 from training.synthesis.looks import Looks, draw_looks
-from training.synthesis.tissues import EXTERNAL_CSF, IDS, INSIDE, TISSUE_OF_CLASS
+from training.synthesis.tissues import EXTERNAL_CSF, IDS, INSIDE, TISSUE_OF_CLASS, TISSUES
 
 Matrix = tuple[Triple, Triple, Triple]
 
@@ -221,7 +221,9 @@ def draw_pair(
     cut = None
     if rng.random() < config.cut_probability:
         cut = (int(rng.integers(3)), int(rng.integers(2)), float(rng.uniform(0.05, 0.45)))
-    mean, deviation = expected_moments(head, looks, corruption, stripping, _air_share(rng))
+    # Scans hold much or little air, and not always the neck.
+    air, soft = float(rng.uniform(0.05, 3.5)), float(rng.uniform(0.3, 1))
+    mean, deviation = expected_moments(head, looks, corruption, stripping, air=air, soft=soft)
     deviation = max(deviation, 0.02)
     shift, stretch = rng.uniform(-0.25, 0.25), np.exp(rng.uniform(np.log(0.75), np.log(1.3)))
     z, y, x = size.tolist()
@@ -318,13 +320,14 @@ def _draw_corruption(
     )
 
 
-def _air_share(rng: np.random.Generator) -> float:
-    """Draw the volume of the air in a scan, relative to the head's."""
-    return float(rng.uniform(0.05, 2.5))
-
-
 def expected_moments(
-    head: Head, looks: Looks, corruption: Corruption, stripping: Stripping | None, air: float
+    head: Head,
+    looks: Looks,
+    corruption: Corruption,
+    stripping: Stripping | None = None,
+    *,
+    air: float,
+    soft: float = 1.0,
 ) -> tuple[float, float]:
     """Return about the mean and the standard deviation of a whole scan.
 
@@ -336,6 +339,8 @@ def expected_moments(
         How its tissues look.
     air
         Volume of the air, relative to the head's own (also where the head is stripped).
+    soft
+        Share of the face and neck within the scan.
     """
     tissue = np.array(TISSUE_OF_CLASS)
     means = np.array(looks.means)[tissue] ** corruption.gamma
@@ -347,7 +352,8 @@ def expected_moments(
         if not stripping.keep_csf:
             counts[IDS.index(EXTERNAL_CSF)] = 0
     total = head.counts.sum() or 1.0
-    counts[0] = head.counts.sum() - counts.sum() + air * total
+    counts[0] = total - counts.sum() + air * total
+    counts[tissue == TISSUES.index("soft tissue")] *= soft
     means[0] = corruption.noise * math.sqrt(math.pi / 2) if corruption.rician else 0.0
     spread[0] = corruption.noise**2 * (0.43 if corruption.rician else 1.0)
     weights = counts / counts.sum()

@@ -32,7 +32,14 @@ _KIN: dict[str, tuple[str, ...]] = {
     "mucosa": ("soft tissue",),
     "vein": ("artery",),
 }
-_UNEVEN = {"soft tissue": 4.0, "skin": 2.5, "cancellous bone": 2.0, "mucosa": 2.0}
+_FATTY = {"skin": 1.0, "cancellous bone": 0.8, "soft tissue": 0.6}
+# Least and largest smooth variation of what is no uniform tissue, relative to its mean.
+_UNEVEN = {
+    "soft tissue": (0.1, 0.5),
+    "skin": (0.05, 0.35),
+    "cancellous bone": (0.05, 0.3),
+    "mucosa": (0.05, 0.4),
+}
 
 
 @dataclass(frozen=True)
@@ -95,12 +102,17 @@ def draw_looks(
     contrast = contrast or drawn
     means = _free(rng) if contrast == "free" else _lawful(rng, contrast)
     means["air"] = 0.0
+    if rng.random() < 0.5:
+        # Fat outshines the brain several times in spin echoes.
+        gain = np.exp(rng.uniform(np.log(0.7), np.log(3.5)))
+        for name, power in _FATTY.items():
+            means[name] *= float(gain**power)
     level = config.texture * rng.random(2)
-    uneven = np.array([_UNEVEN.get(name, 1.0) for name in TISSUES])
     spread = rng.uniform(0.4, 1.6, (2, len(TISSUES))) * level[:, None]
-    spread[1] *= uneven
+    for name, bounds in _UNEVEN.items():
+        spread[1, TISSUES.index(name)] += rng.uniform(*bounds) * means[name]
     spread[:, 0] = 0
-    values = np.clip([means[name] for name in TISSUES], 0, 1.5)
+    values = np.clip([means[name] for name in TISSUES], 0, 4)
     return Looks(
         contrast,
         tuple(values.tolist()),
@@ -129,7 +141,7 @@ def _lawful(rng: np.random.Generator, contrast: str) -> dict[str, float]:
     jitter = rng.uniform(0.01, 0.06)
     # The contrast among brain tissues varies; what is like grey matter varies together.
     middle = 0.5 * (law["cortex"] + law["white matter"])
-    gain = rng.uniform(0.5, 1.35)
+    gain = rng.uniform(0.35, 1.35)
     means = {}
     for name, usual in law.items():
         outside = name in EXTRA_CEREBRAL

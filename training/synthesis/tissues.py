@@ -65,8 +65,19 @@ MIRROR: tuple[int, ...] = tuple(IDS.index(_MIRROR[i]) for i in IDS)
 """Generation class of the other side."""
 
 EXTRA_CEREBRAL = frozenset(
-    "artery|eye|soft tissue|eye muscle|mucosa|skin|spinal cord|vein|cortical bone"
-    "|cancellous bone|optic nerve".split("|")
+    [
+        "artery",
+        "eye",
+        "soft tissue",
+        "eye muscle",
+        "mucosa",
+        "skin",
+        "spinal cord",
+        "vein",
+        "cortical bone",
+        "cancellous bone",
+        "optic nerve",
+    ]
 )
 INSIDE: tuple[bool, ...] = tuple(_OF_ID[i] not in {"air", *EXTRA_CEREBRAL} for i in IDS)
 """Whether a generation class lies inside the skull: what stripping keeps."""
@@ -90,12 +101,36 @@ def _law(values: str) -> Law:
     return Law(means)
 
 
-_LAW_ORDER = (
-    "csf|cortex|white matter|thalamus|caudate|putamen|pallidum|accumbens|hippocampus|amygdala"
-    "|ventral diencephalon|brain stem|cerebellar grey|cerebellar white|choroid plexus|vessel|chiasm"
-    "|artery|eye|soft tissue|eye muscle|mucosa|skin|spinal cord|vein|cortical bone"
-    "|cancellous bone|optic nerve".split("|")
-)
+_LAW_ORDER = [
+    "csf",
+    "cortex",
+    "white matter",
+    "thalamus",
+    "caudate",
+    "putamen",
+    "pallidum",
+    "accumbens",
+    "hippocampus",
+    "amygdala",
+    "ventral diencephalon",
+    "brain stem",
+    "cerebellar grey",
+    "cerebellar white",
+    "choroid plexus",
+    "vessel",
+    "chiasm",
+    "artery",
+    "eye",
+    "soft tissue",
+    "eye muscle",
+    "mucosa",
+    "skin",
+    "spinal cord",
+    "vein",
+    "cortical bone",
+    "cancellous bone",
+    "optic nerve",
+]
 # csf ctx wm thal caud put pall acc hipp amyg vdc stem cbg cbw plexus vessel chiasm | artery eye
 # soft muscle mucosa skin cord vein bone marrow nerve
 LAWS: dict[str, Law] = {
