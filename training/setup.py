@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -86,6 +87,13 @@ def choose_split(config: FitConfig, base: Path, dataset: DataSet) -> Split:
     return draw_split([*subjects], config.data.validation_cases, config.seed, subjects)
 
 
+def changed_keys(stored: dict[str, Any], config: FitConfig) -> list[str]:
+    """List the keys that change the result and differ from a run's stored configuration."""
+    # Through the model, so that a key that is new with a default does not count as changed.
+    old, new = (c.model_dump(mode="json") for c in (parse_config(stored), config))
+    return [key for key in changes(old, new) if not key.startswith(_MAY_CHANGE)]
+
+
 def check_resumable(checkpoint: Checkpoint, config: FitConfig, data: str, run: RunFolder) -> None:
     """Check that a run goes on with the configuration and data that it was started with.
 
@@ -98,9 +106,7 @@ def check_resumable(checkpoint: Checkpoint, config: FitConfig, data: str, run: R
         "Undo the change; or start a new run from this one's weights: "
         f"python -m training export {run.path} MODEL, then fit --init MODEL --out NEW"
     )
-    # Through the model, so that a key that is new with a default does not count as changed.
-    old, new = (c.model_dump(mode="json") for c in (parse_config(checkpoint.config), config))
-    changed = [key for key in changes(old, new) if not key.startswith(_MAY_CHANGE)]
+    changed = changed_keys(checkpoint.config, config)
     if changed:
         raise HyperspaceError(
             "the run was started with another configuration",

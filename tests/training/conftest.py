@@ -45,35 +45,39 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def write_dataset(
+    folder: Path,
+    n_cases: int = N_CASES,
+    values: tuple[int, int] = (1, 2),
+    modalities: int = 1,
+) -> Path:
+    """Make a data set of small ellipsoids."""
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+    training = []
+    for index in range(n_cases):
+        image, labels = case_arrays(index, values)
+        if modalities > 1:
+            image = np.stack([image * (k + 1) for k in range(modalities)], axis=-1)
+        file = f"tiny_{index:03d}.nii.gz"
+        nib.save(nib.Nifti1Image(image, AFFINE), folder / "imagesTr" / file)
+        nib.save(nib.Nifti1Image(labels, AFFINE), folder / "labelsTr" / file)
+        training.append({"image": f"./imagesTr/{file}", "label": f"./labelsTr/{file}"})
+    description = {
+        "name": "Tiny",
+        "licence": "CC0",
+        "modality": {str(k): f"channel {k}" for k in range(modalities)},
+        "labels": {"0": "background", str(values[0]): "front", str(values[1]): "back"},
+        "training": training,
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    return folder
+
+
 @pytest.fixture
 def make_dataset(tmp_path: Path) -> Callable[..., Path]:
-    def make(
-        name: str = "tiny",
-        n_cases: int = N_CASES,
-        values: tuple[int, int] = (1, 2),
-        modalities: int = 1,
-    ) -> Path:
-        folder = tmp_path / name
-        for part in ("imagesTr", "labelsTr"):
-            (folder / part).mkdir(parents=True)
-        training = []
-        for index in range(n_cases):
-            image, labels = case_arrays(index, values)
-            if modalities > 1:
-                image = np.stack([image * (k + 1) for k in range(modalities)], axis=-1)
-            file = f"tiny_{index:03d}.nii.gz"
-            nib.save(nib.Nifti1Image(image, AFFINE), folder / "imagesTr" / file)
-            nib.save(nib.Nifti1Image(labels, AFFINE), folder / "labelsTr" / file)
-            training.append({"image": f"./imagesTr/{file}", "label": f"./labelsTr/{file}"})
-        description = {
-            "name": "Tiny",
-            "licence": "CC0",
-            "modality": {str(k): f"channel {k}" for k in range(modalities)},
-            "labels": {"0": "background", str(values[0]): "front", str(values[1]): "back"},
-            "training": training,
-        }
-        (folder / "dataset.json").write_text(json.dumps(description))
-        return folder
+    def make(name: str = "tiny", **choices: Any) -> Path:
+        return write_dataset(tmp_path / name, **choices)
 
     return make
 

@@ -131,6 +131,43 @@ def evaluate(
     emit(result, text, as_json)
 
 
+@app.command(epilog="Example: python -m training compare comparison.yaml --only AS --only HS")
+def compare(
+    config: Annotated[
+        Path, typer.Argument(help="Configuration of a run with a section comparison, a YAML file.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the runs. Default: runs/NAME.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Page of the report. Default: the configuration's.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Train this method only. May be repeated.")
+    ] = None,
+    no_train: Annotated[
+        bool, typer.Option("--no-train", help="Train nothing: report on the runs that are done.")
+    ] = False,
+    processes: Annotated[
+        int, typer.Option(min=1, help="How many to measure with; times are true with one.")
+    ] = 1,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train methods alike, measure them alike, and report where they differ.
+
+    Runs that are done are kept, unfinished ones go on; what was measured is not measured again.
+    """
+    from training.comparison.study import Study
+
+    study = Study(config, out, report)
+    if not no_train:
+        study.train(only or [])
+    with progress("compare") as show:
+        summary = study.report(device=device, processes=processes, show=show)
+    emit(summary, str(study.page), as_json)
+
+
 @app.command(
     epilog="Example: python -m training cka hippocampus DATASET --against other.safetensors"
 )

@@ -116,8 +116,11 @@ def same_spacing(a: Sequence[float], b: Sequence[float]) -> bool:
 def in_range(model: Model, spacing_mm: Triple) -> bool:
     """Whether a spacing lies in a model's trained range; true where that is unknown."""
     ranges = model.trained_range_mm
-    if ranges is None:
-        return True
+    return ranges is None or within(ranges, spacing_mm)
+
+
+def within(ranges: Sequence[tuple[float, float]], spacing_mm: Triple) -> bool:
+    """Whether a spacing lies in a trained range (mm; axes in canonical order), but for rounding."""
     steps = spacing_mm[3 - len(ranges) :]
     return all(
         low * (1 - 1e-3) <= step <= high * (1 + 1e-3)

@@ -76,9 +76,16 @@ def segment_between(first: Triple, last: Triple, steps: int) -> Group:
     if first == last:
         raise HyperspaceError("a segment has two ends that differ", field="--segment", found=first)
     line = np.round(np.linspace(first, last, steps), 6)
-    ends = [f"{end[0]:g}" if len(set(end)) == 1 else spacing_text(end) for end in (first, last)]
-    name = f"{ends[0]} to {ends[1]} mm"
-    return Group("segment", name, tuple((float(z), float(y), float(x)) for z, y, x in line))
+    return segment_through([(float(z), float(y), float(x)) for z, y, x in line])
+
+
+def segment_through(spacings_mm: Sequence[Triple]) -> Group:
+    """Return the segment of given spacings (mm; z, y, x) on a line, at any distances."""
+    ends = [
+        f"{end[0]:g}" if len(set(end)) == 1 else spacing_text(end)
+        for end in (spacings_mm[0], spacings_mm[-1])
+    ]
+    return Group("segment", f"{ends[0]} to {ends[1]} mm", tuple(spacings_mm))
 
 
 NATIVE = Group("native", "native")

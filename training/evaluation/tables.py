@@ -15,13 +15,14 @@ def method_table(summary: dict[str, Any], metric: str) -> str:
     """Return a Markdown table of mean (std): a row a group, a column a method."""
     methods = list(summary["models"])
     rows = [
-        [group["name"], *(_cell(group["methods"][m][metric], metric) for m in methods)]
+        [group["name"], *(cell(group["methods"][m][metric], metric) for m in methods)]
         for group in summary["groups"]
     ]
-    return _markdown([METRICS[metric].replace("(bytes)", "(MB)"), *methods], rows)
+    return markdown_table([METRICS[metric].replace("(bytes)", "(MB)"), *methods], rows)
 
 
-def _cell(value: dict[str, Any], metric: str) -> str:
+def cell(value: dict[str, Any], metric: str) -> str:
+    """Write the mean (std) of a measure."""
     if value["mean"] is None:
         return "–"
     scale, digits = (1e6, 1) if metric.startswith("peak") else (1.0, _DIGITS[metric.split("_")[0]])
@@ -29,7 +30,8 @@ def _cell(value: dict[str, Any], metric: str) -> str:
     return text if value["std"] is None else f"{text} ({value['std'] / scale:.{digits}f})"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a Markdown table; all columns but the first are numbers."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
 
@@ -50,7 +52,7 @@ def test_table(summary: dict[str, Any]) -> str:
         if test["metric"] in TESTED
     ]
     header = ["", "measure", "methods", "mean difference", "cases", "p", "p, corrected"]
-    return _markdown(header, rows) if rows else ""
+    return markdown_table(header, rows) if rows else ""
 
 
 def report(summary: dict[str, Any], pictures: Sequence[Path]) -> str:

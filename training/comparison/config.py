@@ -1,0 +1,222 @@
+"""The section ``comparison`` of a configuration: which methods, where measured, what is shown."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from napari_hyperspace.core.errors import HyperspaceError
+from training.config import FitConfig, Spacing, parse_config, set_key
+from training.evaluation.methods import Method
+from training.evaluation.plan import NATIVE, Group, interval, parse_interval, segment_through
+from training.section import Section, read_yaml
+from training.suggest import explain
+
+
+def _isotropic(values: Any) -> Any:
+    """Write a spacing given as one number for all axes."""
+    return (values, values, values) if isinstance(values, (int, float)) else values
+
+
+def _interval(text: str) -> str:
+    try:
+        parse_interval(text)
+    except HyperspaceError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9. -]*$")]
+Segment = Annotated[
+    tuple[Annotated[Spacing, BeforeValidator(_isotropic)], ...], Field(min_length=2)
+]
+
+
+class MethodSection(Section):
+    """A way to get from an image at a spacing to labels."""
+
+    about: str = ""
+    """What it is, in a few words."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Keys of the configuration that differ in its runs, dotted, such as `{factory.rank: 2}`."""
+    run: str | None = None
+    """Method whose networks it takes; none: it is trained itself."""
+    outside: Literal["clamp", "extrapolate"] = "extrapolate"
+    """What it does outside of the trained range: `clamp` resamples the image to the nearest trained
+    spacing and brings the labels back, `extrapolate` runs the network there."""
+
+
+class TableSection(Section):
+    """Methods that stand beside each other in tables and figures."""
+
+    title: str
+    """Heading."""
+    methods: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Methods, in the order of the columns."""
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    """Seeds of their runs; what is shown is pooled over them."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Methods to test against each other."""
+
+
+class ComparisonSection(Section):
+    """A comparison of methods."""
+
+    report: str | None = None
+    """Markdown page of the report, relative to the working folder; its figures and numbers lie in
+    a folder of the same name beside it. None: `report.md` in the folder of the runs."""
+    methods: dict[Name, MethodSection]
+    """Methods by name."""
+    tables: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], TableSection]
+    """Tables by name."""
+    segments: tuple[Segment, ...] = ()
+    """Lines of spacings for the figures, in mm: one number for all axes, or z, y, x."""
+    intervals: tuple[Annotated[str, AfterValidator(_interval)], ...] = ()
+    """Intervals that spacings are drawn from: `0.8:5`, or one an axis `2:5,0.8:1.2,0.8:1.2`."""
+    draws: PositiveInt = 10
+    """Spacings drawn from each interval."""
+    native: bool = True
+    """Whether to measure at each scan's own spacing too."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ComparisonSection:
+        for name, method in self.methods.items():
+            if method.run is None:
+                continue
+            if method.set:
+                raise ValueError(f"methods.{name}: either has runs of its own or takes others'")
+            if method.run not in self.methods or self.methods[method.run].run is not None:
+                raise ValueError(f"methods.{name}.run: {method.run!r} is no method with runs")
+        for name, table in self.tables.items():
+            for used in (*table.methods, *(m for pair in table.pairs for m in pair)):
+                if used not in self.methods:
+                    raise ValueError(f"tables.{name}: {used!r} is no method")
+            for used in (m for pair in table.pairs for m in pair):
+                if used not in table.methods:
+                    raise ValueError(f"tables.{name}.pairs: {used!r} is not in the table")
+        return self
+
+    def owner(self, method: str) -> str:
+        """Return the method whose runs a method takes its networks from."""
+        return self.methods[method].run or method
+
+    def trained_by(self, owner: str) -> list[str]:
+        """Return the methods that take their networks from the runs of one, itself first."""
+        users = [name for name in self.methods if self.owner(name) == owner]
+        return sorted(users, key=lambda name: name != owner)
+
+    def groups(self) -> list[Group]:
+        """Return the spacings to measure at; the drawn ones are the same every time."""
+        drawn = [interval(parse_interval(text), self.draws, seed=0) for text in self.intervals]
+        own = [NATIVE] if self.native else []
+        return drawn + own + [segment_through(segment) for segment in self.segments]
+
+
+class ComparisonFile(Section):
+    """The part of a configuration that only the command `compare` reads."""
+
+    comparison: ComparisonSection
+    """What to compare."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A configuration file that describes a comparison.
+
+    Parameters
+    ----------
+    path
+        The file.
+    section
+        Its section ``comparison``.
+    values
+        The rest of it, as it was read: the configuration that all runs share.
+    """
+
+    path: Path
+    section: ComparisonSection
+    values: dict[str, Any]
+
+    @property
+    def base(self) -> Path:
+        """Folder that relative paths start from."""
+        return self.path.absolute().parent
+
+    def shared(self) -> FitConfig:
+        """Return the configuration that all runs share, before any method changes it."""
+        return parse_config(copy.deepcopy(self.values), where=self.path)
+
+    def config(self, method: str, seed: int) -> FitConfig:
+        """Return the configuration of a method's run.
+
+        Raises
+        ------
+        HyperspaceError
+            If the method sets a key that is unknown or of a wrong type.
+        """
+        values = copy.deepcopy(self.values)
+        for key, value in self.section.methods[method].set.items():
+            set_key(values, key, copy.deepcopy(value))
+        values |= {"name": f"{values.get('name', '')}-{method}-{seed}", "seed": seed}
+        return parse_config(values, where=f"{self.path} (comparison.methods.{method})")
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Return method and seed of each run that the tables need, each once."""
+        owners = [m for m in self.section.methods if self.section.owner(m) == m]
+        wanted = {
+            (self.section.owner(method), seed)
+            for table in self.section.tables.values()
+            for method in table.methods
+            for seed in table.seeds
+        }
+        return sorted(wanted, key=lambda run: (owners.index(run[0]), run[1]))
+
+    def used(self, owner: str, model: Path) -> list[Method]:
+        """Return the ways in which a run's model file is used."""
+        return [
+            Method(name, str(model), self.section.methods[name].outside)
+            for name in self.section.trained_by(owner)
+        ]
+
+
+def load_comparison(path: str | os.PathLike[str]) -> Comparison:
+    """Read a configuration with a section ``comparison``.
+
+    Raises
+    ------
+    HyperspaceError
+        If the file cannot be read, has no such section, a key of it is wrong, or the cases are not
+        the same for all seeds.
+    """
+    values = read_yaml(path)
+    section = values.pop("comparison", None)
+    if section is None:
+        raise HyperspaceError(
+            "the configuration compares nothing", where=path, fix="Give it a section `comparison:`"
+        )
+    try:
+        parsed = ComparisonFile.model_validate({"comparison": section}).comparison
+    except ValidationError as error:
+        raise explain(error, ComparisonFile, path) from None
+    found = Comparison(Path(path), parsed, values)
+    if found.shared().data.split is None:
+        raise HyperspaceError(
+            "without a split file each seed would be validated on other cases",
+            where=path,
+            field="data.split",
+            fix="Name a split file",
+        )
+    return found

@@ -1,0 +1,89 @@
+"""The runs of a comparison: what is there, what goes on, what is missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from napari_hyperspace.core.errors import HyperspaceError
+from training.comparison.config import Comparison
+from training.config import FitConfig
+from training.run import RunFolder
+from training.setup import changed_keys
+
+
+class State(StrEnum):
+    """How far a run is."""
+
+    missing = "missing"
+    unfinished = "unfinished"
+    done = "done"
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """A run that a comparison needs.
+
+    Parameters
+    ----------
+    method
+        Method that is trained.
+    seed
+        Its seed.
+    config
+        What is trained.
+    folder
+        Where.
+    """
+
+    method: str
+    seed: int
+    config: FitConfig
+    folder: RunFolder
+
+    @property
+    def label(self) -> str:
+        """Method and seed; name of the folder too."""
+        return f"{self.method}-{self.seed}"
+
+    def state(self) -> State:
+        """Return how far the run is.
+
+        Raises
+        ------
+        HyperspaceError
+            If the folder holds a run of another configuration.
+        """
+        if not self.folder.config.exists():
+            return State.missing
+        stored = json.loads(self.folder.config.read_text(encoding="utf-8"))
+        changed = changed_keys(stored, self.config)
+        if changed:
+            raise HyperspaceError(
+                "the folder holds a run of another configuration than the comparison's",
+                where=self.folder.path,
+                field=", ".join(changed),
+                fix="Move the folder away to train anew, or undo the change of the configuration",
+            )
+        # The report is the last thing that a run writes.
+        done = self.folder.model.exists() and self.folder.report.exists()
+        return State.done if done else State.unfinished
+
+
+def compared_runs(comparison: Comparison, out: Path) -> list[ComparedRun]:
+    """Return the runs that a comparison needs, in folders ``OUT/METHOD-SEED``."""
+    return [
+        ComparedRun(
+            method, seed, comparison.config(method, seed), RunFolder(out / f"{method}-{seed}")
+        )
+        for method, seed in comparison.runs()
+    ]
+
+
+def train(run: ComparedRun, base: Path) -> None:
+    """Train a run from the start, or on from its last checkpoint, until it is done."""
+    from training.fit import fit
+
+    fit(run.config, base, run.folder.path, resume=run.state() is State.unfinished)
