@@ -12,8 +12,9 @@ from napari_hyperspace.gui.jobs import Jobs
 from napari_hyperspace.gui.models import Devices, Loaded, ModelShelf
 from napari_hyperspace.gui.services import Services
 from napari_hyperspace.gui.state import Choices
-from napari_hyperspace.gui.view import View
+from napari_hyperspace.gui.view import Accuracy, View
 from napari_hyperspace.gui.worker import Lane, Stop
+from napari_hyperspace.nets.accuracy import expected_dice, is_isotropic, measured_along
 
 _WORTH_A_NOTE = 0.2  # part of the time
 
@@ -55,12 +56,11 @@ class Controller:
         self._resting = False
         self._weights = ""  # how long they took, to be shown once there is an estimate too
         self.jobs = Jobs(self)
-        entries = self.shelf.entries()
-        if not self.choices.model and entries:
-            self.choices.model = entries[0][0]
+        if not self.choices.model:
+            self.choices.model = self.shelf.default()
         self.view.show_choices(self.choices)
         self.view.show_devices([("cpu", "CPU")], "cpu")
-        self.view.show_models(entries, self.choices.model)
+        self.view.show_models(self.shelf.entries(), self.choices.model)
         self.chosen = ChosenLayers(viewer, self._scan_changed, self._list_layers)
         self._scan_changed(True)
         self.chosen.follow()
@@ -278,11 +278,12 @@ class Controller:
     def _show_nothing(self) -> None:
         self.view.show_bake("")
         self.view.show_cost("", True, ())
+        self.view.show_accuracy(Accuracy())
         self.view.show_curve(None, None)
 
     def _take_model(self, model: Any) -> None:
         self.model = model
-        self.view.show_model(texts.model(model), texts.card(model.card))
+        self.view.show_model(texts.model(model), texts.card(model))
         self.chosen.want(model.in_channels)
         self._show_scales()
         self._propose_spacing()
@@ -301,6 +302,25 @@ class Controller:
         self.view.show_cost(texts.cost(estimate), bool(estimate.fits), notes)
         steady = estimate.seconds - estimate.probe_seconds
         self.view.show_point(state.mean_spacing(spacing), steady)
+        self._show_accuracy(spacing)
+
+    def _show_accuracy(self, spacing_mm: Triple) -> None:
+        model, trained = self.model, self._trained()
+        records, seen = model.card.dice, list(spacing_mm[-model.n_dim :])
+        if self.choices.outside == "clamp" and trained is not None:
+            seen = [min(max(a, low), high) for a, (low, high) in zip(seen, trained, strict=True)]
+        expected = expected_dice(records, seen)
+        # The spacings of a 2-D model have no place on an axis of spacings in 3-D.
+        measured = measured_along(records, seen) if model.n_dim == 3 else []
+        drawn = expected is not None and model.n_dim == 3
+        self.view.show_accuracy(
+            Accuracy(
+                texts.accuracy(expected, bool(records)),
+                tuple(measured),
+                is_isotropic(seen),
+                (state.mean_spacing(spacing_mm), expected.dice) if drawn else None,
+            )
+        )
 
     # -- preview -------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ Kind = Literal["image", "labels"]
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
 
 METADATA_KEY = "hyperspace"
+RESULT_KEY = "hyperspace_result"  # of a segmentation: what it was made of, and with
 UNITS = ("mm", "mm", "mm")
 AXIS_LABELS = ("z", "y", "x")
 
@@ -126,7 +127,8 @@ def to_volume(data: Any, attributes: Mapping[str, Any]) -> Volume:
     if attributes.get("multiscale"):
         data = data[0]  # the finest level
     placed = placement(np.shape(data), attributes)
-    metadata = dict(placed.metadata) | label_metadata(attributes)
+    facts = dict(attributes.get("metadata") or {}).get(RESULT_KEY, {})
+    metadata = dict(placed.metadata) | dict(facts) | label_metadata(attributes)
     return Volume(placed.orientation.from_canonical(np.asarray(data)), placed.grid, name, metadata)
 
 
@@ -197,7 +199,12 @@ class LayerSource:
         return Volume(np.asarray(self.data), self.placement.layer_grid, self.name)
 
     def result_layer_data(
-        self, labels: Volume, name: str, names: Mapping[int, str], colors: Mapping[int, str]
+        self,
+        labels: Volume,
+        name: str,
+        names: Mapping[int, str],
+        colors: Mapping[int, str],
+        facts: Mapping[str, Any],
     ) -> LayerData:
         """Make the Labels layer of a result: on the source's voxels, placed exactly as it is.
 
@@ -209,8 +216,11 @@ class LayerSource:
             Of the new layer.
         names, colors
             Of the label values.
+        facts
+            What the result was made with, to become metadata of its volume.
         """
         attributes = self._placed(name) | label_attributes(names, colors)
+        attributes["metadata"][RESULT_KEY] = {"image": self.name, **facts}
         return (
             _editable(self.placement.orientation.to_canonical(labels.array)),
             attributes,

@@ -80,8 +80,9 @@ class Jobs:
                 volumes, model, spacing, should_stop=should_stop, **options
             )
             name = f"{model.name} {texts.spacing(result.spacing_mm)}"
+            facts = {"model": model.name, "working_spacing_mm": tuple(result.spacing_mm)}
             layer = sources[0].result_layer_data(
-                result.labels, name, model.label_names, model.label_colors
+                result.labels, name, model.label_names, model.label_colors, facts
             )
             return _Outcome(layer, predicted, result)
 
@@ -199,7 +200,7 @@ class Jobs:
         layer = active if active in layers else layers[0]
         volume = to_volume(*layer.as_layer_data_tuple()[:2])
         scan = volume.metadata.get("path")
-        path = self._view.ask_save_path(_suggestion(scan, layer.name))
+        path = self._view.ask_save_path(texts.beside(scan, layer.name, "labels.nii.gz"))
         if path is None:
             return
 
@@ -306,12 +307,3 @@ class Jobs:
         after, self._after = self._after, None
         if after is not None:
             after()
-
-
-def _suggestion(scan: str | None, name: str) -> str:
-    """Return where labels would go: beside their scan, under its name."""
-    if scan is None:
-        return re.sub(r"[^\w.-]+", "-", name).strip("-") + ".nii.gz"
-    path = Path(scan)
-    stem = path.name if path.is_dir() else re.sub(r"\.(nii\.gz|[^.]+)$", "", path.name)
-    return str(path.parent / f"{stem}-labels.nii.gz")

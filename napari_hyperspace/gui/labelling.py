@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
 
+_UNKNOWN = "#b0b0b0"  # values that the model does not have: painted by hand, still to be seen
+
 
 def label_attributes(names: Mapping[int, str], colors: Mapping[int, str]) -> dict[str, Any]:
     """Make the attributes that show names in the status bar and paint the right colours."""
@@ -24,7 +26,7 @@ def label_attributes(names: Mapping[int, str], colors: Mapping[int, str]) -> dic
         )
     if colors:
         attributes["colormap"] = DirectLabelColormap(
-            color_dict={None: "transparent", 0: "transparent", **colors}
+            color_dict={None: _UNKNOWN, 0: "transparent", **colors}
         )
     return attributes
 
@@ -34,10 +36,9 @@ def label_metadata(attributes: Mapping[str, Any]) -> dict[str, Any]:
     colormap = attributes.get("colormap")
     # Only colormaps of Labels layers know a background; napari names no layer type here.
     metadata: dict[str, Any] = {"is_labels": True} if hasattr(colormap, "background_value") else {}
-    features = attributes.get("features")
-    if features is not None and {"index", "name"} <= set(getattr(features, "columns", ())):
-        pairs = zip(features["index"], features["name"], strict=True)
-        metadata["label_names"] = {int(value): str(name) for value, name in pairs if value != 0}
+    names = _names(attributes.get("features"))
+    if names:
+        metadata["label_names"] = names
     color_dict = getattr(colormap, "color_dict", None)
     if color_dict:
         metadata["label_colors"] = {
@@ -46,6 +47,23 @@ def label_metadata(attributes: Mapping[str, Any]) -> dict[str, Any]:
             if value is not None and value != 0
         }
     return metadata
+
+
+def label_names(layer: Any) -> dict[int, str]:
+    """Return the names of the label values of a Labels layer, as far as it knows them."""
+    return _names(layer.features)
+
+
+def painted(colormap: Any, value: int) -> str:
+    """Return the colour of a label value as "#rrggbb"."""
+    return "#" + "".join(f"{round(float(part) * 255):02x}" for part in colormap.map(value)[:3])
+
+
+def _names(features: Any) -> dict[int, str]:
+    if features is None or not {"index", "name"} <= set(getattr(features, "columns", ())):
+        return {}
+    pairs = zip(features["index"], features["name"], strict=True)
+    return {int(value): str(name) for value, name in pairs if value != 0}
 
 
 def whole_numbers(data: NDArray[Any], name: str) -> NDArray[Any]:

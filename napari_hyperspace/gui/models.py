@@ -11,6 +11,8 @@ from typing import Any
 from napari_hyperspace.gui.services import Services
 from napari_hyperspace.gui.view import Entries
 
+_DEFAULT = "brain"  # any contrast, any spacing: most scans can be tried with it
+
 
 @dataclass(frozen=True)
 class Devices:
@@ -40,6 +42,11 @@ class ModelShelf:
         """Return (key, what to show) of every model, bundled ones first."""
         bundled = [(name, name) for name in self._services.bundled_models()]
         return [*bundled, *self._own.items()]
+
+    def default(self) -> str:
+        """Return the key of the model to begin with; empty if there is none."""
+        keys = [key for key, _ in self.entries()]
+        return _DEFAULT if _DEFAULT in keys else next(iter(keys), "")
 
     def add(self, path: str) -> str:
         """Put a model file on the shelf; return its key. It is loaded when first asked for."""

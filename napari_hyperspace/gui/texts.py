@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 _STEPS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+_FEW_NAMES = 4
 
 
 def duration(seconds: float) -> str:
@@ -35,6 +38,50 @@ def spacing(spacing_mm: Sequence[float]) -> str:
     """Write a spacing: "1 mm" where all axes agree, else "3 × 1 × 1 mm"."""
     steps = [f"{step:.3g}" for step in spacing_mm]
     return f"{steps[0] if len(set(steps)) == 1 else ' × '.join(steps)} mm"
+
+
+def number(value: float) -> str:
+    """Write a number with three figures or so: "0.031", "0.600", "4.25", "36.0", "1230"."""
+    size = abs(value)
+    digits = 3 if size < 0.9995 else 2 if size < 9.995 else 1 if size < 99.95 else 0
+    return f"{value:.{digits}f}" if size >= 0.01 or value == 0 else f"{value:.2g}"
+
+
+def accuracy(expected: Any, anything: bool) -> str:
+    """Write the Dice to expect and where that is known from: "Expected Dice 0.87 (…)".
+
+    Parameters
+    ----------
+    expected
+        See `napari_hyperspace.nets.accuracy.Expected`.
+    anything
+        Whether anything was measured at all.
+    """
+    if expected is None:
+        return f"Expected Dice: not measured{' near this spacing' if anything else ''}"
+    places = expected.measured_mm
+    if len(places) == 1:
+        where = f"measured at {spacing(places[0])}"
+    else:
+        where = f"between measurements at {places[0][0]:g} and {spacing(places[1])}"
+    return f"Expected Dice {expected.dice:.2f} ({where})"
+
+
+def beside(scan: str | None, name: str, ending: str) -> str:
+    """Return where something made of a scan would go: beside it, under its name.
+
+    Parameters
+    ----------
+    scan
+        Path of the scan; `None` if it has none: then under the name given.
+    ending
+        Such as "labels.nii.gz".
+    """
+    if scan is None:
+        return re.sub(r"[^\w.-]+", "-", name).strip("-") + ending[ending.index(".") :]
+    path = Path(scan)
+    stem = path.name if path.is_dir() else re.sub(r"\.(nii\.gz|[^.]+)$", "", path.name)
+    return str(path.parent / f"{stem}-{ending}")
 
 
 def shape(sizes: Sequence[int]) -> str:
@@ -74,12 +121,15 @@ def scan(placement: Any) -> str:
 
 def model(model: Any) -> str:
     """Describe a model on one line: what it segments, and the spacings it has seen."""
-    return f"{', '.join(model.label_names.values())} · {trained(model.trained_range_mm)}"
+    names = list(model.label_names.values())
+    what = ", ".join(names) if len(names) <= _FEW_NAMES else f"{len(names)} structures"
+    return f"{what} · {trained(model.trained_range_mm)}"
 
 
-def card(card: Any) -> str:
+def card(model: Any) -> str:
     """Describe a model at length, for a tool tip."""
-    parts = [card.name, card.description, card.licence and f"Licence: {card.licence}"]
+    card, names = model.card, ", ".join(model.label_names.values())
+    parts = [card.name, card.description, names, card.licence and f"Licence: {card.licence}"]
     return "\n".join(part for part in (*parts, card.citation) if part)
 
 

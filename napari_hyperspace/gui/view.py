@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from napari_hyperspace.core.geometry import Triple
@@ -11,6 +12,59 @@ from napari_hyperspace.gui.state import Choices, Range, Scales
 
 Entries = Sequence[tuple[str, str]]  # (key, what the user reads)
 Tone = Literal["plain", "good", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What Dice to expect at the current spacing.
+
+    Parameters
+    ----------
+    text
+        In words.
+    measured
+        (spacing, Dice) of the measurements in the proportions of the spacing.
+    joined
+        Whether what lies between them is known too.
+    current
+        (spacing, Dice) now, if known.
+    """
+
+    text: str = ""
+    measured: tuple[tuple[float, float], ...] = ()
+    joined: bool = False
+    current: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class StructureRow:
+    """A row of the table of structures; see `measures.Structure`.
+
+    Parameters
+    ----------
+    color
+        Of its first value, "#rrggbb".
+    visible
+        Whether it is drawn.
+    """
+
+    values: tuple[int, ...]
+    name: str
+    color: str
+    visible: bool
+    voxels: int
+    volume_ml: float
+    mean: float
+
+
+class StructuresView(Protocol):
+    """Shows the structures of a Labels layer."""
+
+    def show_structures(self, rows: Sequence[StructureRow], layer: str, sides: bool) -> None:
+        """List the structures of a layer; say whether there are sides to add up."""
+
+    def show_in_3d(self, shown: bool) -> None:
+        """Say whether the viewer shows three dimensions."""
 
 
 class View(Protocol):
@@ -47,6 +101,9 @@ class View(Protocol):
 
     def show_curve(self, curve: Curve | None, trained: Range | None) -> None:
         """Show the cost over spacings."""
+
+    def show_accuracy(self, accuracy: Accuracy) -> None:
+        """Show what Dice to expect at the current spacing, and where it was measured."""
 
     def show_point(self, spacing_mm: float, seconds: float) -> None:
         """Show where the current spacing lies on the curve."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from napari_hyperspace.gui.convert import LayerData
 from napari_hyperspace.gui.state import PREVIEW_MARK
 
+_FROM_THE_FRONT = (0.35, 0.85, -0.4)  # in napari's world: to Inferior, Posterior, Left
+_HEAD_UP = (-1.0, 0.0, 0.0)
 PREVIEW_NAME = f"HyperSpace {PREVIEW_MARK}"
 # What moves or changes the voxels of a layer, and so makes an older result wrong.
 _CHANGES = ("data", "scale", "translate", "rotate", "shear", "affine", "units")
@@ -39,13 +41,43 @@ def label_layers(viewer: Any) -> list[Any]:
 def view_position(viewer: Any) -> tuple[float, float, float]:
     """Return the middle of what is on screen, in the viewer's world (z, y, x)."""
     position = list(viewer.dims.point)[-3:]
-    center = camera(viewer).center
-    for shown in viewer.dims.displayed:
-        axis = shown - (viewer.dims.ndim - 3)
+    shown = viewer.dims.displayed
+    # The camera knows the shown axes alone, in the order in which they are shown.
+    for place, center in zip(shown, camera(viewer).center[-len(shown) :], strict=True):
+        axis = place - (viewer.dims.ndim - 3)
         if axis >= 0:
-            position[axis] = center[axis]
+            position[axis] = center
     z, y, x = (float(value) for value in position)
     return z, y, x
+
+
+def move_to(viewer: Any, position: Sequence[float]) -> None:
+    """Bring the view to a position in the viewer's world (z, y, x)."""
+    first = viewer.dims.ndim - 3
+    for axis, coordinate in enumerate(position, start=first):
+        viewer.dims.set_point(axis, coordinate)
+    shown = viewer.dims.displayed
+    center = list(camera(viewer).center)
+    for i, axis in enumerate(shown, start=len(center) - len(shown)):
+        if axis >= first:
+            center[i] = position[axis - first]
+    camera(viewer).center = center
+
+
+def turn_in_space(viewer: Any, layer: Any) -> list[Any]:
+    """Show a Labels layer in three dimensions, from the front and a little from above and aside.
+
+    Images would hide what is inside them: they are switched off, and returned.
+    """
+    images = [one for one in image_layers(viewer) if one.visible]
+    for image in images:
+        image.visible = False
+    layer.visible = True
+    layer.iso_gradient_mode = "smooth"  # the other one shades every voxel by itself
+    viewer.dims.order = tuple(range(viewer.dims.ndim))
+    viewer.dims.ndisplay = 3
+    camera(viewer).set_view_direction(_FROM_THE_FRONT, _HEAD_UP)
+    return images
 
 
 def camera(viewer: Any) -> Any:
@@ -71,6 +103,16 @@ def update_layer(layer: Any, data: LayerData) -> None:
     values, attributes, _ = data
     layer.data = values
     layer.translate = attributes["translate"]
+
+
+def hiding(colormap: Any, values: Iterable[int], hidden: Iterable[int]) -> Any:
+    """Return the colours of these label values, with some of them transparent."""
+    from napari.utils.colormaps import DirectLabelColormap
+
+    known = {None: "transparent", 0: "transparent", **getattr(colormap, "color_dict", {})}
+    known |= {value: colormap.map(value) for value in values}
+    known |= {value: (*colormap.map(value)[:3], 0.0) for value in hidden}
+    return DirectLabelColormap(color_dict=known)
 
 
 def watch(layer: Any, callback: Any) -> None:

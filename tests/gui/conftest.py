@@ -82,6 +82,7 @@ class FakeModel:
     normalisation: Normalisation = field(default_factory=Normalisation)
     label_names: dict = field(default_factory=lambda: {1: "front", 2: "back"})
     label_colors: dict = field(default_factory=lambda: {1: "#ff8800", 2: "#0088ff"})
+    dice: tuple = ()
     baked: list = field(default_factory=list)
 
     @property
@@ -93,6 +94,7 @@ class FakeModel:
             licence="none",
             citation="",
             channel_names=channels,
+            dice=self.dice,
         )
 
     def network(self, spacing_mm, device=None):

@@ -168,12 +168,13 @@ def test_a_result_lies_on_its_source(oblique_volume, ours):
     labels = Volume(values, source.placement.grid)
     result = Layer.create(
         *source.result_layer_data(
-            labels, "out", {1: "front", 2: "back"}, {1: "#ff0000", 2: "#00ff80"}
+            labels, "out", {1: "front", 2: "back"}, {1: "#ff0000", 2: "#00ff80"}, {"model": "m"}
         )
     )
     assert isinstance(result, Labels)
     assert result.data.shape == layer.data.shape
-    assert result.metadata == layer.metadata
+    facts = {"image": layer.name, "model": "m"}
+    assert result.metadata == {**layer.metadata, "hyperspace_result": facts}
     for name in ("scale", "translate", "rotate", "shear"):
         np.testing.assert_array_equal(getattr(result, name), getattr(layer, name))
     np.testing.assert_array_equal(result.affine.affine_matrix, layer.affine.affine_matrix)

@@ -1,4 +1,4 @@
-"""The cost curve: predicted time against working spacing, with the current point on it."""
+"""Predicted time and measured accuracy against working spacing, with the current point on them."""
 
 from __future__ import annotations
 
@@ -43,11 +43,33 @@ class _TimeAxis(pg.AxisItem):
         return [texts.duration(10.0**value).replace(".0 ", " ") for value in values]
 
 
+class _DiceAxis(pg.AxisItem):
+    """Dice at round numbers; few enough to be read."""
+
+    def tickValues(self, low: float, high: float, size: float) -> list[tuple[None, list[float]]]:
+        """Place the ticks."""
+        step = 0.05 if high - low < 0.25 else 0.1 if high - low < 0.5 else 0.2
+        ticks = np.arange(np.ceil(low / step - 1e-6), np.floor(high / step + 1e-6) + 1) * step
+        return [(None, ticks[ticks <= 1].tolist())]
+
+    def tickStrings(self, values: Sequence[float], scale: float, spacing: Any) -> list[str]:
+        """Write them."""
+        return [f"{value:.2f}" for value in values]
+
+
 class CostCurve(pg.PlotWidget):
-    """Time over spacing, both logarithmic; what does not fit into memory in another colour."""
+    """Time over spacing, both logarithmic, and Dice on an axis of its own.
+
+    What does not fit into memory is drawn in another colour; Dice as dots where it was measured.
+    """
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        axes = {"bottom": _SpacingAxis("bottom"), "left": _TimeAxis("left")}
+        self._dice_axis = _DiceAxis("right")
+        axes = {
+            "bottom": _SpacingAxis("bottom"),
+            "left": _TimeAxis("left"),
+            "right": self._dice_axis,
+        }
         super().__init__(parent, background=None, axisItems=axes, enableMenu=False)
         plot = self.getPlotItem()
         plot.hideButtons()
@@ -70,6 +92,16 @@ class CostCurve(pg.PlotWidget):
             self._text,
         ):
             plot.addItem(item, ignoreBounds=item in (self._trained, self._drop, self._text))
+        self._accuracy = pg.ViewBox(enableMenu=False)
+        self._accuracy.setMouseEnabled(False, False)
+        self._accuracy.setXLink(plot.getViewBox())
+        plot.scene().addItem(self._accuracy)
+        self._dice_axis.linkToView(self._accuracy)
+        self._dice = pg.PlotDataItem(antialias=True, symbol="o", symbolSize=5)
+        self._dice_point = pg.ScatterPlotItem(size=9)
+        for item in (self._dice, self._dice_point):
+            self._accuracy.addItem(item)
+        plot.getViewBox().sigResized.connect(self._follow)
         self.setColours(colours("dark"))
         self.clear_curve()
 
@@ -80,16 +112,17 @@ class CostCurve(pg.PlotWidget):
     def setColours(self, chosen: Colours) -> None:
         """Paint in other colours."""
         faint = pg.mkPen(chosen.faint)
-        for name in ("bottom", "left"):
-            axis = self.getPlotItem().getAxis(name)
+        plain = (self.getPlotItem().getAxis(name) for name in ("bottom", "left"))
+        for axis in (*plain, self._dice_axis):
             axis.setPen(faint)
-            axis.setTextPen(faint)
+            axis.setTextPen(pg.mkPen(chosen.good) if axis is self._dice_axis else faint)
             font = QFont(self.font())
             font.setPixelSize(10)
             axis.setTickFont(font)
             axis.setStyle(tickLength=4, tickTextOffset=3)
         self.getPlotItem().getAxis("left").setWidth(46)
         self.getPlotItem().getAxis("bottom").setHeight(20)
+        self._dice_axis.setWidth(32)
         zone = QColor(chosen.accent)
         zone.setAlpha(38)
         self._trained.setBrush(zone)
@@ -99,6 +132,11 @@ class CostCurve(pg.PlotWidget):
         self._point.setPen(pg.mkPen(chosen.accent, width=2))
         self._point.setBrush(chosen.text)
         self._text.setColor(chosen.text)
+        self._joined_pen = pg.mkPen(chosen.good, width=1.5)
+        self._dice.setSymbolBrush(chosen.good)
+        self._dice.setSymbolPen(pg.mkPen(None))
+        self._dice_point.setPen(pg.mkPen(chosen.good, width=2))
+        self._dice_point.setBrush(chosen.text)
 
     def clear_curve(self) -> None:
         """Show no curve."""
@@ -106,6 +144,7 @@ class CostCurve(pg.PlotWidget):
             item.setData([], [])
         for item in (self._trained, self._drop, self._text):
             item.setVisible(False)
+        self.setAccuracy((), False, None)
 
     def setCurve(
         self,
@@ -128,6 +167,7 @@ class CostCurve(pg.PlotWidget):
         box = self.getPlotItem().getViewBox()
         box.setXRange(x.min(), x.max(), padding=0.02)
         box.setYRange(y.min(), y.max(), padding=0.12)
+        self._place_text()
 
     def setPoint(self, spacing_mm: float, seconds: float) -> None:
         """Show where the current spacing lies."""
@@ -135,8 +175,34 @@ class CostCurve(pg.PlotWidget):
         self._point.setData([x], [y])
         self._drop.setVisible(True)
         self._drop.setPos(x)
-        (left, right), _ = self.getPlotItem().getViewBox().viewRange()
-        self._text.setAnchor((1.08, 1.1) if x > (left + right) / 2 else (-0.08, 1.1))
         self._text.setText(texts.duration(seconds))
         self._text.setPos(x, y)
         self._text.setVisible(True)
+        self._place_text()
+
+    def _place_text(self) -> None:
+        """Time falls to the right: there is room below on the left, but for the very edge."""
+        (left, right), _ = self.getPlotItem().getViewBox().viewRange()
+        inside = self._text.pos().x() > left + 0.2 * (right - left)
+        self._text.setAnchor((1.08, -0.1) if inside else (-0.08, 1.1))
+
+    def setAccuracy(
+        self,
+        measured: Sequence[tuple[float, float]],
+        joined: bool,
+        current: tuple[float, float] | None,
+    ) -> None:
+        """Show measured Dice at spacings in mm, joined or not, and what is expected now."""
+        shown = [*measured, *([current] if current else ())]
+        self._dice_axis.setVisible(bool(shown))
+        self._accuracy.setVisible(bool(shown))
+        for item, points in ((self._dice, measured), (self._dice_point, [current or ()])):
+            x, y = np.array(points, dtype=float).reshape(-1, 2).T
+            item.setData(np.log10(x), y)
+        self._dice.setPen(self._joined_pen if joined else None)
+        if shown:
+            low, high = (limit(dice for _, dice in shown) for limit in (min, max))
+            self._accuracy.setYRange(max(low - 0.05, 0), min(high + 0.05, 1.02), padding=0)
+
+    def _follow(self) -> None:
+        self._accuracy.setGeometry(self.getPlotItem().getViewBox().sceneBoundingRect())

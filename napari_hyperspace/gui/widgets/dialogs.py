@@ -15,6 +15,7 @@ OPENED = (
     "Medical volumes (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.dicom *.ima);;All files (*)"
 )
 SAVED = "NIfTI (*.nii.gz *.nii);;NRRD (*.nrrd);;MetaImage (*.mha)"
+TABLES = "Comma-separated values (*.csv)"
 MODELS = "HyperSpace models (*.safetensors)"
 
 
@@ -56,6 +57,11 @@ def ask_model_file(parent: QWidget) -> str | None:
 def ask_save_path(parent: QWidget, suggestion: str) -> str | None:
     """Ask where to save labels."""
     return QFileDialog.getSaveFileName(parent, "Save labels", suggestion, SAVED)[0] or None
+
+
+def ask_table_path(parent: QWidget, suggestion: str) -> str | None:
+    """Ask where to save a table."""
+    return QFileDialog.getSaveFileName(parent, "Save table", suggestion, TABLES)[0] or None
 
 
 def _ask(parent: QWidget, title: str, question: str, widgets: list[object]) -> bool:

@@ -27,12 +27,14 @@ from napari_hyperspace.gui.controller import Controller
 from napari_hyperspace.gui.explore import Curve
 from napari_hyperspace.gui.services import Services
 from napari_hyperspace.gui.settings import load_choices, run_budget_s
-from napari_hyperspace.gui.view import Entries, Tone
+from napari_hyperspace.gui.structures import Structures
+from napari_hyperspace.gui.view import Accuracy, Entries, Tone
 from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.choosers import Chooser, channel_name
 from napari_hyperspace.gui.widgets.curve import CostCurve
 from napari_hyperspace.gui.widgets.labels import PlainLabel, heading, plain_tip
 from napari_hyperspace.gui.widgets.spacing import SpacingPanel
+from napari_hyperspace.gui.widgets.structures import StructurePanel
 from napari_hyperspace.gui.widgets.theme import colours, style_sheet
 
 _GIGABYTE = 1e9
@@ -60,8 +62,10 @@ class HyperspaceWidget(QWidget):
         self._lay_out()
         self._apply_theme()
         self.controller = Controller(self._viewer, self, services, load_choices())
+        self.structures = Structures(self._viewer, self._structures, self.show_message)
         self._connect()
         self.destroyed.connect(self.controller.close)
+        self.destroyed.connect(self.structures.close)
 
     # -- assembly ------------------------------------------------------------------------------
 
@@ -95,6 +99,11 @@ class HyperspaceWidget(QWidget):
         self._bake.setWordWrap(False)
         self._bake.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self._estimate = PlainLabel(self, name="hyperspace.estimate")
+        self._accuracy = PlainLabel(self, faint=True, name="hyperspace.accuracy")
+        self._accuracy.setToolTip(
+            "Mean over the structures, measured on scans that the model was not trained on; scan "
+            "and truth at the spacing itself"
+        )
         self._notes = PlainLabel(self, name="hyperspace.notes")
         self._curve = CostCurve(self)
         self._curve.setObjectName("hyperspace.curve")
@@ -143,6 +152,7 @@ class HyperspaceWidget(QWidget):
         self._progress.setTextVisible(False)
         self._message = PlainLabel(self, name="hyperspace.message")
         self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._structures = StructurePanel(self)
 
     def _lay_out(self) -> None:
         self._layers_box = QVBoxLayout()
@@ -163,6 +173,7 @@ class HyperspaceWidget(QWidget):
             self._spacing,
             _row(self._estimate, self._bake, stretch=0),
             self._curve,
+            self._accuracy,
             self._notes,
             _row(self._live, self._budget, stretch=0),
             _row(self._seconds, self._gigabytes, self._fit, stretch=2),
@@ -174,7 +185,8 @@ class HyperspaceWidget(QWidget):
                 column.addWidget(part)
             else:
                 column.addLayout(part)
-        column.addStretch(1)
+        column.addWidget(self._structures, 1)
+        column.addStretch()
         page = QWidget(self)
         page.setObjectName("hyperspace.page")
         page.setLayout(column)
@@ -208,6 +220,18 @@ class HyperspaceWidget(QWidget):
         self._cancel.clicked.connect(lambda: controller.jobs.cancel())
         self._save.clicked.connect(lambda: controller.jobs.save())
         self._viewer.events.theme.connect(self._apply_theme)
+        table, structures = self._structures, self.structures
+        table.chosen.connect(structures.select)
+        table.visibilityChanged.connect(structures.set_visible)
+        table.onlyToggled.connect(structures.show_only_selected)
+        table.sidesToggled.connect(structures.sum_sides)
+        table.spaceToggled.connect(structures.show_in_3d)
+        table.exportAsked.connect(self._export)
+
+    def _export(self) -> None:
+        path = dialogs.ask_table_path(self, self.structures.suggestion())
+        if path is not None:
+            self.structures.export(path)
 
     def _open_path(self, path: str | None) -> None:
         if path is not None:
@@ -237,6 +261,7 @@ class HyperspaceWidget(QWidget):
         elif event.type() == QEvent.Type.DeferredDelete:
             self._viewer.events.theme.disconnect(self._apply_theme)
             self.controller.close()
+            self.structures.close()
         return bool(super().event(event))
 
     def sizeHint(self) -> QSize:
@@ -319,6 +344,13 @@ class HyperspaceWidget(QWidget):
     def show_point(self, spacing_mm: float, seconds: float) -> None:
         """Show where the current spacing lies on the curve."""
         self._curve.setPoint(spacing_mm, seconds)
+
+    def show_accuracy(self, accuracy: Accuracy) -> None:
+        """Show what Dice to expect at the current spacing, and where it was measured."""
+        self._accuracy.setText(accuracy.text)
+        self._accuracy.set_tone("good" if accuracy.current else "plain")
+        self._accuracy.setVisible(bool(accuracy.text))
+        self._curve.setAccuracy(accuracy.measured, accuracy.joined, accuracy.current)
 
     def show_message(self, text: str, tone: Tone = "plain") -> None:
         """Tell the user something; plain text."""

@@ -89,6 +89,15 @@ QPushButton { padding: 4px 8px; }
 QToolButton[style="text"] { background: @button; border-radius: 2px; padding: 4px 8px; }
 QToolButton[style="text"]:hover { background: @lifted; }
 QToolButton[style="text"]:disabled { color: @faint; }
+QToolButton[style="text"]:checked { background: @accent; color: @on; }
+QToolButton[style="section"] {
+    background: transparent; font-weight: 600; padding: 5px 0px 2px 0px; text-align: left;
+}
+QToolButton[style="section"]:hover { background: @lifted; }
+QTableWidget { background: transparent; border: none; }
+QTableWidget::item { padding: 0px 4px; }
+QTableWidget::item:selected { background: @lifted; color: @text; }
+QHeaderView::section { background: transparent; border: none; padding: 2px 4px; color: @faint; }
 QToolButton[objectName="hyperspace.open"] { padding-right: 20px; }
 QToolButton::menu-button { border: none; width: 16px; }
 QPushButton[objectName="hyperspace.run"]:enabled {

@@ -1,0 +1,307 @@
+"""The structures of the Labels layer in hand: measured, shown and hidden. Main thread only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from qtpy.QtCore import QTimer
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.gui import texts, viewing
+from napari_hyperspace.gui.convert import RESULT_KEY, LayerSource, take
+from napari_hyperspace.gui.labelling import label_names, painted
+from napari_hyperspace.gui.measures import Origin, Structure, has_sides, measure, sum_sides, to_csv
+from napari_hyperspace.gui.view import StructureRow, StructuresView, Tone
+from napari_hyperspace.gui.worker import Lane, Stop
+
+_REST_MS = 250  # how long the brush must rest before the table is renewed
+_EDITS = ("data", "paint", "labels_update", "features", "scale", "affine", "units")
+
+Values = tuple[int, ...]
+
+
+@dataclass
+class _Shown:
+    """What the user wants to see of a layer; its own colours, while ours hide some."""
+
+    hidden: set[int] = field(default_factory=set)
+    own: Any = None
+    ours: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """The answer to: what does this layer hold?"""
+
+    layer: Any
+    image: str
+    structures: tuple[Structure, ...]
+
+
+class Structures:
+    """Follows the Labels layer that was added or made active last.
+
+    Parameters
+    ----------
+    viewer
+        napari's.
+    view
+        Shows the table.
+    say
+        Tells the user something.
+    """
+
+    def __init__(self, viewer: Any, view: StructuresView, say: Callable[[str, Tone], None]) -> None:
+        self._viewer = viewer
+        self._view = view
+        self._say = say
+        self._lane = Lane()
+        self._shown: WeakKeyDictionary[Any, _Shown] = WeakKeyDictionary()
+        self._measured: _Measured | None = None
+        self._selected: Values = ()
+        self._only = False
+        self._sides = False
+        self._put_aside: list[Any] = []  # images switched off while in three dimensions
+        self.layer: Any = None
+        self.closed = False
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_REST_MS)
+        self._timer.timeout.connect(self._measure)
+        layers = viewer.layers
+        self._emitters = (
+            *(layers.events.inserted, layers.events.removed),
+            layers.selection.events.active,
+        )
+        for emitter in self._emitters:
+            emitter.connect(self._look)
+        viewer.dims.events.ndisplay.connect(self._dimensions_changed)
+        self._look()
+
+    def close(self) -> None:
+        """Let go of the viewer and its layers."""
+        if self.closed:
+            return
+        self.closed = True
+        self._timer.stop()
+        self._lane.close()
+        for emitter in self._emitters:
+            emitter.disconnect(self._look)
+        self._viewer.dims.events.ndisplay.disconnect(self._dimensions_changed)
+        self._follow(None)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the table is up to date."""
+        return self._lane.is_idle and not self._timer.isActive()
+
+    # -- which layer ---------------------------------------------------------------------------
+
+    def _look(self, event: Any = None) -> None:
+        """Choose the layer to follow: the active one, else the one in hand, else the topmost."""
+        candidates = viewing.label_layers(self._viewer)
+        active = self._viewer.layers.selection.active
+        if active in candidates:
+            chosen = active
+        elif self.layer in candidates:
+            chosen = self.layer
+        else:
+            chosen = candidates[0] if candidates else None
+        if chosen is not self.layer:
+            self._follow(chosen)
+            self._measure()
+        elif getattr(event, "type", "") != "active":
+            self._edited()  # the image beneath may have come or gone
+
+    def _follow(self, layer: Any) -> None:
+        if self.layer is not None:
+            for name in _EDITS:
+                getattr(self.layer.events, name).disconnect(self._edited)
+        self.layer, self._measured, self._selected = layer, None, ()
+        if layer is not None:
+            for name in _EDITS:
+                getattr(layer.events, name).connect(self._edited)
+        if not self.closed:
+            self._show()
+
+    def _edited(self, event: Any = None) -> None:
+        self._timer.start()
+
+    # -- measuring -----------------------------------------------------------------------------
+
+    def _measure(self) -> None:
+        self._timer.stop()
+        layer = self.layer
+        if layer is None:
+            self._lane.cancel()
+            return
+        try:
+            labels = take(layer)
+        except HyperspaceError:  # labels of more dimensions: napari's own affair
+            return
+        image = self._image_of(layer, labels)
+        names = label_names(layer)
+
+        def steps(stop: Stop) -> Iterator[_Measured]:
+            found = measure(
+                np.asarray(labels.data),
+                None if image is None else image.data,
+                labels.placement.layer_grid.voxel_volume_ml,
+                names,
+                stop,
+            )
+            yield _Measured(layer, "" if image is None else image.name, tuple(found))
+
+        self._lane.submit(steps, self._answered, lambda error: self._say(str(error), "error"))
+
+    def _image_of(self, layer: Any, labels: LayerSource) -> LayerSource | None:
+        """Return the image on the voxels of a label map: the one it was made from, if there."""
+        grid = labels.placement.layer_grid
+        images = [take(image) for image in viewing.image_layers(self._viewer)]
+        fitting = [one for one in images if one.placement.layer_grid.is_close(grid)]
+        made_from = layer.metadata.get(RESULT_KEY, {}).get("image")
+        return next((one for one in fitting if one.name == made_from), (fitting or [None])[0])
+
+    def _answered(self, measured: _Measured) -> None:
+        if measured.layer is self.layer:
+            self._measured = measured
+            self._show()
+            if self._hides():
+                self._paint()  # there may be more to hide
+
+    # -- showing -------------------------------------------------------------------------------
+
+    def _rows(self) -> list[Structure]:
+        if self._measured is None:
+            return []
+        rows = self._measured.structures
+        return sum_sides(rows) if self._sides else list(rows)
+
+    def _show(self) -> None:
+        layer, measured = self.layer, self._measured
+        if layer is None or measured is None:
+            self._view.show_structures((), "", False)
+            return
+        state = self._shown.get(layer, _Shown())
+        own = state.own if self._hides() else layer.colormap
+        rows = [
+            StructureRow(
+                one.values,
+                one.name,
+                painted(own, one.values[0]),
+                not state.hidden.issuperset(one.values),
+                one.voxels,
+                one.volume_ml,
+                one.mean,
+            )
+            for one in self._rows()
+        ]
+        self._view.show_structures(rows, layer.name, has_sides(measured.structures))
+
+    def sum_sides(self, wanted: bool) -> None:
+        """Add up left and right, or list them apart."""
+        self._sides = wanted
+        self._show()
+
+    def select(self, values: Values) -> None:
+        """Show a structure: select its label, and bring the view to it."""
+        found = next((one for one in self._rows() if one.values == values), None)
+        if found is None or self.layer is None:
+            return
+        self._selected = values
+        if found.place is not None:
+            layer = self.layer
+            self._viewer.layers.selection.active = layer
+            layer.selected_label = values[0]
+            viewing.move_to(self._viewer, layer.data_to_world(found.place))
+        self.set_visible(values, True)
+
+    def set_visible(self, values: Values, visible: bool) -> None:
+        """Show or hide a structure; the labels stay as they are."""
+        if self.layer is None:
+            return
+        hidden = self._shown.setdefault(self.layer, _Shown()).hidden
+        hidden.difference_update(values) if visible else hidden.update(values)
+        self._paint()
+        self._show()
+
+    def show_only_selected(self, only: bool) -> None:
+        """Hide all structures but the selected one, or show them again."""
+        self._only = only
+        self._paint()
+
+    def _paint(self) -> None:
+        """Give the layer colours in which what is hidden is transparent."""
+        layer, measured = self.layer, self._measured
+        if layer is None or measured is None:
+            return
+        state = self._shown.setdefault(layer, _Shown())
+        if not self._hides():  # the user's or the model's
+            state.own = layer.colormap
+        everything = {value for one in measured.structures for value in one.values}
+        hidden = set(state.hidden)
+        if self._only and self._selected:
+            hidden |= everything - set(self._selected)
+        layer.colormap = viewing.hiding(state.own, everything, hidden) if hidden else state.own
+        state.ours = layer.colormap if hidden else None
+
+    def _hides(self) -> bool:
+        """Whether the layer wears colours of ours."""
+        state = self._shown.get(self.layer)
+        return state is not None and state.ours is self.layer.colormap
+
+    # -- three dimensions ----------------------------------------------------------------------
+
+    def show_in_3d(self, wanted: bool) -> None:
+        """Turn the labels in space, or go back to slices."""
+        if not wanted:
+            self._viewer.dims.ndisplay = 2
+        elif self.layer is not None:
+            self._put_aside = viewing.turn_in_space(self._viewer, self.layer)
+
+    def _dimensions_changed(self, event: Any = None) -> None:
+        in_space = self._viewer.dims.ndisplay == 3
+        self._view.show_in_3d(in_space)
+        if not in_space:
+            for image in self._put_aside:
+                image.visible = True
+            self._put_aside = []
+
+    # -- export --------------------------------------------------------------------------------
+
+    def export(self, path: str) -> None:
+        """Write the table, as it is shown, as CSV in UTF-8."""
+        from napari_hyperspace.io.files import replacing
+
+        if self._measured is None:
+            return
+        text = to_csv(self._rows(), self._origin())
+        try:
+            with replacing(Path(path)) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="")
+        except HyperspaceError as error:
+            self._say(str(error), "error")
+            return
+        self._say(f"Saved {Path(path).name}.", "good")
+
+    def suggestion(self) -> str:
+        """Return where the table would go: beside the scan, under its name."""
+        layer = self.layer
+        path = None if layer is None else layer.metadata.get("hyperspace", {}).get("path")
+        return texts.beside(path, "" if layer is None else layer.name, "structures.csv")
+
+    def _origin(self) -> Origin:
+        facts = self.layer.metadata.get(RESULT_KEY, {})
+        image = facts.get("image") or (self._measured.image if self._measured else "")
+        steps = facts.get("postprocessing", ())
+        return Origin(
+            image,
+            facts.get("model", ""),
+            tuple(facts.get("working_spacing_mm", ())),
+            "; ".join(one["step"] for one in steps),
+        )
