@@ -23,6 +23,7 @@ _PANELS = (
     ("seconds_working", "seconds", 1.0),
     ("peak_bytes_working", "peak memory (MB)", 1e6),
 )
+_LONG = 8.0  # times the finest spacing: beyond it a linear axis would squeeze the fine ones
 _COLOURS = mpl.colormaps["tab10"]
 _TRAINED, _OUTSIDE, _FIXED = "tab:blue", "tab:pink", "tab:purple"
 
@@ -66,6 +67,10 @@ def draw_segment(evaluation: Evaluation, group: Group) -> Figure:
             axes.set_yscale("log")
         axes.set(title=title, xlabel=f"spacing along {_axis_name(group.spacings_mm)} (mm)")
         axes.set_xlim(min(places), max(places))
+        if max(places) > _LONG * min(places):
+            axes.set_xscale("log")
+            axes.set_xticks(places, [f"{place:g}" for place in places])
+            axes.minorticks_off()
         axes.grid(alpha=0.3)
     panels[0].legend()
     figure.suptitle(f"{evaluation.data}, {len(evaluation.cases)} cases, {group.name} (z × y × x)")
