@@ -55,7 +55,7 @@ def expected_dice(records: Sequence[DiceRecord], spacing_mm: Sequence[float]) ->
     distance = _distance(found.spacing_mm, spacing_mm) if found else math.inf
     if found and distance <= _SAME:
         return Expected(found.mean, (found.spacing_mm,), is_exact=True)
-    if _is_isotropic(spacing_mm):
+    if is_isotropic(spacing_mm):
         steps, dice = _isotropic(records)
         above = int(np.searchsorted(steps, spacing_mm[0]))
         if 0 < above < len(steps):
@@ -87,18 +87,19 @@ def measured_along(
     return sorted(found)
 
 
+def is_isotropic(spacing_mm: Sequence[float]) -> bool:
+    """Whether a spacing is the same along all axes, but for rounding."""
+    return math.log(max(spacing_mm) / min(spacing_mm)) <= _SAME
+
+
 def _isotropic(records: Sequence[DiceRecord]) -> tuple[list[float], list[float]]:
     """Return spacings and Dice of the isotropic records, by spacing."""
     pairs = sorted(
         (record.spacing_mm[0], record.mean)
         for record in records
-        if _is_isotropic(record.spacing_mm)
+        if is_isotropic(record.spacing_mm)
     )
     return [step for step, _ in pairs], [dice for _, dice in pairs]
-
-
-def _is_isotropic(spacing_mm: Sequence[float]) -> bool:
-    return math.log(max(spacing_mm) / min(spacing_mm)) <= _SAME
 
 
 def _mean(spacing_mm: Sequence[float]) -> float:
