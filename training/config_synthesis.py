@@ -64,5 +64,5 @@ class SynthesisSection(Section):
     """Largest standard deviation of the noise, where the brain's brightest tissue is about 1."""
     texture: NonNegativeFloat = 0.06
     """Largest standard deviation within a tissue."""
-    fine_voxels: Annotated[int, Field(ge=1000)] = 6_000_000
+    fine_voxels: Annotated[int, Field(ge=1000)] = 4_000_000
     """Most voxels of the fine grid that tissues are painted on before they are averaged."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_hyperspace.core.geometry import Shape, Triple
 from training.config_synthesis import SynthesisSection
 from training.synthesis.heads import Head
+from training.synthesis.lattice import choose_parts, scan_lattice
 from training.synthesis.looks import Looks, draw_looks
 from training.synthesis.tissues import EXTERNAL_CSF, IDS, INSIDE, TISSUE_OF_CLASS, TISSUES
 
@@ -61,6 +62,8 @@ class Acquisition:
         Slice profile of each axis: ``"box"``, ``"gauss"`` or ``"triangle"``.
     width_mm
         Its full width at half maximum; 0: a point.
+    parts
+        How many points an axis each voxel of the scan is painted in before they are averaged.
     cubic
         Whether a coarser scan is interpolated by cubic instead of linear kernels.
     """
@@ -68,6 +71,7 @@ class Acquisition:
     spacing_mm: Triple
     profile: tuple[str, str, str] = ("box", "box", "box")
     width_mm: Triple = (0.0, 0.0, 0.0)
+    parts: Shape = (1, 1, 1)
     cubic: bool = False
 
 
@@ -154,6 +158,11 @@ class PairDraw:
     mean: float = 0.0
     scale: float = 1.0
 
+    def at(self, centre_mm: Sequence[float]) -> PairDraw:
+        """Return this draw about another centre, nothing of it cut off."""
+        centred = dataclasses.replace(self.geometry, centre_mm=_triple(centre_mm))
+        return dataclasses.replace(self, geometry=centred, cut=None)
+
     def to_json(self) -> str:
         """Return the text that `from_json` reads."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
@@ -208,7 +217,7 @@ def draw_pair(
     spacing, size = np.array(spacing_mm, float), np.array(shape)
     extent = spacing * size
     geometry = _draw_geometry(rng, config, head, extent)
-    acquisition = _draw_acquisition(rng, config, spacing)
+    acquisition = _draw_acquisition(rng, config, spacing, size)
     looks = draw_looks(rng, config, contrast)
     stripping = None
     if rng.random() < config.strip_probability:
@@ -289,7 +298,10 @@ def _draw_geometry(
 
 
 def _draw_acquisition(
-    rng: np.random.Generator, config: SynthesisSection, spacing: NDArray[np.float64]
+    rng: np.random.Generator,
+    config: SynthesisSection,
+    spacing: NDArray[np.float64],
+    size: NDArray[np.int_],
 ) -> Acquisition:
     coarse = rng.random(3) < config.coarse_probability
     factor = np.exp(rng.uniform(0, math.log(config.coarse_factor), 3))
@@ -298,8 +310,15 @@ def _draw_acquisition(
     width = taken * rng.uniform(0.6, 1.25, 3)
     if rng.random() < 0.15:  # motion, or a filter in k-space
         width = width * rng.uniform(1.1, 1.6)
+    # No scanner sees as sharply as the finest spacings.
+    width = np.maximum(width, rng.uniform(0.3, 1.0))
+    scan = scan_lattice(size.tolist(), spacing.tolist(), taken.tolist())
     return Acquisition(
-        _triple(taken), (kinds[0], kinds[1], kinds[2]), _triple(width), bool(rng.random() < 0.4)
+        scan.spacing_mm,
+        (kinds[0], kinds[1], kinds[2]),
+        _triple(width),
+        choose_parts(scan, width.tolist(), config.fine_voxels),
+        bool(rng.random() < 0.4),
     )
 
 

@@ -64,4 +64,4 @@ class LabelledHead:
             Working spacing and shape (z, y, x).
         """
         draw = draw_pair(rng, config, self.head, spacing_mm, shape)
-        return render(self.head, draw, self.targets, fine_voxels=config.fine_voxels)
+        return render(self.head, draw, self.targets)

@@ -9,44 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_hyperspace.core.geometry import Shape, Triple
 from napari_hyperspace.core.resample import AxisMatrix, axis_matrix, resample_axes
 from training.synthesis.draw import PairDraw, Stripping
 from training.synthesis.heads import Head
+from training.synthesis.lattice import Lattice, fine_lattice, scan_lattice
 from training.synthesis.tissues import EXTERNAL_CSF, IDS, MIRROR, TISSUE_OF_CLASS
 
-_FINEST_MM = 0.5  # no use in painting finer than the maps are known
-_MOST_PARTS = 8
 _GAUSS = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a unit Gaussian
 _TISSUES = torch.tensor(TISSUE_OF_CLASS)
 _STRIP_CONTROL_MM = 12.0
-
-
-@dataclass(frozen=True)
-class Lattice:
-    """Points on a box around the sample's centre, evenly spaced along each axis.
-
-    Parameters
-    ----------
-    shape
-        Number of points an axis.
-    spacing_mm
-        Distance between them.
-    """
-
-    shape: Shape
-    spacing_mm: Triple
-
-    def axis(self, i: int) -> NDArray[np.float64]:
-        """Return the positions along an axis, mm from the centre."""
-        return (np.arange(self.shape[i]) - (self.shape[i] - 1) / 2) * self.spacing_mm[i]
 
 
 def render(
@@ -54,7 +31,6 @@ def render(
     draw: PairDraw,
     targets: Tensor,
     *,
-    fine_voxels: int = 3_000_000,
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
     """Make a pair.
@@ -67,8 +43,6 @@ def render(
         What chance decided.
     targets
         (classes,) int16, the model's channel of each generation class.
-    fine_voxels
-        Most voxels of the fine grid.
     device
         Where to compute.
 
@@ -78,8 +52,9 @@ def render(
         Image (1, *shape) float32 and labels (*shape) int16.
     """
     working = Lattice(draw.shape, draw.spacing_mm)
-    scan = _scan_lattice(draw)
-    fine = _fine_lattice(draw, scan, fine_voxels)
+    taken = draw.acquisition
+    scan = scan_lattice(draw.shape, draw.spacing_mm, taken.spacing_mm)
+    fine = fine_lattice(scan, taken.parts, taken.width_mm)
     space = _Space(head, draw, fine, torch.device(device))
     image = _paint(space, draw, fine)
     image = resample_axes(image, [_profile(draw, fine, scan, i) for i in range(3)])
@@ -94,37 +69,6 @@ def render(
         image[index], labels[index] = 0, 0
     image = image.sub_(draw.mean).div_(draw.scale)
     return image[None], labels
-
-
-def _scan_lattice(draw: PairDraw) -> Lattice:
-    """Return the scan's grid: the working grid, or a coarser one that covers it."""
-    sizes = []
-    for n, step, taken in zip(
-        draw.shape, draw.spacing_mm, draw.acquisition.spacing_mm, strict=True
-    ):
-        sizes.append(n if taken == step else math.ceil(n * step / taken) + 2)
-    return Lattice((sizes[0], sizes[1], sizes[2]), draw.acquisition.spacing_mm)
-
-
-def _fine_lattice(draw: PairDraw, scan: Lattice, most: int) -> Lattice:
-    """Return the grid to paint on: each voxel of the scan in parts, as many as can be afforded."""
-    spacing = np.array(scan.spacing_mm)
-    parts = np.clip(np.ceil(spacing / _FINEST_MM - 1e-6), 1, _MOST_PARTS).astype(int)
-    while np.prod(_fine_shape(draw, scan, parts).astype(float)) > most and (parts > 1).any():
-        parts[np.argmin(np.where(parts > 1, spacing / parts, np.inf))] -= 1
-    z, y, x = _fine_shape(draw, scan, parts).tolist()
-    a, b, c = (spacing / parts).tolist()
-    return Lattice((z, y, x), (a, b, c))
-
-
-def _fine_shape(draw: PairDraw, scan: Lattice, parts: NDArray[np.int_]) -> NDArray[np.int_]:
-    # Wide profiles reach beyond the outermost voxels; their ends may be cut off.
-    reach = np.maximum(
-        np.array(draw.acquisition.width_mm) * 0.75 - np.array(scan.spacing_mm) / 2, 0
-    )
-    margin = np.ceil(reach / np.array(scan.spacing_mm) * parts).astype(int)
-    shape: NDArray[np.int_] = np.array(scan.shape) * parts + 2 * margin
-    return shape
 
 
 def _profile(draw: PairDraw, fine: Lattice, scan: Lattice, axis: int) -> AxisMatrix | None:

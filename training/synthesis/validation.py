@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from napari_hyperspace.core.geometry import Grid
 from training.augment import working_shape
@@ -51,11 +51,7 @@ class HeldBack:
             draw = draw_pair(rng, config.synthesis, head, spacing_mm, shape, contrast=contrast)
             low, high = head.brain_box
             middle = (low + high) / 2 * head.spacing_mm + rng.uniform(-1, 1, 3) * _AROUND_MM
-            z, y, x = middle.tolist()
-            draw = replace(draw, geometry=replace(draw.geometry, centre_mm=(z, y, x)), cut=None)
-            image, labels = render(
-                head, draw, self.source.targets, fine_voxels=config.synthesis.fine_voxels
-            )
+            image, labels = render(head, draw.at(middle), self.source.targets)
             grid = Grid.from_spacing(shape, spacing_mm)
             scans.append(Case(f"{head.name} {contrast}", image, labels, grid))
         return scans
