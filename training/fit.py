@@ -22,6 +22,7 @@ from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.nets.factory import Factory
 from napari_hyperspace.nets.hypernetwork import build_factory
 from napari_hyperspace.nets.model_file import save_model
+from training.allocator import keep_freed_memory
 from training.batches import WORKER_DEATHS, Batch, TrainingBatches, is_worker_death, prepared
 from training.checkpoint import (
     Checkpoint,
@@ -91,6 +92,7 @@ def fit(
         If the configuration does not fit the data or the run, or the loss is not finite.
     """
     compute = config.compute
+    keep_freed_memory()
     if compute.threads:
         torch.set_num_threads(compute.threads)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
