@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
     from napari_hyperspace.core.estimate import Estimate, estimate, spacing_for
     from napari_hyperspace.core.geometry import Grid
+    from napari_hyperspace.core.postprocess import postprocess
     from napari_hyperspace.core.segment import segment, segment_steps
     from napari_hyperspace.core.volume import Volume
     from napari_hyperspace.io import read, write
@@ -28,6 +29,7 @@ _HOMES = {
     "estimate": "core.estimate",
     "spacing_for": "core.estimate",
     "Grid": "core.geometry",
+    "postprocess": "core.postprocess",
     "segment": "core.segment",
     "segment_steps": "core.segment",
     "Volume": "core.volume",
@@ -50,6 +52,7 @@ __all__ = [
     "bundled_models",
     "estimate",
     "load_model",
+    "postprocess",
     "read",
     "save_model",
     "segment",

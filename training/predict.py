@@ -25,6 +25,18 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Cleaning:
+    """What to do to the labels afterwards; see `napari_hyperspace.postprocess`."""
+
+    largest_component: bool = False
+    fill_holes_mm3: float = 0.0
+
+    def apply(self, labels: hs.Volume) -> hs.Volume:
+        """Return the cleaned labels: the same where nothing is asked for."""
+        return hs.postprocess(labels, **self.__dict__)
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What became of one scan.
 
@@ -42,6 +54,8 @@ class Prediction:
         Working spacing (z, y, x).
     volumes_ml
         Volume of each structure, by name.
+    postprocessing
+        What was done to the labels afterwards, step by step.
     """
 
     source: Path
@@ -51,6 +65,7 @@ class Prediction:
     seconds: float = 0.0
     spacing_mm: tuple[float, ...] = ()
     volumes_ml: dict[str, float] | None = None
+    postprocessing: tuple[dict[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -122,6 +137,7 @@ def predict(
     outside: Outside,
     device: str | None,
     reading: Reading,
+    cleaning: Cleaning,
     show: Callable[[float, str], None],
 ) -> Prediction:
     """Segment one scan and write its labels.
@@ -134,6 +150,8 @@ def predict(
         As in `napari_hyperspace.segment`.
     reading
         How to read the scan.
+    cleaning
+        What to do to the labels afterwards.
     show
         Called with the fraction done and what comes next.
 
@@ -161,8 +179,9 @@ def predict(
             result = end.value
             break
         show(progress.fraction, progress.message)
-    receipt = hs.write(result.labels, target)
-    unit = result.labels.grid.voxel_volume_ml
+    labels = cleaning.apply(result.labels)
+    receipt = hs.write(labels, target)
+    unit = labels.grid.voxel_volume_ml
     return Prediction(
         source,
         target,
@@ -170,9 +189,10 @@ def predict(
         seconds=round(result.seconds, 3),
         spacing_mm=tuple(result.spacing_mm),
         volumes_ml={
-            name: round(float((result.labels.array == value).sum()) * unit, 4)
+            name: round(float((labels.array == value).sum()) * unit, 4)
             for value, name in model.label_names.items()
         },
+        postprocessing=tuple(labels.metadata.get("postprocessing", ())),
     )
 
 
@@ -184,6 +204,7 @@ def predict_all(
     outside: Outside = "refuse",
     device: str | None = None,
     reading: Reading | None = None,
+    cleaning: Cleaning | None = None,
     show: Callable[[Path, float, str], None] = lambda path, fraction, message: None,
 ) -> list[Prediction]:
     """Segment scans one after the other, going on after a bad one.
@@ -192,7 +213,7 @@ def predict_all(
     ----------
     pairs
         Of `list_scans`.
-    model, spacing_mm, outside, device, reading
+    model, spacing_mm, outside, device, reading, cleaning
         As in `predict`.
     show
         Called with the scan, the fraction done and what comes next.
@@ -212,6 +233,7 @@ def predict_all(
                 outside=outside,
                 device=device,
                 reading=reading or Reading(),
+                cleaning=cleaning or Cleaning(),
                 show=progress,
             )
         except hs.HyperspaceError as error:

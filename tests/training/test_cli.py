@@ -80,6 +80,37 @@ def test_predict_one_file_on_its_own_grid(dataset: Path, model_file: Path, tmp_p
     assert list(entry["volumes_ml"].values()) == pytest.approx(counts, abs=1e-4)
 
 
+def test_predict_cleans_the_labels_where_asked_and_says_so(
+    dataset: Path, model_file: Path, tmp_path: Path
+) -> None:
+    scan = dataset / "imagesTr" / "tiny_000.nii.gz"
+    plain, cleaned = tmp_path / "plain.nii.gz", tmp_path / "cleaned.nii.gz"
+    result = _run("predict", scan, plain, "-m", model_file, "--json")
+    assert json.loads(result.stdout)[0]["postprocessing"] == []
+    options = ("--largest-component", "--fill-holes-mm3", "20")
+    result = _run("predict", scan, cleaned, "-m", model_file, *options, "--json")
+    assert result.exit_code == 0, result.stderr
+    expected = hs.postprocess(
+        hs.segment(hs.read(scan), hs.load_model(model_file)),
+        largest_component=True,
+        fill_holes_mm3=20,
+    )
+    written = hs.read(cleaned)
+    assert np.array_equal(written.array, expected.array)
+    assert not np.array_equal(written.array, hs.read(plain).array)
+    entry = json.loads(result.stdout)[0]
+    assert [one["step"] for one in entry["postprocessing"]] == [
+        "largest component of each structure",
+        "holes up to 20 mm³ filled",
+    ]
+    voxel_ml = 1.5 * 1.25 / 1000
+    counts = [(expected.array == value).sum() * voxel_ml for value in (1, 2)]
+    assert list(entry["volumes_ml"].values()) == pytest.approx(counts, abs=1e-4)
+    wrong = _run("predict", scan, cleaned, "-m", model_file, "--fill-holes-mm3", "-1")
+    assert wrong.exit_code == 2
+    assert "--fill-holes-mm3" in wrong.stderr
+
+
 def test_predict_a_folder_goes_on_after_a_bad_case(
     dataset: Path, model_file: Path, tmp_path: Path
 ) -> None:

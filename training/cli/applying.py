@@ -41,11 +41,22 @@ def predict(
     series: SeriesOption = None,
     scan_spacing: ScanSpacingOption = None,
     fill: FillOption = None,
+    largest_component: Annotated[
+        bool,
+        typer.Option(
+            "--largest-component",
+            help="Keep the largest connected part of each structure; both sides of one whose name "
+            "has none.",
+        ),
+    ] = False,
+    fill_holes_mm3: Annotated[
+        float, typer.Option(min=0, help="Fill holes up to this volume, in mm³. Default: none.")
+    ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Segment scans; the labels lie on each scan's own grid. Goes on after a bad scan."""
     from napari_hyperspace import load_model
-    from training.predict import Reading, list_scans, predict_all
+    from training.predict import Cleaning, Reading, list_scans, predict_all
 
     wanted = spacing(working_spacing) if working_spacing else None
     reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
@@ -64,11 +75,15 @@ def predict(
             outside=outside.value,
             device=device,
             reading=reading,
+            cleaning=Cleaning(largest_component, fill_holes_mm3),
             show=shown,
         )
     done = [p for p in predictions if not p.error]
     failed = [p for p in predictions if p.error]
-    lines = [f"{p.receipt}; {p.seconds:.3g} s" for p in done]
+    lines = [
+        "; ".join([p.receipt, f"{p.seconds:.3g} s", *(one["step"] for one in p.postprocessing)])
+        for p in done
+    ]
     if as_json or lines:
         emit([p.to_dict() for p in predictions], "\n".join(lines), as_json)
     for prediction in failed:

@@ -1,0 +1,208 @@
+"""Cleaning a label map after segmentation: optional, measured in mm³, and written down.
+
+Structures are connected across faces, edges and corners (26 neighbours), holes across faces alone
+(6 neighbours): the pair for which inside and outside are well defined on a grid of voxels.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.volume import Volume
+
+CONNECTIVITY = {"structure": 26, "hole": 6}
+
+_STRUCTURE = ndimage.generate_binary_structure(3, 3)
+_HOLE = ndimage.generate_binary_structure(3, 1)
+_COUNTERPART = 0.5  # a second part at least this large beside the largest is the other side
+_FEW = 65535  # values up to which there is a box for each
+_SIDED = re.compile(r"(left|right)\b", re.IGNORECASE)
+
+
+def postprocess(
+    labels: Volume,
+    *,
+    largest_component: bool = False,
+    smallest_component_mm3: float = 0.0,
+    fill_holes_mm3: float = 0.0,
+    names: Mapping[int, str] | None = None,
+) -> Volume:
+    """Take small mistakes out of a label map; nothing happens unless asked for.
+
+    Parts of a structure become background first, holes are filled then.
+
+    Parameters
+    ----------
+    labels
+        Whole numbers, 0 for the background.
+    largest_component
+        Keep the largest connected part of each structure. Structures come in pairs: one whose name
+        does not begin with "left" or "right" keeps its second largest part too, if that is at
+        least half as large.
+    smallest_component_mm3
+        Remove connected parts smaller than this.
+    fill_holes_mm3
+        Give background up to this volume that labels enclose, and that does not touch the border
+        of the volume, the label that most of its faces touch.
+    names
+        Of the label values; those in the metadata of ``labels`` unless given.
+
+    Returns
+    -------
+    Volume
+        On the same grid. What was done is added to ``metadata["postprocessing"]``: for each step
+        its words (``step``), the neighbourhood (``connectivity``) and the volume that it changed
+        (``changed_mm3``).
+
+    Raises
+    ------
+    HyperspaceError
+        If the labels are not whole numbers ≥ 0, or a volume is not a finite number ≥ 0.
+    """
+    _check(labels, smallest_component_mm3, "smallest_component_mm3")
+    _check(labels, fill_holes_mm3, "fill_holes_mm3")
+    before = labels.array
+    if not before.any():
+        warnings.warn(
+            f"{labels.name or 'the label map'} holds background alone: nothing to post-process",
+            HyperspaceWarning,
+            stacklevel=2,
+        )
+        return labels
+    known = labels.metadata.get("label_names", {}) if names is None else names
+    voxel_mm3 = labels.grid.voxel_volume_ml * 1000
+    cleaned = before.copy()
+    steps: list[dict[str, Any]] = []
+
+    def done(step: str, what: str, changed: int) -> None:
+        steps.append(
+            {
+                "step": step,
+                "connectivity": CONNECTIVITY[what],
+                "changed_mm3": round(changed * voxel_mm3, 6),
+            }
+        )
+
+    if largest_component or smallest_component_mm3 > 0:
+        removed = _remove_parts(
+            cleaned, known, largest_component, math.ceil(smallest_component_mm3 / voxel_mm3 - 1e-9)
+        )
+        if largest_component:
+            words = "largest component of each structure"
+            words += f", none below {smallest_component_mm3:g} mm³" * (smallest_component_mm3 > 0)
+        else:
+            words = f"components below {smallest_component_mm3:g} mm³ removed"
+        done(words, "structure", removed)
+    if fill_holes_mm3 > 0:
+        filled = _fill_holes(cleaned, math.floor(fill_holes_mm3 / voxel_mm3 + 1e-9))
+        done(f"holes up to {fill_holes_mm3:g} mm³ filled", "hole", filled)
+    former = tuple(labels.metadata.get("postprocessing", ()))
+    metadata = {**labels.metadata, "postprocessing": (*former, *steps)}
+    return labels.with_array(cleaned, metadata=metadata) if steps else labels
+
+
+def _check(labels: Volume, volume_mm3: float, field: str) -> None:
+    if labels.dtype.kind not in "iu":
+        raise HyperspaceError(
+            "post-processing works on label maps",
+            where=labels.name or None,
+            found=f"values of type {labels.dtype}",
+            expected="whole numbers",
+        )
+    if labels.dtype.kind == "i" and labels.array.size and int(labels.array.min()) < 0:
+        negative = labels.array[labels.array < 0]
+        raise HyperspaceError(
+            "label values must not be negative",
+            where=labels.name or None,
+            found=", ".join(
+                f"{value} ({count} voxels)"
+                for value, count in zip(*np.unique(negative, return_counts=True), strict=True)
+            ),
+        )
+    if not (math.isfinite(volume_mm3) and volume_mm3 >= 0):
+        raise HyperspaceError(
+            "a volume must be a finite number, 0 or more", field=field, found=volume_mm3
+        )
+
+
+def _remove_parts(
+    labels: NDArray[Any], names: Mapping[int, str], largest: bool, smallest: int
+) -> int:
+    """Remove parts in place: all but the largest, or those of fewer voxels; return how many went.
+
+    Each structure is looked at within its own box.
+    """
+    removed = 0
+    for value, box in _boxes(labels):
+        region = labels[box]
+        parts, n = ndimage.label(region == value, _STRUCTURE)
+        if n < 2 and smallest < 2:
+            continue
+        sizes = np.bincount(parts.ravel())[1:]
+        keep = sizes >= smallest
+        if largest:
+            keep &= _largest(sizes, sided=bool(_SIDED.match(names.get(value, ""))))
+        gone = np.append(False, ~keep)[parts]
+        region[gone] = 0
+        removed += int(gone.sum())
+    return removed
+
+
+def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, ...]]]:
+    """Return each label value with the box that holds it."""
+    if int(labels.max()) <= _FEW:
+        found: list[tuple[slice, ...] | None] = list(ndimage.find_objects(labels))
+        return [(value, box) for value, box in enumerate(found, start=1) if box is not None]
+    values = np.unique(np.append(labels, labels.dtype.type(0)))  # far apart: by their ranks
+    boxes = ndimage.find_objects(np.searchsorted(values, labels))
+    return list(zip(values[1:].tolist(), boxes, strict=True))
+
+
+def _largest(sizes: NDArray[Any], *, sided: bool) -> NDArray[np.bool_]:
+    """Tell the part to keep, and its counterpart on the other side."""
+    order = np.argsort(-sizes, kind="stable")
+    keep = np.zeros(len(sizes), dtype=bool)
+    keep[order[0]] = True
+    if not sided and len(sizes) > 1 and sizes[order[1]] >= _COUNTERPART * sizes[order[0]]:
+        keep[order[1]] = True
+    return keep
+
+
+def _fill_holes(labels: NDArray[Any], largest: int) -> int:
+    """Fill enclosed background of up to so many voxels in place; return how many were filled."""
+    holes, n = ndimage.label(labels == 0, _HOLE)
+    sizes = np.bincount(holes.ravel(), minlength=n + 1)
+    small = sizes <= largest
+    small[0] = False
+    for axis in range(3):
+        for end in (0, -1):
+            small[holes.take(end, axis)] = False  # open to the outside
+    filled = 0
+    boxes = ndimage.find_objects(holes)
+    for hole in np.flatnonzero(small).tolist():
+        box = tuple(slice(part.start - 1, part.stop + 1) for part in boxes[hole - 1])
+        region = labels[box]
+        inside = holes[box] == hole
+        region[inside] = _touching(region, inside)
+        filled += int(inside.sum())
+    return filled
+
+
+def _touching(labels: NDArray[Any], inside: NDArray[np.bool_]) -> int:
+    """Return the label that most faces of a region touch; the smallest one of equals."""
+    faces = []
+    for axis in range(3):
+        for step in (1, -1):
+            beside = np.roll(labels, step, axis)  # the region never reaches the border of the box
+            faces.append(beside[inside & ~np.roll(inside, step, axis)])
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    return int(values[counts.argmax()])
