@@ -21,7 +21,7 @@ from training.run import RunFolder
 from training.scores import SpacingScore
 
 # Distinct colours for labels that were given none (Sasha Trubetskoy's list, public domain).
-_COLORS = (
+COLORS = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6",
     "#bfef45", "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3",
 )  # fmt: skip
@@ -33,7 +33,7 @@ def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
         LabelClass(
             value=value,
             name=config.data.names.get(value, dataset.label_names[value]),
-            color=config.data.colors.get(value, _COLORS[i % len(_COLORS)]),
+            color=config.data.colors.get(value, COLORS[i % len(COLORS)]),
         )
         for i, value in enumerate(sorted(dataset.label_names))
     )

@@ -33,7 +33,8 @@ class Lattice:
 
     def axis(self, i: int) -> NDArray[np.float64]:
         """Return the positions along an axis, mm from the centre."""
-        return (np.arange(self.shape[i]) - (self.shape[i] - 1) / 2) * self.spacing_mm[i]
+        index = np.arange(self.shape[i], dtype=np.float64)
+        return (index - (self.shape[i] - 1) / 2) * np.float64(self.spacing_mm[i])
 
 
 def scan_lattice(

@@ -51,7 +51,7 @@ class HeldBack:
             draw = draw_pair(rng, config.synthesis, head, spacing_mm, shape, contrast=contrast)
             low, high = head.brain_box
             middle = (low + high) / 2 * head.spacing_mm + rng.uniform(-1, 1, 3) * _AROUND_MM
-            image, labels = render(head, draw.at(middle), self.source.targets)
+            image, labels = render(head, draw.at(middle.tolist()), self.source.targets)
             grid = Grid.from_spacing(shape, spacing_mm)
             scans.append(Case(f"{head.name} {contrast}", image, labels, grid))
         return scans
