@@ -22,13 +22,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from napari_hyperspace.core import store
-from napari_hyperspace.core.cost import Rates, trace
+from napari_hyperspace.core.cost import Rates
 from napari_hyperspace.core.execution import FORMS, Form, Runner, fast_convolutions
 from napari_hyperspace.core.forms import candidates, device_name
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.labelling import Labeller
 from napari_hyperspace.core.resample import axis_matrix
+from napari_hyperspace.core.tracing import trace
 
 _VERSION = 5
 _SECONDS_EACH = 0.05  # spent on each quantity, at least

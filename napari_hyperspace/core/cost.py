@@ -1,31 +1,27 @@
-"""Counting what a network will do: operations, bytes moved, bytes alive.
+"""What a network will do at a size: operations, bytes moved, bytes alive; and how long it takes.
 
-The network is run once on torch's meta device, which computes shapes and no values. Every count is
-linear in the number of voxels at each stride, so one pass at one size gives the counts for all.
+Every count is linear in the number of voxels at each stride. Networks whose maps alone differ in
+size, as those of one model for many spacings, share the counts and differ in the strides.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
-_EDGE = 64  # of the reference input; more than the total stride of any sensible network
 MAPPED = 32 << 20  # allocations above this are mapped by themselves
 _FRESH = 12 << 20  # from here on freed memory goes back to the system: measured with glibc
 
 _HOLES = 1.5  # growth of the heap over what it holds; measured with glibc, apart from benchmarks
 
-Strides = tuple[int, ...]
+_ROUNDING = 1e-6
+_SAME = 0.03  # relative difference of strides that are the same but for rounded sizes of maps
+
+Strides = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -35,9 +31,11 @@ class Operation:
     Parameters
     ----------
     kind
-        ``"conv"``, ``"transposed"``, ``"norm"``, ``"upsample"`` or ``"pointwise"``.
-    strides
-        Of the map that sets its work: the output, for a transposed convolution the input.
+        ``"conv"``, ``"transposed"``, ``"product"`` (with a matrix along an axis), ``"norm"``,
+        ``"upsample"`` or ``"pointwise"``.
+    map
+        Place in `Trace.strides` of the map that sets its work: the output, for a transposed
+        convolution the input.
     channels
         Channels in and out.
     macs
@@ -45,18 +43,18 @@ class Operation:
     moved
         Values read and written, a voxel of that map.
     fresh
-        Values allocated, a voxel at each of ``fresh_strides``.
-    fresh_strides
-        Strides of the output.
+        Values allocated, a voxel of ``fresh_map``.
+    fresh_map
+        Place in `Trace.strides` of the output.
     """
 
     kind: str
-    strides: Strides
+    map: int
     channels: tuple[int, int]
     macs: float
     moved: float
     fresh: float
-    fresh_strides: Strides
+    fresh_map: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +66,7 @@ class Trace:
     operations
         In the order of execution.
     strides
-        The strides that occur.
+        The strides that occur, an axis: real numbers of 1 and more.
     alive
         Tensors alive while each operation runs, the input among them, one a row: index of the
         operation, index of the stride, values a voxel (n, 3).
@@ -92,18 +90,37 @@ class Trace:
 
     def voxels(self, shape: Sequence[int]) -> NDArray[np.float64]:
         """Voxels of a map at each stride for an input of this shape, rounded up as in a U-Net."""
-        return np.array(
-            [
-                math.prod(-(-n // s) for n, s in zip(shape, strides, strict=True))
-                for strides in self.strides
-            ],
-            dtype=np.float64,
+        strides = np.array(self.strides).reshape(-1, len(shape))
+        sizes = np.ceil(np.array(shape) / strides - _ROUNDING)
+        product: NDArray[np.float64] = np.maximum(sizes, 1).prod(axis=1)
+        return product
+
+    def at(self, here: Sequence[Strides], there: Sequence[Strides]) -> Trace:
+        """Return the counts of a network whose levels have other strides.
+
+        Parameters
+        ----------
+        here, there
+            Strides of the levels, below the first, of the network that was counted and of the
+            other.
+        """
+        if here == there:
+            return self
+
+        def moved(stride: float, axis: int) -> float:
+            pairs = [(1.0, 1.0), *((a[axis], b[axis]) for a, b in zip(here, there, strict=True))]
+            old, new = min(pairs, key=lambda pair: abs(pair[0] - stride))
+            return new if abs(old - stride) <= _SAME * stride else stride
+
+        strides = tuple(
+            tuple(moved(stride, axis) for axis, stride in enumerate(each)) for each in self.strides
         )
+        return replace(self, strides=strides)
 
     def macs(self, shape: Sequence[int]) -> float:
         """Multiply-accumulate operations for one input of this shape."""
-        voxels = dict(zip(self.strides, self.voxels(shape).tolist(), strict=True))
-        return float(sum(each.macs * voxels[each.strides] for each in self.operations))
+        voxels = self.voxels(shape).tolist()
+        return float(sum(each.macs * voxels[each.map] for each in self.operations))
 
     def peak_bytes(
         self, shape: Sequence[int], itemsize: int, batch: int = 1, *, reordered: bool, heap: bool
@@ -134,11 +151,11 @@ class Trace:
 
     def seconds(self, shape: Sequence[int], rates: Rates, batch: int = 1) -> float:
         """Time for a batch of inputs of this shape, on a calibrated device."""
-        voxels = dict(zip(self.strides, self.voxels(shape).tolist(), strict=True))
+        voxels = self.voxels(shape).tolist()
         total = 0.0
         for operation in self.operations:
-            count = batch * voxels[operation.strides]
-            fresh = batch * operation.fresh * voxels[operation.fresh_strides]
+            count = batch * voxels[operation.map]
+            fresh = batch * operation.fresh * voxels[operation.fresh_map]
             total += rates.overhead + rates.work(operation, count)
             if fresh * rates.itemsize >= _FRESH:
                 total += fresh * rates.itemsize * rates.fault
@@ -199,145 +216,3 @@ class Rates:
             total += weight * math.log(rate)
             weights += weight
         return math.exp(total / weights)
-
-
-def trace(network: nn.Module, in_channels: int, n_dim: int) -> Trace:
-    """Count what a network does, without computing anything.
-
-    Parameters
-    ----------
-    network
-        (B, in_channels, *S) → (B, K, *S); copied, not changed.
-    in_channels, n_dim
-        Channels and spatial dimensions of its input.
-    """
-    skeleton = prepared(copy.deepcopy(network)).to("meta")
-    image = torch.empty(1, in_channels, *[_EDGE] * n_dim, device="meta")
-    parameters = sum(weight.numel() for weight in skeleton.parameters())
-    counter = _Counter(image, n_dim)
-    with torch.no_grad(), counter:
-        skeleton(image)
-    strides = tuple(sorted({key for row in counter.alive for key, _ in row}))
-
-    def table(rows: list[list[tuple[Strides, float]]]) -> NDArray[np.float64]:
-        entries = [
-            (place, strides.index(key), amount)
-            for place, row in enumerate(rows)
-            for key, amount in row
-        ]
-        return np.array(entries, dtype=np.float64).reshape(-1, 3)
-
-    return Trace(
-        tuple(counter.operations),
-        strides,
-        table(counter.alive),
-        table(counter.scratch),
-        parameters,
-    )
-
-
-def prepared(network: nn.Module) -> nn.Module:
-    """Turn a network of our own, in place, from bit for bit as published to fast; return it."""
-    for module in network.modules():
-        if hasattr(module, "exact"):
-            module.exact = False  # type: ignore[assignment]
-    return network
-
-
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation that torch dispatches while it is entered."""
-
-    def __init__(self, image: Tensor, n_dim: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.operations: list[Operation] = []
-        self.alive: list[list[tuple[Strides, float]]] = []
-        self.scratch: list[list[tuple[Strides, float]]] = []
-        self._n_dim = n_dim
-        self._storages: list[tuple[StorageWeakRef, Strides, float]] = []
-        self._own(image)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Spare the import of torch's compiler, which takes more than a second."""
-        return False
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        outputs = [item for item in _tensors(result) if self._is_map(item)]
-        inputs = [item for item in _tensors(args) if self._is_map(item)]
-        if not outputs or not inputs:
-            return result
-        alias = func._schema.returns[0].alias_info
-        if alias is not None and not alias.is_write:
-            return result  # a view
-        fresh = sum(self._own(output) for output in outputs) if alias is None else 0.0
-        self._count(func, args, inputs, outputs[0], fresh)
-        return result
-
-    def _count(
-        self, func: Any, args: tuple[Any, ...], inputs: list[Tensor], output: Tensor, fresh: float
-    ) -> None:
-        name = func._schema.name
-        kind, macs, at = "pointwise", 0.0, output
-        scratch: list[tuple[Strides, float]] = []
-        if name == "aten::convolution":
-            weight, transposed = args[1], args[6]
-            at = inputs[0] if transposed else output
-            kind = "transposed" if transposed else "conv"
-            macs = float(weight.numel())  # groups included: the weight holds in/groups
-            scratch = [(self._strides(each), self._a_voxel(each)) for each in (inputs[0], output)]
-        elif "norm" in name:
-            kind = "norm"
-        elif "upsample" in name:
-            kind = "upsample"
-        voxels = math.prod(at.shape[2:])
-        moved = sum(image.numel() for image in (*inputs, output)) / voxels
-        self.operations.append(
-            Operation(
-                kind,
-                self._strides(at),
-                (inputs[0].shape[1], output.shape[1]),
-                macs,
-                moved,
-                fresh,
-                self._strides(output),
-            )
-        )
-        self._storages = [
-            item
-            for item in self._storages
-            if not item[0].expired()  # type: ignore[no-untyped-call]
-        ]
-        self.alive.append([(strides, amount) for _, strides, amount in self._storages])
-        self.scratch.append(scratch)
-
-    def _own(self, tensor: Tensor) -> float:
-        """Note a new tensor; return its values a voxel."""
-        amount = self._a_voxel(tensor)
-        reference = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-        self._storages.append((reference, self._strides(tensor), amount))
-        return amount
-
-    def _is_map(self, tensor: Tensor) -> bool:
-        return tensor.ndim == self._n_dim + 2 and tensor.shape[0] == 1 and tensor.is_meta
-
-    def _strides(self, tensor: Tensor) -> Strides:
-        return tuple(max(1, round(_EDGE / n)) for n in tensor.shape[2:])
-
-    @staticmethod
-    def _a_voxel(tensor: Tensor) -> float:
-        return tensor.numel() / math.prod(tensor.shape[2:])
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, list | tuple):
-        return [tensor for item in value for tensor in _tensors(item)]
-    return []

@@ -1,19 +1,21 @@
-"""The counts of each model's networks, made once."""
+"""The counts of each model's networks, made once a kind of architecture."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from napari_hyperspace.core.cost import Trace, trace
+from napari_hyperspace.core.cost import Strides, Trace
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.execution import first_line
 from napari_hyperspace.core.protocols import SpacingModel
+from napari_hyperspace.core.tracing import trace
 
-_KEPT = 16
+_KEPT = 128  # counts; a model has a few kinds of networks
 
 
 class CannotCountError(HyperspaceError):
@@ -28,37 +30,62 @@ class Counted:
     bake_seconds: float
 
 
-_known: OrderedDict[str, Counted] = OrderedDict()
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """The counts of one network of a kind, and the strides of its levels."""
+
+    trace: Trace
+    voxels: tuple[Strides, ...]
+
+
+_kinds: OrderedDict[tuple[str, Hashable], _Kind] = OrderedDict()
+_bake_seconds: OrderedDict[str, tuple[float, int]] = OrderedDict()
 _lock = threading.Lock()
 
 
 def count(model: SpacingModel, spacing_mm: Sequence[float]) -> Counted:
-    """Return what a model's networks do, baking the one of this spacing the first time.
+    """Return what the network of a spacing does.
 
-    A model makes networks of one architecture; the spacing sets their weights alone.
+    Each kind of architecture is counted once a model. The first time for a model, the network of
+    this spacing is baked, to see how long that takes; for other kinds it takes longer by as much
+    as they have more weights.
 
     Raises
     ------
     CannotCountError
         If its network cannot be run without values, as when the values decide what it does.
     """
+    architecture = model.architecture(spacing_mm)
+    key = (model.identity, architecture.kind)
     with _lock:
-        counted = _known.get(model.identity)
-        if counted is None:
+        kind = _kinds.get(key)
+        if kind is None:
+            kind = _Kind(_traced(model, spacing_mm), architecture.voxels)
+            _remember(_kinds, key, kind)
+        if model.identity not in _bake_seconds:
             started = time.perf_counter()
-            network = model.network(spacing_mm)
+            model.network(spacing_mm)
             seconds = time.perf_counter() - started
-            try:
-                traced = trace(network, model.in_channels, model.n_dim)
-            except (RuntimeError, NotImplementedError) as error:
-                raise CannotCountError(
-                    "the cost of this network cannot be counted",
-                    where=model.name,
-                    found=first_line(error),
-                ) from error
-            counted = Counted(traced, seconds)
-            _known[model.identity] = counted
-            if len(_known) > _KEPT:
-                _known.popitem(last=False)
-        _known.move_to_end(model.identity)
-        return counted
+            _remember(_bake_seconds, model.identity, (seconds, kind.trace.parameters))
+        seconds, parameters = _bake_seconds[model.identity]
+        _kinds.move_to_end(key)
+        _bake_seconds.move_to_end(model.identity)
+    counted = kind.trace.at(kind.voxels, architecture.voxels)
+    return Counted(counted, seconds * counted.parameters / max(1, parameters))
+
+
+def _traced(model: SpacingModel, spacing_mm: Sequence[float]) -> Trace:
+    try:
+        return trace(model.skeleton(spacing_mm), model.in_channels, model.n_dim)
+    except (RuntimeError, NotImplementedError) as error:
+        raise CannotCountError(
+            "the cost of this network cannot be counted",
+            where=model.name,
+            found=first_line(error),
+        ) from error
+
+
+def _remember(known: OrderedDict[Any, Any], key: Hashable, value: object) -> None:
+    known[key] = value
+    if len(known) > _KEPT:
+        known.popitem(last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -155,14 +156,14 @@ def make_plan(
         As in `working_spacing`.
     tile_shape
         Largest tile in voxels, one number a dimension of the network; `None`: the model's, else
-        128³ (512² for 2-D models).
+        128³ (512² for 2-D models), and no larger than the model's in mm.
     overlap
         Least part of a tile shared with the next one.
     """
     native = grid_of(volume).canonical()
     spacing = working_spacing(volume, model, spacing_mm, outside)
     working = native.with_spacing(spacing)
-    wanted = tile_shape or model.tile_shape or DEFAULT_TILE[model.n_dim]
+    wanted = tile_shape or _model_tile(model, spacing[3 - model.n_dim :])
     largest = tuple(int(size) for size in wanted)
     if len(largest) != model.n_dim or any(size < 1 for size in largest):
         raise HyperspaceError(
@@ -177,6 +178,17 @@ def make_plan(
     plan = Plan(native, working, spacing[3 - model.n_dim :], largest, tuple(overlaps))
     _ = plan.lattice  # refuses an impossible overlap now
     return plan
+
+
+def _model_tile(model: SpacingModel, spacing_mm: Sequence[float]) -> tuple[int, ...]:
+    """Return the largest tile in voxels that a model asks for at a spacing."""
+    tile = model.tile_shape or DEFAULT_TILE[model.n_dim]
+    if model.tile_mm is None:
+        return tile
+    return tuple(
+        max(1, min(size, math.ceil(edge / step - _SLACK)))
+        for size, edge, step in zip(tile, model.tile_mm, spacing_mm, strict=True)
+    )
 
 
 def _millimetres(spacing: Sequence[float]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -11,6 +13,33 @@ from torch import nn
 from napari_hyperspace.core.intensity import Normalisation
 
 Range = tuple[float, float]
+_LEAST = 1.01  # pooling by less changes no size that matters
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a model's networks for different spacings do not share, beside their weights.
+
+    Parameters
+    ----------
+    kind
+        Networks of one kind run the same operations, on maps whose sizes may differ.
+    voxels
+        Size of the voxels of each level below the first, an axis, in voxels of the input.
+    """
+
+    kind: Hashable
+    voxels: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of_factors(cls, factors: Sequence[tuple[float, ...]], *others: Hashable) -> Architecture:
+        """Describe levels, each of which pools so many voxels of the level before into one.
+
+        Which axes are pooled at all, and by whole numbers, tells kinds apart, as do ``others``.
+        """
+        kinds = tuple(tuple((f > _LEAST) + (f % 1 > 0) for f in level) for level in factors)
+        voxels = accumulate(factors, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True)))
+        return cls((kinds, *others), tuple(voxels))
 
 
 class SpacingModel(Protocol):
@@ -59,6 +88,16 @@ class SpacingModel(Protocol):
     @property
     def tile_shape(self) -> tuple[int, ...] | None:
         """Largest block in voxels to run at once, if the model asks for one."""
+
+    @property
+    def tile_mm(self) -> tuple[float, ...] | None:
+        """Largest block in mm to run at once, beside that in voxels, if the model asks for one."""
+
+    def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
+        """Tell what of the network of a spacing the model's other networks do not share."""
+
+    def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
+        """Return the network of a spacing on torch's meta device: no weights, made quickly."""
 
     def network(
         self, spacing_mm: Sequence[float], device: str | torch.device | None = None

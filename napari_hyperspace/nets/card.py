@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveFloat, model_validator
 
 from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.nets.config import Config, Range
+from napari_hyperspace.nets.base_config import Config, Range
 
 HexColor = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
@@ -66,6 +66,8 @@ class ModelCard(Config):
     """Smallest and largest spacing seen in training, an axis; absent if unknown."""
     tile_shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """Largest block in voxels to run at once; absent: the engine decides."""
+    tile_mm: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    """Largest block in mm to run at once, beside that in voxels; absent: no limit."""
     licence: str = ""
     """Licence of the weights and of the data they come from."""
     citation: str = ""

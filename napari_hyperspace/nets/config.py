@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-Range = tuple[float, float]
+from napari_hyperspace.nets.base_config import Config, Range
+from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
+
 Convolutions = Annotated[int, Field(ge=1, le=8)]
-
-
-class Config(BaseModel):
-    """A frozen configuration that knows exactly its own keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class UNetConfig(Config):
@@ -187,5 +183,31 @@ class HypernetworkConfig(Config):
         return cls(encoding="raw-mm", hidden=hidden, activation="relu", rank=None, output="tanh5")
 
 
-NetworkConfig = UNetConfig
-FactoryConfig = Annotated[HypernetworkConfig | ConstantConfig, Field(discriminator="kind")]
+def _network_kind(value: Any) -> str:
+    """Return the kind of a network, which configurations may leave out for a U-Net."""
+    kind = value.get("kind", "unet") if isinstance(value, dict) else value.kind
+    return str(kind)
+
+
+NetworkConfig = Annotated[
+    Annotated[UNetConfig, Tag("unet")] | Annotated[HarmonicUNetConfig, Tag("harmonic-unet")],
+    Discriminator(_network_kind),
+]
+FactoryConfig = Annotated[
+    HypernetworkConfig | ConstantConfig | PhysicalKernelsConfig, Field(discriminator="kind")
+]
+
+
+def check_pair(network: NetworkConfig, factory: FactoryConfig) -> None:
+    """Check that a factory makes such networks.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+    """
+    if isinstance(network, HarmonicUNetConfig) != isinstance(factory, PhysicalKernelsConfig):
+        raise ValueError(
+            f"a factory of kind {factory.kind} makes no network of kind {network.kind}: "
+            "harmonic-unet and physical-kernels go together"
+        )

@@ -12,7 +12,8 @@ from torch.func import functional_call
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import check_spacing
-from napari_hyperspace.nets.config import FactoryConfig, NetworkConfig
+from napari_hyperspace.core.protocols import Architecture
+from napari_hyperspace.nets.config import FactoryConfig, NetworkConfig, UNetConfig
 from napari_hyperspace.nets.unet import UNet
 
 
@@ -46,6 +47,14 @@ class Factory(nn.Module, ABC):
             If the spacing is not positive and finite, or a weight made for it is not finite.
         """
 
+    @abstractmethod
+    def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
+        """Return the network of a spacing on torch's meta device: without weights, made quickly."""
+
+    def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
+        """Tell what of the network of a spacing the others of this factory do not share."""
+        return Architecture.of_factors(self.network_config.factors(spacing_mm))
+
 
 class LayeredFactory(Factory):
     """A factory that makes one vector of weights for each layer of a fixed architecture.
@@ -63,7 +72,9 @@ class LayeredFactory(Factory):
         Number of weights of the network.
     """
 
-    def __init__(self, network: NetworkConfig) -> None:
+    network_config: UNetConfig
+
+    def __init__(self, network: UNetConfig) -> None:
         super().__init__(network)
         skeleton = UNet(network)
         self._shapes: dict[str, dict[str, torch.Size]] = {}
@@ -107,6 +118,12 @@ class LayeredFactory(Factory):
         logits: Tensor = functional_call(skeleton, tensors, (image,))
         return logits
 
+    def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
+        """Return the network of a spacing without weights; see `Factory.skeleton`."""
+        network = cast(UNet, _copied(self._skeleton[0]))
+        network.adapt(spacing_mm)
+        return network.eval()
+
     @torch.no_grad()
     def bake(self, spacing_mm: Sequence[float]) -> nn.Module:
         """Make the plain network of a spacing; see `Factory.bake`."""
@@ -118,8 +135,7 @@ class LayeredFactory(Factory):
                 found=tuple(spacing_mm),
                 fix="Choose a spacing inside the trained range, or another model file",
             )
-        network = cast(UNet, _copied(self._skeleton[0]))
-        network.adapt(spacing_mm)
+        network = self.skeleton(spacing_mm)
         modules = dict(network.named_modules())
         for name, tensor in weights.items():
             owner, _, part = name.rpartition(".")
@@ -127,7 +143,7 @@ class LayeredFactory(Factory):
         for name, own in self._buffer_names.items():
             owner, _, part = name.rpartition(".")
             modules[owner]._buffers[part] = getattr(self, own).clone()
-        return network.eval()
+        return network
 
 
 def _copied(module: nn.Module) -> nn.Module:

@@ -15,15 +15,29 @@ from napari_hyperspace.nets.config import (
     FactoryConfig,
     HypernetworkConfig,
     NetworkConfig,
+    UNetConfig,
+    check_pair,
 )
 from napari_hyperspace.nets.factory import Factory, LayeredFactory
+from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
+from napari_hyperspace.nets.harmonic.factory import HarmonicFactory
 
 
 def build_factory(network: NetworkConfig, factory: FactoryConfig) -> Factory:
-    """Make the factory that a configuration describes, freshly initialised."""
-    if isinstance(factory, ConstantConfig):
-        return ConstantFactory(network)
-    return Hypernetwork(network, factory)
+    """Make the factory that a configuration describes, freshly initialised.
+
+    Raises
+    ------
+    ValueError
+        If such a factory does not make such networks.
+    """
+    check_pair(network, factory)
+    if isinstance(network, HarmonicUNetConfig) and isinstance(factory, PhysicalKernelsConfig):
+        return HarmonicFactory(network, factory)
+    assert isinstance(network, UNetConfig)
+    if isinstance(factory, HypernetworkConfig):
+        return Hypernetwork(network, factory)
+    return ConstantFactory(network)
 
 
 class ConstantFactory(LayeredFactory):
@@ -31,7 +45,7 @@ class ConstantFactory(LayeredFactory):
 
     config = ConstantConfig()
 
-    def __init__(self, network: NetworkConfig) -> None:
+    def __init__(self, network: UNetConfig) -> None:
         super().__init__(network)
         self.layers = nn.ParameterDict(
             {_key(layer): nn.Parameter(vector) for layer, vector in self._initial.items()}
@@ -64,7 +78,7 @@ class Hypernetwork(LayeredFactory):
 
     config: HypernetworkConfig
 
-    def __init__(self, network: NetworkConfig, config: HypernetworkConfig) -> None:
+    def __init__(self, network: UNetConfig, config: HypernetworkConfig) -> None:
         super().__init__(network)
         if config.range_mm is not None and len(config.range_mm) != network.n_dim:
             raise ValueError(

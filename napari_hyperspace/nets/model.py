@@ -15,8 +15,9 @@ from torch import nn
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.protocols import Architecture
+from napari_hyperspace.nets.base_config import Range
 from napari_hyperspace.nets.card import ModelCard
-from napari_hyperspace.nets.config import Range
 from napari_hyperspace.nets.factory import Factory
 
 _CACHED_NETWORKS = 8
@@ -45,6 +46,7 @@ class Model:
             ("input channels", len(card.channel_names), network.in_channels),
             ("axes in trained_range_mm", len(card.trained_range_mm or ()), network.n_dim),
             ("axes in tile_shape", len(card.tile_shape or ()), network.n_dim),
+            ("axes in tile_mm", len(card.tile_mm or ()), network.n_dim),
         ):
             if found != expected and not ("axes" in what and found == 0):
                 raise HyperspaceError(
@@ -114,6 +116,11 @@ class Model:
         """Largest block in voxels to run at once, if the model asks for one."""
         return self.card.tile_shape
 
+    @property
+    def tile_mm(self) -> tuple[float, ...] | None:
+        """Largest block in mm to run at once, beside that in voxels, if the model asks for one."""
+        return self.card.tile_mm
+
     @cached_property
     def identity(self) -> str:
         """Digest of configuration and weights: equal for models that make equal networks."""
@@ -124,6 +131,14 @@ class Model:
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
+        """Tell what of the network of a spacing the model's other networks do not share."""
+        return self.factory.architecture(spacing_mm)
+
+    def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
+        """Return the network of a spacing on torch's meta device: no weights, made quickly."""
+        return self.factory.skeleton(spacing_mm)
 
     def network(
         self, spacing_mm: Sequence[float], device: str | torch.device | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.protocols import Architecture
 
 _numbers = itertools.count()
 
@@ -30,7 +32,14 @@ class FakeModel:
     trained_range_mm: tuple[tuple[float, float], ...] | None = None
     normalisation: Normalisation = field(default_factory=Normalisation)
     tile_shape: tuple[int, ...] | None = None
+    tile_mm: tuple[float, ...] | None = None
     asked: list[tuple[float, ...]] = field(default_factory=list)
+
+    def architecture(self, spacing_mm):
+        return Architecture((), ())
+
+    def skeleton(self, spacing_mm):
+        return copy.deepcopy(self.make(tuple(spacing_mm))).to("meta")
 
     def network(self, spacing_mm, device=None):
         self.asked.append(tuple(spacing_mm))

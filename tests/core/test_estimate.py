@@ -11,12 +11,13 @@ from torch import nn
 
 from napari_hyperspace.core import calibration, footprint, store
 from napari_hyperspace.core.calibration import Calibration, HostRates, calibrate, is_calibrated
-from napari_hyperspace.core.cost import Rates, trace
+from napari_hyperspace.core.cost import Rates
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.estimate import estimate, estimate_curve, spacing_for
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.planning import make_plan
 from napari_hyperspace.core.segment import segment_steps
+from napari_hyperspace.core.tracing import trace
 from napari_hyperspace.core.volume import Volume
 from tests.core.models import FakeModel, local_network
 

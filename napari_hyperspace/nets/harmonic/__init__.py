@@ -1,0 +1,1 @@
+"""Networks of physical kernels: radial functions × spherical harmonics, defined in mm."""

@@ -1,0 +1,103 @@
+"""Configurations of networks of physical kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, model_validator
+
+from napari_hyperspace.nets.base_config import Config
+
+
+class HarmonicUNetConfig(Config):
+    """A U-Net whose kernels and poolings are defined in mm.
+
+    The defaults are those of the resolution-adaptive "e3mm" U-Net (Diaz et al., 2025): features of
+    degree 0, 1 and 2, in e3nn's notation 8x0e + 4x1e + 2x2e at full size.
+    """
+
+    kind: Literal["harmonic-unet"] = "harmonic-unet"
+    n_dim: Literal[3] = 3
+    """Spatial dimensions."""
+    in_channels: Annotated[int, Field(ge=1, le=256)] = 1
+    """Images at the input."""
+    out_channels: Annotated[int, Field(ge=2, le=4096)] = 2
+    """Classes, background included."""
+    multiplicities: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=1024)], ...], Field(min_length=1, max_length=5)
+    ] = (8, 4, 2)
+    """Features of degree 0, 1, 2, … at full size; one of degree l has 2l + 1 channels."""
+    channel_growth: Literal[1, 2] = 2
+    """Factor of the multiplicities from one level to the next."""
+    level_spacing_mm: Annotated[tuple[PositiveFloat, ...], Field(max_length=8)] = (2.0, 4.0, 8.0)
+    """Size in mm that voxels are pooled to on each way down; their number gives the levels."""
+    kernel_mm: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, max_length=9)] = (
+        5.0,
+        10.0,
+        20.0,
+        40.0,
+    )
+    """Diameter in mm of the kernels of each level, the finest first."""
+    radial_functions: Annotated[int, Field(ge=1, le=32)] = 5
+    """Radial functions of a kernel, evenly spaced from its middle to its edge."""
+    max_degree: Annotated[int, Field(ge=0, le=4)] = 2
+    """Largest degree of the spherical harmonics of a kernel."""
+    convs_per_level: Annotated[int, Field(ge=1, le=8)] = 2
+    """Convolutions at each level, on the way down and on the way up."""
+    pooling: Literal["max-norm", "average"] = "max-norm"
+    """``max-norm``: as many whole voxels as the level's size holds, the largest by norm;
+    ``average``: exactly the level's size, by averages over parts of voxels."""
+
+    @model_validator(mode="after")
+    def _levels_fit_together(self) -> Self:
+        if not any(self.multiplicities) or not self.multiplicities[0]:
+            raise ValueError("multiplicities needs features of degree 0, which gate all others")
+        if len(self.kernel_mm) != self.n_levels:
+            raise ValueError(
+                f"kernel_mm needs {self.n_levels} numbers, one a level; found {self.kernel_mm}"
+            )
+        if any(a >= b for a, b in pairwise(self.level_spacing_mm)):
+            raise ValueError(
+                f"level_spacing_mm grows from level to level; found {self.level_spacing_mm}"
+            )
+        return self
+
+    @property
+    def n_levels(self) -> int:
+        """Number of levels, that of the input included."""
+        return len(self.level_spacing_mm) + 1
+
+    def factors(self, spacing_mm: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+        """Return how many voxels, an axis, are pooled into one on each way down, at a spacing.
+
+        Whole numbers with ``max-norm``: they jump where one more voxel fits into a level's size.
+        """
+        found, spacing = [], tuple(spacing_mm)
+        for size in self.level_spacing_mm:
+            factors = tuple(self._factor(size, step) for step in spacing)
+            found.append(factors)
+            spacing = tuple(step * f for step, f in zip(spacing, factors, strict=True))
+        return tuple(found)
+
+    def _factor(self, size_mm: float, step_mm: float) -> float:
+        factor = max(1.0, size_mm / step_mm)
+        # The slack is for a header's 0.66667 mm, three of which are 2 mm.
+        return float(int(factor * (1 + 1e-4))) if self.pooling == "max-norm" else factor
+
+    def level_spacings_mm(self, spacing_mm: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+        """Return the spacing of the grid of each level, the finest first."""
+        found = [tuple(spacing_mm)]
+        for factors in self.factors(spacing_mm):
+            found.append(tuple(step * f for step, f in zip(found[-1], factors, strict=True)))
+        return tuple(found)
+
+
+class PhysicalKernelsConfig(Config):
+    """Kernels defined in mm, realised on the grid of each level."""
+
+    kind: Literal["physical-kernels"] = "physical-kernels"
+    points: Annotated[int, Field(ge=1, le=9)] = 1
+    """1: kernels are sampled at the voxels' centres, as published; more: averaged over each voxel
+    by quadrature with so many points an axis."""

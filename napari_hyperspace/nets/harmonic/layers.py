@@ -1,0 +1,151 @@
+"""The layers of a realised steerable network: plain tensor operations on channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from napari_hyperspace.nets.harmonic.kernels import Fields
+from napari_hyperspace.nets.unet import InstanceNorm
+
+
+def gated(fields: Fields) -> Fields:
+    """Return what a gate takes to give these fields: one scalar more for each other feature."""
+    gates = sum(multiplicity for multiplicity, degree in fields if degree)
+    scalars, *others = fields
+    return ((scalars[0] + gates, 0), *others)
+
+
+def split(image: Tensor, fields: Fields) -> Iterator[tuple[int, Tensor]]:
+    """Yield each block of features: its degree, and a view (B, multiplicity, 2l + 1, *S)."""
+    start = 0
+    for multiplicity, degree in fields:
+        size = multiplicity * (2 * degree + 1)
+        block = image.narrow(1, start, size)
+        yield degree, block.view(-1, multiplicity, 2 * degree + 1, *image.shape[2:])
+        start += size
+
+
+class SteerableNorm(nn.Module):
+    """Instance normalisation that commutes with rotations.
+
+    Scalars are normalised by mean and variance, features of higher degree by the mean square of
+    their components alone; scale and shift are one a feature and one a scalar.
+
+    Parameters
+    ----------
+    fields
+        Scalars first.
+    """
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__()
+        self.fields = fields
+        (n_scalars, _), *self._others = fields
+        self.scalars = InstanceNorm(n_scalars)
+        self.weight = nn.Parameter(torch.ones(sum(m for m, _ in self._others)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *S) → (B, C, *S)."""
+        n_scalars = self.fields[0][0]
+        parts = [self.scalars(image[:, :n_scalars])]
+        start = 0
+        for _, features in split(image[:, n_scalars:], tuple(self._others)):
+            weight = self.weight[start : start + features.shape[1]]
+            start += features.shape[1]
+            power = features.square().mean(dim=(2, 3, 4, 5), dtype=torch.float32)
+            scale = (weight * (power + self.scalars.eps).rsqrt()).to(image.dtype)
+            parts.append((features * scale[..., None, None, None, None]).flatten(1, 2))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
+@cache
+def unit_power(name: str) -> float:
+    """Return what a non-linearity is multiplied by to keep the second moment of normal values.
+
+    From e3nn, where it is measured on a million values: published networks hold that rounding.
+    """
+    from e3nn.math import normalize2mom
+
+    with torch.device("cpu"):
+        return float(normalize2mom({"relu": torch.relu, "sigmoid": torch.sigmoid}[name]).cst)
+
+
+class Gate(nn.Module):
+    """ReLU of the scalars; other features are multiplied by the sigmoid of a scalar of their own.
+
+    Parameters
+    ----------
+    fields
+        Of the output. The input has one scalar more for each feature of higher degree.
+    """
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__()
+        self.fields = fields
+        self._relu, self._sigmoid = unit_power("relu"), unit_power("sigmoid")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C + gates, *S) → (B, C, *S)."""
+        (n_scalars, _), *others = self.fields
+        parts = [F.relu(image[:, :n_scalars]) * self._relu]
+        n_gates = sum(multiplicity for multiplicity, _ in others)
+        gates = torch.sigmoid(image[:, n_scalars : n_scalars + n_gates]) * self._sigmoid
+        start = 0
+        for _, features in split(image[:, n_scalars + n_gates :], tuple(others)):
+            gate = gates[:, start : start + features.shape[1], None]
+            start += features.shape[1]
+            parts.append((features * gate).flatten(1, 2))
+        return torch.cat(parts, dim=1) if others else parts[0]
+
+
+class MaxNormPool(nn.Module):
+    """Of the voxels pooled into one, the feature of largest norm; the largest scalar.
+
+    Parameters
+    ----------
+    fields
+        Of the image.
+    factors
+        Voxels pooled into one, an axis.
+    """
+
+    def __init__(self, fields: Fields, factors: Sequence[float]) -> None:
+        super().__init__()
+        self.fields = fields
+        self.factors = tuple(map(int, factors))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *S) → (B, C, *S / factors), which divide the sizes."""
+        if max(self.factors) == 1:
+            return image
+        parts = []
+        for degree, features in split(image, self.fields):
+            if degree == 0:
+                parts.append(F.max_pool3d(features[:, :, 0], self.factors))
+                continue
+            norms = torch.linalg.vector_norm(features, dim=2)
+            pooled, places = F.max_pool3d(norms, self.factors, return_indices=True)
+            flat = places.flatten(2)[:, :, None].expand(-1, -1, 2 * degree + 1, -1)
+            chosen = features.flatten(3).gather(3, flat)
+            parts.append(chosen.view(len(image), -1, *pooled.shape[2:]))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
+class LinearUp(nn.Module):
+    """Linear interpolation between the outermost voxels' centres, as published."""
+
+    def forward(self, image: Tensor, sizes: Sequence[int]) -> Tensor:
+        """(B, C, *S) → (B, C, *sizes)."""
+        if image.shape[2:] == torch.Size(sizes):
+            return image
+        return F.interpolate(image, size=tuple(sizes), mode="trilinear", align_corners=True)
+
+
+def growing(multiplicities: Sequence[int], factor: int) -> Fields:
+    """Return the fields of a level whose multiplicities are so many times those of the first."""
+    return tuple((m * factor, degree) for degree, m in enumerate(multiplicities) if m)
