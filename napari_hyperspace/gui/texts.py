@@ -41,10 +41,10 @@ def spacing(spacing_mm: Sequence[float]) -> str:
 
 
 def number(value: float) -> str:
-    """Write a number with three figures or so: "0.031", "0.600", "4.25", "36.0", "1230"."""
+    """Write a number with three figures or so: "0.0312", "0.600", "4.25", "36.0", "1230"."""
     size = abs(value)
     digits = 3 if size < 0.9995 else 2 if size < 9.995 else 1 if size < 99.95 else 0
-    return f"{value:.{digits}f}" if size >= 0.01 or value == 0 else f"{value:.2g}"
+    return f"{value:.{digits}f}" if size >= 0.1 or value == 0 else f"{value:.3g}"
 
 
 def accuracy(expected: Any, anything: bool) -> str:
