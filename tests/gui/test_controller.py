@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_hyperspace.gui.controller import Controller
+from napari_hyperspace.nets.card import DiceRecord
 
 
 def scan(shape=(12, 14, 16), **options):
@@ -243,3 +244,70 @@ def test_what_only_the_first_run_takes_is_told_apart(controller, view, services,
     assert (text, fits) == ("500 ms · 134 kB · fits", True)
     assert any("500 ms of it finds the fastest way to run" in note for note in notes)
     assert view.last("point")[1] == pytest.approx(336e-6)
+
+
+def record(*spacing_mm, mean):
+    return DiceRecord(spacing_mm=spacing_mm, dice={}, mean=mean)
+
+
+def test_the_dice_to_expect_is_shown_beside_the_cost(controller, view, services, qtbot):
+    services.models["fake"].dice = (
+        *(record(1, 1, 1, mean=0.9), record(4, 4, 4, mean=0.7)),
+        record(3, 1, 1, mean=0.8),
+    )
+
+    def shown_at(*spacing_mm):
+        view.said.clear()
+        controller.set_spacing(spacing_mm)
+        qtbot.waitUntil(lambda: view.last("accuracy") is not None)
+        return view.last("accuracy")[0]
+
+    between = shown_at(2.0, 2.0, 2.0)
+    assert between.text == "Expected Dice 0.80 (between measurements at 1 and 4 mm)"
+    assert between.current == (pytest.approx(2.0), pytest.approx(0.8))
+    assert [dice for _, dice in between.measured] == [0.9, 0.7]
+    assert between.joined
+    exact = shown_at(4.0, 4.0, 4.0)
+    assert exact.text == "Expected Dice 0.70 (measured at 4 mm)"
+    thick = shown_at(3.1, 1.0, 1.0)
+    assert thick.text == "Expected Dice 0.80 (measured at 3 × 1 × 1 mm)"
+    assert len(thick.measured) == 1 and not thick.joined
+    nowhere = shown_at(1.0, 1.0, 3.0)
+    assert nowhere.text == "Expected Dice: not measured near this spacing"
+    assert nowhere.current is None and nowhere.measured == ()
+    controller.choices.outside = "clamp"  # 6 mm is segmented at 4 mm
+    assert shown_at(6.0, 6.0, 6.0).text == "Expected Dice 0.70 (measured at 4 mm)"
+
+
+def test_models_without_figures_and_of_two_dimensions(controller, view, services, qtbot):
+    assert view.last("accuracy")[0].text == "Expected Dice: not measured"
+    flat = services.models["other"]
+    flat.n_dim, flat.dice = 2, (record(2, 2, mean=0.6), record(1, 1, mean=0.8))
+    controller.choices.model = "other"
+    qtbot.waitUntil(lambda: "0.80" in view.last("accuracy")[0].text)
+    accuracy = view.last("accuracy")[0]
+    assert accuracy.measured == ()
+    assert accuracy.current is None
+
+
+def test_brain_is_the_first_choice(qtbot, viewer, view, services):
+    services.bundled_models = lambda: dict.fromkeys(("other", "brain", "fake"))
+    services.models["brain"] = services.models["fake"]
+    controller = Controller(viewer, view, services)
+    assert controller.choices.model == "brain"
+    assert view.last("models")[1] == "brain"
+    controller.close()
+    services.bundled_models = dict
+    controller = Controller(viewer, view, services)
+    assert controller.choices.model == ""
+    controller.close()
+
+
+def test_many_structures_are_counted_not_listed(controller, view, services, qtbot):
+    names = {value: f"structure {value}" for value in range(1, 28)}
+    services.models["other"].label_names = names
+    controller.choices.model = "other"
+    qtbot.waitUntil(lambda: controller.model is not None)
+    text, details = view.last("model")
+    assert text == "27 structures · trained range unknown"
+    assert "structure 13, structure 14" in details

@@ -212,6 +212,31 @@ def test_curve_shows_what_does_not_fit_and_the_point(qtbot):
     np.testing.assert_allclose(curve._trained.getRegion(), np.log10((0.8, 4.0)))
 
 
+def test_curve_shows_measured_dice_and_only_joins_what_is_known(qtbot):
+    curve = CostCurve()
+    qtbot.addWidget(curve)
+    curve.resize(300, 130)
+    curve.show()
+    curve.setCurve((1, 2, 4), (8.0, 1.0, 0.3), (True,) * 3, (0.8, 4.0))
+    curve.setAccuracy(((1.0, 0.9), (3.0, 0.7)), True, (2.0, 0.8))
+    x, y = curve._dice.getData()
+    np.testing.assert_allclose(x, np.log10((1, 3)))
+    np.testing.assert_allclose(y, (0.9, 0.7))
+    assert curve._dice.opts["pen"].style() == Qt.PenStyle.SolidLine
+    np.testing.assert_allclose(curve._dice_point.getData(), [[np.log10(2)], [0.8]])
+    assert curve._dice_axis.isVisible()
+    low, high = curve._dice_axis.range
+    assert low < 0.7 and high > 0.9
+    times = curve.getPlotItem().getViewBox()
+    qtbot.waitUntil(lambda: curve._accuracy.sceneBoundingRect() == times.sceneBoundingRect())
+    assert curve._accuracy.viewRange()[0] == pytest.approx(times.viewRange()[0])
+    curve.setAccuracy(((1.5, 0.9),), False, None)
+    assert curve._dice.opts["pen"].style() == Qt.PenStyle.NoPen
+    assert curve._dice_point.getData()[0].size == 0
+    curve.setAccuracy((), False, None)
+    assert not curve._dice_axis.isVisible()
+
+
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_text_can_be_read_in_each_theme(theme):
     chosen = colours(theme)
