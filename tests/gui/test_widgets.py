@@ -228,7 +228,7 @@ def test_curve_shows_measured_dice_and_only_joins_what_is_known(qtbot):
     low, high = curve._dice_axis.range
     assert low < 0.7 and high > 0.9
     times = curve.getPlotItem().getViewBox()
-    qtbot.waitUntil(lambda: curve._accuracy.sceneBoundingRect() == times.sceneBoundingRect())
+    qtbot.waitUntil(lambda: curve._accuracy.geometry() == times.sceneBoundingRect())
     assert curve._accuracy.viewRange()[0] == pytest.approx(times.viewRange()[0])
     curve.setAccuracy(((1.5, 0.9),), False, None)
     assert curve._dice.opts["pen"].style() == Qt.PenStyle.NoPen
