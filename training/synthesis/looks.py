@@ -118,7 +118,7 @@ def draw_looks(
         tuple(values.tolist()),
         tuple(spread[0].tolist()),
         tuple(spread[1].tolist()),
-        float(rng.uniform(1.5, 5)),
+        float(np.exp(rng.uniform(np.log(1.5), np.log(9)))),
     )
 
 

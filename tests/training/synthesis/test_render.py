@@ -1,0 +1,288 @@
+"""From a draw to a pair, against independent oracles."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from training.config_synthesis import SynthesisSection
+from training.random import generator
+from training.synthesis.draw import (
+    Acquisition,
+    Corruption,
+    Geometry,
+    PairDraw,
+    Stripping,
+    draw_pair,
+)
+from training.synthesis.heads import Head
+from training.synthesis.looks import Looks
+from training.synthesis.render import render
+from training.synthesis.tissues import IDS, MIRROR, TISSUE_OF_CLASS, TISSUES
+
+from .conftest import head_array, volume
+
+HEAD = Head.from_volume("tiny", volume(head_array()))
+CLASSES = torch.arange(len(IDS), dtype=torch.int16)
+MEANS = tuple(np.linspace(0, 1, len(TISSUES)).tolist())
+NONE = (0.0,) * len(TISSUES)
+
+
+def _plain(
+    spacing: tuple[float, float, float],
+    shape: tuple[int, int, int],
+    centre_mm: tuple[float, float, float] | None = None,
+    **changes: object,
+) -> PairDraw:
+    """A draw that does nothing but sample."""
+    if centre_mm is None:
+        z, y, x = ((np.array(HEAD.shape) - 1) / 2 * HEAD.spacing_mm).tolist()
+        centre_mm = (z, y, x)
+    draw = PairDraw(
+        spacing,
+        shape,
+        Geometry(centre_mm),
+        Acquisition(spacing),
+        Looks("t1", MEANS, NONE, NONE),
+    )
+    return dataclasses.replace(draw, **changes)
+
+
+def _paint(classes: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.array(MEANS)[np.array(TISSUE_OF_CLASS)[classes]]
+
+
+def test_the_identity_shows_the_map_itself() -> None:
+    image, labels = render(HEAD, _plain(HEAD.spacing_mm, HEAD.shape), CLASSES)
+    assert image.shape == (1, *HEAD.shape) and labels.dtype == torch.int16
+    assert torch.equal(labels, HEAD.classes.to(torch.int16))
+
+
+def test_beyond_the_map_is_air() -> None:
+    shape = tuple(n + 7 for n in HEAD.shape)
+    z, y, x = ((np.array(shape) - 1) / 2 * HEAD.spacing_mm - 3 * np.array(HEAD.spacing_mm)).tolist()
+    image, labels = render(HEAD, _plain(HEAD.spacing_mm, shape, (z, y, x)), CLASSES)
+    inner = tuple(slice(3, 3 + n) for n in HEAD.shape)
+    assert torch.equal(labels[inner], HEAD.classes.to(torch.int16))
+    labels[inner], image[0][inner] = 0, 0
+    assert not labels.any() and not image.any()
+
+
+@given(
+    st.tuples(*[st.floats(1.25, 4)] * 3),
+    st.tuples(*[st.integers(1, 14)] * 3),
+    st.tuples(*[st.floats(5, 25)] * 3),
+    st.tuples(*[st.floats(-0.4, 0.4)] * 9),
+)
+@settings(max_examples=40, deadline=None)
+def test_labels_are_the_nearest_voxels(
+    spacing: tuple[float, float, float],
+    shape: tuple[int, int, int],
+    centre: tuple[float, float, float],
+    entries: tuple[float, ...],
+) -> None:
+    matrix = np.eye(3) + np.reshape(entries, (3, 3))
+    rows = tuple(tuple(row) for row in matrix.tolist())
+    _, labels = render(
+        HEAD, _plain(spacing, shape, geometry=Geometry(centre, False, rows)), CLASSES
+    )
+    offset = np.stack(
+        np.meshgrid(
+            *((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)),
+            indexing="ij",
+        ),
+        axis=-1,
+    )
+    place = (offset @ matrix.T + centre) / HEAD.spacing_mm
+    nearest = np.floor(place + 0.5).astype(int)
+    padded = np.clip(nearest, 0, np.array(HEAD.shape) - 1)
+    expected = HEAD.classes.numpy()[tuple(np.moveaxis(padded, -1, 0))]
+    clear = (np.abs(place + 0.5 - np.round(place + 0.5)) > 1e-3).all(axis=-1)
+    assert np.array_equal(labels.numpy()[clear], expected[clear])
+
+
+def test_finer_spacings_use_the_smooth_map() -> None:
+    half = tuple(step / 2 for step in HEAD.spacing_mm)
+    _, labels = render(HEAD, _plain(half, HEAD.fine.shape), CLASSES)
+    assert torch.equal(labels, HEAD.fine.to(torch.int16))
+
+
+@pytest.mark.parametrize("parts", [(2, 2, 2), (4, 4, 4), (6, 2, 4)])
+def test_partial_volume_is_the_mean_over_the_voxel(parts: tuple[int, int, int]) -> None:
+    """Painted on the fine map's own grid and boxed: what scipy's uniform filter gives."""
+    fine = _paint(HEAD.fine.numpy())
+    spacing = tuple(p * s / 2 for p, s in zip(parts, HEAD.spacing_mm, strict=True))
+    shape = tuple(n // p for n, p in zip(fine.shape, parts, strict=True))
+    used = fine[tuple(slice(0, n * p) for n, p in zip(shape, parts, strict=True))]
+    start = -0.25 * np.array(HEAD.spacing_mm)  # of the fine map's first voxel
+    size = np.array(used.shape)
+    z, y, x = (start + (size - 1) / 2 * np.array(HEAD.spacing_mm) / 2).tolist()
+    taken = Acquisition(spacing, width_mm=spacing, parts=parts)
+    image, _ = render(HEAD, _plain(spacing, shape, (z, y, x), acquisition=taken), CLASSES)
+    filtered = used
+    for axis, p in enumerate(parts):
+        origin = 0 if p % 2 else -1
+        filtered = ndimage.uniform_filter1d(filtered, p, axis, origin=origin)
+    offset = [(p - 1) // 2 for p in parts]
+    expected = filtered[tuple(slice(o, None, p) for o, p in zip(offset, parts, strict=True))]
+    blocks = used.reshape(shape[0], parts[0], shape[1], parts[1], shape[2], parts[2])
+    assert np.allclose(blocks.mean(axis=(1, 3, 5)), image[0].numpy(), atol=1e-5)
+    assert np.allclose(expected[: shape[0], : shape[1], : shape[2]], image[0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["box", "gauss", "triangle"])
+def test_slice_profiles_have_their_width(kind: str) -> None:
+    """The image of a step edge rises over the width; no brightness is lost."""
+    array = np.zeros((40, 6, 6), np.int16)
+    array[20:] = 2
+    array[0, 0, 0], array[-1, -1, -1] = 2, 2  # the crop keeps the whole array
+    edge = Head.from_volume("edge", volume(array, (1.0, 1.0, 1.0)))
+    mean = MEANS[TISSUES.index("white matter")]
+
+    def profile(width: float) -> NDArray[np.float64]:
+        spacing = (0.5, 1.0, 1.0)
+        taken = Acquisition(spacing, (kind, "box", "box"), (width, 1.0, 1.0), (2, 1, 1))
+        draw = _plain(spacing, (49, 1, 1), (20.5, 3.5, 3.5), acquisition=taken)
+        return render(edge, draw, CLASSES)[0][0, :, 0, 0].numpy().astype(float) / mean
+
+    sharp, wide = profile(0.5), profile(5.0)
+    assert sharp[:20] == pytest.approx(0, abs=0.02) and sharp[-20:] == pytest.approx(1, abs=1e-5)
+    assert (np.diff(wide) > -1e-6).all() and wide[24] == pytest.approx(0.5, abs=0.06)
+    spread = ndimage.gaussian_filter1d(np.diff(wide), 0.01)
+    position = np.arange(len(spread)) * 0.5
+    middle = (spread * position).sum() / spread.sum()
+    deviation = np.sqrt((spread * (position - middle) ** 2).sum() / spread.sum())
+    unit = {"box": 1 / np.sqrt(12), "gauss": 1 / 2.3548, "triangle": 1 / np.sqrt(6)}[kind]
+    assert deviation == pytest.approx(5 * unit, rel=0.08)
+
+
+def test_a_flip_mirrors_and_swaps_the_sides() -> None:
+    draw = _plain((1.5, 1.25, 1.0), (21, 23, 30))
+    image, labels = render(HEAD, draw, CLASSES)
+    flipped = dataclasses.replace(draw, geometry=dataclasses.replace(draw.geometry, flip=True))
+    mirrored_image, mirrored = render(HEAD, flipped, CLASSES)
+    assert torch.allclose(mirrored_image, image.flip(-1), atol=1e-6)
+    swapped = torch.tensor(MIRROR, dtype=torch.int16)[labels.flip(-1).int()]
+    ties = mirrored != swapped
+    assert ties.float().mean() < 0.01  # centres half-way between two voxels
+    left, right = IDS.index(3), IDS.index(42)
+    assert (labels[..., :12] == right).sum() > 50 > (labels[..., :12] == left).sum()
+    assert (mirrored[..., :12] == right).sum() > 50 > (mirrored[..., :12] == left).sum()
+
+
+def test_a_pair_is_a_function_of_its_draw() -> None:
+    config = SynthesisSection(strip_probability=0.5, cut_probability=0.5)
+    for seed in range(6):
+        draw = draw_pair(generator(seed, "sample"), config, HEAD, (1.1, 2.3, 0.7), (15, 9, 22))
+        again = PairDraw.from_json(draw.to_json())
+        for a, b in zip(render(HEAD, draw, CLASSES), render(HEAD, again, CLASSES), strict=True):
+            assert torch.equal(a, b)
+    other = dataclasses.replace(draw.corruption, noise=0.05, noise_seed=7)
+    noisy = dataclasses.replace(draw, corruption=other)
+    assert not torch.equal(render(HEAD, noisy, CLASSES)[0], render(HEAD, draw, CLASSES)[0])
+
+
+@given(st.integers(0, 100_000), st.tuples(*[st.floats(0.4, 7)] * 3))
+@settings(max_examples=40, deadline=None)
+def test_pairs_are_sound(seed: int, spacing: tuple[float, float, float]) -> None:
+    shape = tuple(max(1, min(20, int(24 / s))) for s in spacing)
+    draw = draw_pair(generator(seed, "sample"), SynthesisSection(), HEAD, spacing, shape)
+    targets = torch.zeros(len(IDS), dtype=torch.int16)
+    targets[IDS.index(3)] = targets[IDS.index(42)] = 5
+    image, labels = render(HEAD, draw, targets)
+    assert image.shape == (1, *shape) and labels.shape == shape
+    assert torch.isfinite(image).all() and image.abs().max() < 200
+    assert set(labels.unique().tolist()) <= {0, 5}
+
+
+def test_a_coarser_scan_is_interpolated() -> None:
+    spacing = (1.0, 1.25, 1.0)
+    sharp, labels = render(HEAD, _plain(spacing, (30, 24, 28)), CLASSES)
+    taken = Acquisition((3.0, 1.25, 1.0), width_mm=(3.0, 0, 0), parts=(4, 1, 1))
+    coarse, same = render(HEAD, _plain(spacing, (30, 24, 28), acquisition=taken), CLASSES)
+    assert torch.equal(labels, same)
+
+    def roughness(image: torch.Tensor, axis: int) -> float:
+        return float(image[0].diff(dim=axis).abs().mean())
+
+    assert roughness(coarse, 0) < 0.75 * roughness(sharp, 0)
+    assert roughness(coarse, 1) > 0.75 * roughness(sharp, 1)
+    assert float(coarse.mean()) == pytest.approx(float(sharp.mean()), rel=0.03)
+
+
+def test_stripping_leaves_the_inside_of_the_skull() -> None:
+    draw = _plain(HEAD.spacing_mm, HEAD.shape)
+    inside = torch.tensor([0 < i < 500 for i in IDS])[HEAD.classes.int()]
+    stripped = dataclasses.replace(draw, stripping=Stripping(0.0))
+    image, labels = render(HEAD, stripped, CLASSES)
+    assert torch.equal(labels > 0, inside)
+    assert ((image[0] > 0) == inside).float().mean() > 0.97  # painted from the smooth map
+    dry = dataclasses.replace(draw, stripping=Stripping(0.0, keep_csf=False))
+    assert not render(HEAD, dry, CLASSES)[0][0][HEAD.classes == IDS.index(24)].mean() > 0.05
+    sizes = []
+    for margin in (-2.0, 0.0, 2.0):
+        changed = dataclasses.replace(draw, stripping=Stripping(margin, 0.5, 3))
+        image, labels = render(HEAD, changed, CLASSES)
+        assert not labels[image[0] == 0].any() or (labels[image[0] == 0] > 0).float().mean() < 0.03
+        sizes.append(int((image > 0).sum()))
+    assert sizes == sorted(sizes) and len(set(sizes)) == 3
+
+
+@pytest.mark.parametrize(("axis", "side"), [(0, 0), (1, 1), (2, 0)])
+def test_a_cut_shows_nothing_beyond(axis: int, side: int) -> None:
+    draw = _plain(HEAD.spacing_mm, HEAD.shape, mean=0.5, scale=2.0)
+    whole, _ = render(HEAD, draw, CLASSES)
+    image, labels = render(HEAD, dataclasses.replace(draw, cut=(axis, side, 0.4)), CLASSES)
+    n = HEAD.shape[axis]
+    gone = np.arange(n) < round(0.4 * n) if side == 0 else np.arange(n) >= n - round(0.4 * n)
+    lost = np.moveaxis(labels.numpy(), axis, 0)[gone]
+    assert not lost.any()
+    assert np.allclose(np.moveaxis(image[0].numpy(), axis, 0)[gone], -0.25)
+    kept = ~gone
+    assert np.array_equal(
+        np.moveaxis(image[0].numpy(), axis, 0)[kept], np.moveaxis(whole[0].numpy(), axis, 0)[kept]
+    )
+
+
+def test_what_scanners_do() -> None:
+    draw = _plain(HEAD.spacing_mm, HEAD.shape)
+    plain = render(HEAD, draw, CLASSES)[0]
+
+    def with_(**changes: object) -> torch.Tensor:
+        changed = dataclasses.replace(draw, corruption=Corruption(**changes))
+        return render(HEAD, changed, CLASSES)[0]
+
+    assert torch.allclose(with_(gamma=2.0), plain**2, atol=1e-6)
+    bias = with_(bias=0.4, bias_points=(3, 3, 3), bias_seed=1)
+    field = bias[plain > 0] / plain[plain > 0]
+    assert field.min() > 0 and 0.1 < field.log().std() < 0.6
+    assert (with_(noise=0.1, noise_seed=2) - plain).std() == pytest.approx(0.1, rel=0.05)
+    rician = with_(noise=0.1, noise_seed=2, rician=True)
+    assert rician.min() >= 0
+    assert rician[plain == 0].mean() == pytest.approx(0.1 * np.sqrt(np.pi / 2), rel=0.05)
+
+
+def test_texture_has_its_size() -> None:
+    spacing, shape = (0.5, 0.5, 0.5), (40, 40, 40)
+    block = Head.from_volume("block", volume(np.full((30, 30, 30), 2, np.int16), (1.0, 1.0, 1.0)))
+    tissue = TISSUES.index("white matter")
+    level = tuple(0.05 if i == tissue else 0.0 for i in range(len(TISSUES)))
+
+    def deviation(**changes: object) -> tuple[float, float]:
+        looks = dataclasses.replace(Looks("t1", (0.5,) * len(TISSUES), NONE, NONE), **changes)
+        draw = _plain(spacing, shape, (15.0, 15.0, 15.0), looks=looks)
+        image = render(block, draw, CLASSES)[0][0]
+        neighbours = (image[1:] - image.mean()) * (image[:-1] - image.mean())
+        return float(image.std()), float(neighbours.mean() / image.var())
+
+    white, white_near = deviation(white=level)
+    smooth, smooth_near = deviation(smooth=level, smooth_mm=3.0)
+    assert white == pytest.approx(0.05, rel=0.05) and abs(white_near) < 0.05
+    assert smooth == pytest.approx(0.05, rel=0.25) and smooth_near > 0.8
