@@ -34,6 +34,10 @@ def describe(header: ModelHeader) -> str:
         rows.append(
             ("training", f"{summary['steps']} steps, {minutes}, {summary.get('data', '-')}")
         )
+    if "started_from" in summary:
+        before = summary["started_from"]
+        minutes = f"{before.get('seconds', 0) / 60:.0f} minutes"
+        rows.append(("before that", f"{before.get('steps', '?')} steps, {minutes}"))
     if "machine" in summary:
         rows.append(("machine", summary["machine"]))
     text = table(rows)

@@ -153,9 +153,14 @@ class Trainer:
             torch.manual_seed(int(generator(config.seed, "weights").integers(1 << 62)))
             self.factory = build_factory(config.network, config.factory)
         if self.init is not None:
-            start_from(self.factory, config, self.init)
+            self.card["training"]["started_from"] = start_from(self.factory, config, self.init)
         if checkpoint is not None:
             check_resumable(checkpoint, config, self.data, self.run)
+            self.card["training"] |= {
+                key: value
+                for key, value in checkpoint.card["training"].items()
+                if key == "started_from"
+            }
             self.factory.load_state_dict(checkpoint.part("factory"))
             self.progress = checkpoint.progress
         self.factory.to(self.fabric.device)

@@ -120,8 +120,16 @@ def check_resumable(checkpoint: Checkpoint, config: FitConfig, data: str, run: R
         )
 
 
-def start_from(factory: nn.Module, config: FitConfig, init: str | os.PathLike[str]) -> None:
+def start_from(
+    factory: nn.Module, config: FitConfig, init: str | os.PathLike[str]
+) -> dict[str, Any]:
     """Load the weights of a model file into a new factory (a warm start).
+
+    Returns
+    -------
+    dict
+        What the new model's card says of that file: its name, identity, and how long it and the
+        models that it was itself started from were trained.
 
     Raises
     ------
@@ -142,3 +150,14 @@ def start_from(factory: nn.Module, config: FitConfig, init: str | os.PathLike[st
                 fix="Take these keys from the model: python -m training info MODEL --json",
             )
     factory.load_state_dict(model.factory.state_dict())
+    before = model.card.training
+    earlier = before.get("started_from", {})
+    return {
+        "name": model.card.name,
+        "identity": model.identity,
+        **{
+            key: before.get(key, 0) + earlier.get(key, 0)
+            for key in ("steps", "seconds")
+            if key in before
+        },
+    }

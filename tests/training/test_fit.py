@@ -183,6 +183,17 @@ def test_a_warm_start_takes_the_weights_of_a_model_file(dataset: Path, tmp_path:
     )
     old, new = load_file(model), load_file(base / "second/model.safetensors")
     assert all(torch.allclose(old[key], new[key], atol=1e-9) for key in old)
+    changes = {"training__steps": 4, "optimiser__warm_up_steps": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(Interrupted):
+            _fit(base, "later", init=base / "second/model.safetensors", **changes)
+    _fit(base, "later", resume=True, **changes)
+    card = hs.load_model(base / "later/model.safetensors").card
+    assert card.training["steps"] == 4
+    started = card.training["started_from"]
+    assert started["steps"] == hs.load_model(model).card.training["steps"] + 1
+    assert started["identity"] == hs.load_model(base / "second/model.safetensors").identity
     with pytest.raises(hs.HyperspaceError, match=r"network\.channels"):
         _fit(base, "third", init=model, network__channels=6)
     with pytest.raises(hs.HyperspaceError, match="--init"):
