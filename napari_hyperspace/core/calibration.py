@@ -95,6 +95,9 @@ class Calibration:
     host: HostRates
 
 
+_decoded: dict[str, tuple[Any, Calibration]] = {}  # what is kept, and what was made from it
+
+
 def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
     """Return the rates of a device: from memory, from disk, or measured now (a few seconds).
 
@@ -107,10 +110,15 @@ def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
     """
     key = f"{_VERSION} | {device_name(device)}"
     with _LOCK:
-        known = None if again else _decode(store.recall("rates", key))
+        kept = None if again else store.recall("rates", key)
+        if key in _decoded and _decoded[key][0] is kept:
+            return _decoded[key][1]
+        known = _decode(kept)
         if known is None:
             known = _fastest(_measured(device), _measured(device))
             store.keep("rates", key, _encode(known))
+        else:
+            _decoded[key] = kept, known
         return known
 
 

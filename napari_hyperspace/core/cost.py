@@ -9,9 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_hyperspace.core.protocols import Architecture
 
 MAPPED = 32 << 20  # allocations above this are mapped by themselves
 _FRESH = 12 << 20  # from here on freed memory goes back to the system: measured with glibc
@@ -19,6 +23,7 @@ _FRESH = 12 << 20  # from here on freed memory goes back to the system: measured
 _HOLES = 1.5  # growth of the heap over what it holds; measured with glibc, apart from benchmarks
 
 _ROUNDING = 1e-6
+_PRODUCTS = ("conv", "transposed", "product")
 _SAME = 0.03  # relative difference of strides that are the same but for rounded sizes of maps
 
 Strides = tuple[float, ...]
@@ -95,27 +100,37 @@ class Trace:
         product: NDArray[np.float64] = np.maximum(sizes, 1).prod(axis=1)
         return product
 
-    def at(self, here: Sequence[Strides], there: Sequence[Strides]) -> Trace:
-        """Return the counts of a network whose levels have other strides.
+    def at(self, here: Architecture, there: Architecture) -> Trace:
+        """Return the counts of another network of the same kind.
 
         Parameters
         ----------
         here, there
-            Strides of the levels, below the first, of the network that was counted and of the
-            other.
+            Architecture of the network that was counted, and of the other.
         """
         if here == there:
             return self
 
         def moved(stride: float, axis: int) -> float:
-            pairs = [(1.0, 1.0), *((a[axis], b[axis]) for a, b in zip(here, there, strict=True))]
+            levels = zip(here.voxels, there.voxels, strict=True)
+            pairs = [(1.0, 1.0), *((a[axis], b[axis]) for a, b in levels)]
             old, new = min(pairs, key=lambda pair: abs(pair[0] - stride))
             return new if abs(old - stride) <= _SAME * stride else stride
 
         strides = tuple(
             tuple(moved(stride, axis) for axis, stride in enumerate(each)) for each in self.strides
         )
-        return replace(self, strides=strides)
+        if here.taps == there.taps:
+            return replace(self, strides=strides)
+        growth = (b / a for a, b in zip(here.taps, there.taps, strict=True))
+        operations = tuple(
+            replace(each, macs=each.macs * next(growth)) if each.kind == "conv" else each
+            for each in self.operations
+        )
+        more = sum(b.macs - a.macs for a, b in zip(self.operations, operations, strict=True))
+        return replace(
+            self, operations=operations, strides=strides, parameters=self.parameters + round(more)
+        )
 
     def macs(self, shape: Sequence[int]) -> float:
         """Multiply-accumulate operations for one input of this shape."""
@@ -151,15 +166,50 @@ class Trace:
 
     def seconds(self, shape: Sequence[int], rates: Rates, batch: int = 1) -> float:
         """Time for a batch of inputs of this shape, on a calibrated device."""
-        voxels = self.voxels(shape).tolist()
-        total = 0.0
-        for operation in self.operations:
-            count = batch * voxels[operation.map]
-            fresh = batch * operation.fresh * voxels[operation.fresh_map]
-            total += rates.overhead + rates.work(operation, count)
-            if fresh * rates.itemsize >= _FRESH:
-                total += fresh * rates.itemsize * rates.fault
-        return total
+        columns = self._columns
+        voxels = batch * self.voxels(shape)
+        slowness = np.array([rates.slowness(*kind) for kind in columns.kinds])
+        work = np.where(columns.is_product, columns.macs, columns.moved * rates.itemsize)
+        total = (work * slowness[columns.kind] * voxels[columns.map]).sum()
+        fresh = rates.itemsize * columns.fresh * voxels[columns.fresh_map]
+        total += fresh[fresh >= _FRESH].sum() * rates.fault
+        return float(total) + len(self.operations) * rates.overhead
+
+    @cached_property
+    def _columns(self) -> _Columns:
+        all_kinds = [
+            (each.kind, *(each.channels if each.kind == "conv" else (0, 0)))
+            for each in self.operations
+        ]
+        kinds = {kind: place for place, kind in enumerate(dict.fromkeys(all_kinds))}
+
+        def column(name: str, type_: type = float) -> NDArray[Any]:
+            return np.array([getattr(each, name) for each in self.operations], dtype=type_)
+
+        return _Columns(
+            tuple(kinds),
+            np.array([kinds[kind] for kind in all_kinds], dtype=int),
+            np.array([each.kind in _PRODUCTS for each in self.operations], dtype=bool),
+            column("macs"),
+            column("moved"),
+            column("fresh"),
+            column("map", int),
+            column("fresh_map", int),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    """The operations of a trace as a table; `kind` is a place in `kinds`, with channels."""
+
+    kinds: tuple[tuple[str, int, int], ...]
+    kind: NDArray[np.int_]
+    is_product: NDArray[np.bool_]
+    macs: NDArray[np.float64]
+    moved: NDArray[np.float64]
+    fresh: NDArray[np.float64]
+    map: NDArray[np.int_]
+    fresh_map: NDArray[np.int_]
 
 
 @dataclass(frozen=True)
@@ -191,14 +241,15 @@ class Rates:
     fault: float
     overhead: float
 
-    def work(self, operation: Operation, count: float) -> float:
-        """Seconds of an operation over so many voxels, allocation and call apart."""
-        if operation.kind == "conv":
-            return operation.macs * count * self.convolution_rate(*operation.channels)
-        if operation.kind == "transposed":
-            return operation.macs * count * self.transposed
-        rate = {"norm": self.norm, "upsample": self.upsample}.get(operation.kind, self.pointwise)
-        return operation.moved * count * self.itemsize * rate
+    def slowness(self, kind: str, incoming: int, outgoing: int) -> float:
+        """Seconds a multiply-accumulate, or a byte moved where nothing is multiplied."""
+        if kind == "conv":
+            return self.convolution_rate(incoming, outgoing)
+        if kind == "transposed":
+            return self.transposed
+        if kind == "product":
+            return self.convolution_rate(64, 64)  # as dense as torch's products get
+        return {"norm": self.norm, "upsample": self.upsample}.get(kind, self.pointwise)
 
     def convolution_rate(self, incoming: int, outgoing: int) -> float:
         """Seconds a multiply-accumulate, from the calibrated pair nearest in log-channels.
@@ -207,12 +258,19 @@ class Rates:
         of a thin layer is dear. Between calibrated pairs the logarithm is interpolated by inverse
         squared distance.
         """
-        if (incoming, outgoing) in self.convolutions:
-            return self.convolutions[incoming, outgoing]
-        total = weights = 0.0
-        for (a, b), rate in self.convolutions.items():
-            distance = math.log2(incoming / a) ** 2 + math.log2(outgoing / b) ** 2
-            weight = 1 / distance**2
-            total += weight * math.log(rate)
-            weights += weight
-        return math.exp(total / weights)
+        pair = incoming, outgoing
+        if pair in self.convolutions:
+            return self.convolutions[pair]
+        if pair not in self._between:
+            total = weights = 0.0
+            for (a, b), rate in self.convolutions.items():
+                distance = math.log2(incoming / a) ** 2 + math.log2(outgoing / b) ** 2
+                weight = 1 / distance**2
+                total += weight * math.log(rate)
+                weights += weight
+            self._between[pair] = math.exp(total / weights)
+        return self._between[pair]
+
+    @cached_property
+    def _between(self) -> dict[tuple[int, int], float]:
+        return {}

@@ -9,10 +9,10 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from napari_hyperspace.core.cost import Strides, Trace
+from napari_hyperspace.core.cost import Trace
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.execution import first_line
-from napari_hyperspace.core.protocols import SpacingModel
+from napari_hyperspace.core.protocols import Architecture, SpacingModel
 from napari_hyperspace.core.tracing import trace
 
 _KEPT = 128  # counts; a model has a few kinds of networks
@@ -30,15 +30,8 @@ class Counted:
     bake_seconds: float
 
 
-@dataclass(frozen=True, eq=False)
-class _Kind:
-    """The counts of one network of a kind, and the strides of its levels."""
-
-    trace: Trace
-    voxels: tuple[Strides, ...]
-
-
-_kinds: OrderedDict[tuple[str, Hashable], _Kind] = OrderedDict()
+# Of one network of each kind.
+_kinds: OrderedDict[tuple[str, Hashable], tuple[Trace, Architecture]] = OrderedDict()
 _bake_seconds: OrderedDict[str, tuple[float, int]] = OrderedDict()
 _lock = threading.Lock()
 
@@ -60,17 +53,18 @@ def count(model: SpacingModel, spacing_mm: Sequence[float]) -> Counted:
     with _lock:
         kind = _kinds.get(key)
         if kind is None:
-            kind = _Kind(_traced(model, spacing_mm), architecture.voxels)
+            kind = _traced(model, spacing_mm), architecture
             _remember(_kinds, key, kind)
         if model.identity not in _bake_seconds:
             started = time.perf_counter()
             model.network(spacing_mm)
             seconds = time.perf_counter() - started
-            _remember(_bake_seconds, model.identity, (seconds, kind.trace.parameters))
+            _remember(_bake_seconds, model.identity, (seconds, kind[0].parameters))
         seconds, parameters = _bake_seconds[model.identity]
         _kinds.move_to_end(key)
         _bake_seconds.move_to_end(model.identity)
-    counted = kind.trace.at(kind.voxels, architecture.voxels)
+    traced, known = kind
+    counted = traced.at(known, architecture)
     return Counted(counted, seconds * counted.parameters / max(1, parameters))
 
 

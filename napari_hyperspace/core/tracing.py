@@ -132,10 +132,10 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = known(*args) if known is not None else func(*args, **(kwargs or {}))
         outputs = [tensor for tensor in _tensors(result) if tensor.numel() > _FEW]
         alias = func._schema.returns[0].alias_info
-        if alias is not None and not alias.is_write:
+        if name == "aten::_unsafe_view" or (alias is not None and not alias.is_write):
             for output in outputs:
                 self._shape(output)
-            return result  # a view
+            return result
         fresh = sum(self._own(output) for output in outputs) if alias is None else 0
         self._count(name, args, inputs, outputs, fresh)
         return result
@@ -196,8 +196,8 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _stride(size: int) -> float:
     """Return the stride of a map of this size; a whole number where it may be one."""
-    stride = _EDGE / size
-    whole = max(1, round(stride))
+    stride = max(1.0, _EDGE / size)  # the map of a padded image is larger
+    whole = round(stride)
     return float(whole) if abs(_EDGE / whole - size) < 1 else stride
 
 

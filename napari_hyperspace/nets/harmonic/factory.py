@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -66,8 +67,9 @@ class HarmonicFactory(Factory):
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
         """Tell kernels' shapes and what levels pool; see `Factory.architecture`."""
         config = self.network_config
-        taps = level_taps(config, spacing_mm, averaged=self._averaged)
-        return Architecture.of_factors(config.factors(spacing_mm), taps)
+        levels = level_taps(config, spacing_mm, averaged=self._averaged)
+        taps = [math.prod(levels[layer.level]) for layer in plan(config)]
+        return Architecture.of_factors(config.factors(spacing_mm), (*taps, 1))
 
     def realise(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
         """Make the network's weights by name for a spacing, differentiable."""
