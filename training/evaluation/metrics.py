@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.metrics import compute_hausdorff_distance, compute_surface_dice
+from monai.metrics.utils import get_edge_surface_distance
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.geometry import Grid, Triple
@@ -82,20 +82,15 @@ def agreement(
     if 0 in sizes:
         return Agreement(dice, math.inf, 0.0, error, volume)
     planes, steps = _known_planes(known, grid.spacing_mm)
-    first, second = (torch.from_numpy(mask[planes])[None, None] for mask in (a, b))
+    first, second = (torch.from_numpy(mask[planes]) for mask in (a, b))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # MONAI's, about calls of its own
-        hd95 = compute_hausdorff_distance(
-            first, second, include_background=True, percentile=95, spacing=steps
-        )
-        surface = compute_surface_dice(
-            first,
-            second,
-            class_thresholds=[tolerance_mm * (1 + _ROUNDING)],
-            include_background=True,
-            spacing=steps,
-        )
-    return Agreement(dice, float(hd95), float(surface), error, volume)
+        _, distances, _ = get_edge_surface_distance(first, second, spacing=steps, symmetric=True)
+    # As MONAI's two measures do, which would find the surfaces twice.
+    hd95 = max(float(torch.quantile(each, 0.95)) for each in distances)
+    every = torch.cat(list(distances))
+    surface = float((every <= tolerance_mm * (1 + _ROUNDING)).float().mean())
+    return Agreement(dice, hd95, surface, error, volume)
 
 
 def _known_planes(
