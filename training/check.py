@@ -145,7 +145,7 @@ def _check_case(
                 voxels[data.label_names[value]] += count
             if (channels == OUTSIDE).all():
                 found.error("labels", "no label of it is known", files.name, files.label)
-    if len(images) == len(files.images):
+    if images and len(images) == len(files.images):
         _check_copy(files, images, found, seen)
 
 

@@ -132,7 +132,7 @@ class Trainer:
         check_classes(config, dataset)
         self.split = choose_split(config, base, dataset)
         training, validation = (
-            dataset.load(names, config.data.normalisation.build())
+            dataset.sources(names, config.data.normalisation.build())
             for names in (self.split.training, self.split.validation)
         )
         self.card = make_card(config, dataset).model_dump(mode="json")

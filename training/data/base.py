@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -228,6 +228,10 @@ class DataSet(ABC):
         HyperspaceError
             If a name is unknown, or image and label do not fit each other.
         """
+        return [self._load_case(files, normalisation) for files in self._named(names)]
+
+    def _named(self, names: Sequence[str]) -> list[CaseFiles]:
+        """Return the files of the cases of these names."""
         known = {case.name: case for case in self.cases()}
         missing = [name for name in names if name not in known]
         if missing:
@@ -237,7 +241,17 @@ class DataSet(ABC):
                 found=", ".join(missing[:10]) + (" …" if len(missing) > 10 else ""),
                 fix="Correct the split file",
             )
-        return [self._load_case(known[name], normalisation) for name in names]
+        return [known[name] for name in names]
+
+    def sources(self, names: Sequence[str], normalisation: Normalisation) -> Sequence[Any]:
+        """Read what samples are made from (see `training.batches.Source`): here, the cases.
+
+        Raises
+        ------
+        HyperspaceError
+            As `load` does.
+        """
+        return self.load(names, normalisation)
 
     def _load_case(self, files: CaseFiles, normalisation: Normalisation) -> Case:
         volumes = [read(path, volume=index) for path, index in files.images]

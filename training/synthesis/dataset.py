@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
+from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.io import check_labels, read
+from napari_hyperspace.io import read
 from training.config_data import LabelMapsSection
-from training.data.base import DataSet, Description
+from training.data.base import Case, DataSet, Description
 from training.data.description import case_name
 from training.data.listing import CaseFiles, Listing
 from training.synthesis.heads import Head
@@ -45,6 +49,25 @@ class LabelMaps(DataSet):
         """No folder of label maps tells what they are: it takes a configuration."""
         return False
 
+    def __init__(
+        self, folder: str | os.PathLike[str], section: LabelMapsSection | None = None
+    ) -> None:
+        super().__init__(folder, section)
+        listed = {i for ids in self.rule.ids.values() for i in ids}
+        strange = sorted((listed | set(self.rule.ignore)) - set(IDS))
+        if strange:
+            raise HyperspaceError(
+                "ids that stand for no tissue cannot be synthesised",
+                where=self.folder,
+                field="data.labels, data.ignore",
+                found=strange,
+                expected="ids of the brain in FreeSurfer, or extra-cerebral ones over 500",
+            )
+        # Every tissue that no label lists is background.
+        rest = tuple(i for i in IDS if i not in listed and i not in self.rule.ignore)
+        background = (*self.rule.ids.get(0, ()), *rest)
+        self.rule = replace(self.rule, ids={**self.rule.ids, 0: background})
+
     def describe(self) -> Description:
         """Return the structures that are segmented by default."""
         names = {value: name for value, (name, _) in STRUCTURES.items()}
@@ -60,10 +83,35 @@ class LabelMaps(DataSet):
         listing.find_duplicates()
         return listing
 
-    def _load_case(self, files: CaseFiles, normalisation: Normalisation) -> Any:
-        """Read a label map; its images are normalised as they are made."""
+    def load(self, names: Sequence[str], normalisation: Normalisation) -> list[Case]:
+        """Refuse: there are no images.
+
+        Raises
+        ------
+        HyperspaceError
+            Always.
+        """
+        raise HyperspaceError(
+            "label maps have no images of their own",
+            where=self.folder,
+            fix="Make some: python -m training synthesize; "
+            "or measure on synthetic ones: python -m training judge",
+        )
+
+    def sources(self, names: Sequence[str], normalisation: Normalisation) -> list[LabelledHead]:
+        """Read label maps; their images are normalised as they are made.
+
+        Raises
+        ------
+        HyperspaceError
+            If a name is unknown, or a map holds an id that stands for no tissue.
+        """
         del normalisation
-        labels = check_labels(read(files.label), IDS)
         channels = self.rule.lookup()
-        targets = torch.tensor([channels.get(i, 0) for i in IDS], dtype=torch.int16)
-        return LabelledHead(Head.from_volume(files.name, labels).prepare(), targets)
+        targets = torch.tensor([channels[i] for i in IDS], dtype=torch.int16)
+        return [
+            LabelledHead(
+                Head.from_volume(files.name, self.rule.check(read(files.label))).prepare(), targets
+            )
+            for files in self._named(names)
+        ]

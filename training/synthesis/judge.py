@@ -23,6 +23,7 @@ from training.evaluation.record import stored_dtype
 from training.scores import dice_per_label, spacing_text
 from training.synthesis.make import Maps, check_contrast
 from training.synthesis.pairs import make_pair, whole_head
+from training.synthesis.render import covering_labels
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Judgement:
         return (
             f"# {self.model} on synthetic scans\n\n"
             f"Whole heads made from {', '.join(self.maps)} (seed {self.seed}), segmented at the "
-            f"scan's own spacing; Dice there.\n\n"
+            f"scan's own spacing; Dice there, against the label that covers most of each voxel.\n\n"
             "By structure, mean over contrasts and maps:\n\n"
             + _table(labels, self.names, by_structure)
             + "\nBy contrast, mean over structures and maps:\n\n"
@@ -184,8 +185,9 @@ def judge(
                     contrast=contrast,
                 )
                 pair = make_pair(head, draw, f"{head.name} {contrast}")
-                found = segment(pair.image, loaded, device=device)
-                dice[i, j, k] = _dice(found.array, pair.labels.array, shared, values, channels)
+                found = segment(pair.image, loaded, device=device).array
+                truth = covering_labels(head.head, draw, head.targets).numpy()
+                dice[i, j, k] = _dice(found, truth, shared, values, channels)
     return Judgement(
         loaded.card.name,
         tuple(head.name for head in heads),

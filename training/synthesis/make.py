@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
@@ -50,8 +50,7 @@ class Maps:
         """Read maps; all of them where none are named."""
         if names is None:
             names = [case.name for case in self.data.cases()]
-        loaded: list[Any] = self.data.load(names, self.data.section.normalisation.build())
-        return loaded
+        return self.data.sources(names, self.data.section.normalisation.build())
 
     @property
     def colours(self) -> list[str]:

@@ -24,6 +24,7 @@ from training.synthesis.tissues import EXTERNAL_CSF, IDS, MIRROR, TISSUE_OF_CLAS
 _GAUSS = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a unit Gaussian
 _TISSUES = torch.tensor(TISSUE_OF_CLASS)
 _STRIP_CONTROL_MM = 12.0
+_PART_MM = 1.0  # of a voxel whose largest share of labels is looked for
 
 
 def render(
@@ -62,13 +63,54 @@ def render(
     image = resample_axes(image, [_to_working(draw, scan, working, i) for i in range(3)])
     labels = _labels(space, draw, working, targets)
     if draw.cut is not None:
-        axis, side, share = draw.cut
-        lost = round(share * draw.shape[axis])
-        gone = slice(0, lost) if side == 0 else slice(draw.shape[axis] - lost, None)
-        index = (slice(None),) * axis + (gone,)
-        image[index], labels[index] = 0, 0
+        gone = _beyond(draw.cut, draw.shape)
+        image[gone], labels[gone] = 0, 0
     image = image.sub_(draw.mean).div_(draw.scale)
     return image[None], labels
+
+
+def covering_labels(head: Head, draw: PairDraw, targets: Tensor) -> Tensor:
+    """Return the channel that covers most of each voxel of the working grid.
+
+    The truth to score against; `render` gives the one at the voxel's centre, which is what a
+    network learns from.
+
+    Parameters
+    ----------
+    head, draw, targets
+        As for `render`.
+
+    Returns
+    -------
+    Tensor
+        (*shape) int16.
+    """
+    parts = [math.ceil(step / _PART_MM - 1e-6) for step in draw.spacing_mm]
+    shape = [n * part for n, part in zip(draw.shape, parts, strict=True)]
+    steps = [step / part for step, part in zip(draw.spacing_mm, parts, strict=True)]
+    split = Lattice((shape[0], shape[1], shape[2]), (steps[0], steps[1], steps[2]))
+    taken = draw.acquisition
+    scan = scan_lattice(draw.shape, draw.spacing_mm, taken.spacing_mm)
+    fine = fine_lattice(scan, taken.parts, taken.width_mm)
+    labels = _labels(_Space(head, draw, fine, torch.device("cpu")), draw, split, targets)
+    blocks = labels.view([size for pair in zip(draw.shape, parts, strict=True) for size in pair])
+    winner = torch.zeros(draw.shape, dtype=torch.int16)
+    best = torch.zeros(draw.shape, dtype=torch.int32)
+    for value in torch.unique(labels):
+        count = (blocks == value).sum(dim=(1, 3, 5), dtype=torch.int32)
+        winner[count > best] = value
+        best = torch.maximum(best, count)
+    if draw.cut is not None:
+        winner[_beyond(draw.cut, draw.shape)] = 0
+    return winner
+
+
+def _beyond(cut: tuple[int, int, float], shape: Sequence[int]) -> tuple[slice, ...]:
+    """Return the index of what the field of view leaves out."""
+    axis, side, share = cut
+    lost = round(share * shape[axis])
+    gone = slice(0, lost) if side == 0 else slice(shape[axis] - lost, None)
+    return (*(slice(None),) * axis, gone)
 
 
 def _profile(draw: PairDraw, fine: Lattice, scan: Lattice, axis: int) -> AxisMatrix | None:
@@ -255,7 +297,7 @@ def _labels(space: _Space, draw: PairDraw, working: Lattice, targets: Tensor) ->
     """Return the model's channel at each voxel centre of the working grid."""
     head = space.head
     # The map itself where the grid is no finer: a pair at its own spacing shows it as it is.
-    coarse = all(s > 0.999 * n for s, n in zip(draw.spacing_mm, head.spacing_mm, strict=True))
+    coarse = all(s > 0.999 * n for s, n in zip(working.spacing_mm, head.spacing_mm, strict=True))
     voxels = space.voxels(working, 1 if coarse else 2)
     classes = space.look_up(head.classes if coarse else head.fine, voxels)
     table = targets[torch.tensor(MIRROR)] if draw.geometry.flip else targets

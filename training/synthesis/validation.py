@@ -15,7 +15,7 @@ from training.random import generator
 from training.scores import Scored
 from training.synthesis.draw import draw_pair
 from training.synthesis.labelled import LabelledHead
-from training.synthesis.render import render
+from training.synthesis.render import covering_labels, render
 
 CONTRASTS = ("t1", "t2", "flair", "free", "pd")
 _AROUND_MM = 12.0  # how far from the brain's middle a patch may lie
@@ -51,7 +51,9 @@ class HeldBack:
             draw = draw_pair(rng, config.synthesis, head, spacing_mm, shape, contrast=contrast)
             low, high = head.brain_box
             middle = (low + high) / 2 * head.spacing_mm + rng.uniform(-1, 1, 3) * _AROUND_MM
-            image, labels = render(head, draw.at(middle.tolist()), self.source.targets)
+            draw = draw.at(middle.tolist())
+            image, _ = render(head, draw, self.source.targets)
+            labels = covering_labels(head, draw, self.source.targets)
             grid = Grid.from_spacing(shape, spacing_mm)
             scans.append(Case(f"{head.name} {contrast}", image, labels, grid))
         return scans

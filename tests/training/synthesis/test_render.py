@@ -24,7 +24,7 @@ from training.synthesis.draw import (
 )
 from training.synthesis.heads import Head
 from training.synthesis.looks import Looks
-from training.synthesis.render import render
+from training.synthesis.render import covering_labels, render
 from training.synthesis.tissues import IDS, MIRROR, TISSUE_OF_CLASS, TISSUES
 
 from .conftest import head_array, volume
@@ -135,6 +135,30 @@ def test_partial_volume_is_the_mean_over_the_voxel(parts: tuple[int, int, int]) 
     blocks = used.reshape(shape[0], parts[0], shape[1], parts[1], shape[2], parts[2])
     assert np.allclose(blocks.mean(axis=(1, 3, 5)), image[0].numpy(), atol=1e-5)
     assert np.allclose(expected[: shape[0], : shape[1], : shape[2]], image[0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [(3, 3, 3), (1, 4, 2)])
+def test_covering_labels_are_those_of_most_voxels(parts: tuple[int, int, int]) -> None:
+    """Against the mode of the map's own voxels, for voxels that hold whole ones of them."""
+    array = HEAD.classes.numpy()
+    cube = Head.from_volume("cube", volume(np.array(IDS, np.int16)[array], (1.0, 1.0, 1.0)))
+    shape = tuple(n // p for n, p in zip(cube.shape, parts, strict=True))
+    z, y, x = ((np.multiply(shape, parts) - 1) / 2).tolist()
+    spacing = tuple(float(part) for part in parts)
+    draw = _plain(spacing, shape, (z, y, x), cut=(1, 0, 0.25))
+    found = covering_labels(cube, draw, CLASSES).numpy()
+    for index in np.ndindex(shape):
+        block = cube.classes.numpy()[
+            tuple(slice(i * p, i * p + p) for i, p in zip(index, parts, strict=True))
+        ]
+        counts = np.bincount(block.ravel())
+        if index[1] < round(0.25 * shape[1]):
+            assert found[index] == 0
+        else:
+            assert counts[found[index]] == counts.max()
+    # At the map's own spacing it is what `render` gives.
+    same = _plain((1.0, 1.0, 1.0), cube.shape, (z, y, x))
+    assert torch.equal(covering_labels(cube, same, CLASSES), render(cube, same, CLASSES)[1])
 
 
 @pytest.mark.parametrize("kind", ["box", "gauss", "triangle"])

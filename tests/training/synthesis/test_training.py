@@ -16,6 +16,7 @@ pytest.importorskip("monai")
 
 from napari_hyperspace import load_model
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.intensity import Normalisation
 from training.augment import working_shape
 from training.batches import TrainingBatches, prepared
 from training.cli import app
@@ -25,6 +26,7 @@ from training.fit import fit
 from training.patch import patch_shape
 from training.synthesis.judge import judge
 from training.synthesis.make import open_label_maps
+from training.synthesis.render import covering_labels
 from training.synthesis.validation import CONTRASTS, scored
 
 CONFIGS = Path(__file__).parents[3] / "training" / "configs"
@@ -77,7 +79,7 @@ def test_a_patch_has_a_limit_in_mm(folder: Path) -> None:
 def test_batches_are_a_function_of_the_step(folder: Path) -> None:
     config = parse_config(_values(optimiser={"warm_up_steps": 1}))
     data = open_dataset(config.data, folder.parent)
-    heads = data.load([case.name for case in data.cases()], config.data.normalisation.build())
+    heads = data.sources([case.name for case in data.cases()], config.data.normalisation.build())
     batches = TrainingBatches(config, heads)
     alone = [batches[step] for step in range(4)]
     shared = list(prepared(batches, 0, workers=1))
@@ -96,7 +98,7 @@ def test_batches_are_a_function_of_the_step(folder: Path) -> None:
 def test_validation_pairs_are_always_the_same(folder: Path) -> None:
     config = parse_config(_values())
     data = open_dataset(config.data, folder.parent)
-    heads = data.load(["head_1", "head_2"], config.data.normalisation.build())
+    heads = data.sources(["head_1", "head_2"], config.data.normalisation.build())
     held_back, count = scored(config, heads)
     assert len(held_back) == 2 and count == 4
     first, again = (held_back[1].scans_at((2, 2, 2)) for _ in range(2))
@@ -116,6 +118,23 @@ def test_a_run_on_label_maps(folder: Path, tmp_path: Path) -> None:
     assert model.card.tile_mm == (20, 20, 20) and model.card.tile_shape == (16, 16, 16)
     longer = parse_config(_values(training={**_values()["training"], "steps": 4}))
     assert fit(longer, tmp_path, tmp_path / "run", resume=True) is not None
+
+
+def test_label_maps_are_checked_and_have_no_images(folder: Path, tmp_path: Path) -> None:
+    description = tmp_path / "maps.yaml"
+    description.write_text(json.dumps({"data": _values()["data"]}))
+    runner = CliRunner()
+    result = runner.invoke(app, ["check", str(description), "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["cases"] == 3 and not report["problems"]
+    assert min(report["voxels"].values()) > 100
+    with pytest.raises(HyperspaceError, match="no images"):
+        open_label_maps(description).data.load(["head_0"], Normalisation())
+    values = _values()["data"] | {"labels": {1: [3, 1001]}, "names": {1: "cortex"}}
+    description.write_text(json.dumps({"data": values}))
+    with pytest.raises(HyperspaceError, match="1001"):
+        open_label_maps(description)
 
 
 def test_judging_a_model(folder: Path, tmp_path: Path) -> None:
@@ -151,21 +170,21 @@ def test_a_right_answer_is_judged_right(
     from training.synthesis import judge as module
 
     maps = open_label_maps(folder)
-    answers: list[Volume] = []
-    plain = module.make_pair
+    answers: list[Any] = []
+    plain = module.whole_head
 
-    def remember(*arguments: Any) -> Any:
-        pair = plain(*arguments)
-        answers.append(pair.labels)
-        return pair
+    def remember(head: Any, *arguments: Any, **options: Any) -> Any:
+        draw = plain(head, *arguments, **options)
+        answers.append(covering_labels(head.head, draw, head.targets).numpy())
+        return draw
 
     def right(image: Volume, model: Any, device: Any = None) -> Volume:
-        truth = answers[-1].array
+        truth = answers[-1]
         table = np.zeros(14, np.uint8)
         table[1], table[2] = 9, 4  # cortex and white matter, as the model calls them
         return image.with_array(table[truth])
 
-    monkeypatch.setattr(module, "make_pair", remember)
+    monkeypatch.setattr(module, "whole_head", remember)
     monkeypatch.setattr(module, "segment", right)
     labels = (LabelClass(value=4, name="white matter"), LabelClass(value=9, name="cortex"))
     model = make_model(labels=labels)
