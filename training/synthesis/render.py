@@ -156,7 +156,6 @@ class _Space:
 
     def __init__(self, head: Head, draw: PairDraw, box: Lattice, device: torch.device) -> None:
         self.head, self.draw, self.box, self.device = head, draw, box, device
-        self.native = torch.tensor(head.shape)
         bend = draw.geometry
         self.control: Tensor | None = None
         if bend.elastic_mm:
