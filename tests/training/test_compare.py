@@ -48,6 +48,7 @@ COMPARISON: dict[str, Any] = {
     "segments": [[1, 1.5, 4], [[1, 1.5, 1.5], [3, 1.5, 1.5]]],
     "intervals": ["1.2:2"],
     "draws": 2,
+    "tile_shape": [16, 12, 20],
 }
 NAMES = ["tiny_001", "tiny_003", "tiny_004"]
 
@@ -131,6 +132,7 @@ def test_every_run_is_done_and_its_card_tells_its_dice(finished: Path) -> None:
         assert json.loads((folder / "config.json").read_text())["name"] == f"tiny run-{label}"
         rows = read_rows(folder / "evaluation" / "rows.csv", 2)
         card = hs.load_model(folder / "model.safetensors").card
+        assert card.tile_shape == (16, 12, 20)
         shown = {(1, 1, 1), (1.5, 1.5, 1.5), (4, 4, 4), (1, 1.5, 1.5), (3, 1.5, 1.5)}
         if label.startswith("FS"):  # elsewhere its network does not run
             shown = {(1.5, 1.5, 1.5)}

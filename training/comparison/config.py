@@ -88,6 +88,9 @@ class ComparisonSection(Section):
     """Intervals that spacings are drawn from: `0.8:5`, or one an axis `2:5,0.8:1.2,0.8:1.2`."""
     draws: PositiveInt = 10
     """Spacings drawn from each interval."""
+    tile_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    """Largest tile in voxels (z, y, x) that all networks run in, which becomes that of the models'
+    cards; none: each model's own."""
     native: bool = True
     """Whether to measure at each scan's own spacing too."""
 

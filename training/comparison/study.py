@@ -113,7 +113,7 @@ class Study:
                 dataset,
                 split.validation,
                 groups,
-                Settings(device),
+                Settings(device, tile_shape=self.section.tile_shape),
                 processes=processes,
                 show=shown,
             )

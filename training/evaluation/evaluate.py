@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import torch
 from filelock import FileLock, Timeout
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.execution import choose_device
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.planning import working_spacing
 from training.data.base import DataSet, digest
@@ -140,7 +139,7 @@ def evaluate(
     about = {
         "data": dataset.name,
         "labels": {str(value): name for value, name in sorted(dataset.label_names.items())},
-        "settings": {**asdict(settings), "device": str(choose_device(settings.device))},
+        "settings": settings.to_dict(),
         "models": {
             label: {key: model[key] for key in ("identity", "outside")}
             for label, model in models.items()

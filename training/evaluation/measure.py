@@ -7,7 +7,7 @@ import ctypes
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,11 +40,23 @@ class Settings:
         may differ from run to run in a few voxels.
     tolerance_mm
         Of the surface Dice; `None`: see `default_tolerance`.
+    tile_shape
+        Largest tile in voxels (z, y, x) of all models; `None`: each model's own.
     """
 
     device: str | None = None
     form: str = "fp32"
     tolerance_mm: float | None = None
+    tile_shape: tuple[int, int, int] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what rows depend on, as plain data."""
+        values = {**asdict(self), "device": str(choose_device(self.device))}
+        if self.tile_shape is None:
+            del values["tile_shape"]
+        else:
+            values["tile_shape"] = list(self.tile_shape)
+        return values
 
 
 def release_memory() -> None:
@@ -128,6 +140,7 @@ class Meter:
             spacing_mm,
             device=self._device,
             form=self._settings.form,
+            tile_shape=self._settings.tile_shape,
             outside=method.outside,
         )
         while True:

@@ -6,6 +6,7 @@ import json
 import math
 import struct
 from pathlib import Path
+from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.card import DiceRecord
@@ -43,6 +44,7 @@ def dice_records(evaluation: Evaluation, method: Method) -> tuple[DiceRecord, ..
 def write_card(evaluation: Evaluation, method: Method) -> Path:
     """Store the Dice of an evaluation in the card of its model file, in place of what was there.
 
+    If the evaluation had tiles of its own, they become the model's: Dice and tiles belong together.
     The file is replaced whole; its weights and their number format stay.
 
     Raises
@@ -61,7 +63,10 @@ def write_card(evaluation: Evaluation, method: Method) -> Path:
     model = load_model(path)
     if model.identity != evaluation.models[method.label]["identity"]:
         raise HyperspaceError("the model file has changed since it was evaluated", where=path)
-    card = model.card.model_copy(update={"dice": records})
+    update: dict[str, Any] = {"dice": records}
+    if evaluation.settings.tile_shape is not None:
+        update |= {"tile_shape": evaluation.settings.tile_shape, "tile_mm": None}
+    card = model.card.model_copy(update=update)
     return save_model(Model(model.factory, card), path, dtype=stored_dtype(path))
 
 
