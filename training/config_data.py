@@ -151,6 +151,14 @@ class LabelMapsSection(DataSection):
     pattern: str = "*.nii.gz"
     """What the file names look like."""
 
+    @model_validator(mode="after")
+    def _can_be_synthesised(self) -> LabelMapsSection:
+        if self.normalisation.kind != "z-score":
+            raise ValueError("normalisation: synthetic images are made for a z-score")
+        if self.sparse is not None:
+            raise ValueError("sparse: whole label maps are needed to make images from")
+        return self
+
 
 def _with_kind(values: Any) -> Any:
     """Take the first layout that there was where none is named."""

@@ -129,7 +129,7 @@ def write_pair(pair: Pair, source: LabelledHead, folder: Path, values: Sequence[
     folder
         Where to write.
     values
-        Label value of each channel from 1 on.
+        Label value of each channel from 1 on; where nothing is known, 0 is written.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def write_pair(pair: Pair, source: LabelledHead, folder: Path, values: Sequence[
     files = [folder / f"{pair.name}{end}" for end in (".nii.gz", "_labels.nii.gz", ".json")]
     write(pair.image, files[0])
     table = np.array([0, *values], np.uint16)
-    write(pair.labels.with_array(table[pair.labels.array]), files[1])
+    write(pair.labels.with_array(table[pair.labels.array.clip(min=0)]), files[1])
     about = {
         "map": pair.source,
         "fingerprint": fingerprint(source),

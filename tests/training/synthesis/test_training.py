@@ -120,6 +120,12 @@ def test_a_run_on_label_maps(folder: Path, tmp_path: Path) -> None:
     assert fit(longer, tmp_path, tmp_path / "run", resume=True) is not None
 
 
+@pytest.mark.parametrize("change", [{"normalisation": {"kind": "window"}}, {"sparse": "axial"}])
+def test_what_cannot_be_synthesised_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(HyperspaceError, match=next(iter(change))):
+        parse_config(_values(data=_values()["data"] | change))
+
+
 def test_label_maps_are_checked_and_have_no_images(folder: Path, tmp_path: Path) -> None:
     description = tmp_path / "maps.yaml"
     description.write_text(json.dumps({"data": _values()["data"]}))
