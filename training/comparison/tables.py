@@ -33,8 +33,9 @@ def blocks_of_table(name: str, numbers: dict[str, Any] | None) -> dict[str, str]
     """
     if numbers is None:
         nothing = "*None of these runs is done yet.*"
-        return {f"{name}/{what}": nothing for what in (*_MEASURES, *_OTHERS)}
-    blocks = {what: settings_table(numbers, metric) for what, metric in _MEASURES.items()}
+        return {f"{name}/{what}": nothing for what in ("methods", *_MEASURES, *_OTHERS)}
+    blocks = {"methods": _methods(numbers)}
+    blocks |= {what: settings_table(numbers, metric) for what, metric in _MEASURES.items()}
     blocks |= {what: make(numbers) for what, make in _OTHERS.items()}
     return {f"{name}/{what}": text for what, text in blocks.items()}
 
@@ -44,7 +45,7 @@ def settings_table(numbers: dict[str, Any], metric: str) -> str:
     methods = list(numbers["methods"])
     rows = [[r["name"], *_best_in_bold(r, methods, metric)] for r in numbers["settings"]]
     header = METRICS[metric].replace("(bytes)", "(MB)")
-    return markdown_table([header, *methods], rows) + _absent(numbers)
+    return markdown_table([header, *methods], rows)
 
 
 def _best_in_bold(row: dict[str, Any], methods: Sequence[str], metric: str) -> list[str]:
@@ -57,17 +58,6 @@ def _best_in_bold(row: dict[str, Any], methods: Sequence[str], metric: str) -> l
         return texts
     best = (max if metric.startswith(_HIGHER_IS_BETTER) else min)(shown.values())
     return [f"**{text}**" if shown.get(text) == best else text for text in texts]
-
-
-def _absent(numbers: dict[str, Any]) -> str:
-    """Return what is missing from a table, as a line below it."""
-    parts = [f"{method} (no run is done)" for method in numbers["absent"]]
-    parts += [
-        f"{method} (seed {', '.join(map(str, one['absent_seeds']))})"
-        for method, one in numbers["methods"].items()
-        if one["absent_seeds"]
-    ]
-    return f"\n\nNot there: {'; '.join(parts)}." if parts else ""
 
 
 def _spacings(numbers: dict[str, Any]) -> str:
@@ -159,8 +149,18 @@ def _methods(numbers: dict[str, Any]) -> str:
     return "\n".join(lines) + _absent(numbers)
 
 
+def _absent(numbers: dict[str, Any]) -> str:
+    """Return what is missing from a table, as a line."""
+    parts = [f"{method} (no run is done)" for method in numbers["absent"]]
+    parts += [
+        f"{method} (seed {', '.join(map(str, one['absent_seeds']))})"
+        for method, one in numbers["methods"].items()
+        if one["absent_seeds"]
+    ]
+    return f"\n\nNot there: {'; '.join(parts)}." if parts else ""
+
+
 _OTHERS = {
-    "methods": _methods,
     "spacings": _spacings,
     "verdicts": _verdicts,
     "differences": _differences,
