@@ -7,7 +7,7 @@ from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui import viewing
-from napari_hyperspace.gui.convert import LayerSource, take
+from napari_hyperspace.gui.convert import METADATA_KEY, LayerSource, take
 
 
 class ChosenLayers:
@@ -94,6 +94,10 @@ class ChosenLayers:
         candidates = viewing.image_layers(self._viewer)
         self._follow_names(candidates)
         kept = [layer for layer in self.layers if layer in candidates]
+        opened = getattr(event, "value", None) if getattr(event, "type", "") == "inserted" else None
+        if opened in candidates and opened.visible and self._wanted == 1:
+            # A scan that was just opened is meant to be segmented; what others add may not be.
+            kept = [opened] if METADATA_KEY in opened.metadata else kept
         self._choose(kept or candidates[:1])
         self._listed()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui import explore, state, texts, viewing
-from napari_hyperspace.gui.chosen import ChosenLayers, key_of
+from napari_hyperspace.gui.chosen import ChosenLayers
 from napari_hyperspace.gui.jobs import Jobs
 from napari_hyperspace.gui.models import Devices, Loaded, ModelShelf
 from napari_hyperspace.gui.services import Services
@@ -114,10 +114,6 @@ class Controller:
     def choose_layer(self, key: str, channel: int = 0) -> None:
         """Take the layer chosen for an input channel."""
         self.chosen.choose(key, channel)
-
-    def choose_opened(self, layer: Any) -> None:
-        """Take a layer that was just opened, if it can be segmented."""
-        self.choose_layer(key_of(layer))
 
     def add_model_file(self, path: str) -> None:
         """Choose a model file of the user's own."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui import texts, viewing
 from napari_hyperspace.gui.convert import LayerData, to_volume
-from napari_hyperspace.gui.readers import layer_data, open_question
+from napari_hyperspace.gui.readers import open_layers, open_question
 from napari_hyperspace.gui.worker import Stop, start_job
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Jobs:
     # -- files ---------------------------------------------------------------------------------
 
     def open(self, path: str, **options: Any) -> None:
-        """Read a file or a DICOM folder into a layer, and choose it.
+        """Read a file, or the series of a DICOM folder, into layers; what is visible is chosen.
 
         Where the file leaves something open (which of several volumes, its spacing, …), the user
         is asked and it is read again.
@@ -140,18 +140,20 @@ class Jobs:
         def steps(should_stop: Callable[[], bool]) -> Steps:
             yield from ()
             try:
-                return layer_data(self._services.read(path, **options))
+                return open_layers(path, self._services, **options)
             except HyperspaceError as error:
                 return _Refusal(error)  # the user may know the way out: no failure yet
 
-        def opened(outcome: LayerData | _Refusal) -> None:
+        def opened(outcome: list[LayerData] | _Refusal) -> None:
             if isinstance(outcome, _Refusal):
                 # A dialogue runs its own event loop: not before this job is over.
                 self._after = lambda: self._mend(path, options, outcome.error)
             else:
-                layer = viewing.add_layer(self._controller.viewer, outcome)
-                self._view.show_message(f"Opened {layer.name}.")
-                self._controller.choose_opened(layer)
+                layers = [viewing.add_layer(self._controller.viewer, one) for one in outcome]
+                viewing.show_scan(
+                    self._controller.viewer, next(one for one in layers if one.visible)
+                )
+                self._view.show_message(f"Opened {', '.join(one.name for one in layers)}.")
 
         self._start(steps, opened, f"Reading {Path(path).name}")
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.convert import Kind, LayerData, to_layer_data
 
 Paths = str | list[str]
+
+_SNIFFED_FILES = 20
 
 # How the readers' errors name the option that is the way out.
 _QUESTIONS = {
@@ -36,8 +40,100 @@ def read_layers(path: Paths) -> list[LayerData]:
     HyperspaceError
         If a file is faulty, or holds several volumes.
     """
+    from napari_hyperspace.gui.services import Services
+
     paths = [path] if isinstance(path, str) else path
-    return [layer_data(volume) for one in paths for volume in _read_all(Path(one))]
+    try:
+        return [layer for one in paths for layer in open_layers(one, Services())]
+    except HyperspaceError as error:
+        if open_question(error) is not None:
+            # napari's way of opening files has no room for a question.
+            error.fix = "Open it through the HyperSpace widget, which asks for what is missing"
+        raise
+
+
+class Source(Protocol):
+    """What reads files."""
+
+    def read(self, path: str, **options: Any) -> Volume:
+        """Read a volume; see `napari_hyperspace.read`."""
+
+    def list_series(self, folder: str) -> Any:
+        """List the DICOM series of a folder; see `napari_hyperspace.io.list_series`."""
+
+
+def open_layers(path: str, source: Source, **options: Any) -> list[LayerData]:
+    """Read a file, or every series of a DICOM folder, into layers.
+
+    A folder that holds folders alone is taken for a study: theirs are read. Of several layers only
+    the largest is visible. Series that cannot be read are left out with a warning, unless there is
+    no other.
+
+    Parameters
+    ----------
+    path
+        A file or a folder.
+    source
+        What reads it.
+    **options
+        As for `napari_hyperspace.read`: then one volume is read.
+
+    Raises
+    ------
+    HyperspaceError
+        If nothing can be read.
+    """
+    if options or not os.path.isdir(path):
+        return [layer_data(source.read(path, **options))]
+    found = [(str(folder), uid) for folder in _folders(Path(path)) for uid in _uids(folder, source)]
+    if len(found) < 2:
+        return [layer_data(source.read(found[0][0] if found else path))]
+    volumes, errors = [], []
+    for folder, uid in found:
+        try:
+            volumes.append(source.read(folder, series=uid))
+        except HyperspaceError as error:
+            errors.append(error)
+    if not volumes:
+        raise errors[0]
+    for error in errors:
+        warnings.warn(f"left out: {error}", HyperspaceWarning, stacklevel=2)
+    layers = [layer_data(volume) for volume in volumes]
+    largest = max(range(len(layers)), key=lambda i: layers[i][0].size)
+    for i, (_, attributes, _) in enumerate(layers):
+        attributes["visible"] = i == largest
+    return layers
+
+
+def holds_dicom(path: str) -> bool:
+    """Whether a file, or one of the first few files of a folder, looks like DICOM."""
+    files: Iterator[Path] = iter([Path(path)])
+    if os.path.isdir(path):
+        files = (file for one in _folders(Path(path)) for file in one.iterdir() if file.is_file())
+    return any(map(_is_dicom, itertools.islice(files, _SNIFFED_FILES)))
+
+
+def _is_dicom(file: Path) -> bool:
+    if file.suffix.lower() in (".dcm", ".dicom", ".ima"):
+        return True
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """Give a folder, or those within it as long as they hold nothing but folders."""
+    content = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
+    if any(one.is_file() for one in content):
+        yield folder
+    else:
+        yield from itertools.chain.from_iterable(_folders(one) for one in content if one.is_dir())
+
+
+def _uids(folder: Path, source: Source) -> list[str]:
+    return [one.uid for one in source.list_series(str(folder)) if one.is_image]
 
 
 def layer_data(volume: Volume) -> LayerData:
@@ -49,27 +145,6 @@ def kind_of(volume: Volume) -> Kind:
     """Tell a label map from an image by what its file says of it."""
     says_so = volume.metadata.get("is_labels") or volume.metadata.get("label_names")
     return "labels" if says_so else "image"
-
-
-def _read_all(path: Path) -> list[Volume]:
-    from napari_hyperspace.io import list_series
-
-    if not path.is_dir():
-        return [_read(path)]
-    series = [one.uid for one in list_series(path) if one.is_image]
-    return [_read(path, series=uid) for uid in series] if len(series) > 1 else [_read(path)]
-
-
-def _read(path: Path, **options: Any) -> Volume:
-    from napari_hyperspace.io import read
-
-    try:
-        return read(path, **options)
-    except HyperspaceError as error:
-        if open_question(error) is not None:
-            # napari's way of opening files has no room for a question.
-            error.fix = "Open it through the HyperSpace widget, which asks for what is missing"
-        raise
 
 
 def open_question(error: HyperspaceError) -> str | None:

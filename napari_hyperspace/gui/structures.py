@@ -9,7 +9,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from qtpy.QtCore import QTimer
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui import texts, viewing
@@ -19,7 +18,7 @@ from napari_hyperspace.gui.measures import Origin, Structure, has_sides, measure
 from napari_hyperspace.gui.view import StructureRow, StructuresView, Tone
 from napari_hyperspace.gui.worker import Lane, Stop
 
-_REST_MS = 250  # how long the brush must rest before the table is renewed
+_REST_S = 0.25  # how long the brush must rest before the table is renewed
 _EDITS = ("data", "paint", "labels_update", "features", "scale", "affine", "units")
 
 Values = tuple[int, ...]
@@ -69,10 +68,6 @@ class Structures:
         self._put_aside: list[Any] = []  # images switched off while in three dimensions
         self.layer: Any = None
         self.closed = False
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_REST_MS)
-        self._timer.timeout.connect(self._measure)
         layers = viewer.layers
         self._emitters = (
             *(layers.events.inserted, layers.events.removed),
@@ -88,7 +83,6 @@ class Structures:
         if self.closed:
             return
         self.closed = True
-        self._timer.stop()
         self._lane.close()
         for emitter in self._emitters:
             emitter.disconnect(self._look)
@@ -98,7 +92,7 @@ class Structures:
     @property
     def is_idle(self) -> bool:
         """Whether the table is up to date."""
-        return self._lane.is_idle and not self._timer.isActive()
+        return self._lane.is_idle
 
     # -- which layer ---------------------------------------------------------------------------
 
@@ -130,12 +124,12 @@ class Structures:
             self._show()
 
     def _edited(self, event: Any = None) -> None:
-        self._timer.start()
+        self._measure(_REST_S)
 
     # -- measuring -----------------------------------------------------------------------------
 
-    def _measure(self) -> None:
-        self._timer.stop()
+    def _measure(self, rest_s: float = 0.0) -> None:
+        """Measure the layer once nothing more has happened to it for a while."""
         layer = self.layer
         if layer is None:
             self._lane.cancel()
@@ -148,6 +142,7 @@ class Structures:
         names = label_names(layer)
 
         def steps(stop: Stop) -> Iterator[_Measured]:
+            stop.rest(rest_s)
             found = measure(
                 np.asarray(labels.data),
                 None if image is None else image.data,

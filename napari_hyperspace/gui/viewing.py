@@ -64,6 +64,13 @@ def move_to(viewer: Any, position: Sequence[float]) -> None:
     camera(viewer).center = center
 
 
+def show_scan(viewer: Any, layer: Any) -> None:
+    """Make a layer that was just opened the active one, and bring the view to it."""
+    viewer.layers.selection.active = layer
+    viewer.fit_to_view() if hasattr(viewer, "fit_to_view") else viewer.reset_view()
+    move_to(viewer, layer.extent.world.mean(axis=0)[-3:])
+
+
 def turn_in_space(viewer: Any, layer: Any) -> list[Any]:
     """Show a Labels layer in three dimensions, from the front and a little from above and aside.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -73,8 +74,68 @@ def test_named_labels_become_a_labels_layer():
     assert list(attributes["features"]["name"]) == ["background", "front"]
 
 
+class Files:
+    """Folders of series of made-up volumes; a series called bad cannot be read."""
+
+    def __init__(self, *series):
+        self.series = dict(series)
+
+    def list_series(self, folder):
+        found = self.series.get(Path(folder).name, ())
+        return [SimpleNamespace(uid=uid, is_image=uid != "report") for uid in found]
+
+    def read(self, path, *, series=None, **options):
+        if series in (None, "bad"):
+            raise hs.HyperspaceError(f"unreadable: {Path(path).name} {series}")
+        shape = (2, 3, int(series))
+        return Volume(np.zeros(shape), Grid(shape, np.eye(4)), f"{Path(path).name} {series}")
+
+
+def make_folder(path):
+    path.mkdir(parents=True)
+    (path / "IM0001").write_bytes(bytes(128) + b"DICM")
+    return str(path)
+
+
+def test_all_series_of_a_folder_are_opened_and_the_largest_is_shown(tmp_path):
+    folder = make_folder(tmp_path / "scans")
+    layers = readers.open_layers(folder, Files(("scans", ("4", "9", "report", "5"))))
+    shown = {attributes["name"]: attributes["visible"] for _, attributes, _ in layers}
+    assert shown == {"scans 4": False, "scans 9": True, "scans 5": False}
+
+
+def test_series_that_cannot_be_read_are_left_out_and_told(tmp_path):
+    folder = make_folder(tmp_path / "scans")
+    with pytest.warns(hs.HyperspaceWarning, match="left out: unreadable: scans bad"):
+        layers = readers.open_layers(folder, Files(("scans", ("bad", "6"))))
+    assert len(layers) == 1
+    with pytest.raises(hs.HyperspaceError, match="unreadable: scans bad"):
+        readers.open_layers(folder, Files(("scans", ("bad", "bad"))))
+
+
+def test_a_study_of_folders_is_opened_whole(tmp_path):
+    for name in ("b", "a/inner", "c", ".hidden"):
+        make_folder(tmp_path / "study" / name)
+    source = Files(("b", ("3",)), ("inner", ("7",)), ("c", ()), (".hidden", ("8",)))
+    layers = readers.open_layers(str(tmp_path / "study"), source)
+    assert [attributes["name"] for _, attributes, _ in layers] == ["inner 7", "b 3"]
+
+
+def test_what_looks_like_dicom(tmp_path):
+    assert readers.holds_dicom(make_folder(tmp_path / "a" / "b"))
+    assert readers.holds_dicom(str(tmp_path / "a"))
+    assert readers.holds_dicom(str(tmp_path / "a" / "b" / "IM0001"))
+    assert not readers.holds_dicom(str(tmp_path / "nothing"))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "1.png").write_bytes(b"no")
+    assert not readers.holds_dicom(str(pictures))
+    (pictures / "2.IMA").write_bytes(b"old ones have no preamble")
+    assert readers.holds_dicom(str(pictures))
+
+
 def test_dicom_folders(data_root):
-    """One layer a series; the plug-in's own menu asks for one instead."""
+    """One layer a series."""
     folders = sorted(path.parent for path in (data_root / "volumes/dicom").rglob("*.dcm"))
     for folder in sorted(set(folders)):
         layers = readers.read_layers(str(folder))

@@ -10,15 +10,17 @@ import pytest
 pytest.importorskip("pytestqt")
 pytest.importorskip("napari")
 from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap
 from npe2 import PluginManager, PluginManifest
-from qtpy.QtCore import QPoint, Qt, QTimer
-from qtpy.QtGui import QGuiApplication
+from qtpy.QtCore import QCoreApplication, QMimeData, QPoint, QPointF, Qt, QTimer, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QGuiApplication
 from qtpy.QtWidgets import QLabel, QWidget
 from scipy.spatial.transform import Rotation
 
 import napari_hyperspace as hs
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.gui.convert import to_volume
 from napari_hyperspace.gui.services import Services
 from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
@@ -28,13 +30,18 @@ PLUGIN = "napari-hyperspace"
 
 
 @pytest.fixture
-def viewer(make_napari_viewer_proxy, qapp):
+def make_viewer(make_napari_viewer_proxy, qapp):
     if QGuiApplication.platformName() == "offscreen":
         pytest.skip("a whole viewer needs OpenGL: run under X or Xvfb")
     manager = PluginManager.instance()
     if PLUGIN not in manager:
         manager.register(PluginManifest.from_file(MANIFEST))
-    return make_napari_viewer_proxy()
+    return make_napari_viewer_proxy
+
+
+@pytest.fixture
+def viewer(make_viewer):
+    return make_viewer()
 
 
 class TinyModels(Services):
@@ -50,12 +57,24 @@ class TinyModels(Services):
         return self._model
 
 
-@pytest.fixture
-def dock(viewer, tiny_model):
-    widget = HyperspaceWidget(viewer, TinyModels(tiny_model))
+def make_dock(viewer, model):
+    widget = HyperspaceWidget(viewer, TinyModels(model))
     viewer.window.add_dock_widget(widget, name="HyperSpace")
     yield widget
     widget.controller.close()
+    widget.structures.close()
+
+
+@pytest.fixture
+def dock(viewer, tiny_model):
+    yield from make_dock(viewer, tiny_model)
+
+
+@pytest.fixture
+def shown_dock(make_viewer, make_model, qtbot):
+    """The dock in a window on the screen, with a model for thick slices."""
+    viewer = make_viewer(show=True)
+    yield from make_dock(viewer, make_model(range_mm=(0.4, 7.0)))
 
 
 def child(dock, name):
@@ -179,6 +198,128 @@ def test_sample_images(viewer, key, shape):
     # Upright, and where MNI space has it: the right hippocampus lies at (27, -22, -14).
     low, high = layer.extent.world
     assert (low < (14, 22, -27)).all() and (high > (14, 22, -27)).all()
+
+
+def make_dicom(folder, description, offset=0.0, spacing_mm=6.5):
+    """Twelve slices of 0.69 × 0.69 mm, turned by 11 degrees, as pydicom writes them."""
+    import pydicom
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    turn = Rotation.from_euler("x", 11, degrees=True).as_matrix()
+    series = generate_uid()
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in range(12):
+        data = Dataset()
+        data.file_meta = FileMetaDataset()
+        data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        data.SeriesInstanceUID, data.SeriesDescription, data.Modality = series, description, "MR"
+        data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+        data.BitsAllocated = data.BitsStored = 16
+        data.HighBit, data.PixelRepresentation = 15, 0
+        data.Rows, data.Columns = 40, 36
+        data.PixelSpacing = [0.69, 0.69]
+        data.ImageOrientationPatient = np.round(turn[:, :2].T.ravel(), 9).tolist()
+        place = turn[:, 2] * (k * spacing_mm) + (offset, 0, 0)
+        data.ImagePositionPatient = np.round(place, 6).tolist()
+        pixels = np.random.default_rng(k).integers(0, 900, (40, 36)).astype("<u2")
+        data.PixelData = pixels.tobytes()
+        pydicom.dcmwrite(folder / f"{description}{k:02d}", data, enforce_file_format=True)
+    return folder
+
+
+def drop(dock, *paths):
+    """Drop files on the canvas as a file manager does."""
+    widgets = dock.window().findChildren(QWidget)
+    (target,) = (one for one in widgets if type(one).__name__ == "QtViewer")
+    mime = QMimeData()
+    mime.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    common = (Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton)
+    plain = Qt.KeyboardModifier.NoModifier
+    QCoreApplication.sendEvent(target, QDragEnterEvent(QPoint(50, 50), *common, plain))
+    QCoreApplication.sendEvent(target, QDropEvent(QPointF(50, 50), *common, plain))
+
+
+@pytest.fixture
+def no_questions(monkeypatch):
+    """Fail where napari would ask which reader to take."""
+    from napari._qt import qt_viewer
+
+    def asked(*args, **kwargs):
+        raise AssertionError("napari asks for a reader")
+
+    monkeypatch.setattr(qt_viewer, "handle_gui_reading", asked)
+
+
+def test_a_dropped_dicom_folder_is_segmented_at_its_own_spacing(
+    shown_dock, qtbot, tmp_path, no_questions
+):
+    dock, viewer = shown_dock, shown_dock.controller.viewer
+    viewer.add_image(np.zeros((5, 5, 5)), units=("mm",) * 3, name="another scan")
+    drop(dock, make_dicom(tmp_path / "study", "thick"))
+    qtbot.waitUntil(lambda: "thick" in viewer.layers)
+    qtbot.waitUntil(lambda: not dock.controller.jobs.running)
+    wait_for_estimate(qtbot, dock)
+    assert child(dock, "layer").currentText() == "thick"
+    assert dock.controller.choices.spacing_mm == pytest.approx((6.5, 0.69, 0.69))
+    assert "Outside" not in child(dock, "notes").text()
+    click(qtbot, child(dock, "run"))
+    qtbot.waitUntil(child(dock, "run").isEnabled, timeout=60_000)
+    (labels,) = (layer for layer in viewer.layers if isinstance(layer, Labels))
+    assert labels.data.shape == viewer.layers["thick"].data.shape == (12, 40, 36)
+    expected = hs.segment(hs.read(tmp_path / "study"), dock.controller.model)
+    found = to_volume(*labels.as_layer_data_tuple()[:2])
+    np.testing.assert_array_equal(found.array, expected.array)
+    assert found.grid == expected.grid
+
+
+def test_several_series_dropped_are_layers_to_choose_from(
+    shown_dock, qtbot, tmp_path, no_questions
+):
+    dock, viewer = shown_dock, shown_dock.controller.viewer
+    folder = make_dicom(tmp_path / "study", "first")
+    make_dicom(folder, "second", offset=5.0)
+    drop(dock, *sorted(folder.iterdir()))  # all files marked, instead of the folder
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2)
+    layers = child(dock, "layer")
+    assert {layers.itemText(i) for i in range(2)} == {"first", "second"}
+    (shown,) = (layer for layer in viewer.layers if layer.visible)
+    assert layers.currentText() == shown.name == viewer.layers.selection.active.name
+    assert "first" in child(dock, "message").text()
+    qtbot.waitUntil(lambda: not dock.controller.jobs.running)
+
+
+def test_what_is_no_dicom_is_left_to_napari(shown_dock, qtbot, tmp_path, monkeypatch):
+    from napari._qt import qt_viewer
+
+    asked = []
+    monkeypatch.setattr(
+        qt_viewer, "handle_gui_reading", lambda paths, *args, **kwargs: asked.extend(paths)
+    )
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "notes.txt").write_text("no picture")
+    drop(shown_dock, tmp_path / "pictures")
+    assert asked == [str(tmp_path / "pictures")]
+    assert not shown_dock.controller.jobs.running
+
+
+def test_labels_in_three_dimensions_keep_their_proportions(shown_dock, qtbot):
+    """A cube in mm on an anisotropic grid is drawn as high as it is wide."""
+    dock, viewer = shown_dock, shown_dock.controller.viewer
+    values = np.zeros((8, 40, 20), np.uint8)
+    values[2:6, 10:30, 5:15] = 1  # 20 × 20 × 20 mm
+    colors = {"colormap": DirectLabelColormap(color_dict={None: "transparent", 1: "#ff0000"})}
+    viewer.add_layer(Labels(values, scale=(5, 1, 2), units=("mm",) * 3, **colors))
+    qtbot.waitUntil(lambda: dock.structures.is_idle)
+    dock.structures.show_in_3d(True)
+    viewer.scene.camera.set_view_direction((0, 1, 0), (-1, 0, 0))
+    qtbot.wait(200)
+    red = viewer.screenshot(flash=False)[..., 0] > 60
+    rows, columns = (np.flatnonzero(red.any(axis=axis)) for axis in (1, 0))
+    assert len(rows) > 50
+    assert len(rows) == pytest.approx(len(columns), rel=0.05)
 
 
 def test_without_nilearn_the_way_out_is_named(monkeypatch):

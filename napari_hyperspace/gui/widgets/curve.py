@@ -76,6 +76,7 @@ class CostCurve(pg.PlotWidget):
         plot.setMouseEnabled(False, False)
         plot.getViewBox().setDefaultPadding(0.04)
         self.setMinimumHeight(96)
+        self.setMaximumHeight(160)
         self._trained = pg.LinearRegionItem(movable=False, pen=pg.mkPen(None))
         self._trained.setZValue(-10)
         self._fits = pg.PlotDataItem(antialias=True)

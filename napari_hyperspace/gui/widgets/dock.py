@@ -32,6 +32,7 @@ from napari_hyperspace.gui.view import Accuracy, Entries, Tone
 from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.choosers import Chooser, channel_name
 from napari_hyperspace.gui.widgets.curve import CostCurve
+from napari_hyperspace.gui.widgets.drop import DropTarget
 from napari_hyperspace.gui.widgets.labels import PlainLabel, heading, plain_tip
 from napari_hyperspace.gui.widgets.spacing import SpacingPanel
 from napari_hyperspace.gui.widgets.structures import StructurePanel
@@ -62,6 +63,7 @@ class HyperspaceWidget(QWidget):
         self._lay_out()
         self._apply_theme()
         self.controller = Controller(self._viewer, self, services, load_choices())
+        self._drops = DropTarget(self, self._open_path)
         self.structures = Structures(self._viewer, self._structures, self.show_message)
         self._connect()
         self.destroyed.connect(self.controller.close)
@@ -234,7 +236,9 @@ class HyperspaceWidget(QWidget):
             self.structures.export(path)
 
     def _open_path(self, path: str | None) -> None:
-        if path is not None:
+        if self.controller.jobs.running:
+            self.show_message("Open it again once this is done.", "warning")
+        elif path is not None:
             self.controller.jobs.open(path)
 
     def _open_model(self) -> None:
@@ -258,6 +262,8 @@ class HyperspaceWidget(QWidget):
         """Rest while no dock holds the widget; let go of the viewer before Qt deletes it."""
         if event.type() == QEvent.Type.ParentChange:
             self.controller.rest(self.parent() is None)
+        elif event.type() == QEvent.Type.Show:
+            self._drops.follow(self.window())
         elif event.type() == QEvent.Type.DeferredDelete:
             self._viewer.events.theme.disconnect(self._apply_theme)
             self.controller.close()
