@@ -55,13 +55,13 @@ class Controller:
         self.closed = False
         self._resting = False
         self._weights = ""  # how long they took, to be shown once there is an estimate too
-        self.jobs = Jobs(self)
+        self.chosen = ChosenLayers(viewer, self._scan_changed, self._list_layers)
+        self.jobs = Jobs(viewer, view, self.services, self.choices, self.chosen, self.shelf)
         if not self.choices.model:
             self.choices.model = self.shelf.default()
         self.view.show_choices(self.choices)
         self.view.show_devices([("cpu", "CPU")], "cpu")
         self.view.show_models(self.shelf.entries(), self.choices.model)
-        self.chosen = ChosenLayers(viewer, self._scan_changed, self._list_layers)
         self._scan_changed(True)
         self.chosen.follow()
         self._connect()
@@ -73,6 +73,10 @@ class Controller:
             event.connect(self._ask)
         events.model.connect(self._choose_model)
         events.live.connect(self._switch_live)
+        self.jobs.segmenting.connect(self._make_way)
+        self.jobs.started.connect(self._refresh_buttons)
+        self.jobs.finished.connect(self._job_finished)
+        self.jobs.spacing_found.connect(self._spacing_found)
         self._moves = (self.viewer.dims.events.point, viewing.camera(self.viewer).events.center)
         for emitter in self._moves:
             emitter.connect(self._view_moved)
@@ -95,7 +99,7 @@ class Controller:
         self._resting = resting
         if resting:
             self.jobs.cancel()
-            self.make_way()
+            self._make_way()
         else:
             self._ask()
 
@@ -114,6 +118,11 @@ class Controller:
     def choose_layer(self, key: str, channel: int = 0) -> None:
         """Take the layer chosen for an input channel."""
         self.chosen.choose(key, channel)
+
+    def set_postprocessing(self, largest_component: bool, fill_holes_mm3: float) -> None:
+        """Take what is to be done to the labels of the runs to come."""
+        self.choices.largest_component = largest_component
+        self.choices.fill_holes_mm3 = fill_holes_mm3
 
     def add_model_file(self, path: str) -> None:
         """Choose a model file of the user's own."""
@@ -137,7 +146,7 @@ class Controller:
                 layer.units = ("mm",) * 3
                 layer.scale = spacing
 
-    def spacing_found(self, spacing_mm: Triple) -> None:
+    def _spacing_found(self, spacing_mm: Triple) -> None:
         """Take a spacing that was found for the user."""
         self._users_spacing = True
         self.choices.locked = self.choices.locked and len(set(spacing_mm)) == 1
@@ -152,12 +161,12 @@ class Controller:
         names = self.model.card.channel_names if self.model is not None else ("image",)
         self.view.show_layers(self.chosen.candidates(), self.chosen.keys, names)
         self.jobs.layers_changed()
-        self.refresh_buttons()
+        self._refresh_buttons()
 
     def _scan_changed(self, another: bool) -> None:
         if another:
             self._users_spacing = False
-            self.remove_preview()
+            self._remove_preview()
         source = self.chosen.first()
         self.view.show_scan("" if source is None else texts.scan(source.placement))
         if source is not None and source.placement.note:
@@ -205,7 +214,7 @@ class Controller:
         self.model = None
         self.view.show_model("loading…" if self.choices.model else "No model yet: open one.", "")
         self._show_nothing()
-        self.refresh_buttons()
+        self._refresh_buttons()
         self._ask()
 
     def _ask(self, _: Any = None, *, preview: bool = True) -> None:
@@ -283,7 +292,7 @@ class Controller:
         self.chosen.want(model.in_channels)
         self._show_scales()
         self._propose_spacing()
-        self.refresh_buttons()
+        self._refresh_buttons()
         self._ask()
 
     def _show_cost(self, estimate: Any) -> None:
@@ -322,7 +331,7 @@ class Controller:
 
     def _switch_live(self, live: bool) -> None:
         if not live:
-            self.remove_preview()
+            self._remove_preview()
         self._ask()
 
     def _show_preview(self, preview: explore.Preview) -> None:
@@ -342,7 +351,7 @@ class Controller:
             viewing.update_layer(self._preview, data)
         self._preview.metadata = {"sharp": preview.sharp}
 
-    def remove_preview(self) -> None:
+    def _remove_preview(self) -> None:
         """Take the preview away."""
         preview, self._preview = self._preview, None
         if preview is not None and preview in self.viewer.layers:
@@ -350,18 +359,18 @@ class Controller:
 
     # -- jobs ----------------------------------------------------------------------------------
 
-    def make_way(self) -> None:
+    def _make_way(self) -> None:
         """Stop previewing: a run wants the machine, and its result takes the preview's place."""
         self._lane.cancel()
-        self.remove_preview()
+        self._remove_preview()
 
-    def job_finished(self) -> None:
+    def _job_finished(self) -> None:
         """Go on answering; a preview would hide the result, and waits for the next move."""
         self._explorer.forget_costs()
-        self.refresh_buttons()
+        self._refresh_buttons()
         self._ask(preview=False)
 
-    def refresh_buttons(self) -> None:
+    def _refresh_buttons(self) -> None:
         """Enable the buttons that can be used now."""
         busy = self.jobs.running
         self.view.show_ready(

@@ -9,16 +9,20 @@ import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from psygnal import Signal
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui import texts, viewing
+from napari_hyperspace.gui.chosen import ChosenLayers
 from napari_hyperspace.gui.convert import LayerData, to_volume
+from napari_hyperspace.gui.models import ModelShelf
 from napari_hyperspace.gui.readers import open_layers, open_question
+from napari_hyperspace.gui.services import Services
+from napari_hyperspace.gui.state import Choices
+from napari_hyperspace.gui.view import View
 from napari_hyperspace.gui.worker import Stop, start_job
-
-if TYPE_CHECKING:
-    from napari_hyperspace.gui.controller import Controller
 
 Steps = Generator[Any, None, Any]
 
@@ -30,6 +34,7 @@ class _Outcome:
     layer: LayerData
     predicted: Any
     result: Any
+    postprocessing: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,46 @@ class _Refusal:
 
 
 class Jobs:
-    """Starts the work, follows it, and puts what comes out where it belongs."""
+    """Starts the work, follows it, and puts what comes out where it belongs.
 
-    def __init__(self, controller: Controller) -> None:
-        self._controller = controller
-        self._view = controller.view
-        self._services = controller.services
+    Parameters
+    ----------
+    viewer
+        napari's.
+    view
+        Shows how far the work is, and asks the user.
+    services
+        What the work is done with.
+    choices
+        What the user has chosen.
+    chosen
+        The layers to segment.
+    shelf
+        The models.
+    """
+
+    segmenting = Signal()  # a run begins: previews are in its way
+    started = Signal()
+    finished = Signal()  # whatever came of it
+    spacing_found = Signal(tuple)
+
+    def __init__(
+        self,
+        viewer: Any,
+        view: View,
+        services: Services,
+        choices: Choices,
+        chosen: ChosenLayers,
+        shelf: ModelShelf,
+    ) -> None:
+        self._viewer = viewer
+        self._view = view
+        self._services = services
+        self._choices = choices
+        self._chosen = chosen
+        self._shelf = shelf
         self._stop: Stop | None = None
+        self._closed = False
         self._watched: tuple[Any, ...] = ()
         self._bar: Any = None
         self._after: Callable[[], None] | None = None  # what to do once the job is over
@@ -60,34 +98,50 @@ class Jobs:
 
     def run(self) -> None:
         """Segment the chosen scan; does nothing while something else is being worked on."""
-        controller, choices = self._controller, self._controller.choices
+        choices, shelf = self._choices, self._shelf
         if self.running:
             return
         try:
-            sources = controller.chosen.sources()
+            sources = self._chosen.sources()
         except HyperspaceError as error:
             self._view.show_message(str(error), "error")
             return
         key, spacing, outside = choices.model, choices.spacing_mm, choices.outside
         device = choices.device or None
+        cleaning = {
+            "largest_component": choices.largest_component,
+            "fill_holes_mm3": choices.fill_holes_mm3,
+        }
 
         def steps(should_stop: Callable[[], bool]) -> Steps:
-            model = controller.shelf.load(key)
+            model = shelf.load(key)
             volumes = [source.volume() for source in sources]
             options = {"device": device, "outside": outside}
             predicted = self._services.estimate(volumes[0].grid, model, spacing, **options)
             result = yield from self._services.segment_steps(
                 volumes, model, spacing, should_stop=should_stop, **options
             )
+            labels = result.labels
+            if any(cleaning.values()):
+                labels = self._services.postprocess(labels, **cleaning)
+            done = tuple(labels.metadata.get("postprocessing", ()))
             name = f"{model.name} {texts.spacing(result.spacing_mm)}"
-            facts = {"model": model.name, "working_spacing_mm": tuple(result.spacing_mm)}
+            facts = {
+                "model": model.name,
+                "working_spacing_mm": tuple(result.spacing_mm),
+                "postprocessing": done,
+            }
             layer = sources[0].result_layer_data(
-                result.labels, name, model.label_names, model.label_colors, facts
+                labels,
+                f"{name}, post-processed" if done else name,
+                model.label_names,
+                model.label_colors,
+                facts,
             )
-            return _Outcome(layer, predicted, result)
+            return _Outcome(layer, predicted, result, done)
 
-        controller.make_way()
-        self._watched = controller.chosen.layers
+        self.segmenting.emit()
+        self._watched = self._chosen.layers
         for layer in self._watched:
             viewing.watch(layer, self._edited)
         self._start(steps, self._segmented, f"Segmenting {sources[0].name}")
@@ -100,6 +154,7 @@ class Jobs:
 
     def close(self) -> None:
         """Stop what is being worked on, and show no more of it."""
+        self._closed = True
         if self._stop is not None:
             self._stop.set()
 
@@ -107,18 +162,17 @@ class Jobs:
         source = self._watched[0]
         data, attributes, kind = outcome.layer
         attributes["name"] = f"{source.name} · {attributes['name']}"
-        viewing.add_layer(self._controller.viewer, (data, attributes, kind), above=source)
+        viewing.add_layer(self._viewer, (data, attributes, kind), above=source)
         result = outcome.result
-        self._view.show_message(
-            texts.comparison(outcome.predicted, result.seconds, result.peak_bytes), "good"
-        )
+        told = texts.comparison(outcome.predicted, result.seconds, result.peak_bytes)
+        self._view.show_message(told + texts.postprocessing(outcome.postprocessing), "good")
 
     def _edited(self, event: Any = None) -> None:
         self._drop("The image was changed during the run: its result would not belong to it.")
 
     def layers_changed(self) -> None:
         """Stop a run whose image has been taken away."""
-        if any(layer not in self._controller.viewer.layers for layer in self._watched):
+        if any(layer not in self._viewer.layers for layer in self._watched):
             self._drop("The image was removed during the run, which has been stopped.")
 
     def _drop(self, why: str) -> None:
@@ -149,10 +203,8 @@ class Jobs:
                 # A dialogue runs its own event loop: not before this job is over.
                 self._after = lambda: self._mend(path, options, outcome.error)
             else:
-                layers = [viewing.add_layer(self._controller.viewer, one) for one in outcome]
-                viewing.show_scan(
-                    self._controller.viewer, next(one for one in layers if one.visible)
-                )
+                layers = [viewing.add_layer(self._viewer, one) for one in outcome]
+                viewing.show_scan(self._viewer, next(one for one in layers if one.visible))
                 self._view.show_message(f"Opened {', '.join(one.name for one in layers)}.")
 
         self._start(steps, opened, f"Reading {Path(path).name}")
@@ -195,10 +247,10 @@ class Jobs:
 
     def save(self) -> None:
         """Ask where to, and write the labels there on the grid of their scan."""
-        layers = viewing.label_layers(self._controller.viewer)
+        layers = viewing.label_layers(self._viewer)
         if self.running or not layers:
             return
-        active = self._controller.viewer.layers.selection.active
+        active = self._viewer.layers.selection.active
         layer = active if active in layers else layers[0]
         volume = to_volume(*layer.as_layer_data_tuple()[:2])
         scan = volume.metadata.get("path")
@@ -227,11 +279,11 @@ class Jobs:
         n_bytes
             Memory of the device that computes, no more than is free; `None`: all that is free.
         """
-        controller, choices = self._controller, self._controller.choices
+        choices, shelf = self._choices, self._shelf
         if self.running or not choices.model:
             return
         try:
-            grid = controller.chosen.sources()[0].placement.grid
+            grid = self._chosen.sources()[0].placement.grid
         except HyperspaceError as error:
             self._view.show_message(str(error), "error")
             return
@@ -239,7 +291,7 @@ class Jobs:
 
         def steps(should_stop: Callable[[], bool]) -> Steps:
             yield from ()
-            model = controller.shelf.load(key)
+            model = shelf.load(key)
             free = self._services.estimate(
                 grid, model, spacing, device=device, outside="extrapolate"
             ).available_bytes
@@ -248,7 +300,7 @@ class Jobs:
             )
 
         def found(spacing: tuple[float, float, float]) -> None:
-            controller.spacing_found(spacing)
+            self.spacing_found.emit(spacing)
             self._view.show_message(
                 f"{texts.spacing(spacing)} is the finest spacing within {texts.duration(seconds)}.",
                 "good",
@@ -270,7 +322,7 @@ class Jobs:
         self._after = None
         self._view.show_message(f"{title}…")
         self._view.show_progress(0.0)
-        self._controller.refresh_buttons()
+        self.started.emit()
         self._bar = progress(total=100, desc=title)
 
         def errored(error: Exception) -> None:
@@ -286,7 +338,7 @@ class Jobs:
         )
 
     def _progressed(self, step: Any) -> None:
-        if self._bar is None or self._controller.closed:
+        if self._bar is None or self._closed:
             return
         self._view.show_progress(step.fraction)
         self._bar.set_description(step.message)
@@ -302,10 +354,10 @@ class Jobs:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        if self._controller.closed:
+        if self._closed:
             return
         self._view.show_progress(None)
-        self._controller.job_finished()
+        self.finished.emit()
         after, self._after = self._after, None
         if after is not None:
             after()

@@ -46,6 +46,12 @@ class Services:
 
         return segment_steps(*args, **options)
 
+    def postprocess(self, labels: Any, **options: Any) -> Any:
+        """Clean a label map; see `napari_hyperspace.postprocess`."""
+        from napari_hyperspace.core.postprocess import postprocess
+
+        return postprocess(labels, **options)
+
     def settled_form(
         self, model: Any, spacing_mm: tuple[float, float, float], device: str | None
     ) -> str:

@@ -47,6 +47,8 @@ class Choices:
         How long the slider must rest before the preview is refined.
     outside
         What to do outside of the trained range.
+    largest_component, fill_holes_mm3
+        What to do to the labels of a run; see `napari_hyperspace.postprocess`.
     """
 
     model: str = ""
@@ -57,6 +59,8 @@ class Choices:
     preview_ms: int = 300
     rest_ms: int = 150
     outside: Outside = "extrapolate"
+    largest_component: bool = False
+    fill_holes_mm3: float = 0.0
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
 
 

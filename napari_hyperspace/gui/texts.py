@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +104,12 @@ def comparison(predicted: Any, seconds: float, peak_bytes: int | None) -> str:
     """Write what was predicted beside what was measured."""
     took = duration(seconds) + (f" · {size(peak_bytes)}" if peak_bytes is not None else "")
     return f"Predicted {duration(predicted.seconds)} · {size(predicted.peak_bytes)}, took {took}."
+
+
+def postprocessing(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Say how much each step of post-processing changed; empty where there was none."""
+    changed = (f"{step['step']}: {number(step['changed_mm3'] / 1000)} ml" for step in steps)
+    return f" Post-processing changed {'; '.join(changed)}." if steps else ""
 
 
 def scan(placement: Any) -> str:

@@ -11,6 +11,7 @@ from napari.layers import Image, Labels
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.postprocess import postprocess
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui import convert
 from napari_hyperspace.gui.controller import Controller
@@ -46,6 +47,30 @@ def test_a_run_gives_a_labels_layer_on_the_scan(controller, viewer, view, servic
     assert tone == "good"
     assert services.runs[0][1:] == ((2.0, 2.0, 2.0), "extrapolate", "z-score")
     assert view.last("ready") == {"run": True, "cancel": False, "save": True}
+
+
+def test_labels_are_cleaned_where_asked_and_say_so(controller, viewer, view, services, qtbot):
+    run(qtbot, controller)
+    controller.set_postprocessing(True, 20.0)
+    run(qtbot, controller)
+    cleaned, plain = results(viewer)
+    if cleaned.name == "scan · fake 1 mm":
+        cleaned, plain = plain, cleaned
+    assert (plain.name, cleaned.name) == ("scan · fake 1 mm", "scan · fake 1 mm, post-processed")
+    before, after = (convert.to_volume(*one.as_layer_data_tuple()[:2]) for one in (plain, cleaned))
+    expected = postprocess(before, largest_component=True, fill_holes_mm3=20)
+    np.testing.assert_array_equal(after.array, expected.array)
+    assert before.metadata["postprocessing"] == ()
+    assert after.metadata["postprocessing"] == expected.metadata["postprocessing"]
+    assert after.metadata["model"] == "fake"
+    assert after.metadata["working_spacing_mm"] == (1.0, 1.0, 1.0)
+    assert after.metadata["image"] == "scan"
+    message = view.last("message")[0]
+    assert "Post-processing changed largest component of each structure: 0." in message
+    assert "holes up to 20 mm³ filled: 0" in message
+    controller.set_postprocessing(False, 0.0)
+    run(qtbot, controller)
+    assert "ost-process" not in view.last("message")[0]
 
 
 def test_fault_64_run_twice_is_one_job(controller, viewer, view, services, qtbot):

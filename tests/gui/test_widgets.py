@@ -321,6 +321,28 @@ def test_fit_to_budget_opens_the_lock(dock, qtbot):
     assert dock.controller.choices.spacing_mm == (2.0, 1.5, 1.5)
 
 
+def test_postprocessing_is_off_and_folded_until_asked_for(dock, qtbot):
+    choices = dock.controller.choices
+    largest, fill = child(dock, "largest_component"), child(dock, "fill_holes")
+    toggle = child(dock, "postprocessing.toggle")
+    assert (choices.largest_component, choices.fill_holes_mm3) == (False, 0.0)
+    assert not largest.isVisible()
+    click(qtbot, toggle)
+    assert largest.isVisible()
+    assert toggle.text() == "Post-processing"
+    largest.click()
+    assert (choices.largest_component, choices.fill_holes_mm3) == (True, 0.0)
+    fill.click()
+    child(dock, "fill_holes_mm3").setValue(12.5)
+    assert (choices.largest_component, choices.fill_holes_mm3) == (True, 12.5)
+    click(qtbot, toggle)
+    assert toggle.text() == "Post-processing: on"  # though it is folded
+    largest.click()
+    fill.click()
+    assert (choices.largest_component, choices.fill_holes_mm3) == (False, 0.0)
+    assert toggle.text() == "Post-processing"
+
+
 def test_layers_are_chosen_by_name(dock, viewer, qtbot):
     add_scan(viewer, "scan", scale=(3.0, 3.0, 3.0)).name = "scan"
     layers = child(dock, "layer")

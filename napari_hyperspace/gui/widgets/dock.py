@@ -8,7 +8,6 @@ from typing import Any
 from qtpy.QtCore import QEvent, QSignalBlocker, QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
-    QDoubleSpinBox,
     QHBoxLayout,
     QMenu,
     QProgressBar,
@@ -30,15 +29,15 @@ from napari_hyperspace.gui.settings import load_choices, run_budget_s
 from napari_hyperspace.gui.structures import Structures
 from napari_hyperspace.gui.view import Accuracy, Entries, Tone
 from napari_hyperspace.gui.widgets import dialogs
+from napari_hyperspace.gui.widgets.budget import BudgetRow
 from napari_hyperspace.gui.widgets.choosers import Chooser, channel_name
 from napari_hyperspace.gui.widgets.curve import CostCurve
 from napari_hyperspace.gui.widgets.drop import DropTarget
 from napari_hyperspace.gui.widgets.labels import PlainLabel, heading, plain_tip
+from napari_hyperspace.gui.widgets.postprocessing import PostprocessingPanel
 from napari_hyperspace.gui.widgets.spacing import SpacingPanel
 from napari_hyperspace.gui.widgets.structures import StructurePanel
 from napari_hyperspace.gui.widgets.theme import colours, style_sheet
-
-_GIGABYTE = 1e9
 
 
 class HyperspaceWidget(QWidget):
@@ -119,25 +118,8 @@ class HyperspaceWidget(QWidget):
         self._budget.setSuffix(" ms")
         self._budget.setKeyboardTracking(False)
         self._budget.setToolTip("How long a preview may take: its box is sized to keep within it")
-        self._seconds = QDoubleSpinBox(self)
-        self._seconds.setObjectName("hyperspace.run_seconds")
-        self._seconds.setRange(0.1, 86_400)
-        self._seconds.setDecimals(1)
-        self._seconds.setSuffix(" s")
-        self._seconds.setValue(run_budget_s())
-        self._seconds.setToolTip("How long a run may take")
-        self._gigabytes = QDoubleSpinBox(self)
-        self._gigabytes.setObjectName("hyperspace.run_gigabytes")
-        self._gigabytes.setRange(0, 10_000)
-        self._gigabytes.setDecimals(1)
-        self._gigabytes.setSuffix(" GB")
-        self._gigabytes.setSpecialValueText("free memory")
-        for box in (self._seconds, self._gigabytes):
-            box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-        self._gigabytes.setToolTip("How much memory a run may take; 0: whatever is free")
-        self._fit = QPushButton("Fit to budget", self)
-        self._fit.setObjectName("hyperspace.fit_budget")
-        self._fit.setToolTip("Go to the finest trained spacing within this time and memory")
+        self._budget_row = BudgetRow(run_budget_s(), self)
+        self._postprocessing = PostprocessingPanel(self)
         self._run = QPushButton("Run", self)
         self._run.setObjectName("hyperspace.run")
         self._run.setToolTip("Segment the whole scan, onto its own grid")
@@ -178,7 +160,8 @@ class HyperspaceWidget(QWidget):
             self._accuracy,
             self._notes,
             _row(self._live, self._budget, stretch=0),
-            _row(self._seconds, self._gigabytes, self._fit, stretch=2),
+            self._budget_row,
+            self._postprocessing,
             _row(self._run, self._cancel, self._save, stretch=0),
             self._progress,
             self._message,
@@ -217,7 +200,8 @@ class HyperspaceWidget(QWidget):
         self._native.clicked.connect(lambda: controller.use_native_spacing())
         self._live.toggled.connect(lambda on: setattr(choices, "live", on))
         self._budget.valueChanged.connect(lambda ms: setattr(choices, "preview_ms", ms))
-        self._fit.clicked.connect(self._fit_budget)
+        self._budget_row.fitAsked.connect(controller.jobs.fit_budget)
+        self._postprocessing.changed.connect(controller.set_postprocessing)
         self._run.clicked.connect(lambda: controller.jobs.run())
         self._cancel.clicked.connect(lambda: controller.jobs.cancel())
         self._save.clicked.connect(lambda: controller.jobs.save())
@@ -245,12 +229,6 @@ class HyperspaceWidget(QWidget):
         path = dialogs.ask_model_file(self)
         if path is not None:
             self.controller.add_model_file(path)
-
-    def _fit_budget(self) -> None:
-        gigabytes = self._gigabytes.value()
-        self.controller.jobs.fit_budget(
-            self._seconds.value(), gigabytes * _GIGABYTE if gigabytes else None
-        )
 
     def _apply_theme(self, event: Any = None) -> None:
         self._colours = colours(self._viewer.theme)
@@ -370,7 +348,7 @@ class HyperspaceWidget(QWidget):
     def show_ready(self, *, run: bool, cancel: bool, save: bool) -> None:
         """Enable and disable the buttons."""
         self._run.setEnabled(run)
-        self._fit.setEnabled(run)
+        self._budget_row.button.setEnabled(run)
         self._open.setEnabled(not cancel)
         self._cancel.setEnabled(cancel)
         self._save.setEnabled(save)
