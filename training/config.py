@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.nets.config import FactoryConfig, UNetConfig
+from napari_hyperspace.nets.config import FactoryConfig, NetworkConfig, check_pair
 from training.config_data import AnyDataSection
 from training.config_synthesis import SynthesisSection
 from training.section import Section, read_yaml
@@ -220,7 +220,7 @@ class FitConfig(Section):
     """Random changes of a sample."""
     synthesis: SynthesisSection = SynthesisSection()
     """How images are made where the data set has label maps alone; `augmentation` is for scans."""
-    network: UNetConfig
+    network: NetworkConfig
     """The network whose weights are made."""
     factory: FactoryConfig
     """The way its weights are made; its range is the training range unless it has its own."""
@@ -257,6 +257,7 @@ class FitConfig(Section):
     def _consistent(self) -> FitConfig:
         if self.network.n_dim != 3:
             raise ValueError("network.n_dim: training works on volumes, so it must be 3")
+        check_pair(self.network, self.factory)
         if self.optimiser.warm_up_steps >= self.training.steps:
             raise ValueError("optimiser.warm_up_steps: the warm-up must end before training.steps")
         if self.training.batch_size % self.compute.devices:

@@ -55,7 +55,11 @@ class Average(nn.Module):
         factors = _known(self.factors)
         pool = F.avg_pool3d if image.ndim == 5 else F.avg_pool2d
         sizes = image.shape[2:]
-        if all(f.is_integer() and n % f == 0 for f, n in zip(factors, sizes, strict=True)):
+        # Torch has no pooling of short types on a CPU.
+        pooled = image.dtype == torch.float32 or image.device.type != "cpu"
+        if pooled and all(
+            f.is_integer() and n % f == 0 for f, n in zip(factors, sizes, strict=True)
+        ):
             return image if max(factors) == 1 else pool(image, tuple(map(int, factors)))
         for axis, factor in enumerate(factors, start=2):
             if factor != 1:

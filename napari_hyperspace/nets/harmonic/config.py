@@ -44,16 +44,26 @@ class HarmonicUNetConfig(Config):
     """Radial functions of a kernel, evenly spaced from its middle to its edge."""
     max_degree: Annotated[int, Field(ge=0, le=4)] = 2
     """Largest degree of the spherical harmonics of a kernel."""
+    kernels: Literal["steerable", "free", "depthwise"] = "steerable"
+    """``steerable``: combinations that commute with rotations; ``free``: any combination of radial
+    functions and harmonics between each two channels; ``depthwise``: one such combination for each
+    channel, whose responses a 1³ convolution mixes. The latter two have scalars alone."""
     convs_per_level: Annotated[int, Field(ge=1, le=8)] = 2
     """Convolutions at each level, on the way down and on the way up."""
     pooling: Literal["max-norm", "average"] = "max-norm"
-    """``max-norm``: as many whole voxels as the level's size holds, the largest by norm;
-    ``average``: exactly the level's size, by averages over parts of voxels."""
+    """``max-norm``: as many whole voxels as the level's size holds, the largest by norm, and back
+    by interpolation between the outermost voxels; ``average``: exactly the level's size, by
+    averages over parts of voxels, and back by interpolation at exact places."""
 
     @model_validator(mode="after")
     def _levels_fit_together(self) -> Self:
         if not any(self.multiplicities) or not self.multiplicities[0]:
             raise ValueError("multiplicities needs features of degree 0, which gate all others")
+        if self.kernels != "steerable" and any(self.multiplicities[1:]):
+            raise ValueError(
+                f"{self.kernels} kernels make features of degree 0 alone; "
+                f"found multiplicities {self.multiplicities}"
+            )
         if len(self.kernel_mm) != self.n_levels:
             raise ValueError(
                 f"kernel_mm needs {self.n_levels} numbers, one a level; found {self.kernel_mm}"
@@ -98,6 +108,7 @@ class PhysicalKernelsConfig(Config):
     """Kernels defined in mm, realised on the grid of each level."""
 
     kind: Literal["physical-kernels"] = "physical-kernels"
-    points: Annotated[int, Field(ge=1, le=9)] = 1
-    """1: kernels are sampled at the voxels' centres, as published; more: averaged over each voxel
-    by quadrature with so many points an axis."""
+    voxels: Literal["sampled", "integrated"] = "sampled"
+    """``sampled``: the kernel at the voxels' centres, divided by their number, as published;
+    ``integrated``: its integral over each voxel. That of a kernel smaller than a voxel is not 0,
+    and responses keep their size from one grid to another."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,14 @@ from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.protocols import Architecture
 from napari_hyperspace.nets.factory import Factory
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
-from napari_hyperspace.nets.harmonic.kernels import (
-    Basis,
-    Fields,
-    dimension,
-    realise_basis,
-    realise_kernel,
+from napari_hyperspace.nets.harmonic.kernels import dimension, realise_basis, realise_free
+from napari_hyperspace.nets.harmonic.network import HarmonicUNet, Layer, level_taps, plan
+from napari_hyperspace.nets.harmonic.steerable import (
+    CoupledBasis,
+    realise_point,
+    realise_steerable,
     weights_of,
 )
-from napari_hyperspace.nets.harmonic.layers import growing
-from napari_hyperspace.nets.harmonic.network import HarmonicUNet, Layer, level_taps, plan
 
 
 class HarmonicFactory(Factory):
@@ -49,82 +47,80 @@ class HarmonicFactory(Factory):
         self.weights = nn.ParameterDict()
         for layer in plan(network):
             for part, value in _initial(layer, network).items():
-                self.weights[f"{_key(layer.name)}/{part}"] = nn.Parameter(value)
-        first = growing(network.multiplicities, 1)[0][0]
-        self.weights["head/self"] = nn.Parameter(torch.randn(first * network.out_channels))
-        self.weights["head/bias"] = nn.Parameter(torch.zeros(network.out_channels))
+                self.weights[_key(layer, part)] = nn.Parameter(value)
 
     @property
-    def _averaged(self) -> bool:
-        return self.config.points > 1
+    def _integrated(self) -> bool:
+        return self.config.voxels == "integrated"
 
     def skeleton(self, spacing_mm: Sequence[float]) -> HarmonicUNet:
         """Return the network of a spacing without weights; see `Factory.skeleton`."""
+        return self._skeleton(spacing_mm, composed=False).eval().requires_grad_(False)
+
+    def _skeleton(self, spacing_mm: Sequence[float], *, composed: bool) -> HarmonicUNet:
         with torch.device("meta"):
-            network = HarmonicUNet(self.network_config, spacing_mm, averaged=self._averaged)
-        return network.eval().requires_grad_(False)
+            return HarmonicUNet(
+                self.network_config, spacing_mm, integrated=self._integrated, composed=composed
+            )
 
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
         """Tell kernels' shapes and what levels pool; see `Factory.architecture`."""
         config = self.network_config
-        levels = level_taps(config, spacing_mm, averaged=self._averaged)
-        taps = [math.prod(levels[layer.level]) for layer in plan(config)]
-        return Architecture.of_factors(config.factors(spacing_mm), (*taps, 1))
-
-    def realise(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
-        """Make the network's weights by name for a spacing, differentiable."""
-        config = self.network_config
-        spacing = check_spacing(spacing_mm, config.n_dim)
-        bases = self._bases(spacing)
-        made = {}
+        levels = [math.prod(t) for t in level_taps(config, spacing_mm, integrated=self._integrated)]
+        taps: list[int] = []
         for layer in plan(config):
-            weights = {part: self.weights[f"{_key(layer.name)}/{part}"] for part in _PARTS}
-            made[f"{layer.name}.conv.weight"] = realise_kernel(
-                weights["radial"],
-                weights["self"],
-                layer.incoming,
-                layer.outgoing,
-                bases[layer.level],
+            taps.append(1 if layer.form == "point" else levels[layer.level])
+            taps += [1] * (layer.form == "depthwise")  # what mixes the responses
+        return Architecture.of_factors(config.factors(spacing_mm), tuple(taps))
+
+    def realise(self, spacing_mm: Sequence[float], *, composed: bool = False) -> dict[str, Tensor]:
+        """Make the network's weights by name for a spacing, differentiable.
+
+        Parameters
+        ----------
+        spacing_mm
+            In array-axis order.
+        composed
+            As that of `HarmonicUNet`.
+        """
+        config = self.network_config
+        like = self.weights["head/bias"].detach()
+        grids = config.level_spacings_mm(check_spacing(spacing_mm, config.n_dim))
+        bases = [
+            CoupledBasis(
+                realise_basis(
+                    diameter,
+                    steps,
+                    config.radial_functions,
+                    config.max_degree,
+                    like,
+                    integrated=self._integrated,
+                )
             )
-            n_scalars = layer.outgoing[0][0]
-            made[f"{layer.name}.norm.scalars.weight"] = weights["scale"][:n_scalars]
-            made[f"{layer.name}.norm.weight"] = weights["scale"][n_scalars:]
-            made[f"{layer.name}.norm.scalars.bias"] = weights["shift"]
-        made["head.weight"] = self._head()
+            for diameter, steps in zip(config.kernel_mm, grids, strict=True)
+        ]
+        made: dict[str, Tensor] = {}
+        for layer in plan(config):
+            own = {part: self.weights[_key(layer, part)] for part in _PARTS[layer.form]}
+            tensors = _MAKERS[layer.form](layer, own, bases[layer.level])
+            if layer.form == "depthwise" and composed:
+                tensors = {"conv.weight": _composed(tensors)}
+            if layer.form != "point":
+                n_scalars = layer.outgoing[0][0]
+                scale, shift = (self.weights[_key(layer, part)] for part in ("scale", "shift"))
+                tensors["norm.scalars.weight"] = scale[:n_scalars]
+                tensors["norm.weight"] = scale[n_scalars:]
+                tensors["norm.scalars.bias"] = shift
+            made |= {f"{layer.name}.{part}": tensor for part, tensor in tensors.items()}
         made["head.bias"] = self.weights["head/bias"]
         return made
 
-    def _bases(self, spacing_mm: Sequence[float]) -> list[Basis]:
-        config = self.network_config
-        like = self.weights["head/bias"].detach()
-        return [
-            realise_basis(
-                diameter,
-                steps,
-                config.radial_functions,
-                config.max_degree,
-                self.config.points,
-                like,
-            )
-            for diameter, steps in zip(
-                config.kernel_mm, config.level_spacings_mm(spacing_mm), strict=True
-            )
-        ]
-
-    def _head(self) -> Tensor:
-        """Return the last convolution (classes, channels, 1, 1, 1): of scalars alone."""
-        config = self.network_config
-        fields = growing(config.multiplicities, 1)
-        n_scalars, n_channels = fields[0][0], dimension(fields)
-        weight = self.weights["head/self"].view(n_scalars, config.out_channels).T / n_scalars**0.5
-        padded = nn.functional.pad(weight, (0, n_channels - n_scalars))
-        return padded[..., None, None, None]
-
     def forward(self, image: Tensor, spacing_mm: Sequence[float]) -> Tensor:
         """(B, C, *S) → logits (B, K, *S) by the network of this spacing."""
-        skeleton = self.skeleton(spacing_mm).train(self.training)
+        skeleton = self._skeleton(spacing_mm, composed=True).train(self.training)
+        # In full precision: the kernels are small, and what they are made of differs in size.
         with torch.autocast(image.device.type, enabled=False):
-            weights = self.realise(spacing_mm)
+            weights = self.realise(spacing_mm, composed=True)
         logits: Tensor = functional_call(skeleton, weights, (image,))
         return logits
 
@@ -144,26 +140,78 @@ class HarmonicFactory(Factory):
         return network.requires_grad_(False)
 
 
-_PARTS = ("radial", "self", "scale", "shift")
+_PARTS = {
+    "steerable": ("radial", "self"),
+    "free": ("radial", "self"),
+    "depthwise": ("radial", "self", "mix"),
+    "point": ("self",),
+}
 
 
 def _initial(layer: Layer, config: HarmonicUNetConfig) -> dict[str, Tensor]:
     """Return the weights of a layer to start from."""
-    incoming, outgoing = layer.incoming, layer.outgoing
+    incoming, outgoing = dimension(layer.incoming), dimension(layer.outgoing)
+    functions = config.radial_functions * (config.max_degree + 1) ** 2
+    made: dict[str, Tensor] = {}
+    if layer.form == "point":
+        made["self"] = torch.randn(weights_of(layer.incoming, 0, layer.outgoing))
+        if layer.name == "head":
+            made["bias"] = torch.zeros(outgoing)
+        return made
+    if layer.form == "steerable":
+        radial = weights_of(layer.incoming, config.max_degree, layer.outgoing)
+        made["radial"] = torch.randn(config.radial_functions, radial)
+        made["self"] = torch.randn(weights_of(layer.incoming, 0, layer.outgoing))
+    elif layer.form == "free":
+        scale = (incoming * (functions + 1)) ** -0.5
+        made["radial"] = scale * torch.randn(functions, outgoing, incoming)
+        made["self"] = scale * torch.randn(outgoing, incoming)
+    else:
+        scale = (functions + 1) ** -0.5
+        made["radial"] = scale * torch.randn(functions, incoming, 1)
+        made["self"] = scale * torch.randn(incoming, 1)
+        made["mix"] = incoming**-0.5 * torch.randn(outgoing, incoming)
+    made["scale"] = torch.ones(sum(multiplicity for multiplicity, _ in layer.outgoing))
+    made["shift"] = torch.zeros(layer.outgoing[0][0])
+    return made
+
+
+def _steerable(layer: Layer, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
+    kernel = realise_steerable(own["radial"], own["self"], layer.incoming, layer.outgoing, basis)
+    return {"conv.weight": kernel}
+
+
+def _free(layer: Layer, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
+    return {"conv.weight": realise_free(own["radial"], own["self"], basis.basis)}
+
+
+def _depthwise(layer: Layer, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
+    kernels = realise_free(own["radial"], own["self"], basis.basis)
     return {
-        "radial": torch.randn(
-            config.radial_functions, weights_of(incoming, config.max_degree, outgoing)
-        ),
-        "self": torch.randn(weights_of(incoming, 0, outgoing)),
-        "scale": torch.ones(_features(outgoing)),
-        "shift": torch.zeros(outgoing[0][0]),
+        "conv.filter.weight": kernels,
+        "conv.mix.weight": own["mix"][..., None, None, None],
     }
 
 
-def _features(fields: Fields) -> int:
-    return sum(multiplicity for multiplicity, _ in fields)
+def _point(layer: Layer, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
+    weight = realise_point(own["self"], layer.incoming, layer.outgoing)
+    return {"weight": weight[..., None, None, None]}
 
 
-def _key(layer: str) -> str:
-    """Name a layer as a parameter: those names hold no dots."""
-    return layer.replace(".", "/")
+_Maker = Callable[[Layer, dict[str, Tensor], CoupledBasis], dict[str, Tensor]]
+_MAKERS: dict[str, _Maker] = {
+    "steerable": _steerable,
+    "free": _free,
+    "depthwise": _depthwise,
+    "point": _point,
+}
+
+
+def _composed(parts: dict[str, Tensor]) -> Tensor:
+    """Return the one kernel that filters and mixes (channels out, channels in, *taps)."""
+    return parts["conv.mix.weight"] * parts["conv.filter.weight"].transpose(0, 1)
+
+
+def _key(layer: Layer, part: str) -> str:
+    """Name a layer's weight as a parameter: those names hold no dots."""
+    return f"{layer.name}.{part}".replace(".", "/")

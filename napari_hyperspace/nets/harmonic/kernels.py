@@ -1,23 +1,24 @@
-"""Kernels defined in mm, realised on a voxel grid.
+"""The functions in mm that kernels are made of, realised on a voxel grid.
 
-A kernel between two steerable fields is a sum over radial functions and spherical harmonics:
+A kernel is a combination of radial functions and spherical harmonics:
 
-    κ(r) = Σ weight[n, path] · coupling(path) · radial_n(|r|) · harmonic_l(r / |r|)
+    κ(r) = Σ weight[n, l, m] · radial_n(|r|) · harmonic_lm(r / |r|)
 
 Everything but the weights depends on the grid alone. It is computed once a grid, and a layer's
-kernel is then a few small matrix products with its weights: cheap, and differentiable.
+kernel is then a small matrix product with its weights: cheap, and differentiable.
 
 References
 ----------
-Weiler et al., 3D steerable CNNs, NeurIPS 2018; Geiger & Smidt, e3nn, arXiv 2207.09453 (conventions
-and normalisation of irreps, couplings and radial functions); Diaz et al., 2025 (kernels in mm).
+Geiger & Smidt, e3nn, arXiv 2207.09453 (radial functions and harmonics, their normalisation);
+Diaz et al., Learning from spatially inhomogeneous data: resolution-adaptive convolutions, 2025
+(kernels in mm).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -26,8 +27,11 @@ from torch import Tensor
 
 Fields = tuple[tuple[int, int], ...]
 """Multiplicity and degree of each block of features: (8, 0), (4, 1) is 8 scalars and 4 vectors."""
+Taps = tuple[int, int, int]
 
 _ROUNDING = 1e-6
+_POINTS = 2  # of the quadrature, over the distance between two radial functions
+_RADII = 4001  # of the integral of a radial function
 
 
 def dimension(fields: Fields) -> int:
@@ -35,7 +39,7 @@ def dimension(fields: Fields) -> int:
     return sum(multiplicity * (2 * degree + 1) for multiplicity, degree in fields)
 
 
-def reach(diameter_mm: float, spacing_mm: float, *, averaged: bool) -> int:
+def reach(diameter_mm: float, spacing_mm: float, *, integrated: bool) -> int:
     """Return how many taps a kernel has on either side of the middle.
 
     Parameters
@@ -44,85 +48,17 @@ def reach(diameter_mm: float, spacing_mm: float, *, averaged: bool) -> int:
         Of the ball outside of which the kernel is 0.
     spacing_mm
         Of the grid, along the axis.
-    averaged
+    integrated
         Whether a tap stands for a voxel, some of which the ball touches, or for the voxel's centre,
         which lies in the ball.
     """
     voxels = diameter_mm / 2 / spacing_mm
-    if averaged:
+    if integrated:
         return max(0, math.ceil(voxels - 0.5 - _ROUNDING))
     return math.floor(voxels + _ROUNDING)
 
 
-@dataclass(frozen=True)
-class Path:
-    """One way of a block of features, through harmonics of one degree, into another block.
-
-    Parameters
-    ----------
-    incoming, outgoing
-        Numbers of the blocks.
-    degree
-        Of the harmonics.
-    start
-        Where its weights begin: one for each pair of features (in, out), the input's first.
-    scale
-        What keeps the variance of the output near that of the input.
-    """
-
-    incoming: int
-    degree: int
-    outgoing: int
-    start: int
-    scale: float
-
-
-@cache
-def paths(incoming: Fields, max_degree: int, outgoing: Fields) -> tuple[Path, ...]:
-    """Return all ways from fields to fields through harmonics of degrees 0 … `max_degree`."""
-    from e3nn import o3
-
-    with torch.device("cpu"):
-        product = o3.FullyConnectedTensorProduct(
-            _irreps(incoming),
-            o3.Irreps.spherical_harmonics(max_degree, p=1),
-            _irreps(outgoing),
-            shared_weights=False,
-            internal_weights=False,
-            compile_left_right=False,
-            compile_right=False,
-        )
-    found, start = [], 0
-    for each in product.instructions:
-        path = Path(each.i_in1, each.i_in2, each.i_out, start, float(each.path_weight))
-        found.append(path)
-        start += math.prod(each.path_shape)
-    return tuple(found)
-
-
-def weights_of(incoming: Fields, max_degree: int, outgoing: Fields) -> int:
-    """Return the number of weights of all paths, for one radial function."""
-    return sum(
-        incoming[path.incoming][0] * outgoing[path.outgoing][0]
-        for path in paths(incoming, max_degree, outgoing)
-    )
-
-
-@cache
-def coupling(degree_in: int, degree: int, degree_out: int) -> Tensor:
-    """Return the coupling of two degrees to a third (2·in + 1, 2·degree + 1, 2·out + 1)."""
-    from e3nn import o3
-
-    with torch.device("cpu"):
-        found: Tensor = o3.wigner_3j(degree_in, degree, degree_out, dtype=torch.float64)
-    return found
-
-
-def _irreps(fields: Fields) -> str:
-    return "+".join(f"{multiplicity}x{degree}e" for multiplicity, degree in fields)
-
-
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Basis:
     """The functions that kernels are made of, on one grid.
 
@@ -134,18 +70,8 @@ class Basis:
         Radial functions × harmonics (radial, harmonics, taps flattened); harmonics by degree.
     """
 
-    taps: tuple[int, int, int]
+    taps: Taps
     values: Tensor
-    _coupled: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
-
-    def coupled(self, degree_in: int, degree: int, degree_out: int) -> Tensor:
-        """Return the functions for a pair of degrees (radial, in · out · taps)."""
-        key = (degree_in, degree, degree_out)
-        if key not in self._coupled:
-            tensor = coupling(*key).to(self.values)
-            harmonics = self.values[:, degree**2 : (degree + 1) ** 2]
-            self._coupled[key] = torch.einsum("imk,nmt->nikt", tensor, harmonics).flatten(1)
-        return self._coupled[key]
 
 
 def realise_basis(
@@ -153,8 +79,9 @@ def realise_basis(
     spacing_mm: Sequence[float],
     radial_functions: int,
     max_degree: int,
-    points: int,
     like: Tensor,
+    *,
+    integrated: bool,
 ) -> Basis:
     """Evaluate radial functions and harmonics on a grid.
 
@@ -166,24 +93,25 @@ def realise_basis(
         Of the grid, in array-axis order; degree 1 points along the array's axes, in their order.
     radial_functions, max_degree
         Their number, and the largest degree of the harmonics.
-    points
-        1: sampled at the voxels' centres and divided by the number of taps, as published. More: the
-        mean over each voxel, by Gauss–Legendre quadrature of so many points an axis, times its
-        volume by that of the ball's bounding cube, so that a response to an image does not change
-        with the grid.
     like
         A tensor of the wanted type and device.
+    integrated
+        False: values at the voxels' centres divided by the number of taps, as published. True:
+        integrals over the voxels, by Gauss–Legendre quadrature, divided by the integral of the
+        radial function over the ball. The response to an image is then that of the kernel in mm,
+        whatever the grid: to a constant one it is the weight.
     """
     from e3nn import o3
     from e3nn.math import soft_one_hot_linspace
 
-    averaged = points > 1
-    reaches = [reach(diameter_mm, step, averaged=averaged) for step in spacing_mm]
+    reaches = [reach(diameter_mm, step, integrated=integrated) for step in spacing_mm]
     a, b, c = (2 * n + 1 for n in reaches)
-    nodes, shares = np.polynomial.legendre.leggauss(points)
+    width = diameter_mm / 2 / (radial_functions + 1)  # between the tops of radial functions
+    points = [max(3, math.ceil(_POINTS * step / width)) if integrated else 1 for step in spacing_mm]
+    rules = [np.polynomial.legendre.leggauss(n) for n in points]
     axes = [
         ((np.arange(-n, n + 1)[:, None] + nodes[None] / 2) * step).ravel()
-        for n, step in zip(reaches, spacing_mm, strict=True)
+        for n, step, (nodes, _) in zip(reaches, spacing_mm, rules, strict=True)
     ]
     places = torch.from_numpy(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
     radial = soft_one_hot_linspace(
@@ -191,33 +119,48 @@ def realise_basis(
     )
     degrees = list(range(max_degree + 1))
     harmonics = o3.spherical_harmonics(degrees, places, normalize=True, normalization="component")
-    weight = torch.from_numpy(shares / 2)
-    shape = (a, points, b, points, c, points)
-    values = torch.einsum(
-        "xaybzcn,xaybzcm,a,b,c->nmxyz",
-        radial.view(*shape, -1),
-        harmonics.view(*shape, -1),
-        weight,
-        weight,
-        weight,
-    )
-    values *= math.prod(spacing_mm) / diameter_mm**3 if averaged else 1 / (a * b * c)
-    return Basis((a, b, c), values.flatten(2).to(like))
+    za, zb, zc = (torch.from_numpy(weights / 2) for _, weights in rules)
+    shares = (za[:, None, None] * zb[:, None] * zc).flatten()
+    n_taps = a * b * c
+
+    def by_tap(functions: Tensor) -> Tensor:
+        """(samples of all voxels an axis, functions) → (taps, samples of a voxel, functions)."""
+        shaped = functions.view(a, points[0], b, points[1], c, points[2], -1)
+        return shaped.permute(0, 2, 4, 1, 3, 5, 6).reshape(n_taps, len(shares), -1)
+
+    weighted = by_tap(radial) * shares[:, None]
+    values = (weighted.mT @ by_tap(harmonics)).permute(1, 2, 0)
+    if integrated:
+        whole = torch.tensor(_integrals(radial_functions)) * diameter_mm**3
+        values = values * math.prod(spacing_mm) / whole[:, None, None]
+    else:
+        values = values / n_taps
+    return Basis((a, b, c), values.to(like))
 
 
-def realise_kernel(
-    weight: Tensor, self_weight: Tensor, incoming: Fields, outgoing: Fields, basis: Basis
-) -> Tensor:
-    """Make the kernel of one layer, with its self-connection at the middle tap.
+@cache
+def _integrals(radial_functions: int) -> tuple[float, ...]:
+    """Return the integral of each radial function over a ball of diameter 1."""
+    from e3nn.math import soft_one_hot_linspace
+
+    with torch.device("cpu"):
+        radii = torch.linspace(0, 0.5, _RADII, dtype=torch.float64)
+        values = soft_one_hot_linspace(
+            radii, 0.0, 0.5, radial_functions, "smooth_finite", cutoff=True
+        )
+        shells = 4 * math.pi * radii[:, None] ** 2 * values
+        return tuple(torch.trapezoid(shells, radii, dim=0).tolist())
+
+
+def realise_free(weight: Tensor, self_weight: Tensor, basis: Basis) -> Tensor:
+    """Make kernels that are any combination of the functions.
 
     Parameters
     ----------
     weight
-        (radial functions, weights of all paths).
+        (radial functions · harmonics, channels out, channels in).
     self_weight
-        Weights of the paths through degree 0 alone, for the voxel itself.
-    incoming, outgoing
-        Its features.
+        (channels out, channels in): of each voxel itself, at the middle tap.
     basis
         The functions on the grid.
 
@@ -226,32 +169,12 @@ def realise_kernel(
     Tensor
         (channels out, channels in, *taps), differentiable with respect to both weights.
     """
-    max_degree = math.isqrt(basis.values.shape[1]) - 1
-    n_taps = math.prod(basis.taps)
-    kernels: dict[tuple[int, int], Tensor] = {}
-    for path in paths(incoming, max_degree, outgoing):
-        (u, degree_in), (v, degree_out) = incoming[path.incoming], outgoing[path.outgoing]
-        own = path.scale * weight[:, path.start : path.start + u * v]
-        functions = basis.coupled(degree_in, path.degree, degree_out)
-        part = own.T @ functions  # (u · v, in · out · taps)
-        key = (path.outgoing, path.incoming)
-        kernels[key] = kernels[key] + part if key in kernels else part
-    for path in paths(incoming, 0, outgoing):
-        (u, degree_in), (v, degree_out) = incoming[path.incoming], outgoing[path.outgoing]
-        own = path.scale * self_weight[path.start : path.start + u * v, None]
-        point = coupling(degree_in, 0, degree_out).to(own).view(1, -1)
-        middle = own @ point  # (u · v, in · out)
-        key = (path.outgoing, path.incoming)
-        sides = (n_taps // 2, n_taps // 2)
-        padded = torch.nn.functional.pad(middle[..., None], sides).flatten(1)
-        kernels[key] = kernels[key] + padded if key in kernels else padded
-    rows = []
-    for o, (v, degree_out) in enumerate(outgoing):
-        blocks = []
-        for i, (u, degree_in) in enumerate(incoming):
-            shape = (u, v, 2 * degree_in + 1, 2 * degree_out + 1, n_taps)
-            block = kernels[o, i].view(shape) if (o, i) in kernels else weight.new_zeros(shape)
-            blocks.append(block.permute(1, 3, 0, 2, 4).reshape(shape[1] * shape[3], -1, n_taps))
-        rows.append(torch.cat(blocks, dim=1))
-    kernel = torch.cat(rows)
-    return kernel.view(*kernel.shape[:2], *basis.taps)
+    functions = basis.values.flatten(0, 1)
+    kernel = (weight.flatten(1).T @ functions).view(*weight.shape[1:], -1)
+    return with_middle(kernel, self_weight).view(*weight.shape[1:], *basis.taps)
+
+
+def with_middle(kernel: Tensor, middle: Tensor) -> Tensor:
+    """Add values (...) to the middle tap of flattened kernels (..., taps)."""
+    side = kernel.shape[-1] // 2
+    return kernel + torch.nn.functional.pad(middle[..., None], (side, side))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_hyperspace.nets.harmonic.kernels import Fields
+from napari_hyperspace.nets.harmonic.kernels import Fields, Taps
 from napari_hyperspace.nets.unet import InstanceNorm
 
 
@@ -28,6 +28,48 @@ def split(image: Tensor, fields: Fields) -> Iterator[tuple[int, Tensor]]:
         block = image.narrow(1, start, size)
         yield degree, block.view(-1, multiplicity, 2 * degree + 1, *image.shape[2:])
         start += size
+
+
+class Convolution(nn.Conv3d):
+    """A convolution whose middle tap holds a connection of each voxel to itself.
+
+    Attributes
+    ----------
+    exact
+        Whether a trained network adds the middle tap's share last, as published: it is much larger
+        than the others, and sums that run through it round worse. Else, and in training, it is one
+        convolution.
+    """
+
+    exact = True
+
+    def __init__(self, incoming: int, outgoing: int, taps: Taps, groups: int = 1) -> None:
+        a, b, c = taps
+        padding = (a // 2, b // 2, c // 2)
+        super().__init__(incoming, outgoing, taps, padding=padding, groups=groups, bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *S) → (B, C', *S)."""
+        if self.training or not self.exact or self.groups > 1 or max(self.kernel_size) == 1:
+            return super().forward(image)
+        a, b, c = (slice(n // 2, n // 2 + 1) for n in self.kernel_size)
+        middle, others = self.weight[:, :, a, b, c], self.weight.clone()
+        others[:, :, a, b, c] = 0
+        return F.conv3d(image, others, padding=self.padding) + F.conv3d(image, middle)
+
+
+class Separable(nn.Module):
+    """A kernel for each channel, and a 1³ convolution that mixes their responses."""
+
+    def __init__(self, incoming: int, outgoing: int, taps: Taps) -> None:
+        super().__init__()
+        self.filter = Convolution(incoming, incoming, taps, groups=incoming)
+        self.mix = nn.Conv3d(incoming, outgoing, 1, bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *S) → (B, C', *S)."""
+        features: Tensor = self.mix(self.filter(image))
+        return features
 
 
 class SteerableNorm(nn.Module):

@@ -6,24 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig
-from napari_hyperspace.nets.harmonic.kernels import Fields, dimension, reach
+from napari_hyperspace.nets.harmonic.kernels import Fields, Taps, dimension, reach
 from napari_hyperspace.nets.harmonic.layers import (
+    Convolution,
     Gate,
     LinearUp,
     MaxNormPool,
+    Separable,
     SteerableNorm,
     gated,
     growing,
 )
-
-Taps = tuple[int, int, int]
+from napari_hyperspace.nets.levels import Average, Interpolation
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Layer:
     ----------
     name
         Path of its block in the network.
+    form
+        How its kernel is made; ``"point"``: of each voxel itself alone, with neither norm nor gate.
     level
         Whose grid it works on; 0 is the finest.
     incoming, outgoing
@@ -41,6 +44,7 @@ class Layer:
     """
 
     name: str
+    form: Literal["steerable", "free", "depthwise", "point"]
     level: int
     incoming: Fields
     outgoing: Fields
@@ -48,76 +52,58 @@ class Layer:
 
 @cache
 def plan(config: HarmonicUNetConfig) -> tuple[Layer, ...]:
-    """Return the convolutions of a network but for the last one, in their order."""
+    """Return the convolutions of a network, in the order of execution."""
     fields = [
         growing(config.multiplicities, config.channel_growth**level)
         for level in range(config.n_levels)
     ]
+    image: Fields = ((config.in_channels, 0),)
     layers = []
 
     def add(way: str, place: int, level: int, incoming: Fields) -> None:
         for number in range(config.convs_per_level):
+            form = config.kernels
+            if form == "depthwise" and incoming == image:
+                form = "free"  # a few kernels of one channel would be all
             name = f"{way}.{place}.{number}"
-            layers.append(Layer(name, level, incoming, gated(fields[level])))
+            layers.append(Layer(name, form, level, incoming, gated(fields[level])))
             incoming = fields[level]
 
-    incoming: Fields = ((config.in_channels, 0),)
-    for level in range(config.n_levels):
-        add("encoder", level, level, incoming)
-        incoming = fields[level]
+    add("encoder", 0, 0, image)
+    for level in range(1, config.n_levels):
+        add("encoder", level, level, fields[level - 1])
     for place, level in enumerate(reversed(range(config.n_levels - 1))):
-        add("decoder", place, level, fields[level + 1] + fields[level])
+        below = fields[level + 1]
+        if config.pooling == "average":
+            name = f"ups.{place}.narrow"
+            layers.append(Layer(name, "point", level + 1, below, fields[level]))
+            below = fields[level]
+        add("decoder", place, level, below + fields[level])
+    layers.append(Layer("head", "point", 0, fields[0], ((config.out_channels, 0),)))
     return tuple(layers)
 
 
 def level_taps(
-    config: HarmonicUNetConfig, spacing_mm: Sequence[float], *, averaged: bool
+    config: HarmonicUNetConfig, spacing_mm: Sequence[float], *, integrated: bool
 ) -> tuple[Taps, ...]:
     """Return the shape in voxels of the kernels of each level, the finest first."""
     found = []
     for diameter, steps in zip(config.kernel_mm, config.level_spacings_mm(spacing_mm), strict=True):
-        a, b, c = (2 * reach(diameter, step, averaged=averaged) + 1 for step in steps)
+        a, b, c = (2 * reach(diameter, step, integrated=integrated) + 1 for step in steps)
         found.append((a, b, c))
     return tuple(found)
 
 
-class Convolution(nn.Conv3d):
-    """A convolution whose middle tap holds a connection of each voxel to itself.
-
-    Attributes
-    ----------
-    exact
-        Whether a trained network adds the middle tap's share last, as published: it is much larger
-        than the others, and sums that run through it round worse. Else, and in training, it is one
-        convolution.
-    """
-
-    exact = True
-
-    def __init__(self, incoming: int, outgoing: int, taps: Taps) -> None:
-        a, b, c = taps
-        super().__init__(incoming, outgoing, taps, padding=(a // 2, b // 2, c // 2), bias=False)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, *S) → (B, C', *S)."""
-        if self.training or not self.exact or max(self.kernel_size) == 1:
-            return super().forward(image)
-        a, b, c = (slice(n // 2, n // 2 + 1) for n in self.kernel_size)
-        middle, others = self.weight[:, :, a, b, c], self.weight.clone()
-        others[:, :, a, b, c] = 0
-        return F.conv3d(image, others, padding=self.padding) + F.conv3d(image, middle)
-
-
 class Block(nn.Module):
-    """A convolution, its normalisation and its gate."""
+    """A convolution, its normalisation and its gate, or a plain ReLU."""
 
-    def __init__(self, layer: Layer, taps: Taps) -> None:
+    def __init__(self, conv: nn.Module, outgoing: Fields, *, steerable: bool) -> None:
         super().__init__()
-        (scalars, _), *others = layer.outgoing
+        (scalars, _), *others = outgoing
+        self.conv = conv
+        self.norm = SteerableNorm(outgoing)
         fields = ((scalars - sum(m for m, _ in others), 0), *others)
-        self.conv = Convolution(dimension(layer.incoming), dimension(layer.outgoing), taps)
-        self.norm = SteerableNorm(layer.outgoing)
-        self.activation = Gate(fields)
+        self.activation = Gate(fields) if steerable else nn.ReLU(inplace=True)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *S) → (B, C', *S)."""
@@ -136,8 +122,11 @@ class HarmonicUNet(nn.Module):
         The network.
     spacing_mm
         Of the image, in array-axis order.
-    averaged
-        Whether kernels are averaged over voxels; see `reach`.
+    integrated
+        Whether kernels are integrated over voxels; see `reach`.
+    composed
+        Whether depthwise kernels and what mixes them are one convolution: the same function, and
+        much quicker to differentiate.
 
     References
     ----------
@@ -145,32 +134,62 @@ class HarmonicUNet(nn.Module):
     """
 
     def __init__(
-        self, config: HarmonicUNetConfig, spacing_mm: Sequence[float], *, averaged: bool
+        self,
+        config: HarmonicUNetConfig,
+        spacing_mm: Sequence[float],
+        *,
+        integrated: bool,
+        composed: bool,
     ) -> None:
         super().__init__()
-        taps = level_taps(config, spacing_mm, averaged=averaged)
+        taps = level_taps(config, spacing_mm, integrated=integrated)
         factors = config.factors(spacing_mm)
-        blocks = {layer.name: Block(layer, taps[layer.level]) for layer in plan(config)}
+        layers = {layer.name: layer for layer in plan(config)}
+        steerable = config.kernels == "steerable"
+
+        def convolution(name: str) -> nn.Module:
+            layer = layers[name]
+            incoming, outgoing = dimension(layer.incoming), dimension(layer.outgoing)
+            if layer.form == "point":
+                return nn.Conv3d(incoming, outgoing, 1, bias=name == "head")
+            shape = taps[layer.level]
+            if layer.form == "depthwise" and not composed:
+                return Separable(incoming, outgoing, shape)
+            return Convolution(incoming, outgoing, shape)
 
         def levels(way: str, count: int) -> nn.ModuleList:
-            numbers = range(config.convs_per_level)
-            return nn.ModuleList(
-                nn.Sequential(*(blocks[f"{way}.{place}.{n}"] for n in numbers))
+            names = [
+                [f"{way}.{place}.{number}" for number in range(config.convs_per_level)]
                 for place in range(count)
+            ]
+            return nn.ModuleList(
+                nn.Sequential(
+                    *(Block(convolution(n), layers[n].outgoing, steerable=steerable) for n in level)
+                )
+                for level in names
             )
 
         self.encoder = levels("encoder", config.n_levels)
         self.decoder = levels("decoder", config.n_levels - 1)
-        self.downs = nn.ModuleList(
-            MaxNormPool(
-                growing(config.multiplicities, config.channel_growth**level), factors[level]
-            )
-            for level in range(config.n_levels - 1)
-        )
-        self.up = LinearUp()
-        first = dimension(growing(config.multiplicities, 1))
-        self.head = nn.Conv3d(first, config.out_channels, 1)
-        self._multiple = [math.prod(int(f) for f in axis) for axis in zip(*factors, strict=True)]
+        self.downs = nn.ModuleList()
+        self.ups = nn.ModuleList()
+        self._multiple = [1] * config.n_dim
+        for level, of_level in enumerate(factors):
+            if config.pooling == "average":
+                down, up = (
+                    Average(),
+                    Interpolation(convolution(f"ups.{len(factors) - 1 - level}.narrow")),
+                )
+                down.factors = up.factors = of_level
+                self.downs.append(down)
+                self.ups.insert(0, up)
+            else:
+                fields = growing(config.multiplicities, config.channel_growth**level)
+                self.downs.append(MaxNormPool(fields, of_level))
+                self.ups.append(LinearUp())
+        if config.pooling == "max-norm":
+            self._multiple = [math.prod(map(int, axis)) for axis in zip(*factors, strict=True)]
+        self.head = convolution("head")
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, in_channels, *S) → (B, out_channels, *S)."""
@@ -184,9 +203,10 @@ class HarmonicUNet(nn.Module):
             skips.append(features)
             features = down(features)
         features = self.encoder[-1](features)
-        for decode in self.decoder:
+        for up, decode in zip(self.ups, self.decoder, strict=True):
             skip = skips.pop()
-            features = decode(torch.cat([self.up(features, skip.shape[2:]), skip], dim=1))
-        for axis, (n, size) in enumerate(zip(missing, sizes, strict=False), start=2):
-            features = features.narrow(axis, n, size)
+            features = decode(torch.cat([up(features, skip.shape[2:]), skip], dim=1))
+        if any(missing):
+            for axis, (n, size) in enumerate(zip(missing, sizes, strict=True), start=2):
+                features = features.narrow(axis, n, size)
         return cast(Tensor, self.head(features))

@@ -114,6 +114,6 @@ def _reference_name(own: str) -> str:
     way, *place, part = own.split("/")
     if way == "head":
         return "out.weight" if part == "self" else "bias"
-    level, number = place
+    level, number = place[0], place[1]
     there = {"encoder": "down.down_blocks", "decoder": "up.up_blocks"}[way]
     return f"{there}.{level}.{_PARTS[part].format(int(number) + 1)}"
