@@ -10,7 +10,7 @@ from torch import Tensor
 
 from napari_hyperspace.core.geometry import Grid
 from training.config_synthesis import SynthesisSection
-from training.synthesis.draw import draw_pair
+from training.synthesis.chance import draw_pair
 from training.synthesis.heads import Head
 from training.synthesis.render import render
 

@@ -16,7 +16,8 @@ from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import write
 from training.config_synthesis import SynthesisSection
 from training.random import generator
-from training.synthesis.draw import PairDraw, draw_pair
+from training.synthesis.chance import draw_pair
+from training.synthesis.draw import PairDraw
 from training.synthesis.labelled import LabelledHead
 from training.synthesis.render import render
 

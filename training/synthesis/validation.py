@@ -13,7 +13,7 @@ from training.data.base import Case
 from training.patch import patch_shape
 from training.random import generator
 from training.scores import Scored
-from training.synthesis.draw import draw_pair
+from training.synthesis.chance import draw_pair
 from training.synthesis.labelled import LabelledHead
 from training.synthesis.render import covering_labels, render
 

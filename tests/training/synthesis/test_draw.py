@@ -11,7 +11,8 @@ from training.augment import draw_spacing
 from training.config import SpacingSection
 from training.config_synthesis import ContrastShares, SynthesisSection
 from training.random import generator
-from training.synthesis.draw import Corruption, PairDraw, Stripping, draw_pair, expected_moments
+from training.synthesis.chance import draw_pair, expected_moments
+from training.synthesis.draw import Corruption, PairDraw, Stripping
 from training.synthesis.heads import Head
 from training.synthesis.lattice import Lattice, choose_parts, fine_lattice, scan_lattice
 from training.synthesis.looks import draw_looks

@@ -14,13 +14,13 @@ from scipy import ndimage
 
 from training.config_synthesis import SynthesisSection
 from training.random import generator
+from training.synthesis.chance import draw_pair
 from training.synthesis.draw import (
     Acquisition,
     Corruption,
     Geometry,
     PairDraw,
     Stripping,
-    draw_pair,
 )
 from training.synthesis.heads import Head
 from training.synthesis.looks import Looks
