@@ -179,8 +179,9 @@ class Structures:
 
     def _show(self) -> None:
         layer, measured = self.layer, self._measured
-        if layer is None or measured is None:
+        if layer is None:
             self._view.show_structures((), "", False)
+        if layer is None or measured is None:  # what was shown stays until there is more
             return
         state = self._shown.get(layer, _Shown())
         own = state.own if self._hides() else layer.colormap

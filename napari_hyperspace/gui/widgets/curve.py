@@ -182,10 +182,12 @@ class CostCurve(pg.PlotWidget):
         self._place_text()
 
     def _place_text(self) -> None:
-        """Time falls to the right: there is room below on the left, but for the very edge."""
-        (left, right), _ = self.getPlotItem().getViewBox().viewRange()
-        inside = self._text.pos().x() > left + 0.2 * (right - left)
-        self._text.setAnchor((1.08, -0.1) if inside else (-0.08, 1.1))
+        """Time falls to the right: there is room below on the left, and above on the right."""
+        (left, right), (bottom, top) = self.getPlotItem().getViewBox().viewRange()
+        x = (self._text.pos().x() - left) / (right - left)
+        low = (self._text.pos().y() - bottom) / (top - bottom) < 0.25
+        beside = 1.08 if (x > 0.2 and not low) or x > 0.8 else -0.08
+        self._text.setAnchor((beside, 1.1 if low or x <= 0.2 else -0.1))
 
     def setAccuracy(
         self,

@@ -106,7 +106,7 @@ class StructurePanel(Section):
         self._only = QCheckBox("Only selected", self)
         self._only.setObjectName("hyperspace.structures.only")
         self._only.setToolTip("Hide all structures but the selected one")
-        self._sides = QCheckBox("Sum sides", self)
+        self._sides = QCheckBox("L + R", self)
         self._sides.setObjectName("hyperspace.structures.sides")
         self._sides.setToolTip("Add up left and right")
         self._space = QToolButton(self)
@@ -120,20 +120,19 @@ class StructurePanel(Section):
         self._export.setToolTip("Save this table")
         for button in (self._space, self._export):
             button.setProperty("style", "text")
-        top, bottom = QHBoxLayout(), QHBoxLayout()
-        top.addWidget(self._source, 1)
-        for widget in (self._space, self._export):
-            top.addWidget(widget)
+        buttons = QHBoxLayout()
         for widget in (self._only, self._sides):
-            bottom.addWidget(widget)
-        bottom.addStretch(1)
+            buttons.addWidget(widget)
+        buttons.addStretch(1)
+        for widget in (self._space, self._export):
+            buttons.addWidget(widget)
         column = QVBoxLayout(self.content)
         column.setContentsMargins(0, 0, 0, 0)
-        for layout in (top, bottom, column):
+        for layout in (buttons, column):
             layout.setSpacing(6)
-        column.addLayout(top)
+        column.addWidget(self._source)
         column.addWidget(self.table, 1)
-        column.addLayout(bottom)
+        column.addLayout(buttons)
         column.addStretch()
         self.table.pressed.connect(self._pressed)
         self.table.cellClicked.connect(self._clicked)
