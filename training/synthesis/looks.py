@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -123,7 +124,7 @@ def draw_looks(
 
 
 def _free(rng: np.random.Generator) -> dict[str, float]:
-    closeness = rng.random()  # how much kin look alike in this image
+    closeness = math.sqrt(rng.random())  # how much kin look alike in this image: rather much
     means: dict[str, float] = {}
     for name in _IN_ORDER:
         value = rng.uniform(0.02, 1)
