@@ -30,7 +30,7 @@ Fields = tuple[tuple[int, int], ...]
 Taps = tuple[int, int, int]
 
 _ROUNDING = 1e-6
-_POINTS = 2  # of the quadrature, over the distance between two radial functions
+_POINTS = 3  # of the quadrature, over the distance between two radial functions
 _RADII = 4001  # of the integral of a radial function
 
 
@@ -104,38 +104,53 @@ def realise_basis(
     from e3nn import o3
     from e3nn.math import soft_one_hot_linspace
 
-    reaches = [reach(diameter_mm, step, integrated=integrated) for step in spacing_mm]
-    a, b, c = (2 * n + 1 for n in reaches)
-    width = diameter_mm / 2 / (radial_functions + 1)  # between the tops of radial functions
-    points = [max(3, math.ceil(_POINTS * step / width)) if integrated else 1 for step in spacing_mm]
-    rules = [np.polynomial.legendre.leggauss(n) for n in points]
     axes = [
-        ((np.arange(-n, n + 1)[:, None] + nodes[None] / 2) * step).ravel()
-        for n, step, (nodes, _) in zip(reaches, spacing_mm, rules, strict=True)
+        _samples(diameter_mm / 2, step, radial_functions, integrated=integrated)
+        for step in spacing_mm
     ]
-    places = torch.from_numpy(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
+    a, b, c = (len(places) for places, _ in axes)
+    grids = torch.meshgrid(*(places.flatten() for places, _ in axes), indexing="ij")
+    places = torch.stack(grids, dim=-1)
     radial = soft_one_hot_linspace(
         places.norm(dim=-1), 0.0, diameter_mm / 2, radial_functions, "smooth_finite", cutoff=True
     )
     degrees = list(range(max_degree + 1))
     harmonics = o3.spherical_harmonics(degrees, places, normalize=True, normalization="component")
-    za, zb, zc = (torch.from_numpy(weights / 2) for _, weights in rules)
-    shares = (za[:, None, None] * zb[:, None] * zc).flatten()
-    n_taps = a * b * c
 
     def by_tap(functions: Tensor) -> Tensor:
         """(samples of all voxels an axis, functions) → (taps, samples of a voxel, functions)."""
-        shaped = functions.view(a, points[0], b, points[1], c, points[2], -1)
-        return shaped.permute(0, 2, 4, 1, 3, 5, 6).reshape(n_taps, len(shares), -1)
+        sizes = [size for places, _ in axes for size in places.shape]
+        return functions.view(*sizes, -1).permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5).flatten(0, 2)
 
-    weighted = by_tap(radial) * shares[:, None]
-    values = (weighted.mT @ by_tap(harmonics)).permute(1, 2, 0)
+    za, zb, zc = (shares for _, shares in axes)
+    shares = torch.einsum("ai,bj,ck->abcijk", za, zb, zc).flatten(3).flatten(0, 2)
+    values = ((by_tap(radial) * shares[..., None]).mT @ by_tap(harmonics)).permute(1, 2, 0)
     if integrated:
         whole = torch.tensor(_integrals(radial_functions)) * diameter_mm**3
         values = values * math.prod(spacing_mm) / whole[:, None, None]
     else:
-        values = values / n_taps
+        values = values / (a * b * c)
     return Basis((a, b, c), values.to(like))
+
+
+def _samples(
+    radius_mm: float, step_mm: float, radial_functions: int, *, integrated: bool
+) -> tuple[Tensor, Tensor]:
+    """Return where the voxels along an axis are sampled, and the share of each: (taps, samples).
+
+    Of a voxel that the ball ends in, only the part inside is.
+    """
+    side = reach(2 * radius_mm, step_mm, integrated=integrated)
+    centres = np.arange(-side, side + 1)[:, None] * float(step_mm)
+    if not integrated:
+        return torch.from_numpy(centres), torch.ones(len(centres), 1, dtype=torch.float64)
+    width = radius_mm / (radial_functions + 1)  # between the tops of radial functions
+    count = max(3, math.ceil(_POINTS * min(step_mm, 2 * radius_mm) / width))
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    low = np.maximum(centres - step_mm / 2, -radius_mm)
+    length = np.minimum(centres + step_mm / 2, radius_mm) - low
+    places = low + length * (nodes + 1) / 2
+    return torch.from_numpy(places), torch.from_numpy(length / step_mm * weights / 2)
 
 
 @cache

@@ -99,7 +99,8 @@ class SteerableNorm(nn.Module):
         for _, features in split(image[:, n_scalars:], tuple(self._others)):
             weight = self.weight[start : start + features.shape[1]]
             start += features.shape[1]
-            power = features.square().mean(dim=(2, 3, 4, 5), dtype=torch.float32)
+            exact = torch.promote_types(image.dtype, torch.float32)
+            power = features.square().mean(dim=(2, 3, 4, 5), dtype=exact)
             scale = (weight * (power + self.scalars.eps).rsqrt()).to(image.dtype)
             parts.append((features * scale[..., None, None, None, None]).flatten(1, 2))
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
