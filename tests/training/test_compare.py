@@ -261,6 +261,8 @@ def test_missing_unfinished_and_strange_runs(
     refused = _run(changed, "--out", out, "--no-train")
     assert refused.exit_code == 1
     assert "optimiser.learning_rate" in refused.stderr and "AS-0" in refused.stderr
+    (out / "AS-0" / "config.json").write_text("{")
+    assert "cannot be read" in _run(path, "--out", out, "--no-train").stderr
 
 
 def test_a_page_keeps_its_words_and_loses_no_block(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
 from training.comparison.config import Comparison
@@ -48,6 +49,17 @@ class ComparedRun:
         """Method and seed; name of the folder too."""
         return f"{self.method}-{self.seed}"
 
+    def _stored(self) -> dict[str, Any]:
+        try:
+            stored: dict[str, Any] = json.loads(self.folder.config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise HyperspaceError(
+                "the configuration of the run cannot be read",
+                where=self.folder.config,
+                fix="Move the folder away to train anew",
+            ) from error
+        return stored
+
     def state(self) -> State:
         """Return how far the run is.
 
@@ -58,8 +70,7 @@ class ComparedRun:
         """
         if not self.folder.config.exists():
             return State.missing
-        stored = json.loads(self.folder.config.read_text(encoding="utf-8"))
-        changed = changed_keys(stored, self.config)
+        changed = changed_keys(self._stored(), self.config)
         if changed:
             raise HyperspaceError(
                 "the folder holds a run of another configuration than the comparison's",

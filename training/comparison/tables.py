@@ -11,6 +11,7 @@ from training.scores import spacing_text
 
 _SIGNS = {"win": "**{}**", "loss": "*{}*", "tie": "{}"}
 _HIGHER_IS_BETTER = ("dice", "surface")
+_NO_BEST = ("volume", "seconds", "peak")  # a signed error; costs, which vary from run to run
 _MEASURES = {
     "dice": "dice_working",
     "native": "dice_native",
@@ -41,7 +42,7 @@ def blocks_of_table(name: str, numbers: dict[str, Any] | None) -> dict[str, str]
 
 
 def settings_table(numbers: dict[str, Any], metric: str) -> str:
-    """Return mean (std): a row a setting, a column a method, the best in bold."""
+    """Return mean (std): a row a setting, a column a method, the best mean in bold."""
     methods = list(numbers["methods"])
     rows = [[r["name"], *_best_in_bold(r, methods, metric)] for r in numbers["settings"]]
     header = METRICS[metric].replace("(bytes)", "(MB)")
@@ -50,7 +51,7 @@ def settings_table(numbers: dict[str, Any], metric: str) -> str:
 
 def _best_in_bold(row: dict[str, Any], methods: Sequence[str], metric: str) -> list[str]:
     texts = [cell(row["methods"][method][metric], metric) for method in methods]
-    if metric.startswith("volume"):  # signed: no mean is best
+    if metric.startswith(_NO_BEST):
         return texts
     # As they are written: what looks the same is equally good.
     shown = {text: float(text.split()[0]) for text in texts if text != "–"}
