@@ -78,11 +78,19 @@ def write_report(
         own[f"{key}/figures"] = _figures(results, key, folder)
         blocks |= own
         first += [f"## {table.title}", *(block(name, "") for name in own)]
-    write_text(
-        folder / "summary.json", json.dumps(plain(summary), indent=1, ensure_ascii=False) + "\n"
-    )
+    summary = _rounded(plain(summary))
+    write_text(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     renew(page, blocks, "\n\n".join(first) + "\n")
     return summary
+
+
+def _rounded(value: Any) -> Any:
+    """Round to seven digits: the rest of a mean over cases is noise, and half of the file."""
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def _figures(results: Results, key: str, folder: Path) -> str:
