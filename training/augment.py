@@ -107,7 +107,12 @@ class SampleDraw:
 
 
 def draw_spacing(rng: np.random.Generator, config: SpacingSection) -> Triple:
-    """Draw a working spacing in mm (z, y, x), log-uniform over the range of each axis."""
+    """Draw a working spacing in mm (z, y, x), log-uniform over the range of each axis.
+
+    Or one of the clusters that scans were acquired at, where the configuration lists some.
+    """
+    if config.clusters_mm:
+        return config.clusters_mm[int(rng.integers(len(config.clusters_mm)))]
     if config.thick_slice_probability and rng.random() < config.thick_slice_probability:
         return _draw_thick(rng, config)
     jointly = rng.random() < config.isotropic_probability
@@ -152,7 +157,7 @@ def draw_sample(
     """
     flips = tuple(bool(hit) for hit in rng.random(3) < config.flip_probability)
     position = tuple(rng.random(3).tolist())
-    antialias = bool(rng.random() < spacing.antialias_probability)
+    antialias = bool(rng.random() < spacing.antialias_probability or spacing.clusters_mm)
     order: Order = "cubic" if rng.random() < spacing.cubic_probability else "linear"
     bent = rng.random() < config.deform_probability
     return SampleDraw(
@@ -242,6 +247,28 @@ def apply_sample(
     else:
         image, labels = _bent(case, step, shape, centre, draw)
     return change_intensities(image, spacing_mm, draw.intensities), labels
+
+
+def bring_to(
+    image: Tensor, labels: Tensor, spacing_mm: Sequence[float], target_mm: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Interpolate a sample to another spacing over the same field of view.
+
+    Parameters
+    ----------
+    image, labels
+        (C, D, H, W), cubically, and (D, H, W), to the nearest.
+    spacing_mm, target_mm
+        Spacing of the sample, and the one to bring it to (z, y, x).
+    """
+    factors = [new / old for new, old in zip(target_mm, spacing_mm, strict=True)]
+    axes = [
+        (n, max(1, round(n / factor)), factor, (factor - 1) / 2)
+        for n, factor in zip(labels.shape, factors, strict=True)
+    ]
+    brought = resample_axes(image, [axis_matrix(*axis, order="cubic") for axis in axes])
+    z, y, x = (axis_matrix(*axis, order="nearest").indices[:, 0] for axis in axes)
+    return brought, labels[z][:, y][:, :, x]
 
 
 def _separable(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from napari_hyperspace.core.geometry import Shape, Triple
-from training.augment import apply_sample, draw_sample, draw_spacing, working_shape
+from training.augment import apply_sample, bring_to, draw_sample, draw_spacing, working_shape
 from training.config import FitConfig
 from training.data.base import Case
 from training.patch import patch_shape
@@ -106,10 +106,14 @@ class TrainingBatches(Dataset[Batch]):
                 extent_mm = np.multiply(shape, draw.spacing_mm).tolist()
                 changes = draw_sample(rng, config.spacing, config.augmentation, extent_mm)
                 image, label = apply_sample(case, draw.spacing_mm, shape, changes)
+            if config.spacing.resampled_mm is not None:
+                target_mm = config.spacing.resampled_mm
+                image, label = bring_to(image, label, draw.spacing_mm, target_mm)
             images.append(image)
             labels.append(label)
             names.append(case.name)
-        return Batch(step, torch.stack(images), torch.stack(labels), draw.spacing_mm, tuple(names))
+        spacing_mm = config.spacing.resampled_mm or draw.spacing_mm
+        return Batch(step, torch.stack(images), torch.stack(labels), spacing_mm, tuple(names))
 
     def names(self, step: int) -> tuple[str, ...]:
         """Return the cases of a step, those of all processes."""

@@ -48,6 +48,12 @@ class SpacingSection(Section):
 
     range_mm: tuple[SpacingRange, SpacingRange, SpacingRange]
     """Smallest and largest spacing of each axis, in mm; drawn log-uniformly."""
+    clusters_mm: tuple[Spacing, ...] = ()
+    """Spacings of scans as they were acquired: if there are any, one of them is drawn, not the
+    range, and images are averaged over its voxels."""
+    resampled_mm: Spacing | None = None
+    """Spacing that images of a cluster are interpolated to (cubically, labels to the nearest)
+    before the network sees them, as a data set brought to one spacing is."""
     isotropic_probability: Probability = 0.0
     """Share of the steps whose three axes are drawn jointly (1: always, 0: independently)."""
     thick_slice_probability: Probability = 0.0
@@ -60,6 +66,17 @@ class SpacingSection(Section):
     """Share of the samples averaged over the larger voxels; the others are only interpolated."""
     cubic_probability: Probability = 0.2
     """Share of the undeformed samples interpolated by cubic kernels, the others by linear ones."""
+
+    @model_validator(mode="after")
+    def _met_in_training(self) -> SpacingSection:
+        met = [self.resampled_mm] if self.resampled_mm else [*self.clusters_mm]
+        if self.resampled_mm and not self.clusters_mm:
+            raise ValueError("resampled_mm: what is resampled is clusters_mm")
+        for spacing in met:
+            for step, (low, high) in zip(spacing, self.range_mm, strict=True):
+                if not low <= step <= high:
+                    raise ValueError(f"range_mm: does not hold {spacing}, which is met in training")
+        return self
 
 
 class AugmentationSection(Section):
