@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import bake, engine, estimate
+from benchmarks import bake, cancel, engine, estimate
 
-BENCHMARKS = ("bake", "engine", "estimate")
+BENCHMARKS = ("bake", "engine", "estimate", "cancel")
 
 
 def main() -> None:
@@ -44,6 +44,9 @@ def main() -> None:
             "median error: time {median_time_error:.0%}, memory {median_memory_error:.0%}, "
             "over {cases} cases".format(**estimate.summary(rows))
         )
+    if "cancel" in names:
+        print("\nFrom cancelling to the end of a run", flush=True)
+        figures["cancel"] = cancel.run(given.repeats)
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
 

@@ -1,0 +1,144 @@
+"""Networks of physical kernels: what baking once gains, what early pooling and filtering apart do.
+
+The published network realises its kernels at every forward pass; ours are realised once a spacing.
+Then how the time of a field of view grows as voxels become finer, for the published form and for
+ours, beside a U-Net; and whether estimates know it.
+
+    python -m benchmarks.harmonic
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+import napari_hyperspace as hs
+from napari_hyperspace.core.execution import FORMS, Runner
+from napari_hyperspace.nets.card import LabelClass, ModelCard
+from napari_hyperspace.nets.config import ConstantConfig, FactoryConfig, NetworkConfig, UNetConfig
+from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
+from napari_hyperspace.nets.hypernetwork import build_factory
+from napari_hyperspace.nets.model import Model
+
+FIELD_MM = 48.0
+SPACINGS = (0.5, 1.0, 2.0, 4.0)
+_LEVELS: dict[str, Any] = {"level_spacing_mm": (2, 4), "radial_functions": 3}
+_SAMPLED, _INTEGRATED = PhysicalKernelsConfig(), PhysicalKernelsConfig(voxels="integrated")
+CASES: dict[str, tuple[NetworkConfig, FactoryConfig]] = {
+    "published, 5 mm": (
+        HarmonicUNetConfig(**_LEVELS, kernel_mm=(5, 10, 20), multiplicities=(4, 2, 1)),
+        _SAMPLED,
+    ),
+    "free, 3 mm": (
+        HarmonicUNetConfig(
+            **_LEVELS,
+            kernel_mm=(3, 6, 12),
+            multiplicities=(8,),
+            kernels="free",
+            pooling="average",
+        ),
+        _INTEGRATED,
+    ),
+    "depthwise, 5 mm": (
+        HarmonicUNetConfig(
+            **_LEVELS,
+            kernel_mm=(5, 10, 20),
+            multiplicities=(16,),
+            kernels="depthwise",
+            pooling="average",
+        ),
+        _INTEGRATED,
+    ),
+    "depthwise, early pooling": (
+        HarmonicUNetConfig(
+            level_spacing_mm=(1, 2, 4),
+            kernel_mm=(1.4, 3, 6, 12),
+            radial_functions=3,
+            multiplicities=(8,),
+            kernels="depthwise",
+            pooling="average",
+        ),
+        _INTEGRATED,
+    ),
+    "U-Net, 3³": (
+        UNetConfig(channels=8, strides=((2, 2, 2),) * 2, convs_per_level=2, stem=False),
+        ConstantConfig(),
+    ),
+}
+
+
+def seconds_of(work: Callable[[], Any], runs: int) -> float:
+    """Return the shortest time of a call, after one that does not count."""
+    work()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def measure(name: str, repeats: int) -> list[dict[str, Any]]:
+    """Time a network over one field of view, at each spacing."""
+    torch.manual_seed(0)
+    factory = build_factory(*CASES[name])
+    label = LabelClass(value=1, name="label")
+    model = Model(factory, ModelCard(name=name, labels=(label,), tile_shape=(256, 256, 256)))
+    rows = []
+    for step in SPACINGS:
+        edge = round(FIELD_MM / step)
+        grid = hs.Grid.from_spacing((edge,) * 3, (step,) * 3)
+        image = np.random.default_rng(0).normal(size=grid.shape).astype(np.float32)
+        spacing = (step,) * 3
+        bake = seconds_of(lambda: factory.bake(spacing), repeats)  # noqa: B023
+        runner = Runner(factory.bake(spacing), FORMS["fp32"], torch.device("cpu"), 3)
+        tensor = torch.from_numpy(image)[None]
+        run = seconds_of(lambda: runner(tensor), repeats)  # noqa: B023
+        volume = hs.Volume(image, grid)
+        hs.segment(volume, model, spacing, form="fp32")
+        start = time.perf_counter()
+        hs.segment(volume, model, spacing, form="fp32")
+        whole = time.perf_counter() - start
+        predicted = hs.estimate(volume, model, spacing, form="fp32").seconds
+        rows.append(
+            {
+                "network": name,
+                "spacing_mm": step,
+                "bake_s": bake,
+                "run_s": run,
+                "gain": (bake + run) / run,
+                "predicted_to_measured": predicted / whole,
+            }
+        )
+    return rows
+
+
+def run(repeats: int = 3) -> list[dict[str, Any]]:
+    """Measure all networks."""
+    return [row for name in CASES for row in measure(name, repeats)]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the figures as text.
+
+    "gain" is what a pass takes that realises its kernels first, divided by one that need not.
+    """
+    header = f"{'network':<26}{'mm':>5}{'bake ms':>9}{'run ms':>10}{'gain':>7}{'predicted':>11}"
+    lines = [header]
+    lines += [
+        f"{row['network']:<26}{row['spacing_mm']:5.1f}{1e3 * row['bake_s']:9.1f}"
+        f"{1e3 * row['run_s']:10.1f}{row['gain']:7.2f}{row['predicted_to_measured']:11.2f}"
+        for row in rows
+    ]
+    errors = [abs(np.log(row["predicted_to_measured"])) for row in rows]
+    lines.append(f"predictions are off by a factor of {np.exp(statistics.median(errors)):.2f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(run()))
