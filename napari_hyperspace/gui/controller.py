@@ -7,6 +7,7 @@ from typing import Any
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui import explore, state, texts, viewing
+from napari_hyperspace.gui.accuracy import accuracy_at
 from napari_hyperspace.gui.chosen import ChosenLayers
 from napari_hyperspace.gui.jobs import Jobs
 from napari_hyperspace.gui.models import Devices, Loaded, ModelShelf
@@ -14,7 +15,6 @@ from napari_hyperspace.gui.services import Services
 from napari_hyperspace.gui.state import Choices
 from napari_hyperspace.gui.view import Accuracy, View
 from napari_hyperspace.gui.worker import Lane, Stop
-from napari_hyperspace.nets.accuracy import expected_dice, is_isotropic, measured_along
 
 _WORTH_A_NOTE = 0.2  # part of the time
 
@@ -74,8 +74,8 @@ class Controller:
         events.model.connect(self._choose_model)
         events.live.connect(self._switch_live)
         self.jobs.segmenting.connect(self._make_way)
-        self.jobs.started.connect(self._refresh_buttons)
-        self.jobs.finished.connect(self._job_finished)
+        self.jobs.runner.started.connect(self._refresh_buttons)
+        self.jobs.runner.finished.connect(self._job_finished)
         self.jobs.spacing_found.connect(self._spacing_found)
         self._moves = (self.viewer.dims.events.point, viewing.camera(self.viewer).events.center)
         for emitter in self._moves:
@@ -307,25 +307,7 @@ class Controller:
         self.view.show_cost(texts.cost(estimate), bool(estimate.fits), notes)
         steady = estimate.seconds - estimate.probe_seconds
         self.view.show_point(state.mean_spacing(spacing), steady)
-        self._show_accuracy(spacing)
-
-    def _show_accuracy(self, spacing_mm: Triple) -> None:
-        model, trained = self.model, self._trained()
-        records, seen = model.card.dice, list(spacing_mm[-model.n_dim :])
-        if self.choices.outside == "clamp" and trained is not None:
-            seen = [min(max(a, low), high) for a, (low, high) in zip(seen, trained, strict=True)]
-        expected = expected_dice(records, seen)
-        # The spacings of a 2-D model have no place on an axis of spacings in 3-D.
-        measured = measured_along(records, seen) if model.n_dim == 3 else []
-        drawn = expected is not None and model.n_dim == 3
-        self.view.show_accuracy(
-            Accuracy(
-                texts.accuracy(expected, bool(records)),
-                tuple(measured),
-                is_isotropic(seen),
-                (state.mean_spacing(spacing_mm), expected.dice) if drawn else None,
-            )
-        )
+        self.view.show_accuracy(accuracy_at(self.model, spacing, self.choices.outside))
 
     # -- preview -------------------------------------------------------------------------------
 

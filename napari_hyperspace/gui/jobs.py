@@ -6,7 +6,7 @@ One at a time. Each goes through a napari worker; layers are touched when it has
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,10 @@ from napari_hyperspace.gui.chosen import ChosenLayers
 from napari_hyperspace.gui.convert import LayerData, to_volume
 from napari_hyperspace.gui.models import ModelShelf
 from napari_hyperspace.gui.readers import open_layers, open_question
+from napari_hyperspace.gui.runner import Runner, Steps
 from napari_hyperspace.gui.services import Services
 from napari_hyperspace.gui.state import Choices
 from napari_hyperspace.gui.view import View
-from napari_hyperspace.gui.worker import Stop, start_job
-
-Steps = Generator[Any, None, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +62,6 @@ class Jobs:
     """
 
     segmenting = Signal()  # a run begins: previews are in its way
-    started = Signal()
-    finished = Signal()  # whatever came of it
     spacing_found = Signal(tuple)
 
     def __init__(
@@ -83,16 +79,23 @@ class Jobs:
         self._choices = choices
         self._chosen = chosen
         self._shelf = shelf
-        self._stop: Stop | None = None
-        self._closed = False
         self._watched: tuple[Any, ...] = ()
-        self._bar: Any = None
-        self._after: Callable[[], None] | None = None  # what to do once the job is over
+        self.runner = Runner(view)
+        self.runner.finished.connect(self._unwatch)
 
     @property
     def running(self) -> bool:
         """Whether something is being worked on."""
-        return self._stop is not None
+        return self.runner.running
+
+    def cancel(self) -> None:
+        """Stop what is being worked on."""
+        self.runner.stop("Cancelled.")
+
+    def close(self) -> None:
+        """Stop what is being worked on, and show no more of it."""
+        self.runner.close()
+        self._unwatch()
 
     # -- segmentation --------------------------------------------------------------------------
 
@@ -144,19 +147,7 @@ class Jobs:
         self._watched = self._chosen.layers
         for layer in self._watched:
             viewing.watch(layer, self._edited)
-        self._start(steps, self._segmented, f"Segmenting {sources[0].name}")
-
-    def cancel(self) -> None:
-        """Stop what is being worked on; it ends between two layers of the network."""
-        if self._stop is not None and not self._stop():
-            self._stop.set()
-            self._view.show_message("Cancelled.")
-
-    def close(self) -> None:
-        """Stop what is being worked on, and show no more of it."""
-        self._closed = True
-        if self._stop is not None:
-            self._stop.set()
+        self.runner.start(steps, self._segmented, f"Segmenting {sources[0].name}")
 
     def _segmented(self, outcome: _Outcome) -> None:
         source = self._watched[0]
@@ -168,17 +159,19 @@ class Jobs:
         self._view.show_message(told + texts.postprocessing(outcome.postprocessing), "good")
 
     def _edited(self, event: Any = None) -> None:
-        self._drop("The image was changed during the run: its result would not belong to it.")
+        why = "The image was changed during the run: its result would not belong to it."
+        self.runner.stop(why, "warning")
 
     def layers_changed(self) -> None:
         """Stop a run whose image has been taken away."""
         if any(layer not in self._viewer.layers for layer in self._watched):
-            self._drop("The image was removed during the run, which has been stopped.")
+            why = "The image was removed during the run, which has been stopped."
+            self.runner.stop(why, "warning")
 
-    def _drop(self, why: str) -> None:
-        if self._stop is not None and not self._stop():
-            self._stop.set()
-            self._view.show_message(why, "warning")
+    def _unwatch(self) -> None:
+        for layer in self._watched:
+            viewing.unwatch(layer, self._edited)
+        self._watched = ()
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -201,13 +194,13 @@ class Jobs:
         def opened(outcome: list[LayerData] | _Refusal) -> None:
             if isinstance(outcome, _Refusal):
                 # A dialogue runs its own event loop: not before this job is over.
-                self._after = lambda: self._mend(path, options, outcome.error)
+                self.runner.afterwards(lambda: self._mend(path, options, outcome.error))
             else:
                 layers = [viewing.add_layer(self._viewer, one) for one in outcome]
                 viewing.show_scan(self._viewer, next(one for one in layers if one.visible))
                 self._view.show_message(f"Opened {', '.join(one.name for one in layers)}.")
 
-        self._start(steps, opened, f"Reading {Path(path).name}")
+        self.runner.start(steps, opened, f"Reading {Path(path).name}")
 
     def _mend(self, path: str, options: dict[str, Any], error: HyperspaceError) -> None:
         """Ask for what a file leaves open and read it again, or say why it can't be read."""
@@ -265,7 +258,7 @@ class Jobs:
         def saved(receipt: Any) -> None:
             self._view.show_message(f"Saved {receipt}.", "good")
 
-        self._start(steps, saved, f"Saving {Path(path).name}")
+        self.runner.start(steps, saved, f"Saving {Path(path).name}")
 
     # -- budget --------------------------------------------------------------------------------
 
@@ -306,58 +299,4 @@ class Jobs:
                 "good",
             )
 
-        self._start(steps, found, "Looking for the finest spacing")
-
-    # -- all of them ---------------------------------------------------------------------------
-
-    def _start(
-        self,
-        steps: Callable[[Callable[[], bool]], Steps],
-        returned: Callable[[Any], None],
-        title: str,
-    ) -> None:
-        from napari.utils import progress
-
-        self._stop = Stop()
-        self._after = None
-        self._view.show_message(f"{title}…")
-        self._view.show_progress(0.0)
-        self.started.emit()
-        self._bar = progress(total=100, desc=title)
-
-        def errored(error: Exception) -> None:
-            self._view.show_message(str(error), "error")
-
-        start_job(
-            steps,
-            stop=self._stop,
-            yielded=self._progressed,
-            returned=returned,
-            errored=errored,
-            finished=self._finished,
-        )
-
-    def _progressed(self, step: Any) -> None:
-        if self._bar is None or self._closed:
-            return
-        self._view.show_progress(step.fraction)
-        self._bar.set_description(step.message)
-        # napari's bar lets events run: the work may be over by now.
-        if self._bar is not None:
-            self._bar.update(round(step.fraction * 100) - self._bar.n)
-
-    def _finished(self) -> None:
-        for layer in self._watched:
-            viewing.unwatch(layer, self._edited)
-        self._watched = ()
-        self._stop = None
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-        if self._closed:
-            return
-        self._view.show_progress(None)
-        self.finished.emit()
-        after, self._after = self._after, None
-        if after is not None:
-            after()
+        self.runner.start(steps, found, "Looking for the finest spacing")

@@ -10,8 +10,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
     QMenu,
-    QProgressBar,
-    QPushButton,
     QScrollArea,
     QSizePolicy,
     QSpinBox,
@@ -35,6 +33,7 @@ from napari_hyperspace.gui.widgets.curve import CostCurve
 from napari_hyperspace.gui.widgets.drop import DropTarget
 from napari_hyperspace.gui.widgets.labels import PlainLabel, heading, plain_tip
 from napari_hyperspace.gui.widgets.postprocessing import PostprocessingPanel
+from napari_hyperspace.gui.widgets.run import RunRow
 from napari_hyperspace.gui.widgets.spacing import SpacingPanel
 from napari_hyperspace.gui.widgets.structures import StructurePanel
 from napari_hyperspace.gui.widgets.theme import colours, style_sheet
@@ -120,20 +119,9 @@ class HyperspaceWidget(QWidget):
         self._budget.setToolTip("How long a preview may take: its box is sized to keep within it")
         self._budget_row = BudgetRow(run_budget_s(), self)
         self._postprocessing = PostprocessingPanel(self)
-        self._run = QPushButton("Run", self)
-        self._run.setObjectName("hyperspace.run")
-        self._run.setToolTip("Segment the whole scan, onto its own grid")
-        self._cancel = QPushButton("Cancel", self)
-        self._cancel.setObjectName("hyperspace.cancel")
-        self._save = QPushButton("Save…", self)
-        self._save.setObjectName("hyperspace.save")
-        self._save.setToolTip("Save the selected labels, or else the topmost, on the scan's grid")
+        self._run_row = RunRow(self)
         for button in (self._open, self._respace, self._native):
             button.setProperty("style", "text")
-        self._progress = QProgressBar(self)
-        self._progress.setObjectName("hyperspace.progress")
-        self._progress.setRange(0, 1000)
-        self._progress.setTextVisible(False)
         self._message = PlainLabel(self, name="hyperspace.message")
         self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._structures = StructurePanel(self)
@@ -142,7 +130,6 @@ class HyperspaceWidget(QWidget):
         self._layers_box = QVBoxLayout()
         self._layers_box.setSpacing(4)
         self._layers_box.addLayout(_row(self._layer, self._open, stretch=0))
-        self._progress.setFixedHeight(4)
         column = QVBoxLayout()
         column.setContentsMargins(10, 8, 10, 8)
         column.setSpacing(4)
@@ -162,8 +149,7 @@ class HyperspaceWidget(QWidget):
             _row(self._live, self._budget, stretch=0),
             self._budget_row,
             self._postprocessing,
-            _row(self._run, self._cancel, self._save, stretch=0),
-            self._progress,
+            self._run_row,
             self._message,
         ):
             if isinstance(part, QWidget):
@@ -202,9 +188,9 @@ class HyperspaceWidget(QWidget):
         self._budget.valueChanged.connect(lambda ms: setattr(choices, "preview_ms", ms))
         self._budget_row.fitAsked.connect(controller.jobs.fit_budget)
         self._postprocessing.changed.connect(controller.set_postprocessing)
-        self._run.clicked.connect(lambda: controller.jobs.run())
-        self._cancel.clicked.connect(lambda: controller.jobs.cancel())
-        self._save.clicked.connect(lambda: controller.jobs.save())
+        self._run_row.run.clicked.connect(lambda: controller.jobs.run())
+        self._run_row.cancel.clicked.connect(lambda: controller.jobs.cancel())
+        self._run_row.save.clicked.connect(lambda: controller.jobs.save())
         self._viewer.events.theme.connect(self._apply_theme)
         table, structures = self._structures, self.structures
         table.chosen.connect(structures.select)
@@ -343,15 +329,13 @@ class HyperspaceWidget(QWidget):
 
     def show_progress(self, fraction: float | None) -> None:
         """Show how far the work is; `None`: none is being done."""
-        self._progress.setValue(0 if fraction is None else max(round(1000 * fraction), 10))
+        self._run_row.show_progress(fraction)
 
     def show_ready(self, *, run: bool, cancel: bool, save: bool) -> None:
         """Enable and disable the buttons."""
-        self._run.setEnabled(run)
+        self._run_row.show_ready(run=run, cancel=cancel, save=save)
         self._budget_row.button.setEnabled(run)
         self._open.setEnabled(not cancel)
-        self._cancel.setEnabled(cancel)
-        self._save.setEnabled(save)
 
     def ask_choice(self, title: str, question: str, options: Sequence[str]) -> int | None:
         """Ask for one of several; `None` if the user declines."""
