@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import bake, cancel, engine, estimate
+from benchmarks import bake, cancel, engine, estimate, harmonic
 
-BENCHMARKS = ("bake", "engine", "estimate", "cancel")
+BENCHMARKS = ("bake", "harmonic", "engine", "estimate", "cancel")
 
 
 def main() -> None:
@@ -33,6 +33,10 @@ def main() -> None:
         print("\nMaking a network's weights", flush=True)
         figures["bake"] = bake.run()
         print(bake.table(figures["bake"]))
+    if "harmonic" in names:
+        print("\nKernels in mm, realised once", flush=True)
+        figures["harmonic"] = harmonic.run(given.repeats)
+        print(harmonic.table(figures["harmonic"]))
     if "engine" in names:
         print("\nThe engine against MONAI's sliding window", flush=True)
         figures["engine"] = engine.run(given.repeats)

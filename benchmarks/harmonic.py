@@ -25,7 +25,7 @@ from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalK
 from napari_hyperspace.nets.hypernetwork import build_factory
 from napari_hyperspace.nets.model import Model
 
-FIELD_MM = 48.0
+FIELD_MM = 32.0
 SPACINGS = (0.5, 1.0, 2.0, 4.0)
 _LEVELS: dict[str, Any] = {"level_spacing_mm": (2, 4), "radial_functions": 3}
 _SAMPLED, _INTEGRATED = PhysicalKernelsConfig(), PhysicalKernelsConfig(voxels="integrated")

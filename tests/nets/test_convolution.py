@@ -42,3 +42,9 @@ def test_gradients_of_small_samples_agree_with_float64(shape):
         gradients.append(torch.cat([p.grad.double().flatten() for p in factory.parameters()]))
     rounded, expected = gradients
     assert torch.linalg.norm(rounded - expected) < 0.05 * torch.linalg.norm(expected)
+
+
+def test_kernels_larger_than_the_map_count_as_thin():
+    conv, image = nn.Conv3d(2, 4, 5, padding=2), torch.randn(1, 2, 4, 9, 9)
+    assert dtype_inside(conv, image) == torch.float32
+    assert dtype_inside(conv, torch.randn(1, 2, 5, 9, 9)) == torch.bfloat16

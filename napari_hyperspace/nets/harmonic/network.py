@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_hyperspace.nets.convolution import convolve
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig
 from napari_hyperspace.nets.harmonic.kernels import Fields, Taps, dimension, reach
 from napari_hyperspace.nets.harmonic.layers import (
@@ -107,7 +108,7 @@ class Block(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *S) → (B, C', *S)."""
-        features: Tensor = self.activation(self.norm(self.conv(image)))
+        features: Tensor = self.activation(self.norm(convolve(self.conv, image)))
         return features
 
 
