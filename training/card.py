@@ -24,7 +24,7 @@ def describe(header: ModelHeader) -> str:
         ("input", ", ".join(card.channel_names)),
         ("normalisation", card.normalisation.kind),
         ("trained range", trained),
-        ("network", f"U-Net, {network.channels} channels, {network.n_levels - 1} downs"),
+        ("network", f"U-Net, {network.features}, {network.n_levels - 1} downs"),
         ("factory", header.factory.kind),
         ("licence", card.licence or "-"),
         ("citation", card.citation or "-"),

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from training.checkpoint import Checkpoint
+from training.config import parse_config
 from training.run import RunFolder, write_text
 from training.scores import SpacingScore, dice_table, mean_dice, spacing_text
 
@@ -59,7 +60,7 @@ def _markdown(best: Checkpoint, summary: dict[str, Any], scores: Sequence[Spacin
 
 {summary["steps"]} steps in {best.progress.seconds / 60:.1f} minutes (up to the exported
 checkpoint, of step {summary["best_step"]}); seed {config["seed"]}; trained range {ranges} mm
-(z, y, x); {config["factory"]["kind"]} factory, {_features(config["network"])}.
+(z, y, x); {config["factory"]["kind"]} factory, {parse_config(config).network.features}.
 
 Dice on {scores[0].cases} validation cases, on the working grid:
 
@@ -69,14 +70,6 @@ Dice on {scores[0].cases} validation cases, on the working grid:
 
 ![Loss and validation Dice](curves.png)
 """
-
-
-def _features(network: dict[str, Any]) -> str:
-    """Say how many features a network has at full size."""
-    if "channels" in network:
-        return f"{network['channels']} channels"
-    numbers = " + ".join(str(number) for number in network["multiplicities"])
-    return f"{numbers} features of degree 0 to {len(network['multiplicities']) - 1}"
 
 
 def _draw_curves(path: Path, entries: Sequence[dict[str, Any]]) -> None:

@@ -97,6 +97,11 @@ class UNetConfig(Config):
         return self
 
     @property
+    def features(self) -> str:
+        """The features at full size, in words."""
+        return f"{self.channels} channels"
+
+    @property
     def n_levels(self) -> int:
         """Number of levels, that of the input included."""
         return len(self.level_spacing_mm or self.strides) + 1

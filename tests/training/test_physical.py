@@ -13,8 +13,10 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("monai")
 
 import napari_hyperspace as hs
+from napari_hyperspace.nets.model_file import read_card
 from training.augment import bring_to, draw_spacing
 from training.batches import TrainingBatches
+from training.card import describe
 from training.config import parse_config
 from training.data import open_dataset
 from training.data.base import OUTSIDE
@@ -115,7 +117,8 @@ def test_a_model_of_physical_kernels_is_trained_evaluated_and_used(dataset: Path
     assert report is not None
     assert report["mean_dice"] > 0.05
     text = (out / "report.md").read_text()
-    assert "physical-kernels factory, 4 features of degree 0" in text
+    assert "physical-kernels factory, free kernels in mm, features: 4 of degree 0." in text
+    assert "free kernels in mm" in describe(read_card(out / "model.safetensors"))
     model = hs.load_model(out / "model.safetensors")
     config = parse_config(values)
     meter = Meter(open_dataset(config.data, dataset.parent), Settings("cpu"))

@@ -75,6 +75,12 @@ class HarmonicUNetConfig(Config):
         return self
 
     @property
+    def features(self) -> str:
+        """The features at full size, in words."""
+        each = [f"{n} of degree {degree}" for degree, n in enumerate(self.multiplicities) if n]
+        return f"{self.kernels} kernels in mm, features: {', '.join(each)}"
+
+    @property
     def n_levels(self) -> int:
         """Number of levels, that of the input included."""
         return len(self.level_spacing_mm) + 1
