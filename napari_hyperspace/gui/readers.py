@@ -65,9 +65,9 @@ class Source(Protocol):
 def open_layers(path: str, source: Source, **options: Any) -> list[LayerData]:
     """Read a file, or every series of a DICOM folder, into layers.
 
-    A folder that holds folders alone is taken for a study: theirs are read. Of several layers only
-    the largest is visible. Series that cannot be read are left out with a warning, unless there is
-    no other.
+    A folder without series of its own is taken for a study: those of the folders within it are
+    read. Of several layers only the largest is visible. Series that cannot be read are left out
+    with a warning, unless there is no other.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def open_layers(path: str, source: Source, **options: Any) -> list[LayerData]:
     """
     if options or not os.path.isdir(path):
         return [layer_data(source.read(path, **options))]
-    found = [(str(folder), uid) for folder in _folders(Path(path)) for uid in _uids(folder, source)]
+    found = list(_series(Path(path), source))
     if len(found) < 2:
         return [layer_data(source.read(found[0][0] if found else path))]
     volumes, errors = [], []
@@ -107,33 +107,36 @@ def open_layers(path: str, source: Source, **options: Any) -> list[LayerData]:
 
 def holds_dicom(path: str) -> bool:
     """Whether a file, or one of the first few files of a folder, looks like DICOM."""
-    files: Iterator[Path] = iter([Path(path)])
-    if os.path.isdir(path):
-        files = (file for one in _folders(Path(path)) for file in one.iterdir() if file.is_file())
-    return any(map(_is_dicom, itertools.islice(files, _SNIFFED_FILES)))
+    from napari_hyperspace.io.dicom import is_dicom
 
-
-def _is_dicom(file: Path) -> bool:
-    if file.suffix.lower() in (".dcm", ".dicom", ".ima"):
-        return True
+    files = _files(Path(path)) if os.path.isdir(path) else iter([Path(path)])
     try:
-        with open(file, "rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
+        return any(map(is_dicom, itertools.islice(files, _SNIFFED_FILES)))
+    except OSError:  # what may not be read
         return False
 
 
-def _folders(folder: Path) -> Iterator[Path]:
-    """Give a folder, or those within it as long as they hold nothing but folders."""
-    content = sorted(one for one in folder.iterdir() if not one.name.startswith("."))
-    if any(one.is_file() for one in content):
-        yield folder
+def _series(folder: Path, source: Source) -> Iterator[tuple[str, str]]:
+    """Give (folder, UID) of the series of a folder, or of those within it if it has none."""
+    own = [one.uid for one in source.list_series(str(folder)) if one.is_image]
+    if own:
+        yield from ((str(folder), uid) for uid in own)
     else:
-        yield from itertools.chain.from_iterable(_folders(one) for one in content if one.is_dir())
+        for inner in _inner(folder):
+            yield from _series(inner, source)
 
 
-def _uids(folder: Path, source: Source) -> list[str]:
-    return [one.uid for one in source.list_series(str(folder)) if one.is_image]
+def _files(folder: Path) -> Iterator[Path]:
+    """Give the files of a folder, then those of the folders within it."""
+    yield from (one for one in sorted(folder.iterdir()) if one.is_file())
+    for inner in _inner(folder):
+        yield from _files(inner)
+
+
+def _inner(folder: Path) -> list[Path]:
+    """Return the folders within a folder, without hidden ones and links: those can be circles."""
+    found = sorted(one for one in folder.iterdir() if one.is_dir() and not one.is_symlink())
+    return [one for one in found if not one.name.startswith(".")]
 
 
 def layer_data(volume: Volume) -> LayerData:

@@ -136,9 +136,10 @@ class Structures:
             return
         try:
             labels = take(layer)
-        except HyperspaceError:  # labels of more dimensions: napari's own affair
+            image = self._image_of(layer, labels)
+        except HyperspaceError:  # more dimensions, or no volume: napari's own affair
+            self._view.show_structures((), "", False)
             return
-        image = self._image_of(layer, labels)
         names = label_names(layer)
 
         def steps(stop: Stop) -> Iterator[_Measured]:

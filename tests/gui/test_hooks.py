@@ -121,6 +121,28 @@ def test_a_study_of_folders_is_opened_whole(tmp_path):
     assert [attributes["name"] for _, attributes, _ in layers] == ["inner 7", "b 3"]
 
 
+def test_a_disc_with_a_note_at_its_top_is_opened_whole(tmp_path):
+    make_folder(tmp_path / "disc" / "DICOM")
+    (tmp_path / "disc" / "README.txt").write_text("a viewer")
+    source = Files(("DICOM", ("7", "3")))
+    assert readers.holds_dicom(str(tmp_path / "disc"))
+    assert len(readers.open_layers(str(tmp_path / "disc"), source)) == 2
+
+
+def test_a_circle_of_folders_ends(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "again").symlink_to(tmp_path)
+    assert not readers.holds_dicom(str(tmp_path))
+
+
+def test_a_folder_that_may_not_be_entered_is_left_to_napari(tmp_path, monkeypatch):
+    def refused(self):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert not readers.holds_dicom(str(tmp_path))
+
+
 def test_what_looks_like_dicom(tmp_path):
     assert readers.holds_dicom(make_folder(tmp_path / "a" / "b"))
     assert readers.holds_dicom(str(tmp_path / "a"))

@@ -254,6 +254,15 @@ def test_means_are_of_the_image_on_the_same_voxels(dock, labels, viewer, qtbot):
     assert texts(dock, 2) == ["7.00"] * 3
 
 
+def test_labels_of_more_dimensions_have_no_table(dock, labels, viewer, qtbot):
+    viewer.add_layer(Labels(np.ones((2, 3, 4, 5), np.uint8), name="film"))
+    settle(qtbot, dock)
+    assert not child(dock, "").isVisible()
+    viewer.layers.selection.active = labels
+    settle(qtbot, dock)
+    assert texts(dock) == ["left front", "right front", "stem"]
+
+
 def test_it_sorts_by_volume(dock, labels, qtbot):
     table(dock).sortItems(1, Qt.SortOrder.DescendingOrder)
     assert texts(dock) == ["right front", "left front", "stem"]
