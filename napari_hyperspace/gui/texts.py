@@ -43,8 +43,10 @@ def spacing(spacing_mm: Sequence[float]) -> str:
 def number(value: float) -> str:
     """Write a number with three figures or so: "0.0312", "0.600", "4.25", "36.0", "1230"."""
     size = abs(value)
+    if value == 0:
+        return "0"
     digits = 3 if size < 0.9995 else 2 if size < 9.995 else 1 if size < 99.95 else 0
-    return f"{value:.{digits}f}" if size >= 0.1 or value == 0 else f"{value:.3g}"
+    return f"{value:.{digits}f}" if size >= 0.1 else f"{value:.3g}"
 
 
 def accuracy(expected: Any, anything: bool) -> str:
@@ -108,8 +110,10 @@ def comparison(predicted: Any, seconds: float, peak_bytes: int | None) -> str:
 
 def postprocessing(steps: Sequence[Mapping[str, Any]]) -> str:
     """Say how much each step of post-processing changed; empty where there was none."""
-    changed = (f"{step['step']}: {number(step['changed_mm3'] / 1000)} ml" for step in steps)
-    return f" Post-processing changed {'; '.join(changed)}." if steps else ""
+    changed = (
+        f"{step['step']} ({number(step['changed_mm3'] / 1000)} ml changed)" for step in steps
+    )
+    return f" Post-processing: {'; '.join(changed)}." if steps else ""
 
 
 def scan(placement: Any) -> str:

@@ -66,8 +66,8 @@ def test_labels_are_cleaned_where_asked_and_say_so(controller, viewer, view, ser
     assert after.metadata["working_spacing_mm"] == (1.0, 1.0, 1.0)
     assert after.metadata["image"] == "scan"
     message = view.last("message")[0]
-    assert "Post-processing changed largest component of each structure: 0." in message
-    assert "holes up to 20 mm³ filled: 0" in message
+    assert "Post-processing: largest component of each structure (0." in message
+    assert "ml changed); holes up to 20 mm³ filled (" in message
     controller.set_postprocessing(False, 0.0)
     run(qtbot, controller)
     assert "ost-process" not in view.last("message")[0]

@@ -220,7 +220,7 @@ class HyperspaceWidget(QWidget):
         self._colours = colours(self._viewer.theme)
         self._spacing.setColours(self._colours)
         self._curve.setColours(self._colours)
-        self._page.setStyleSheet(style_sheet(self._colours))
+        self._page.setStyleSheet(style_sheet(self._colours, self._viewer.theme))
 
     def event(self, event: QEvent) -> bool:
         """Rest while no dock holds the widget; let go of the viewer before Qt deletes it."""

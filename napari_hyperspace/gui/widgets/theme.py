@@ -58,8 +58,8 @@ def _mix(one: QColor, other: QColor, share: float) -> QColor:
     return QColor(*(round(a * (1 - share) + b * share) for a, b in pairs))
 
 
-def style_sheet(chosen: Colours) -> str:
-    """Return the style of what napari's own sheet leaves plain."""
+def style_sheet(chosen: Colours, theme: str) -> str:
+    """Return the style of what napari's own sheet leaves plain, in a theme of napari."""
     names = {
         "faint": chosen.faint,
         "text": chosen.text,
@@ -73,7 +73,7 @@ def style_sheet(chosen: Colours) -> str:
         "lifted": chosen.lifted,
         "hover": chosen.accent.lighter(112),
     }
-    sheet = _SHEET
+    sheet = _SHEET.replace("@theme:", f"theme_{theme}:")  # where napari keeps its drawings
     for name, colour in names.items():
         sheet = sheet.replace(f"@{name};", f"{colour.name()};")
     return sheet
@@ -95,6 +95,10 @@ QToolButton[style="section"] {
 }
 QToolButton[style="section"]:hover { background: @lifted; }
 QTableWidget { background: transparent; border: none; }
+QTableWidget::indicator {
+    width: 12px; height: 12px; padding: 1px; border-radius: 2px; background: @button;
+}
+QTableWidget::indicator:checked { background: @accent; image: url("@theme:/check.svg"); }
 QTableWidget::item { padding: 0px 4px; }
 QTableWidget::item:selected { background: @lifted; color: @text; }
 QHeaderView::section { background: transparent; border: none; padding: 2px 4px; color: @faint; }
