@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -38,6 +38,7 @@ def test_half_way_in_the_logarithm_is_half_way_in_dice():
     assert not found.is_exact
 
 
+@settings(deadline=None)
 @given(st.floats(1, 4))
 def test_between_measurements_it_lies_between_them(spacing):
     found = expected_dice(RECORDS, (spacing,) * 3)
