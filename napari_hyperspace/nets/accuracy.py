@@ -95,9 +95,7 @@ def is_isotropic(spacing_mm: Sequence[float]) -> bool:
 def _isotropic(records: Sequence[DiceRecord]) -> tuple[list[float], list[float]]:
     """Return spacings and Dice of the isotropic records, by spacing."""
     pairs = sorted(
-        (record.spacing_mm[0], record.mean)
-        for record in records
-        if is_isotropic(record.spacing_mm)
+        (record.spacing_mm[0], record.mean) for record in records if is_isotropic(record.spacing_mm)
     )
     return [step for step, _ in pairs], [dice for _, dice in pairs]
 
