@@ -235,6 +235,7 @@ def test_missing_unfinished_and_strange_runs(
         "segments": [[1, 2]],
         "intervals": [],
         "native": False,
+        "times": False,
     }
     path, out = _write(tmp_path, section), tmp_path / "runs"
     monkeypatch.chdir(tmp_path)
@@ -257,6 +258,7 @@ def test_missing_unfinished_and_strange_runs(
     assert steps[-1] == 3
     page = (tmp_path / "results" / "page.md").read_text()
     assert "Not there: HS (no run is done); FS" in page and "| HS-0 | missing |" in page
+    assert "Times were not compared" in page and "| seconds" not in page
     changed = _write(tmp_path, section, optimiser__learning_rate=0.02)
     refused = _run(changed, "--out", out, "--no-train")
     assert refused.exit_code == 1

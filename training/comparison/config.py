@@ -91,6 +91,9 @@ class ComparisonSection(Section):
     tile_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     """Largest tile in voxels (z, y, x) that all networks run in, which becomes that of the models'
     cards; none: each model's own."""
+    times: bool = True
+    """Whether the report shows times. Runs are measured one after the other: where the machine does
+    other work meanwhile, their times cannot be compared."""
     native: bool = True
     """Whether to measure at each scan's own spacing too."""
 

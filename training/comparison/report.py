@@ -75,6 +75,8 @@ def write_report(
         numbers = summarise_table(results, key)
         summary["tables"][key] = numbers
         own = blocks_of_table(key, numbers)
+        if not section.times:
+            own[f"{key}/seconds"] = "*Times were not compared: the machine did other work.*"
         own[f"{key}/figures"] = _figures(results, key, folder)
         blocks |= own
         first += [f"## {table.title}", *(block(name, "") for name in own)]
@@ -104,6 +106,11 @@ def _figures(results: Results, key: str, folder: Path) -> str:
     shown = []
     for number, group in enumerate(segments, start=1):
         stem = f"{key}-{number}"
-        save_figure(draw_segment(pooled, group), folder, stem, (".png", ".svg"))
+        save_figure(
+            draw_segment(pooled, group, results.comparison.section.times),
+            folder,
+            stem,
+            (".png", ".svg"),
+        )
         shown.append(f"![{table.title}: {group.name}]({folder.name}/{stem}.png)")
     return "\n\n".join(shown)

@@ -28,7 +28,7 @@ _COLOURS = mpl.colormaps["tab10"]
 _TRAINED, _OUTSIDE, _FIXED = "tab:blue", "tab:pink", "tab:purple"
 
 
-def draw_segment(evaluation: Evaluation, group: Group) -> Figure:
+def draw_segment(evaluation: Evaluation, group: Group, times: bool = True) -> Figure:
     """Draw Dice, time and memory of all methods along a segment.
 
     The zone that the widest trained range covers is shaded blue, the rest pink; a model trained at
@@ -40,15 +40,19 @@ def draw_segment(evaluation: Evaluation, group: Group) -> Figure:
         What was measured.
     group
         A segment of it.
+    times
+        Whether to draw the time.
     """
-    figure = Figure(figsize=(9.5, 7), layout="constrained")
-    panels = figure.subplots(2, 2).ravel()
+    shown = [panel for panel in _PANELS if times or panel[0] != "seconds_working"]
+    rows, columns = (2, 2) if times else (1, 3)
+    figure = Figure(figsize=(4.75 * columns, 3.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns).ravel()
     axis = _changing_axis(group.spacings_mm)
     places = [spacing[axis] for spacing in group.spacings_mm]
     samples = [(method, table(evaluation, group, method)) for method in evaluation.methods]
     labels = [m.label.removesuffix(MAX_RES) for m in evaluation.methods]
     colours = {label: _COLOURS(i % 10) for i, label in enumerate(dict.fromkeys(labels))}
-    for axes, (metric, title, unit) in zip(panels, _PANELS, strict=True):
+    for axes, (metric, title, unit) in zip(panels, shown, strict=True):
         for (method, values), label in zip(samples, labels, strict=True):
             means = [spread(column)["mean"] for column in values[metric].T]
             line = np.array([np.nan if m is None else m / unit for m in means])
