@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,10 @@ class TrainingBatches(Dataset[Batch]):
         return patch_shape(self.config.training, draw.spacing_mm, np.max(shapes, axis=0))
 
     def __getitem__(self, step: int) -> Batch:
+        with _one_thread():
+            return self._batch(step)
+
+    def _batch(self, step: int) -> Batch:
         config, draw = self.config, self.draw(step)
         shape = self.shape(draw)
         images, labels, names = [], [], []
@@ -118,6 +123,17 @@ class TrainingBatches(Dataset[Batch]):
     def names(self, step: int) -> tuple[str, ...]:
         """Return the cases of a step, those of all processes."""
         return tuple(self.cases[i].name for i in self.draw(step).cases)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute as the workers do: sums and roots differ in the last digit between thread counts."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _as_is(batch: Any) -> Any:

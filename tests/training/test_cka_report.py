@@ -12,14 +12,13 @@ from typer.testing import CliRunner
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.nets.model_file import save_model
-from training import cli
 from training.activations import activations
 from training.boxes import cut_block
 from training.cka import linear_cka
 from training.cka_report import distances, draw_cka, run_cka
 from training.cka_result import CKASettings
 from training.cka_run import _batches, measure_cka
-from training.cli import app
+from training.cli import app, measuring
 from training.data.decathlon import Decathlon
 from training.layers import common_period, skip_pairs
 
@@ -237,7 +236,7 @@ def test_the_command_writes_figure_and_numbers(dataset, make_model, tmp_path):
 
 
 def test_the_commands_defaults_are_the_settings():
-    defaults = {name: p.default for name, p in inspect.signature(cli.cka).parameters.items()}
+    defaults = {name: p.default for name, p in inspect.signature(measuring.cka).parameters.items()}
     settings = CKASettings()
     assert (float(defaults["start"]),) * 3 == settings.start_mm
     assert (float(defaults["stop"]),) * 3 == settings.stop_mm
