@@ -376,7 +376,7 @@ def test_a_removed_dock_rests_and_goes_on_when_docked_again(viewer, dock, qtbot)
 @pytest.mark.slow
 def test_the_window_stays_alive_while_segmenting(viewer, dock, qtbot):
     """A 5 ms timer goes on all the while; `benchmarks.heartbeat` measures its gaps."""
-    scan = Image(np.random.default_rng(0).normal(size=(110, 110, 110)), units=("mm",) * 3)
+    scan = Image(np.random.default_rng(0).normal(size=(170, 150, 160)), units=("mm",) * 3)
     viewer.add_layer(scan)
     wait_for_estimate(qtbot, dock)
     child(dock, "spacing").setValue(1.0)
