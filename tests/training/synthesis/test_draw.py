@@ -17,7 +17,7 @@ from training.synthesis.heads import Head
 from training.synthesis.lattice import Lattice, choose_parts, fine_lattice, scan_lattice
 from training.synthesis.looks import draw_looks
 from training.synthesis.render import render
-from training.synthesis.tissues import TISSUES
+from training.synthesis.tissues import LAWS, TISSUES
 
 from .conftest import head_array, volume
 
@@ -92,6 +92,47 @@ def test_laws_put_tissues_in_order(contrast: str, order: tuple[str, ...]) -> Non
     assert {look.contrast for look in looks} == {contrast}
     means = np.mean([look.means for look in looks], axis=0)
     assert (np.diff([means[TISSUES.index(name)] for name in order]) > 0.02).all()
+
+
+# Where structures lie in the MNI152 template (right side, RAS+ mm).
+_IN_TEMPLATE = {
+    "thalamus": (12, -18, 8),
+    "caudate": (13, 13, 9),
+    "putamen": (26, 4, 2),
+    "pallidum": (19, -4, -1),
+    "accumbens": (10, 12, -7),
+    "hippocampus": (24, -14, -20),
+    "amygdala": (23, -4, -19),
+    "ventral diencephalon": (10, -14, -10),
+    "brain stem": (4, -26, -32),
+    "cerebellar grey": (36, -60, -30),
+    "cerebellar white": (14, -54, -32),
+}
+
+
+def test_the_t1_law_agrees_with_a_real_template() -> None:
+    """Brightness between the cortex's (0) and the white matter's (1), with the law's jitter."""
+    load = pytest.importorskip("nilearn.datasets").load_mni152_template
+    image = load(resolution=1)
+    array, inverse = np.asarray(image.dataobj), np.linalg.inv(image.affine)
+    # The two peaks of its histogram: cortex and white matter.
+    counts, edges = np.histogram(array[array > 0.3], 40)
+    middle = (edges[1:] + edges[:-1]) / 2
+    grey, white = (
+        float(middle[part][counts[part].argmax()]) for part in (middle < 0.75, middle > 0.75)
+    )
+    assert grey == pytest.approx(0.66, abs=0.03) and white == pytest.approx(0.87, abs=0.03)
+    law = LAWS["t1"].means
+    far = {}
+    for name, position in _IN_TEMPLATE.items():
+        z, y, x = np.rint((inverse @ [*position, 1])[:3]).astype(int)
+        there = (np.median(array[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2]) - grey) / (
+            white - grey
+        )
+        here = (law[name] - law["cortex"]) / (law["white matter"] - law["cortex"])
+        if abs(here - there) > 0.25:
+            far[name] = (here, there)
+    assert not far
 
 
 def test_free_contrast_has_no_order_but_kin() -> None:
