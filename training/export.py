@@ -126,7 +126,12 @@ def build_model(checkpoint: Checkpoint, card: ModelCard) -> Model:
 
 
 def export_checkpoint(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], *, dtype: str = "float32"
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    tile_voxels: int | None = None,
+    tile_mm: float | None = None,
 ) -> Path:
     """Write a model file from a run or one of its checkpoints, whether or not it has ended.
 
@@ -141,6 +146,10 @@ def export_checkpoint(
         The model file to write.
     dtype
         ``"float32"`` or ``"float16"``.
+    tile_voxels, tile_mm
+        Largest tile that the model shall run in, along each axis; where both are given, both hold.
+        `None` for both: the patch that it was trained on. Give more where a network knows whole
+        scans from patches at coarse spacings.
 
     Raises
     ------
@@ -153,6 +162,9 @@ def export_checkpoint(
         path = run.best if run.best.exists() else run.last
     checkpoint = read_checkpoint(path)
     scores = [SpacingScore.from_dict(score) for score in checkpoint.progress.scores]
-    return save_model(
-        build_model(checkpoint, trained_card(checkpoint, scores)), target, dtype=dtype
-    )
+    card = trained_card(checkpoint, scores)
+    if tile_voxels is not None or tile_mm is not None:
+        shape = None if tile_voxels is None else (tile_voxels,) * 3
+        size = None if tile_mm is None else (tile_mm,) * 3
+        card = card.model_copy(update={"tile_shape": shape, "tile_mm": size})
+    return save_model(build_model(checkpoint, card), target, dtype=dtype)

@@ -52,12 +52,23 @@ def export(
     dtype: Annotated[
         Precision, typer.Option(help="Number format of the weights in the file.")
     ] = Precision.float32,
+    tile_voxels: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Largest tile the model runs in, an axis. Default: the training patch."
+        ),
+    ] = None,
+    tile_mm: Annotated[
+        float | None, typer.Option(min=1, help="The same in mm; both may be given.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the model file of a run's best checkpoint, also of one that still goes on."""
     from training.export import export_checkpoint
 
-    written = export_checkpoint(run, target, dtype=dtype.value)
+    written = export_checkpoint(
+        run, target, dtype=dtype.value, tile_voxels=tile_voxels, tile_mm=tile_mm
+    )
     emit({"model": str(written)}, str(written), as_json)
 
 
