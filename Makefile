@@ -1,6 +1,7 @@
 # make run       napari with a real scan segmented; without a display the same under Xvfb, into run-output/
 # make test      lint, types and both suites
-# make picture   docs/images/hippocampus.png anew
+# make picture   the README's pictures anew
+# make brain     the brain model anew, from label maps in HYPERSPACE_DATA: hours on a CPU
 # Each does all its set-up: Debian packages (as root, or where sudo asks nothing), then .venv.
 
 PYTHON ?= python3
@@ -14,7 +15,16 @@ ifneq ($(wildcard ../shared/data),)
 export HYPERSPACE_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: run picture test clean
+# Coarse spacings come first: steps there are short, and what they teach holds for fine ones too.
+COARSE := --set training.steps=3000 --set training.patch_mm=128 --set optimiser.learning_rate=1e-3 \
+	--set optimiser.final_learning_rate=6e-4 --set optimiser.ema_decay=0.998 \
+	--set 'spacing.range_mm=[[1.6, 7], [1.6, 7], [1.6, 7]]' --set 'spacing.fine_mm=[1.6, 2.2]' \
+	--set spacing.isotropic_probability=0.6 --set synthesis.off_brain_probability=0.05 \
+	--set 'validation.spacings_mm=[[2, 2, 2], [3, 3, 3], [2, 5, 2]]' \
+	--set 'validation.report_spacings_mm=[[2, 2, 2], [3, 3, 3], [2, 5, 2]]'
+BRAIN := resources/models/brain.safetensors
+
+.PHONY: run picture test brain clean
 
 run: $(VENV)/app.stamp
 ifeq ($(DISPLAY)$(WAYLAND_DISPLAY),)
@@ -29,6 +39,13 @@ picture: $(VENV)/app.stamp
 	NAPARI_CONFIG="$$(mktemp -d)/settings.yaml" DISPLAY= WAYLAND_DISPLAY= $(MAKE) run
 	mkdir -p docs/images && cp $(OUTPUT)/screenshot.png docs/images/hippocampus.png
 
+brain: $(VENV)/train.stamp
+	$(BIN)/python -m training fit training/configs/brain.yaml --out runs/brain-coarse $(COARSE)
+	$(BIN)/python -m training fit training/configs/brain.yaml --out runs/brain \
+		--init runs/brain-coarse/model.safetensors
+	$(BIN)/python -m training export runs/brain $(BRAIN) --dtype float16 --tile-voxels 240 --tile-mm 240
+	$(BIN)/python -m training judge $(BRAIN) training/configs/brain.yaml --out runs/brain-judged --write-card
+
 test: $(VENV)/tox.stamp
 	TORCH="$$(.ci/torch-requirement $(PIP))" $(BIN)/tox run
 
@@ -40,6 +57,10 @@ $(VENV)/venv.stamp: .ci/system-packages
 
 $(VENV)/app.stamp: $(VENV)/venv.stamp pyproject.toml .ci/constraints.txt
 	$(INSTALL) "$$(.ci/torch-requirement $(PIP))" -e ".[all]"
+	touch $@
+
+$(VENV)/train.stamp: $(VENV)/venv.stamp pyproject.toml .ci/constraints.txt
+	$(INSTALL) "$$(.ci/torch-requirement $(PIP))" -e ".[train]"
 	touch $@
 
 $(VENV)/tox.stamp: $(VENV)/venv.stamp .ci/constraints.txt
