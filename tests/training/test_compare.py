@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from training.cli import app
 from training.comparison.config import load_comparison
 from training.comparison.page import block, renew
 from training.comparison.runs import State, compared_runs
+from training.comparison.tables import blocks_of_table
 from training.config import load_config
 from training.evaluation.rows import Row, read_rows
 from training.evaluation.summary import mean
@@ -226,6 +228,52 @@ def test_again_nothing_is_trained_or_measured(finished: Path) -> None:
     assert summary.read_text() == before[1]
 
 
+def test_what_distances_leave_out_is_told(finished: Path) -> None:
+    summary = json.loads((finished / "runs" / "report" / "summary.json").read_text())
+    rows = [
+        row
+        for seed in (0, 1)
+        for row in read_rows(finished / "runs" / f"FS-{seed}" / "evaluation" / "rows.csv", 2)
+        if row.model == "FSNR"
+    ]
+    for group in summary["tables"]["main"]["settings"]:
+        spacings = {tuple(spacing) for spacing in group["spacings_mm"] or ()}
+        cases = {row.case: row for row in rows}
+        shown = [r for r in rows if r.spacing_mm in spacings] if spacings else None
+        entry = group["methods"]["FSNR"]
+        assert (
+            0
+            <= entry["missed"]
+            <= entry["structures"]
+            <= 2 * 2 * len(cases) * max(len(spacings), 1)
+        )
+        if shown is not None:
+            distances = np.array([row.hd95_native_mm for row in shown])
+            assert entry["missed"] == np.isinf(distances).sum()
+            assert entry["structures"] == (~np.isnan(distances)).sum()
+    table = copy.deepcopy(summary["tables"]["main"])
+    for group in table["settings"]:
+        for method, entry in group["methods"].items():
+            entry["missed"], entry["structures"] = (4 if method == "FSNR" else 0), 12
+    text = blocks_of_table("main", table)["main/hd95"]
+    assert text.endswith(
+        f"left out here: FSNR {4 * len(table['settings'])} of {12 * len(table['settings'])}."
+    )
+
+
+def test_a_run_of_another_split_is_refused(finished: Path) -> None:
+    file = finished / "split.json"
+    before = file.read_text()
+    parts = json.loads(before)
+    parts["training"][0], parts["validation"][0] = parts["validation"][0], parts["training"][0]
+    file.write_text(json.dumps(parts))
+    try:
+        refused = _run(finished / "compare.yaml", "--out", finished / "runs", "--no-train")
+    finally:
+        file.write_text(before)
+    assert refused.exit_code == 1 and "1 of the validation cases" in refused.stderr
+
+
 def test_missing_unfinished_and_strange_runs(
     tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,5 +337,10 @@ def test_the_repository_s_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (config.data, config.optimiser, config.loss) == (
             shared.data, shared.optimiser, shared.loss,
         )  # fmt: skip
-        if method not in ("HS-wide", "HS-strides"):
-            assert (config.training, config.network) == (shared.training, shared.network)
+        # The same budget for all but those that need larger patches; other keys as they say.
+        differs = {key.partition(".")[0] for key in comparison.section.methods[method].set}
+        assert ("training" in differs) == (method in ("HS-wide", "HS-strides"))
+        if "spacing" in differs:
+            differs.add("factory")  # its range is that of the spacings
+        for section in {"training", "network", "augmentation", "spacing", "factory"} - differs:
+            assert getattr(config, section) == getattr(shared, section), (method, section)

@@ -11,6 +11,7 @@ from typing import Any
 from napari_hyperspace.core.errors import HyperspaceError
 from training.comparison.config import Comparison
 from training.config import FitConfig
+from training.data.splits import Split, read_split
 from training.run import RunFolder
 from training.setup import changed_keys
 
@@ -59,6 +60,25 @@ class ComparedRun:
                 fix="Move the folder away to train anew",
             ) from error
         return stored
+
+    def check_split(self, split: Split) -> None:
+        """Check that the run was trained and validated on the cases of a split.
+
+        Raises
+        ------
+        HyperspaceError
+            If it was not: it may have learned from what it is to be measured on.
+        """
+        own = read_split(self.folder.split)
+        if own != split:
+            moved = sorted(set(own.training) & set(split.validation))
+            raise HyperspaceError(
+                "the run was trained on other cases than the comparison's split says",
+                where=self.folder.split,
+                field="data.split",
+                found=f"{len(moved)} of the validation cases among those it was trained on",
+                fix="Move the folder away to train anew, or undo the change of the split",
+            )
 
     def state(self) -> State:
         """Return how far the run is.

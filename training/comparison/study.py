@@ -89,7 +89,7 @@ class Study:
         Raises
         ------
         HyperspaceError
-            If no run is done.
+            If no run is done, or one was trained on other cases than the split says.
         """
         done = [run for run in self.runs if self.states[run.label] is State.done]
         if not done:
@@ -100,6 +100,8 @@ class Study:
         dataset = open_dataset(self.shared.data, base)
         assert self.shared.data.split is not None  # `load_comparison` saw to it
         split = read_split(resolve_path(self.shared.data.split, base, field="data.split"))
+        for run in done:
+            run.check_split(split)
         groups = self.section.groups()
         evaluations = {}
         for number, run in enumerate(done):

@@ -13,7 +13,16 @@ from training.comparison.results import Results
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.methods import Method, within
 from training.evaluation.plan import Group, listed
-from training.evaluation.summary import METRICS, TESTED, mean, plain, signed_rank, spread, table
+from training.evaluation.summary import (
+    METRICS,
+    TESTED,
+    mean,
+    missed,
+    plain,
+    signed_rank,
+    spread,
+    table,
+)
 
 _LEVEL = 0.05
 
@@ -80,7 +89,10 @@ def _block(
         means = {}
         for label, method in labels.items():
             samples = table(whole, group, method)
-            means[label] = {metric: spread(samples[metric]) for metric in METRICS}
+            means[label] = {
+                **{metric: spread(samples[metric]) for metric in METRICS},
+                **missed(whole, group, method),
+            }
         rows.append(
             {
                 "name": group.name,

@@ -66,15 +66,29 @@ def _group(evaluation: Evaluation, group: Group) -> dict[str, Any]:
         "methods": {
             method.label: {
                 **{name: spread(samples[method.label][name]) for name in METRICS},
-                "missed": sum(
-                    math.isinf(row.hd95_native_mm) for row in _rows(evaluation, group, method)
-                ),
+                **missed(evaluation, group, method),
                 "labels": _by_label(evaluation, group, method),
             }
             for method in evaluation.methods
         },
         "tests": _tests(evaluation, samples),
         "by_spacing": _by_spacing(group, samples),
+    }
+
+
+def missed(evaluation: Evaluation, group: Group, method: Method) -> dict[str, int]:
+    """Count what no HD95 on the native grid can tell of.
+
+    Returns
+    -------
+    dict of int
+        ``missed``: structures that truth or prediction alone shows, whose distance is infinite;
+        ``structures``: all that either shows.
+    """
+    distances = [row.hd95_native_mm for row in _rows(evaluation, group, method)]
+    return {
+        "missed": sum(map(math.isinf, distances)),
+        "structures": len(distances) - sum(map(math.isnan, distances)),
     }
 
 
