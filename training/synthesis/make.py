@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from pydantic import ValidationError
+
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
 from training.augment import draw_spacing
@@ -17,7 +19,8 @@ from training.console import Show
 from training.data import open_dataset
 from training.export import COLORS
 from training.random import generator
-from training.section import read_yaml
+from training.section import Section, read_yaml
+from training.suggest import explain
 from training.synthesis.dataset import LabelMaps
 from training.synthesis.labelled import LabelledHead
 from training.synthesis.pairs import Pair, make_pair, read_draw, whole_head, write_pair
@@ -28,6 +31,15 @@ _SYNTHESIS = SynthesisSection()
 _SPACINGS = SpacingSection(
     range_mm=((0.4, 7.0),) * 3, isotropic_probability=0.45, thick_slice_probability=0.3
 )
+
+
+class MapsFile(Section):
+    """What a file that describes no network may say besides its section ``data``."""
+
+    synthesis: SynthesisSection = _SYNTHESIS
+    """How images are made."""
+    spacing: SpacingSection = _SPACINGS
+    """Their spacings."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +78,7 @@ def open_label_maps(path: Path) -> Maps:
     Raises
     ------
     HyperspaceError
-        If the configuration describes other data.
+        If the configuration describes other data, or a key of it is wrong.
     """
     if path.is_dir():
         return Maps(LabelMaps(path))
@@ -81,10 +93,16 @@ def open_label_maps(path: Path) -> Maps:
         )
     data = open_dataset(section, base)
     assert isinstance(data, LabelMaps)
-    if "network" not in read_yaml(path):  # nothing but the data
-        return Maps(data)
-    config, _ = load_config(path)
-    return Maps(data, config.synthesis, config.spacing)
+    values = read_yaml(path)
+    if "network" in values:
+        config, _ = load_config(path)
+        return Maps(data, config.synthesis, config.spacing)
+    own = {key: values[key] for key in MapsFile.model_fields if key in values}
+    try:
+        given = MapsFile.model_validate(own)
+    except ValidationError as error:
+        raise explain(error, MapsFile, path) from None
+    return Maps(data, given.synthesis, given.spacing)
 
 
 def check_contrast(contrast: str) -> str:

@@ -91,6 +91,19 @@ def test_labels_and_values_are_the_configuration_s(folder: Path, tmp_path: Path)
     assert head.targets.max() == 2 and maps.data.label_names == {7: "grey", 40: "white"}
 
 
+def test_a_file_without_network_may_say_how_images_are_made(folder: Path) -> None:
+    path = folder.parent / "maps.yaml"
+    data = "data: {kind: label-maps, folder: maps}\n"
+    path.write_text(data + "synthesis: {noise: 0}\nspacing: {range_mm: [[1, 2], [1, 2], [3, 3]]}\n")
+    maps = open_label_maps(path)
+    assert maps.synthesis.noise == 0 and maps.spacing.range_mm[2] == (3, 3)
+    path.write_text(data)
+    assert open_label_maps(path).synthesis.noise > 0
+    path.write_text(data + "synthesis: {nois: 0}\n")
+    with pytest.raises(HyperspaceError, match="noise"):
+        open_label_maps(path)
+
+
 def test_what_is_wrong_is_said(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "known" in _run("synthesize", folder, out, "--contrast", "ct").output
