@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.execution import ShouldStop
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.planning import Plan
 from napari_hyperspace.core.protocols import SpacingModel
@@ -81,15 +82,34 @@ def straighten(volumes: Sequence[Volume]) -> list[Volume]:
     return [resample_to_grid(volume, straight) for volume in volumes]
 
 
-def working_image(volumes: Sequence[Volume], model: SpacingModel, plan: Plan) -> Tensor:
-    """Return what the network sees (C, D, H, W), float32, on the plan's working grid."""
+def working_image(
+    volumes: Sequence[Volume],
+    model: SpacingModel,
+    plan: Plan,
+    should_stop: ShouldStop = lambda: False,
+) -> Tensor:
+    """Return what the network sees (C, D, H, W), float32, on the plan's working grid.
+
+    Raises
+    ------
+    Cancelled
+        Once `should_stop`, asked before each step of each channel, returns true.
+    """
+
+    def check() -> None:
+        if should_stop():
+            raise Cancelled
+
     matrices = grid_matrices(plan.native, plan.working)
     image = torch.empty(len(volumes), *plan.working.shape)
     for channel, volume in zip(image, volumes, strict=True):
+        check()
         values = model.normalisation.apply(volume.array)
+        check()
         values = volume.grid.orientation.to_canonical(values)
         if min(values.strides) < 0 or not (values.flags.c_contiguous and values.flags.writeable):
             values = values.copy()  # torch knows no negative strides, nor read-only memory
+            check()
         with torch.inference_mode():
             channel.copy_(resample_axes(torch.from_numpy(values), matrices))
         del values  # freed before the next channel's are made

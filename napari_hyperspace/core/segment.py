@@ -125,7 +125,7 @@ def segment_steps(
     form
         A name in `FORMS`, or ``"auto"``: the fastest on this device that keeps the labels.
     should_stop
-        Asked between tiles and between layers.
+        Asked between the steps of preparing the image, between tiles and between layers.
 
     Yields
     ------
@@ -157,7 +157,7 @@ def segment_steps(
     with PeakMemory(target) as memory:
         yield Progress(0.0, "preparing the image")
         check_memory(volumes, plan, model, target)
-        image = working_image(volumes, model, plan)
+        image = working_image(volumes, model, plan, should_stop or (lambda: False))
         labels = np.zeros(volumes[0].shape, np.min_scalar_type(max(model.label_values)))
         run = Run(plan, model, image, target, form, should_stop)
         yield from run.until_it_fits(volumes[0].grid.orientation.to_canonical(labels))

@@ -269,6 +269,23 @@ class TestStopping:
                     stop.set()
         assert messages[-1].startswith("tile 3 of ")
 
+    def test_stops_while_the_image_is_prepared(self):
+        stop = threading.Event()
+        normalised = []
+
+        class Slow(Normalisation):
+            def apply(self, array):
+                normalised.append(array)
+                stop.set()
+                return super().apply(array)
+
+        model = FakeModel(
+            lambda s: local_network(channels=2), in_channels=2, normalisation=Slow("none")
+        )
+        with pytest.raises(Cancelled):
+            list(segment_steps([scan(), scan()], model, should_stop=stop.is_set))
+        assert len(normalised) == 1
+
     def test_stops_between_layers(self):
         stop = threading.Event()
         reached = []
