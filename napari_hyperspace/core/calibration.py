@@ -28,23 +28,27 @@ from napari_hyperspace.core.forms import candidates, device_name
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.labelling import Labeller
+from napari_hyperspace.core.memory import keep_freed_blocks
 from napari_hyperspace.core.resample import axis_matrix
 from napari_hyperspace.core.tracing import trace
 
-_VERSION = 5
+_VERSION = 6
 _SECONDS_EACH = 0.05  # spent on each quantity, at least
 _RUNS_EACH = 2
 # (channels in, channels out, edge of the map): about the work of a layer of a small U-Net each.
+# Kernels are 3³; the first is measured with 1³ too, to tell bytes from multiply-accumulates.
 _CONVOLUTIONS = (
+    (16, 16, 48),
     (1, 16, 56),
     (8, 8, 56),
     (16, 4, 48),
-    (16, 16, 48),
     (32, 32, 32),
     (64, 64, 20),
     (128, 128, 12),
 )
+_DEPTHWISE = (8, 16, 32)  # channels, with kernels of 5³ on maps of 32³
 _SAMPLE_SHAPE = (56, 60, 64)  # of the image that a whole network is run on
+_TINY_SHAPE = (4, 4, 4)
 _NEW_SHAPES = 5
 LARGE_SCAN = 8 << 20  # voxels: from here on each temporary is fresh from the system
 _LOCK = threading.Lock()
@@ -126,13 +130,20 @@ def _measured(device: torch.device) -> Calibration:
     forms, setting_up = {}, 0.0
     for name in candidates(device):
         rates = _form_rates(FORMS[name], device)
-        whole, setting_up = _whole_network(FORMS[name], device, rates)
-        forms[name] = _slower(rates, whole)
+        whole, call, setting_up = _whole_network(FORMS[name], device, rates)
+        forms[name] = _slower(rates, whole, call)
     return Calibration(forms, dataclasses.replace(_host_rates(), setting_up=setting_up))
 
 
-def _whole_network(form: Form, device: torch.device, rates: Rates) -> tuple[float, float]:
-    """Return by which factor a network takes longer than its operations do, and `setting_up`."""
+def _whole_network(form: Form, device: torch.device, rates: Rates) -> tuple[float, float, float]:
+    """Return what a network takes longer than its operations do.
+
+    Returns
+    -------
+    tuple
+        The factor on an image; seconds a convolution on next to none, where calls are all; and
+        `setting_up`.
+    """
 
     def block(convolution: nn.Module, channels: int) -> list[nn.Module]:
         return [convolution, nn.GroupNorm(channels, channels), nn.ReLU(inplace=True)]
@@ -147,8 +158,10 @@ def _whole_network(form: Form, device: torch.device, rates: Rates) -> tuple[floa
         nn.Conv3d(16, 4, 3, padding=1),
     ).eval()
     runner, image = Runner(network, form, device, 3), torch.zeros(1, *_SAMPLE_SHAPE)
-    steady = shortest(lambda: runner(image), device)
+    tiny = torch.zeros(1, *_TINY_SHAPE)
+    steady, least = (shortest(lambda: runner(each), device) for each in (image, tiny))  # noqa: B023
     counted = trace(network, 1, 3)
+    call = (least - counted.seconds(_TINY_SHAPE, rates)) / counted.convolutions
     longer = []
     for number in range(1, _NEW_SHAPES + 1):
         new = torch.zeros(1, *(n - 8 * number + 1 for n in _SAMPLE_SHAPE))
@@ -161,17 +174,19 @@ def _whole_network(form: Form, device: torch.device, rates: Rates) -> tuple[floa
             times.append(time.perf_counter() - started)
         longer.append((times[0] - times[1]) / counted.convolutions)
     expected = counted.seconds(_SAMPLE_SHAPE, rates)
-    return max(1.0, steady / expected), max(0.0, statistics.median(longer))
+    return max(1.0, steady / expected), max(0.0, call), max(0.0, statistics.median(longer))
 
 
-def _slower(rates: Rates, factor: float) -> Rates:
-    """Return rates with all times of work multiplied."""
+def _slower(rates: Rates, factor: float, call: float) -> Rates:
+    """Return rates with all times of work multiplied, and more for each call."""
     return dataclasses.replace(
         rates,
+        convolution_overhead=rates.convolution_overhead + call,
         convolutions={pair: factor * rate for pair, rate in rates.convolutions.items()},
+        depthwise={channels: factor * rate for channels, rate in rates.depthwise.items()},
         **{
             name: factor * getattr(rates, name)
-            for name in ("transposed", "norm", "pointwise", "upsample")
+            for name in ("convolution_byte", "transposed", "norm", "pointwise", "upsample")
         },
     )
 
@@ -201,6 +216,7 @@ def _encode(calibration: Calibration) -> dict[str, Any]:
     value = dataclasses.asdict(calibration)
     for rates in value["forms"].values():
         rates["convolutions"] = [[*pair, rate] for pair, rate in rates["convolutions"].items()]
+        rates["depthwise"] = [[*each] for each in rates["depthwise"].items()]
     return value
 
 
@@ -211,7 +227,8 @@ def _decode(value: Any) -> Calibration | None:
         forms = {}
         for name, rates in value["forms"].items():
             pairs = {(int(a), int(b)): float(rate) for a, b, rate in rates["convolutions"]}
-            forms[name] = Rates(**{**rates, "convolutions": pairs})
+            grouped = {int(channels): float(rate) for channels, rate in rates["depthwise"]}
+            forms[name] = Rates(**{**rates, "convolutions": pairs, "depthwise": grouped})
         kinds = {kind: (float(a), float(b)) for kind, (a, b) in value["host"]["normalise"].items()}
         return Calibration(forms, HostRates(**{**value["host"], "normalise": kinds}))
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -240,25 +257,44 @@ def _synchronise(device: torch.device) -> None:
 @torch.inference_mode()
 def _form_rates(form: Form, device: torch.device) -> Rates:
     layout = torch.channels_last_3d if form.channels_last else torch.contiguous_format
+    keep_freed_blocks()
 
     def tensor(*shape: int) -> torch.Tensor:
         values = torch.zeros(*shape, device=device, dtype=form.dtype)
         return values.contiguous(memory_format=layout) if len(shape) == 5 else values
 
-    convolutions = {}
-    for incoming, outgoing, edge in _CONVOLUTIONS:
-        image = tensor(1, incoming, edge, edge, edge)
-        weight, bias = tensor(outgoing, incoming, 3, 3, 3), tensor(outgoing)
+    def convolution(incoming: int, outgoing: int, width: int, edge: int, groups: int = 1) -> float:
+        image, bias = tensor(1, incoming, edge, edge, edge), tensor(outgoing)
+        weight = tensor(outgoing, incoming // groups, width, width, width)
         with fast_convolutions(device, form.dtype):
-            seconds = shortest(lambda: F.conv3d(image, weight, bias, padding=1), device)  # noqa: B023
-        convolutions[incoming, outgoing] = seconds / (weight.numel() * edge**3)
+            return shortest(
+                lambda: F.conv3d(image, weight, bias, padding=width // 2, groups=groups), device
+            )
+
+    incoming, outgoing, edge = _CONVOLUTIONS[0]
+    call = convolution(incoming, outgoing, 1, 2)
+    thin, thick = (convolution(incoming, outgoing, width, edge) - call for width in (1, 3))
+    size = form.dtype.itemsize
+    byte = max(0.0, thin - (thick - thin) / 26) / ((incoming + outgoing) * edge**3 * size)
+
+    def rate(seconds: float, values: int, macs: int) -> float:
+        """Seconds a multiply-accumulate, of which some time at least is left."""
+        return max(seconds - call - values * size * byte, 0.1 * seconds) / macs
+
+    convolutions = {
+        (a, b): rate(convolution(a, b, 3, n), (a + b) * n**3, 27 * a * b * n**3)
+        for a, b, n in _CONVOLUTIONS
+    }
+    depthwise = {
+        c: rate(convolution(c, c, 5, 32, groups=c), 2 * c * 32**3, 125 * c * 32**3)
+        for c in _DEPTHWISE
+    }
 
     image, weight = tensor(1, 32, 24, 24, 24), tensor(32, 16, 4, 4, 4)
     seconds = shortest(lambda: F.conv_transpose3d(image, weight, stride=2, padding=1), device)
     transposed = seconds / (weight.numel() * 24**3)
 
     image, scale = tensor(1, 16, 64, 64, 64), tensor(16)
-    size = image.element_size()
     norm = shortest(lambda: F.group_norm(image, 16, scale, scale), device)
     pointwise = shortest(lambda: F.relu_(image), device)
     coarse = tensor(1, 16, 32, 32, 32)
@@ -267,7 +303,11 @@ def _form_rates(form: Form, device: torch.device) -> Rates:
     overhead = shortest(lambda: [F.relu_(tiny) for _ in range(100)], device) / 100
     return Rates(
         itemsize=size,
+        reordered=device.type == "cpu" and not form.channels_last,
         convolutions=convolutions,
+        depthwise=depthwise,
+        convolution_byte=byte,
+        convolution_overhead=call,
         transposed=transposed,
         norm=norm / (2 * image.numel() * size),
         pointwise=pointwise / (2 * image.numel() * size),

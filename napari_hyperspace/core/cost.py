@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_hyperspace.core.memory import MAPPED
 from napari_hyperspace.core.protocols import Architecture
 
-MAPPED = 32 << 20  # allocations above this are mapped by themselves
 _FRESH = 12 << 20  # from here on freed memory goes back to the system: measured with glibc
 
 _HOLES = 1.5  # growth of the heap over what it holds; measured with glibc, apart from benchmarks
 
 _ROUNDING = 1e-6
-_PRODUCTS = ("conv", "transposed", "product")
+_CONVOLUTIONS = ("conv", "depthwise")
+_PRODUCTS = (*_CONVOLUTIONS, "transposed", "product")
 _SAME = 0.03  # relative difference of strides that are the same but for rounded sizes of maps
 
 Strides = tuple[float, ...]
@@ -36,8 +37,8 @@ class Operation:
     Parameters
     ----------
     kind
-        ``"conv"``, ``"transposed"``, ``"product"`` (with a matrix along an axis), ``"norm"``,
-        ``"upsample"`` or ``"pointwise"``.
+        ``"conv"``, ``"depthwise"`` (a convolution in groups), ``"transposed"``, ``"product"`` (with
+        a matrix along an axis), ``"norm"``, ``"upsample"`` or ``"pointwise"``.
     map
         Place in `Trace.strides` of the map that sets its work: the output, for a transposed
         convolution the input.
@@ -91,7 +92,7 @@ class Trace:
     @property
     def convolutions(self) -> int:
         """Number of convolutions."""
-        return sum(each.kind in ("conv", "transposed") for each in self.operations)
+        return sum(each.kind in (*_CONVOLUTIONS, "transposed") for each in self.operations)
 
     def voxels(self, shape: Sequence[int]) -> NDArray[np.float64]:
         """Voxels of a map at each stride for an input of this shape, rounded up as in a U-Net."""
@@ -124,7 +125,7 @@ class Trace:
             return replace(self, strides=strides)
         growth = (b / a for a, b in zip(here.taps, there.taps, strict=True))
         operations = tuple(
-            replace(each, macs=each.macs * next(growth)) if each.kind == "conv" else each
+            replace(each, macs=each.macs * next(growth)) if each.kind in _CONVOLUTIONS else each
             for each in self.operations
         )
         more = sum(b.macs - a.macs for a, b in zip(self.operations, operations, strict=True))
@@ -171,14 +172,21 @@ class Trace:
         slowness = np.array([rates.slowness(*kind) for kind in columns.kinds])
         work = np.where(columns.is_product, columns.macs, columns.moved * rates.itemsize)
         total = (work * slowness[columns.kind] * voxels[columns.map]).sum()
-        fresh = rates.itemsize * columns.fresh * voxels[columns.fresh_map]
+        moved = (columns.moved * voxels[columns.map])[columns.is_convolution]
+        total += moved.sum() * rates.itemsize * rates.convolution_byte
+        fresh = columns.fresh * voxels[columns.fresh_map]
+        if rates.reordered:
+            scratch = self.scratch[:, 2] * voxels[self.scratch[:, 1].astype(int)]
+            fresh = np.concatenate([fresh, scratch])
+        fresh *= rates.itemsize
         total += fresh[fresh >= _FRESH].sum() * rates.fault
+        total += len(moved) * rates.convolution_overhead
         return float(total) + len(self.operations) * rates.overhead
 
     @cached_property
     def _columns(self) -> _Columns:
         all_kinds = [
-            (each.kind, *(each.channels if each.kind == "conv" else (0, 0)))
+            (each.kind, *(each.channels if each.kind in _CONVOLUTIONS else (0, 0)))
             for each in self.operations
         ]
         kinds = {kind: place for place, kind in enumerate(dict.fromkeys(all_kinds))}
@@ -190,6 +198,7 @@ class Trace:
             tuple(kinds),
             np.array([kinds[kind] for kind in all_kinds], dtype=int),
             np.array([each.kind in _PRODUCTS for each in self.operations], dtype=bool),
+            np.array([each.kind in _CONVOLUTIONS for each in self.operations], dtype=bool),
             column("macs"),
             column("moved"),
             column("fresh"),
@@ -205,6 +214,7 @@ class _Columns:
     kinds: tuple[tuple[str, int, int], ...]
     kind: NDArray[np.int_]
     is_product: NDArray[np.bool_]
+    is_convolution: NDArray[np.bool_]
     macs: NDArray[np.float64]
     moved: NDArray[np.float64]
     fresh: NDArray[np.float64]
@@ -216,14 +226,23 @@ class _Columns:
 class Rates:
     """How fast a device runs the operations of one form.
 
+    A convolution takes its multiply-accumulates, its bytes and its call: those of 1³ voxels, and
+    those in groups, are mostly the latter two.
+
     Parameters
     ----------
     itemsize
         Bytes of a value.
+    reordered
+        Whether convolutions copy their input and output to a layout of their own.
     convolutions
-        Seconds a multiply-accumulate of a 3-wide convolution, for pairs of channels (in, out).
+        Seconds a multiply-accumulate of a convolution, for pairs of channels (in, out).
+    depthwise
+        The same of a convolution in groups, for numbers of channels.
+    convolution_byte, convolution_overhead
+        Seconds a byte read and written by a convolution, and a call of one.
     transposed
-        The same of a transposed convolution.
+        Seconds a multiply-accumulate of a transposed convolution, bytes included.
     norm, pointwise, upsample
         Seconds a byte moved.
     fault
@@ -233,7 +252,11 @@ class Rates:
     """
 
     itemsize: int
+    reordered: bool
     convolutions: dict[tuple[int, int], float]
+    depthwise: dict[int, float]
+    convolution_byte: float
+    convolution_overhead: float
     transposed: float
     norm: float
     pointwise: float
@@ -245,6 +268,9 @@ class Rates:
         """Seconds a multiply-accumulate, or a byte moved where nothing is multiplied."""
         if kind == "conv":
             return self.convolution_rate(incoming, outgoing)
+        if kind == "depthwise":
+            nearest = min(self.depthwise, key=lambda known: abs(math.log2(known / outgoing)))
+            return self.depthwise[nearest]
         if kind == "transposed":
             return self.transposed
         if kind == "product":

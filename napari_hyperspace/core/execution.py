@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.memory import keep_freed_blocks
 from napari_hyperspace.core.modules import copied, prepared
 
 ShouldStop = Callable[[], bool]
@@ -149,6 +150,8 @@ class Runner:
         self._format = torch.contiguous_format
         if form.channels_last:
             self._format = torch.channels_last_3d if n_dim == 3 else torch.channels_last
+        if device.type == "cpu":
+            keep_freed_blocks()
         self._network = prepared(copied(network, self._converted))
         if should_stop is not None:
 

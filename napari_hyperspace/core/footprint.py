@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from napari_hyperspace.core.cost import MAPPED, Trace
+from napari_hyperspace.core.cost import Trace
 from napari_hyperspace.core.counted import CannotCountError, count
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.execution import FORMS, Form
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.labelling import POINTS_AT_ONCE
-from napari_hyperspace.core.memory import available_bytes
+from napari_hyperspace.core.memory import MAPPED, available_bytes
 from napari_hyperspace.core.planning import Plan
 from napari_hyperspace.core.protocols import SpacingModel
 from napari_hyperspace.core.resample import DENSE_LENGTH

@@ -156,7 +156,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name == "aten::convolution":
             weight, transposed = args[1], args[6]
             at = source if transposed else output
-            kind = "transposed" if transposed else "conv"
+            kind = "transposed" if transposed else "conv" if args[8] == 1 else "depthwise"
             macs = float(weight.numel())  # groups included: the weight holds in/groups
             scratch = [source, output]
         elif name in ("aten::mm", "aten::bmm"):

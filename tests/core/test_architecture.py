@@ -74,12 +74,37 @@ def test_each_kind_is_counted_once(monkeypatch):
     assert len(set(macs)) > 5  # the kernels' shapes are each spacing's own
 
 
-def test_baking_more_weights_takes_longer():
+def test_baking_takes_as_long_at_any_spacing():
+    """On a finer grid kernels hold many times the weights, and take about as long to make."""
     model = Model(HARMONIC, CARD)
     counted_module._kinds.clear()
-    counted_module._bake_seconds[model.identity] = (0.5, 1000)
-    known = count(model, (1, 1, 1))
-    assert known.bake_seconds == pytest.approx(0.5 * known.trace.parameters / 1000)
+    counted_module._bake_seconds[model.identity] = 0.5
+    coarse, fine = (count(model, (step,) * 3) for step in (4, 0.8))
+    assert fine.trace.parameters > 4 * coarse.trace.parameters
+    assert coarse.bake_seconds == fine.bake_seconds == 0.5
+
+
+def test_kernels_of_each_channel_are_told_apart():
+    """They reach another rate than those that mix channels, at every spacing."""
+    config = HarmonicUNetConfig(
+        multiplicities=(4,),
+        level_spacing_mm=(2,),
+        kernel_mm=(5, 10),
+        kernels="depthwise",
+        pooling="average",
+    )
+    factory = build_factory(config, PhysicalKernelsConfig(voxels="integrated"))
+    here, there = (0.9, 1.1, 0.7), (0.8, 1.3, 0.6)
+    old, new = factory.architecture(here), factory.architecture(there)
+    assert old.kind == new.kind
+    found = trace(factory.skeleton(here), 1, 3).at(old, new)
+    direct = trace(factory.skeleton(there), 1, 3)
+    taps = [
+        [each.macs for each in one.operations if each.kind == "depthwise"]
+        for one in (found, direct)
+    ]
+    assert taps[0] == taps[1]
+    assert len(taps[0]) == 5  # all but the first, of one channel, and those of 1³ voxels
 
 
 def test_a_flattened_product_is_a_map():

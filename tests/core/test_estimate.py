@@ -46,6 +46,10 @@ def rates(monkeypatch):
     """Round rates, in place of a measurement."""
     form = Rates(
         itemsize=4,
+        reordered=False,
+        depthwise={8: 2e-11, 32: 4e-11},
+        convolution_byte=2e-11,
+        convolution_overhead=5e-5,
         convolutions={(1, 16): 2e-11, (16, 16): 1e-11, (64, 64): 5e-12},
         transposed=1e-11,
         norm=1e-10,
@@ -113,6 +117,31 @@ class TestCounts:
         network = Pyramid()
         trace(network, 1, 3)
         assert not any(parameter.is_meta for parameter in network.parameters())
+
+    def test_a_convolution_takes_its_work_its_bytes_and_its_call(self, rates):
+        """Of 1³ voxels and in groups, work is the least of it."""
+        form = rates.forms["fp32"]
+        voxels = 20 * 24 * 32
+
+        def seconds(conv, **more):
+            return trace(conv, 16, 3).seconds((20, 24, 32), replace(form, **more))
+
+        moved, call = 4 * (16 + 16) * voxels * 2e-11, 5e-5 + 1e-6
+        point = nn.Conv3d(16, 16, 1)
+        assert seconds(point) == pytest.approx(16 * 16 * voxels * 1e-11 + moved + call)
+        grouped = nn.Conv3d(16, 16, 5, padding=2, groups=16)
+        work = 16 * 125 * voxels
+        assert seconds(grouped, depthwise={16: 3e-11}) == pytest.approx(work * 3e-11 + moved + call)
+        assert seconds(grouped) in (
+            pytest.approx(work * 2e-11 + moved + call),
+            pytest.approx(work * 4e-11 + moved + call),
+        )
+
+    def test_layouts_of_their_own_are_fresh_memory(self, rates):
+        form = rates.forms["fp32"]
+        counted, shape = trace(nn.Conv3d(16, 16, 1), 16, 3), (80, 80, 80)
+        plain, own = (counted.seconds(shape, replace(form, reordered=r)) for r in (False, True))
+        assert own - plain == pytest.approx(2 * 16 * 80**3 * 4 * form.fault)
 
     def test_scan_of_rates_between_channels(self, rates):
         form = rates.forms["fp32"]
