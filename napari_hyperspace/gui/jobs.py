@@ -288,8 +288,9 @@ class Jobs:
             free = self._services.estimate(
                 grid, model, spacing, device=device, outside="extrapolate"
             ).available_bytes
+            limits = [limit for limit in (n_bytes, free) if limit is not None]
             return self._services.spacing_for(
-                grid, model, seconds=seconds, bytes=min(n_bytes or free, free), device=device
+                grid, model, seconds=seconds, bytes=min(limits, default=None), device=device
             )
 
         def found(spacing: tuple[float, float, float]) -> None:

@@ -42,12 +42,12 @@ class FakeEstimate:
     peak_bytes: int
     peak_host_bytes: int
     spacing_mm: tuple[float, float, float]
-    available_bytes: int = 8 * 10**9
+    available_bytes: int | None = 8 * 10**9
     probe_seconds: float = 0.0
 
     @property
     def fits(self) -> bool:
-        return self.peak_bytes <= self.available_bytes
+        return self.available_bytes is None or self.peak_bytes <= self.available_bytes
 
 
 @dataclass(frozen=True)

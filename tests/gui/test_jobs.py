@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -173,6 +174,21 @@ def test_progress_is_shown_in_the_activity_dock(controller, view, services, qtbo
     assert len(progress._all_instances) == 0
     fractions = [args[0] for name, args in view.said if name == "progress"]
     assert fractions == [0.0, 0.0, 1 / 3, 2 / 3, None]
+
+
+def test_a_budget_where_the_system_does_not_tell_its_memory(
+    controller, services, qtbot, monkeypatch
+):
+    known = services.estimate
+    monkeypatch.setattr(
+        services,
+        "estimate",
+        lambda *args, **more: replace(known(*args, **more), available_bytes=None),
+    )
+    for asked in (None, 2e9):
+        controller.jobs.fit_budget(10.0, asked)
+        qtbot.waitUntil(lambda: not controller.jobs.running)
+    assert services.budgets == [(10.0, None), (10.0, 2e9)]
 
 
 def test_fit_to_budget(controller, view, services, qtbot):
