@@ -24,6 +24,7 @@ from napari_hyperspace.gui.convert import to_volume
 from napari_hyperspace.gui.services import Services
 from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
+from napari_hyperspace.gui.widgets.drop import dicom_path
 
 MANIFEST = Path(hs.__file__).parent / "napari.yaml"
 PLUGIN = "napari-hyperspace"
@@ -303,6 +304,17 @@ def test_what_is_no_dicom_is_left_to_napari(shown_dock, qtbot, tmp_path, monkeyp
     drop(shown_dock, tmp_path / "pictures")
     assert asked == [str(tmp_path / "pictures")]
     assert not shown_dock.controller.jobs.running
+
+
+def test_only_dicom_is_taken_from_a_folder_that_holds_other_files_too(tmp_path):
+    folder = make_dicom(tmp_path / "study", "first")
+    slices = [str(path) for path in sorted(folder.iterdir())]
+    notes = [str(folder / name) for name in ("notes.txt", "more.txt")]
+    for path in notes:
+        Path(path).write_text("no scan")
+    assert dicom_path(slices) == dicom_path([str(folder)]) == str(folder)
+    assert dicom_path(slices[:1]) == slices[0]
+    assert dicom_path(notes) is dicom_path(notes[:1]) is dicom_path([*slices, notes[0]]) is None
 
 
 def test_labels_in_three_dimensions_keep_their_proportions(shown_dock, qtbot):

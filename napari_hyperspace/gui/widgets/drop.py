@@ -46,8 +46,8 @@ class DropTarget(QObject):
             return False
         if event.modifiers() & Qt.KeyboardModifier.AltModifier:
             return False
-        path = _one_path([url.toLocalFile() for url in event.mimeData().urls()])
-        if path is None or not holds_dicom(path):
+        path = dicom_path([url.toLocalFile() for url in event.mimeData().urls()])
+        if path is None:
             return False
         event.acceptProposedAction()
         QCoreApplication.sendEvent(watched, QDragLeaveEvent())  # or it stays highlighted
@@ -55,10 +55,15 @@ class DropTarget(QObject):
         return True
 
 
-def _one_path(dropped: Sequence[str]) -> str | None:
-    """Return the file or folder that was dropped; several files of a folder are the folder."""
+def dicom_path(dropped: Sequence[str]) -> str | None:
+    """Return what to open of what was dropped; several files of a folder are the folder.
+
+    `None` unless all of it is DICOM: notes dropped from beside a series are no series.
+    """
     paths = [Path(one) for one in dropped if one]
     if len(paths) < len(dropped) or not paths:  # some are of the web
+        return None
+    if not all(holds_dicom(str(path)) for path in paths):
         return None
     if len(paths) == 1:
         return str(paths[0])
