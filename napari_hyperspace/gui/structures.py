@@ -66,6 +66,7 @@ class Structures:
         self._only = False
         self._sides = False
         self._put_aside: list[Any] = []  # images switched off while in three dimensions
+        self._order: tuple[int, ...] = ()  # of the axes before
         self.layer: Any = None
         self.closed = False
         layers = viewer.layers
@@ -259,6 +260,7 @@ class Structures:
         if not wanted:
             self._viewer.dims.ndisplay = 2
         elif self.layer is not None:
+            self._order = self._viewer.dims.order
             self._put_aside = viewing.turn_in_space(self._viewer, self.layer)
 
     def _dimensions_changed(self, event: Any = None) -> None:
@@ -268,6 +270,9 @@ class Structures:
             for image in self._put_aside:
                 image.visible = True
             self._put_aside = []
+            if len(self._order) == self._viewer.dims.ndim:
+                self._viewer.dims.order = self._order
+            self._order = ()
 
     # -- export --------------------------------------------------------------------------------
 

@@ -302,6 +302,7 @@ def test_fault_57_a_table_that_cannot_be_written(dock, labels, qtbot, tmp_path, 
 
 def test_three_dimensions_and_back(dock, labels, viewer, qtbot):
     image = viewer.layers["scan"]
+    viewer.dims.order = (2, 0, 1)  # slices from the side
     qtbot.mouseClick(child(dock, ".space"), Qt.MouseButton.LeftButton)
     assert viewer.dims.ndisplay == 3
     assert not image.visible and labels.visible
@@ -310,7 +311,7 @@ def test_three_dimensions_and_back(dock, labels, viewer, qtbot):
     click_row(qtbot, dock, 2)
     assert viewing.camera(viewer).center == pytest.approx((22.0, 0.0, 16.5))
     viewer.dims.ndisplay = 2  # by napari's own button
-    assert image.visible
+    assert image.visible and viewer.dims.order == (2, 0, 1)
     assert not child(dock, ".space").isChecked()
 
 
