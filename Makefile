@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --quiet --retries 5 --prefer-binary -c .ci/constraints.txt
 OUTPUT ?= run-output
+# Options of the demonstration, such as --model hippocampus --spacing 1 3
+DEMO ?=
 
 ifneq ($(wildcard ../shared/data),)
 export HYPERSPACE_DATA ?= $(abspath ../shared/data)
@@ -29,21 +31,28 @@ BRAIN := resources/models/brain.safetensors
 run: $(VENV)/app.stamp
 ifeq ($(DISPLAY)$(WAYLAND_DISPLAY),)
 	LIBGL_ALWAYS_SOFTWARE=1 xvfb-run -a -s "-screen 0 1600x1000x24" \
-		$(BIN)/python docs/scripts/demo.py --output $(OUTPUT)
+		$(BIN)/python docs/scripts/demo.py --output $(OUTPUT) $(DEMO)
 else
-	$(BIN)/python docs/scripts/demo.py --output $(OUTPUT) --stay
+	$(BIN)/python docs/scripts/demo.py --output $(OUTPUT) --stay $(DEMO)
 endif
 
-# The README's picture: the same window, with napari's own settings instead of the user's.
+# The pictures of README and guide: the same window, with napari's own settings instead of the user's.
 picture: $(VENV)/app.stamp
-	NAPARI_CONFIG="$$(mktemp -d)/settings.yaml" DISPLAY= WAYLAND_DISPLAY= $(MAKE) run
-	mkdir -p docs/images && cp $(OUTPUT)/screenshot.png docs/images/hippocampus.png
+	$(MAKE) docs/images/brain.png DEMO="--spacing 1 3"
+	$(MAKE) docs/images/hippocampus.png DEMO="--model hippocampus"
+
+docs/images/%.png: FORCE
+	NAPARI_CONFIG="$$(mktemp -d)/settings.yaml" DISPLAY= WAYLAND_DISPLAY= $(MAKE) run OUTPUT=$(OUTPUT)/$*
+	cp $(OUTPUT)/$*/screenshot.png $@
+
+FORCE:
 
 brain: $(VENV)/train.stamp
 	$(BIN)/python -m training fit training/configs/brain.yaml --out runs/brain-coarse $(COARSE)
 	$(BIN)/python -m training fit training/configs/brain.yaml --out runs/brain \
 		--init runs/brain-coarse/model.safetensors
-	$(BIN)/python -m training export runs/brain $(BRAIN) --dtype float16 --tile-voxels 240 --tile-mm 240
+	$(BIN)/python -m training export runs/brain $(BRAIN) --dtype float16 \
+		--tile-voxels 256 --tile-mm 256 --search-extent-mm 140,190,150
 	$(BIN)/python -m training judge $(BRAIN) training/configs/brain.yaml --out runs/brain-judged --write-card
 
 test: $(VENV)/tox.stamp

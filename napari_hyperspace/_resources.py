@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+DEFAULT_MODEL = "brain"
+"""The bundled model to begin with: of any contrast and spacing, so that most scans can be tried."""
+
 
 def resource_path(*parts: str) -> Path:
     """Return the path of a shipped file or folder, in a wheel and in a source checkout alike."""

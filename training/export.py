@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from napari_hyperspace.nets.card import DiceRecord, LabelClass, ModelCard
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.nets.card import DiceRecord, LabelClass, ModelCard, SearchConfig
 from napari_hyperspace.nets.hypernetwork import build_factory
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import save_model
@@ -132,6 +133,7 @@ def export_checkpoint(
     dtype: str = "float32",
     tile_voxels: int | None = None,
     tile_mm: float | None = None,
+    search_extent_mm: Triple | None = None,
 ) -> Path:
     """Write a model file from a run or one of its checkpoints, whether or not it has ended.
 
@@ -150,6 +152,9 @@ def export_checkpoint(
         Largest tile that the model shall run in, along each axis; where both are given, both hold.
         `None` for both: the patch that it was trained on. Give more where a network knows whole
         scans from patches at coarse spacings.
+    search_extent_mm
+        Lets the model find what it segments by a coarse pass first, and segment a box round that
+        alone: the usual size of that box in mm (z, y, x). `None`: whole scans are segmented.
 
     Raises
     ------
@@ -167,4 +172,7 @@ def export_checkpoint(
         shape = None if tile_voxels is None else (tile_voxels,) * 3
         size = None if tile_mm is None else (tile_mm,) * 3
         card = card.model_copy(update={"tile_shape": shape, "tile_mm": size})
+    if search_extent_mm is not None:
+        search = SearchConfig(extent_mm=search_extent_mm)
+        card = card.model_copy(update={"search": search})
     return save_model(build_model(checkpoint, card), target, dtype=dtype)

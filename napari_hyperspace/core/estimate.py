@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import torch
 
@@ -25,10 +26,12 @@ from napari_hyperspace.core.planning import (
     DEFAULT_OVERLAP,
     Outside,
     Plan,
+    grid_of,
     make_plan,
     working_spacing,
 )
 from napari_hyperspace.core.protocols import SpacingModel
+from napari_hyperspace.core.search import crop, crop_grid
 from napari_hyperspace.core.volume import Volume
 
 _SEARCH_STEPS = 24
@@ -104,10 +107,8 @@ def estimate(
     check_form(form)
     target = choose_device(device)
     free = available_bytes(target), available_bytes(torch.device("cpu"))
-    plan = make_plan(
-        volume, model, spacing_mm, outside=outside, tile_shape=tile_shape, overlap=overlap
-    )
-    return _estimate(volume, plan, model, target, form, free)
+    options: _Options = {"outside": outside, "tile_shape": tile_shape, "overlap": overlap}
+    return _passes(volume, model, spacing_mm, options, target, form, free)
 
 
 def estimate_curve(
@@ -125,13 +126,8 @@ def estimate_curve(
     check_form(form)
     target = choose_device(device)
     free = available_bytes(target), available_bytes(torch.device("cpu"))
-    estimates = []
-    for spacing in spacings:
-        plan = make_plan(
-            volume, model, spacing, outside=outside, tile_shape=tile_shape, overlap=overlap
-        )
-        estimates.append(_estimate(volume, plan, model, target, form, free))
-    return estimates
+    options: _Options = {"outside": outside, "tile_shape": tile_shape, "overlap": overlap}
+    return [_passes(volume, model, spacing, options, target, form, free) for spacing in spacings]
 
 
 def spacing_for(
@@ -207,6 +203,52 @@ def spacing_for(
         else:
             low = middle
     return at(math.exp(high))
+
+
+class _Options(TypedDict):
+    """What goes into a plan besides scan, model and spacing."""
+
+    outside: Outside
+    tile_shape: Sequence[int] | None
+    overlap: float
+
+
+def _passes(
+    volume: Volume | Grid | Sequence[Volume],
+    model: SpacingModel,
+    spacing_mm: Sequence[float] | None,
+    options: _Options,
+    device: torch.device,
+    form: str,
+    free: tuple[int | None, int | None],
+) -> Estimate:
+    """Estimate what `segment` does: all of the scan; or all of it coarsely, then its usual box."""
+    search = model.search
+    if search is None:
+        plan = make_plan(volume, model, spacing_mm, **options)
+        return _estimate(volume, plan, model, device, form, free)
+    spacing = working_spacing(volume, model, spacing_mm, options["outside"])
+    clamped: _Options = {**options, "outside": "clamp"}
+    look = make_plan(volume, model, search.coarse(spacing), **clamped)
+    first = _estimate(volume, look, model, device, form, free)
+    box = search.usual_box(grid_of(volume))
+    within: Volume | Grid | list[Volume]
+    if isinstance(volume, Grid):
+        within = crop_grid(volume, box)
+    elif isinstance(volume, Volume):
+        within = crop(volume, box)
+    else:
+        within = [crop(each, box) for each in volume]
+    plan = make_plan(within, model, spacing_mm, **options)
+    second = _estimate(within, plan, model, device, form, free)
+    return replace(
+        second,
+        seconds=first.seconds + second.seconds,
+        peak_bytes=max(first.peak_bytes, second.peak_bytes),
+        peak_host_bytes=max(first.peak_host_bytes, second.peak_host_bytes),
+        n_tiles=first.n_tiles + second.n_tiles,
+        probe_seconds=first.probe_seconds + second.probe_seconds,
+    )
 
 
 def _estimate(

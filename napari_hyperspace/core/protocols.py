@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.search import Search
 
 Range = tuple[float, float]
 _LEAST = 1.01  # pooling by less changes no size that matters
@@ -98,6 +99,10 @@ class SpacingModel(Protocol):
     @property
     def tile_mm(self) -> tuple[float, ...] | None:
         """Largest block in mm to run at once, beside that in voxels, if the model asks for one."""
+
+    @property
+    def search(self) -> Search | None:
+        """How what it segments is to be found first, if the model asks for that."""
 
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
         """Tell what of the network of a spacing the model's other networks do not share."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -14,11 +15,19 @@ from napari_hyperspace.core.footprint import check_memory
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.inputs import as_volumes, straighten, working_image
 from napari_hyperspace.core.memory import PeakMemory
-from napari_hyperspace.core.planning import DEFAULT_OVERLAP, Outside, make_plan
+from napari_hyperspace.core.planning import (
+    DEFAULT_OVERLAP,
+    Outside,
+    make_plan,
+    working_spacing,
+)
 from napari_hyperspace.core.protocols import SpacingModel
 from napari_hyperspace.core.resample import resample_to_grid
 from napari_hyperspace.core.running import Progress, Run
+from napari_hyperspace.core.search import crop, paste
 from napari_hyperspace.core.volume import Volume
+
+_FIRST_PASS = 0.2  # part of the progress that a coarse look first takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +110,9 @@ def segment_steps(
 ) -> Generator[Progress, None, SegmentResult]:
     """Segment a scan step by step.
 
+    Where the model asks for it, a coarse pass finds what it segments first, and only the box round
+    that is segmented (`napari_hyperspace.core.search`); all else becomes background.
+
     The scan is normalised on its own grid, resampled to the working grid, run through the network
     in tiles that are blended by Gaussian weights (whole where it fits one tile), and every native
     voxel gets the class whose linearly interpolated logit is largest.
@@ -144,6 +156,80 @@ def segment_steps(
     HyperspaceError
         If scan, model and spacing do not go together, a value is not finite, or memory is short.
     """
+    options: _Options = {
+        "device": device,
+        "tile_shape": tile_shape,
+        "overlap": overlap,
+        "form": form,
+        "should_stop": should_stop,
+    }
+    search = model.search
+    if search is None:
+        return (yield from _all(volume, model, spacing_mm, outside=outside, **options))
+    volumes = as_volumes(volume, model)
+    native = volumes[0]
+    spacing = working_spacing(volumes, model, spacing_mm, outside)
+    coarse = search.coarse(spacing)
+    first = yield from _part(
+        _all(volumes, model, coarse, outside="clamp", **options), 0.0, _FIRST_PASS
+    )
+    box = search.box(first.labels)
+    if box is None:  # too small for a coarse look, or not there
+        box = (slice(0, native.shape[0]), slice(0, native.shape[1]), slice(0, native.shape[2]))
+    within = [crop(each, box) for each in volumes]
+    second = yield from _part(
+        _all(within, model, spacing_mm, outside=outside, **options), _FIRST_PASS, 1.0
+    )
+    peaks = [each.peak_bytes for each in (first, second) if each.peak_bytes is not None]
+    return replace(
+        second,
+        labels=native.with_array(
+            paste(second.labels.array, box, native.shape), metadata=second.labels.metadata
+        ),
+        seconds=first.seconds + second.seconds,
+        bake_seconds=first.bake_seconds + second.bake_seconds,
+        peak_bytes=max(peaks, default=None),
+    )
+
+
+class _Options(TypedDict):
+    """What both passes share."""
+
+    device: str | torch.device | None
+    tile_shape: Sequence[int] | None
+    overlap: float
+    form: str
+    should_stop: ShouldStop | None
+
+
+def _part(
+    steps: Generator[Progress, None, SegmentResult], start: float, end: float
+) -> Generator[Progress, None, SegmentResult]:
+    """Run one of several passes, whose progress is a part of the whole."""
+    try:
+        while True:
+            progress = next(steps)
+            yield replace(progress, fraction=start + (end - start) * progress.fraction)
+    except StopIteration as finished:
+        result: SegmentResult = finished.value
+        return result
+    finally:
+        steps.close()
+
+
+def _all(
+    volume: Volume | Sequence[Volume],
+    model: SpacingModel,
+    spacing_mm: Sequence[float] | None,
+    *,
+    outside: Outside,
+    device: str | torch.device | None,
+    tile_shape: Sequence[int] | None,
+    overlap: float,
+    form: str,
+    should_stop: ShouldStop | None,
+) -> Generator[Progress, None, SegmentResult]:
+    """Segment all of a scan."""
     started = time.perf_counter()
     check_form(form)
     target = choose_device(device)

@@ -96,13 +96,14 @@ Answer = Baked | Cost | Curve | Preview
 
 
 class _Normalised:
-    """A model whose input has been normalised already: over the whole scan, not over a block."""
+    """A model for blocks, normalised already over the whole scan; nothing is searched for there."""
 
     def __init__(self, model: Any) -> None:
         from napari_hyperspace.core.intensity import Normalisation
 
         self._model = model
         self.normalisation = Normalisation("none")
+        self.search = None  # a block is what the user looks at
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -149,10 +150,12 @@ class Explorer:
         model.network(question.spacing_mm[-model.n_dim :], question.device)
         return time.perf_counter() - started
 
-    def _estimate(self, question: Question, grid: Grid, form: str = "auto") -> Any:
+    def _estimate(
+        self, question: Question, grid: Grid, model: Any = None, form: str = "auto"
+    ) -> Any:
         return self._services.estimate(
             grid,
-            question.model,
+            model or question.model,
             question.spacing_mm,
             device=question.device,
             outside=question.outside,
@@ -179,8 +182,10 @@ class Explorer:
         spacing = question.spacing_mm
         form = self._services.settled_form(question.model, spacing, question.device)
 
+        model = _Normalised(question.model)
+
         def seconds(block: Grid) -> float:
-            return float(self._estimate(question, block, form).seconds) * self._pace
+            return float(self._estimate(question, block, model, form).seconds) * self._pace
 
         block = block_within(grid, wish.center, spacing, wish.budget_s, seconds)
         coarse = coarse_spacing(spacing, question.model.trained_range_mm)

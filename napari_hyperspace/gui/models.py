@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_hyperspace._resources import DEFAULT_MODEL
 from napari_hyperspace.gui.services import Services
 from napari_hyperspace.gui.view import Entries
-
-_DEFAULT = "brain"  # any contrast, any spacing: most scans can be tried with it
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class ModelShelf:
     def default(self) -> str:
         """Return the key of the model to begin with; empty if there is none."""
         keys = [key for key, _ in self.entries()]
-        return _DEFAULT if _DEFAULT in keys else next(iter(keys), "")
+        return DEFAULT_MODEL if DEFAULT_MODEL in keys else next(iter(keys), "")
 
     def add(self, path: str) -> str:
         """Put a model file on the shelf; return its key. It is loaded when first asked for."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveFloat, model_validator
 
 from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.search import Search
 from napari_hyperspace.nets.base_config import Config, Range
 
 HexColor = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
@@ -50,6 +51,21 @@ class DiceRecord(Config):
     """Number of cases."""
 
 
+class SearchConfig(Config):
+    """A first, coarse pass that finds what is segmented; see `napari_hyperspace.core.search`."""
+
+    spacing_mm: PositiveFloat = 4.0
+    """Spacing of that pass."""
+    margin_mm: Annotated[float, Field(ge=0)] = 8.0
+    """What is kept around the box of what was found."""
+    extent_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    """Usual size of that box, (z, y, x), margin included: what estimates reckon with."""
+
+    def build(self) -> Search:
+        """Return the search that it describes."""
+        return Search(self.spacing_mm, self.margin_mm, self.extent_mm)
+
+
 class ModelCard(Config):
     """What a model is, was trained on and reaches. All axis orders are canonical (z, y, x)."""
 
@@ -68,6 +84,8 @@ class ModelCard(Config):
     """Largest block in voxels to run at once; absent: the engine decides."""
     tile_mm: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Largest block in mm to run at once, beside that in voxels; absent: no limit."""
+    search: SearchConfig | None = None
+    """How what is segmented is found first; absent: the whole scan is segmented."""
     licence: str = ""
     """Licence of the weights and of the data they come from."""
     citation: str = ""

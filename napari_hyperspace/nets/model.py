@@ -16,6 +16,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.protocols import Architecture
+from napari_hyperspace.core.search import Search
 from napari_hyperspace.nets.base_config import Range
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.factory import Factory
@@ -120,6 +121,11 @@ class Model:
     def tile_mm(self) -> tuple[float, ...] | None:
         """Largest block in mm to run at once, beside that in voxels, if the model asks for one."""
         return self.card.tile_mm
+
+    @property
+    def search(self) -> Search | None:
+        """How what it segments is to be found first, if the model asks for that."""
+        return self.card.search.build() if self.card.search else None
 
     @cached_property
     def identity(self) -> str:

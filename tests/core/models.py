@@ -12,6 +12,7 @@ from torch import nn
 
 from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.protocols import Architecture
+from napari_hyperspace.core.search import Search
 
 _numbers = itertools.count()
 
@@ -33,6 +34,7 @@ class FakeModel:
     normalisation: Normalisation = field(default_factory=Normalisation)
     tile_shape: tuple[int, ...] | None = None
     tile_mm: tuple[float, ...] | None = None
+    search: Search | None = None
     asked: list[tuple[float, ...]] = field(default_factory=list)
 
     def architecture(self, spacing_mm):

@@ -209,9 +209,11 @@ def test_a_run_is_exported_before_its_end(dataset: Path, monkeypatch: pytest.Mon
     card = hs.load_model(target).card
     assert card.training["steps"] == 3 and card.dice[0].cases == 2
     last = export_checkpoint(base / "run/checkpoints/last.safetensors", base / "l.safetensors")
-    wide = export_checkpoint(base / "run", base / "w.safetensors", tile_voxels=80, tile_mm=60)
+    options = {"tile_voxels": 80, "tile_mm": 60, "search_extent_mm": (30, 40, 35)}
+    wide = export_checkpoint(base / "run", base / "w.safetensors", **options)
     card = hs.load_model(wide).card
     assert card.tile_shape == (80,) * 3 and card.tile_mm == (60,) * 3
+    assert card.search is not None and card.search.extent_mm == (30, 40, 35)
     assert hs.load_model(last).card.training["steps"] == 5
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_hyperspace._resources import DEFAULT_MODEL
 from training.cli.options import (
     DeviceOption,
     FillOption,
@@ -33,7 +34,7 @@ def predict(
     target: Annotated[
         Path, typer.Argument(help="File for the labels; a folder for several scans.")
     ],
-    model: ModelOption = "hippocampus",
+    model: ModelOption = DEFAULT_MODEL,
     working_spacing: SpacingOption = None,
     outside: OutsideOption = OutsideRule.refuse,
     device: DeviceOption = None,
@@ -99,7 +100,7 @@ def predict(
 )
 def estimate(
     source: Annotated[Path, typer.Argument(help="Scan: a file or a DICOM folder.")],
-    model: ModelOption = "hippocampus",
+    model: ModelOption = DEFAULT_MODEL,
     working_spacing: SpacingOption = None,
     outside: OutsideOption = OutsideRule.refuse,
     device: DeviceOption = None,

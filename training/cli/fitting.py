@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from training.cli.options import JsonOption, Precision, app
-from training.console import emit
+from training.console import emit, spacing
 
 
 @app.command(epilog="Example: python -m training fit hippocampus.yaml --set training.steps=2000")
@@ -61,13 +61,24 @@ def export(
     tile_mm: Annotated[
         float | None, typer.Option(min=1, help="The same in mm; both may be given.")
     ] = None,
+    search_extent_mm: Annotated[
+        str | None,
+        typer.Option(
+            help="Find what is segmented by a coarse pass first: usual size of its box (z,y,x)."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the model file of a run's best checkpoint, also of one that still goes on."""
     from training.export import export_checkpoint
 
     written = export_checkpoint(
-        run, target, dtype=dtype.value, tile_voxels=tile_voxels, tile_mm=tile_mm
+        run,
+        target,
+        dtype=dtype.value,
+        tile_voxels=tile_voxels,
+        tile_mm=tile_mm,
+        search_extent_mm=spacing(search_extent_mm) if search_extent_mm else None,
     )
     emit({"model": str(written)}, str(written), as_json)
 
