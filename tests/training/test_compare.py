@@ -20,7 +20,7 @@ from training.comparison.config import load_comparison
 from training.comparison.page import block, renew
 from training.comparison.runs import State, compared_runs
 from training.comparison.tables import blocks_of_table
-from training.config import load_config
+from training.config import changes, load_config
 from training.evaluation.rows import Row, read_rows
 from training.evaluation.summary import mean
 
@@ -91,6 +91,16 @@ def test_runs_are_the_ones_that_set_would_make(tmp_path: Path, dataset: Path) ->
     assert [m.label for m in comparison.used("HS", Path("x"))] == ["HS", "HS MaxRes"]
 
 
+def test_a_method_may_have_fewer_seeds(tmp_path: Path, dataset: Path) -> None:
+    section = copy.deepcopy(COMPARISON)
+    section["methods"]["FS"]["seeds"] = [0]
+    comparison = load_comparison(_write(tmp_path, section))
+    assert comparison.runs() == [*((m, seed) for m in ("HS", "AS") for seed in (0, 1)), ("FS", 0)]
+    table = comparison.section.tables["main"]
+    assert comparison.section.seeds(table, "FSNR") == [0]
+    assert comparison.section.seeds(table, "HS MaxRes") == [0, 1]
+
+
 def test_a_run_of_the_file_knows_nothing_of_the_comparison(tmp_path: Path, dataset: Path) -> None:
     with_it, _ = load_config(_write(tmp_path, COMPARISON))
     (tmp_path / "plain").mkdir()
@@ -105,6 +115,7 @@ def test_a_run_of_the_file_knows_nothing_of_the_comparison(tmp_path: Path, datas
         ({"methods": {"A": {"run": "B"}}}, "'B' is no method with runs"),
         ({"methods": {"A": {}, "B": {"run": "A", "set": {"seed": 1}}}}, "runs of its own"),
         ({"tables": {"t": {"title": "", "methods": ["HSS"], "seeds": [0]}}}, "'HSS' is no method"),
+        ({"methods": {"A": {}, "B": {"run": "A", "seeds": [1]}}}, "runs of its own"),
         ({"intervals": ["5:1"]}, "not an interval"),
         ({"segment": [[1, 2]]}, "segments"),
     ],
@@ -344,3 +355,27 @@ def test_the_repository_s_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
             differs.add("factory")  # its range is that of the spacings
         for section in {"training", "network", "augmentation", "spacing", "factory"} - differs:
             assert getattr(config, section) == getattr(shared, section), (method, section)
+
+
+@pytest.mark.parametrize(
+    ("name", "methods", "differs"),
+    [
+        ("ranks", {"HS": "HS"}, set()),
+        ("work", {"FS": "FS"}, set()),
+        (
+            "work",
+            {"HS-slices": "HS-slices", "AS-slices": "AS-slices"},
+            {"training.steps", "validation.every_steps"},
+        ),
+    ],
+)
+def test_the_repository_s_smaller_comparisons_differ_as_they_say(
+    name: str, methods: dict[str, str], differs: set[str]
+) -> None:
+    configs = Path(__file__).parents[2] / "training" / "configs"
+    whole = load_comparison(configs / "hippocampus-comparison.yaml")
+    other = load_comparison(configs / f"hippocampus-{name}.yaml")
+    assert other.section.groups() == whole.section.groups()
+    for own, same in methods.items():
+        values = [c.model_dump(mode="json") for c in (whole.config(same, 0), other.config(own, 0))]
+        assert {*changes(*values)} == {"name", *differs}

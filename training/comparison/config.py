@@ -54,6 +54,8 @@ class MethodSection(Section):
     """Keys of the configuration that differ in its runs, dotted, such as `{factory.rank: 2}`."""
     run: str | None = None
     """Method whose networks it takes; none: it is trained itself."""
+    seeds: tuple[NonNegativeInt, ...] | None = None
+    """Seeds of its runs, where a table asks for more of them than there are to be; none: all."""
     outside: Literal["clamp", "extrapolate"] = "extrapolate"
     """What it does outside of the trained range: `clamp` resamples the image to the nearest trained
     spacing and brings the labels back, `extrapolate` runs the network there."""
@@ -102,7 +104,7 @@ class ComparisonSection(Section):
         for name, method in self.methods.items():
             if method.run is None:
                 continue
-            if method.set:
+            if method.set or method.seeds is not None:
                 raise ValueError(f"methods.{name}: either has runs of its own or takes others'")
             if method.run not in self.methods or self.methods[method.run].run is not None:
                 raise ValueError(f"methods.{name}.run: {method.run!r} is no method with runs")
@@ -118,6 +120,11 @@ class ComparisonSection(Section):
     def owner(self, method: str) -> str:
         """Return the method whose runs a method takes its networks from."""
         return self.methods[method].run or method
+
+    def seeds(self, table: TableSection, method: str) -> list[int]:
+        """Return the seeds of the runs that a method is to have in a table."""
+        own = self.methods[self.owner(method)].seeds
+        return [seed for seed in table.seeds if own is None or seed in own]
 
     def trained_by(self, owner: str) -> list[str]:
         """Return the methods that take their networks from the runs of one, itself first."""
@@ -186,7 +193,7 @@ class Comparison:
             (self.section.owner(method), seed)
             for table in self.section.tables.values()
             for method in table.methods
-            for seed in table.seeds
+            for seed in self.section.seeds(table, method)
         }
         return sorted(wanted, key=lambda run: (owners.index(run[0]), run[1]))
 

@@ -98,7 +98,7 @@ def _rounded(value: Any) -> Any:
 def _figures(results: Results, key: str, folder: Path) -> str:
     """Draw a table's segments, and return the Markdown that shows them."""
     table = results.comparison.section.tables[key]
-    seeds = {m: there for m in table.methods if (there := results.seeds(m, table.seeds))}
+    seeds = results.seeds(table)
     if not seeds:
         return "*None of these runs is done yet.*"
     pooled = results.pool(seeds)

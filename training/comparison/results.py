@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from training.comparison.config import Comparison
+from training.comparison.config import Comparison, TableSection
 from training.comparison.runs import ComparedRun
 from training.data.base import DataSet
 from training.evaluation.evaluate import Evaluation, evaluate
@@ -30,10 +30,18 @@ class Results:
     comparison: Comparison
     evaluations: Mapping[tuple[str, int], Evaluation]
 
-    def seeds(self, method: str, wanted: Sequence[int]) -> list[int]:
-        """Return those of some seeds with which a method is there."""
-        owner = self.comparison.section.owner(method)
-        return [seed for seed in wanted if (owner, seed) in self.evaluations]
+    def seeds(self, table: TableSection) -> dict[str, list[int]]:
+        """Return the methods of a table that are there, each with the seeds of its runs."""
+        section = self.comparison.section
+        there = {
+            method: [
+                seed
+                for seed in section.seeds(table, method)
+                if (section.owner(method), seed) in self.evaluations
+            ]
+            for method in table.methods
+        }
+        return {method: seeds for method, seeds in there.items() if seeds}
 
     def pool(self, seeds: Mapping[str, Iterable[int]]) -> Evaluation:
         """Return the measurements of methods, each over some seeds.

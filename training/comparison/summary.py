@@ -44,9 +44,7 @@ def summarise_table(results: Results, name: str) -> dict[str, Any] | None:
     """
     section = results.comparison.section
     shown = section.tables[name]
-    seeds = {
-        method: there for method in shown.methods if (there := results.seeds(method, shown.seeds))
-    }
+    seeds = results.seeds(shown)
     if not seeds:
         return None
     whole = results.pool(seeds)
@@ -63,7 +61,7 @@ def summarise_table(results: Results, name: str) -> dict[str, Any] | None:
                     "outside": section.methods[method].outside,
                     "trained_range_mm": whole.models[method]["trained_range_mm"],
                     "seeds": own,
-                    "absent_seeds": [seed for seed in shown.seeds if seed not in own],
+                    "absent_seeds": [s for s in section.seeds(shown, method) if s not in own],
                 }
                 for method, own in seeds.items()
             },
