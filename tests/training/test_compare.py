@@ -362,11 +362,7 @@ def test_the_repository_s_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("ranks", {"HS": "HS"}, set()),
         ("work", {"FS": "FS"}, set()),
-        (
-            "work",
-            {"HS-slices": "HS-slices", "AS-slices": "AS-slices"},
-            {"training.steps", "validation.every_steps"},
-        ),
+        ("work", {"HS-slices": "HS-slices"}, {"training.steps", "validation.every_steps"}),
     ],
 )
 def test_the_repository_s_smaller_comparisons_differ_as_they_say(
