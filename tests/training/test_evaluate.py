@@ -13,6 +13,8 @@ import pytest
 
 import napari_hyperspace as hs
 from napari_hyperspace.core.resample import resample_labels, resample_to_spacing
+from napari_hyperspace.nets.model import Model
+from napari_hyperspace.nets.model_file import save_model
 from training.data.decathlon import Decathlon
 from training.evaluation.evaluate import evaluate
 from training.evaluation.measure import Meter
@@ -188,6 +190,11 @@ def test_rows_of_another_evaluation_are_refused(
     with pytest.raises(hs.HyperspaceError, match=r"models\.m"):
         other = Method("m", str(narrow_file), "clamp")
         evaluate([other], data, NAMES[:1], groups, rows_file=path)
+    model = hs.load_model(model_file)  # the same weights, run in other tiles
+    card = model.card.model_copy(update={"tile_shape": (8, 8, 8)})
+    tiled = save_model(Model(model.factory, card), tmp_path / "tiled.safetensors")
+    with pytest.raises(hs.HyperspaceError, match=r"models\.m"):
+        evaluate([Method("m", str(tiled))], data, NAMES[:1], groups, rows_file=path)
     image = dataset / "imagesTr" / f"{NAMES[0]}.nii.gz"
     image.write_bytes((dataset / "imagesTr" / "tiny_004.nii.gz").read_bytes())
     labels = dataset / "labelsTr" / f"{NAMES[0]}.nii.gz"

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.planning import working_spacing
+from napari_hyperspace.nets.card import ModelCard
 from training.data.base import DataSet, digest
 from training.evaluation.measure import Meter, Settings
 from training.evaluation.methods import Method, check_fit
@@ -127,6 +128,7 @@ def evaluate(
             "identity": model.identity,
             "outside": method.outside,
             "trained_range_mm": model.trained_range_mm,
+            "applied": _applied(model.card, settings),
         }
     native, digests = {}, {}
     for i, name in enumerate(names):
@@ -141,7 +143,7 @@ def evaluate(
         "labels": {str(value): name for value, name in sorted(dataset.label_names.items())},
         "settings": settings.to_dict(),
         "models": {
-            label: {key: model[key] for key in ("identity", "outside")}
+            label: {key: model[key] for key in ("identity", "outside", "applied")}
             for label, model in models.items()
         },
         "cases": digests,
@@ -182,6 +184,14 @@ def evaluate(
     return Evaluation(
         dataset.name, dataset.label_names, methods, models, native, groups, wanted, settings
     )
+
+
+def _applied(card: ModelCard, settings: Settings) -> dict[str, Any]:
+    """Return what of a model's card changes its labels; its weights are told by its identity."""
+    keys = {"normalisation", "search"}
+    if settings.tile_shape is None:
+        keys |= {"tile_shape", "tile_mm"}
+    return card.model_dump(mode="json", include=keys)
 
 
 def _spacings(groups: Sequence[Group], native_mm: Triple) -> list[Triple]:
