@@ -22,7 +22,7 @@ _FRESH = 12 << 20  # from here on freed memory goes back to the system: measured
 
 _HOLES = 1.5  # growth of the heap over what it holds; measured with glibc, apart from benchmarks
 
-_ROUNDING = 1e-6
+_ROUNDING = 1e-4  # that of the levels' sizes
 _CONVOLUTIONS = ("conv", "depthwise")
 _PRODUCTS = (*_CONVOLUTIONS, "transposed", "product")
 _SAME = 0.03  # relative difference of strides that are the same but for rounded sizes of maps

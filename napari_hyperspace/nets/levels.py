@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# A factor such as 2.0000001, from dividing two spacings, is not to add a voxel.
-_ROUNDING = 1e-6
+# A factor such as 1.6666666 in place of 5/3, from a spacing that a file stores in single precision,
+# is not to add a voxel: this much of a finer voxel, of thousands, belongs to the last one.
+_ROUNDING = 1e-4
 
 
 def coarser_size(size: int, factor: float) -> int:
@@ -25,10 +26,11 @@ def coarser_size(size: int, factor: float) -> int:
 
 def averaging_matrix(size: int, factor: float, like: Tensor) -> Tensor:
     """Return the shares of the finer voxels in each coarser one: (coarser, size), rows sum to 1."""
-    start = torch.arange(coarser_size(size, factor), device=like.device)[:, None] * factor
-    voxel = torch.arange(size, device=like.device)[None]
+    # In double precision: single would start a last sliver of a voxel behind the finer ones.
+    start = torch.arange(coarser_size(size, factor), dtype=torch.float64)[:, None] * factor
+    voxel = torch.arange(size, dtype=torch.float64)[None]
     shares = (torch.minimum(start + factor, voxel + 1.0) - torch.maximum(start, voxel)).clamp(min=0)
-    return (shares / shares.sum(1, keepdim=True)).to(like.dtype)
+    return (shares / shares.sum(1, keepdim=True)).to(like)
 
 
 def interpolation_matrix(size: int, coarser: int, factor: float, like: Tensor) -> Tensor:

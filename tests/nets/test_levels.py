@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.integrate import quad
@@ -40,6 +40,23 @@ def test_a_coarser_voxel_averages_what_it_covers(size, factor):
             lambda x: values[min(int(x), size - 1)], start, stop, points=edges or None, limit=200
         )
         assert mean == pytest.approx(area / (stop - start), abs=2e-3)
+
+
+@settings(deadline=None)
+@given(
+    size=st.integers(1, 512),
+    spacing=st.integers(30, 450).map(lambda n: n / 100),
+    level=st.sampled_from([1, 2, 4, 4.5, 9, 18]),
+)
+@example(size=150, spacing=1.2, level=2)
+@example(size=165, spacing=1.6, level=18)
+def test_a_spacing_in_single_precision_pools_as_the_exact_one(size, spacing, level):
+    exact, stored = (max(level / step, 1) for step in (spacing, float(np.float32(spacing))))
+    matrix = averaging_matrix(size, stored, LIKE)
+    assert matrix.shape[0] == coarser_size(size, exact)
+    expected = averaging_matrix(size, exact, LIKE)
+    torch.testing.assert_close(matrix, expected, atol=1e-3, rtol=0)  # NaN is close to nothing
+    torch.testing.assert_close(matrix.sum(1), torch.ones(len(matrix)))
 
 
 @given(size=sizes, factor=factors)
@@ -144,3 +161,9 @@ def test_levels_that_do_not_fit_are_refused(changes, message):
 def test_configurations_come_back_from_json():
     for config in (physical(), UNetConfig()):
         assert UNetConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_logits_are_finite_at_a_spacing_in_single_precision():
+    factory = build_factory(physical(), ConstantConfig())
+    network = factory.bake((float(np.float32(1.2)), 5.0, 5.0))
+    assert network(torch.randn(1, 1, 150, 5, 6)).isfinite().all()
