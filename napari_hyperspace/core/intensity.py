@@ -44,6 +44,12 @@ class Normalisation:
                 field="normalisation",
                 found=(self.lower, self.upper),
             )
+        if self.kind == "percentile" and not (self.lower >= 0 and self.upper <= 100):
+            raise HyperspaceError(
+                "percentiles lie between 0 and 100",
+                field="normalisation",
+                found=(self.lower, self.upper),
+            )
 
     def apply(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """Normalise an array; a constant one becomes zeros, with a warning.

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
+from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.intensity import Normalisation
 from napari_hyperspace.core.search import Search
 from napari_hyperspace.nets.base_config import Config, Range
@@ -32,6 +33,14 @@ class NormalisationConfig(Config):
     """Percentile or value that becomes 0."""
     upper: float = 99.5
     """Percentile or value that becomes 1."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        try:
+            self.build()
+        except HyperspaceError as error:
+            raise ValueError(f"{error.problem}; found {error.found}") from error
+        return self
 
     def build(self) -> Normalisation:
         """Return the function that it describes."""

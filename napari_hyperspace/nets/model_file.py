@@ -10,6 +10,8 @@ import json
 import os
 import struct
 import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ FORMAT_VERSION = 1
 _KEY = "hyperspace"
 _MAX_HEADER_BYTES = 16 << 20
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
+_STORED = ("F32", "F16")  # what safetensors calls them
 
 
 class ModelHeader(Config):
@@ -63,14 +66,14 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
         finite.
     """
     path = _find(name_or_path)
-    header, shapes = _read_header(path)
+    header, stored = _read_header(path)
     try:
         with torch.device("meta"):
             factory = build_factory(header.network, header.factory)
-    except ValueError as error:
-        raise HyperspaceError(str(error), where=path, field="factory") from error
+    except (ValueError, RuntimeError) as error:  # sizes beyond all integers
+        raise HyperspaceError(str(error).partition("\n")[0], where=path, field="factory") from error
     expected = factory.state_dict()
-    _compare(path, expected, shapes)
+    _compare(path, expected, stored)
     state: dict[str, Tensor] = {}
     with safe_open(path, framework="pt") as file:
         for name, like in expected.items():
@@ -105,8 +108,22 @@ def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "floa
         Where to; an existing file is replaced once the new one is complete.
     dtype
         ``"float32"``, or ``"float16"`` for half the size.
+
+    Raises
+    ------
+    HyperspaceError
+        If a tensor holds values that are not finite in this precision, the precision is unknown, or
+        the file cannot be written.
     """
     target = Path(path)
+    if dtype not in _DTYPES:
+        raise HyperspaceError(
+            "weights are stored in one of two precisions",
+            where=target,
+            field="dtype",
+            found=dtype,
+            expected=" or ".join(_DTYPES),
+        )
     header = ModelHeader(
         network=model.factory.network_config, factory=model.factory.config, card=model.card
     )
@@ -121,6 +138,17 @@ def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "floa
                 field=name,
             )
     metadata = {_KEY: header.model_dump_json()}
+    try:
+        _write_whole(state, metadata, target)
+    except OSError as error:
+        raise HyperspaceError(
+            "the model file cannot be written", where=target, found=error.strerror or str(error)
+        ) from error
+    return target
+
+
+def _write_whole(state: dict[str, Tensor], metadata: dict[str, str], target: Path) -> None:
+    """Write a file beside the target, and put it in its place once it is complete."""
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(handle)
     try:
@@ -132,14 +160,14 @@ def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "floa
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return target
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
     path = Path(name_or_path)
     bundled = bundled_models()
-    if path.is_file():
-        return path
+    with suppress(OSError):  # a name too long to be a file's
+        if path.is_file():
+            return path
     if str(name_or_path) in bundled:
         return bundled[str(name_or_path)]
     raise HyperspaceError(
@@ -149,13 +177,25 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
     )
 
 
-def _read_header(path: Path) -> tuple[ModelHeader, dict[str, tuple[int, ...]]]:
-    """Read and check the JSON part, and the shapes of the tensors."""
+@dataclass(frozen=True)
+class _Stored:
+    """How a tensor lies in a file."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def _read_header(path: Path) -> tuple[ModelHeader, dict[str, _Stored]]:
+    """Read and check the JSON part, and the shapes and types of the tensors."""
     _refuse_foreign(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            stored = {
+                name: _Stored(tuple(each.get_shape()), each.get_dtype())
+                for name, each in slices.items()
+            }
     except (SafetensorError, OSError) as error:
         raise HyperspaceError(
             f"not a sound safetensors file: {error}", where=path, fix="Fetch the file again"
@@ -168,14 +208,19 @@ def _read_header(path: Path) -> tuple[ModelHeader, dict[str, tuple[int, ...]]]:
             found=", ".join(sorted(metadata)) or "no metadata",
             expected=f"the key {_KEY!r}",
         )
-    return _parse_header(path, metadata[_KEY]), shapes
+    return _parse_header(path, metadata[_KEY]), stored
 
 
 def _refuse_foreign(path: Path) -> None:
     """Refuse pickles, and headers that claim more than the file holds, before parsing anything."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(8)
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise HyperspaceError(
+            "the model file cannot be read", where=path, found=error.strerror or str(error)
+        ) from error
     if start.startswith((b"PK", b"\x80")) and not start[2:].startswith(b"\0\0"):
         raise HyperspaceError(
             "this is a PyTorch checkpoint (a pickle, which can run code when it is read)",
@@ -215,15 +260,24 @@ def _parse_header(path: Path, text: str) -> ModelHeader:
         raise HyperspaceError(f"unreadable metadata: {error}", where=path, field=_KEY) from error
 
 
-def _compare(path: Path, expected: dict[str, Tensor], found: dict[str, tuple[int, ...]]) -> None:
-    """Check names and shapes of all tensors before any is loaded."""
+def _compare(path: Path, expected: dict[str, Tensor], found: dict[str, _Stored]) -> None:
+    """Check names, shapes and types of all tensors before any is loaded."""
     for name in sorted(expected.keys() | found.keys()):
         wanted = tuple(expected[name].shape) if name in expected else None
-        if found.get(name) != wanted:
+        there = found[name].shape if name in found else None
+        if there != wanted:
             raise HyperspaceError(
                 "the tensors do not fit the configuration in the file",
                 where=path,
                 field=name,
-                found=found.get(name, "no such tensor"),
+                found=there or "no such tensor",
                 expected=wanted or "no such tensor",
+            )
+        if expected[name].is_floating_point() and found[name].dtype not in _STORED:
+            raise HyperspaceError(
+                "the tensor is of a type that model files do not hold",
+                where=path,
+                field=name,
+                found=found[name].dtype,
+                expected=" or ".join(_STORED),
             )

@@ -36,7 +36,12 @@ def factory_from_reference(state: Mapping[str, Tensor]) -> Hypernetwork:
         If a tensor is missing, unexpected, or does not fit the others.
     """
     state = {_bare(name): tensor.float() for name, tensor in state.items()}
-    network, hidden = _infer(state)
+    try:
+        network, hidden = _infer(state)
+    except (IndexError, ZeroDivisionError, ValueError) as error:
+        raise HyperspaceError(
+            "the shapes in the checkpoint make no U-Net", found=str(error).partition("\n")[0]
+        ) from error
     factory = Hypernetwork(network, HypernetworkConfig.paper(hidden))
     layers = {layer: _reference_name(layer) for layer in factory.layer_sizes}
     used = {f"conditioner.{i}.0.{part}" for i in range(len(hidden)) for part in ("weight", "bias")}

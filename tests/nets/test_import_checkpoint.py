@@ -38,9 +38,20 @@ def test_logits_equal_the_reference(path, nested, tmp_path):
     torch.save(state, tmp_path / "in.pt")
     model = load_model(import_checkpoint(tmp_path / "in.pt", tmp_path / "out.safetensors"))
     assert model.trained_range_mm is None
+    double = factory_from_reference(reference_state(path)).double()
     for i in range(2):
-        logits = model.network(golden[f"spacing.{i}"][0].tolist())(golden["input"])
-        assert (logits - golden[f"logits.{i}"]).abs().max() <= 1e-4
+        spacing, expected = golden[f"spacing.{i}"][0].tolist(), golden[f"logits.{i}"]
+        logits = model.network(spacing)(golden["input"])
+        with torch.no_grad():
+            exact = double.bake(spacing)(golden["input"].double())
+        # On processors of one kind the two are equal bit for bit. Others sum products in another
+        # order, and these networks magnify the last digit: the recorded logits themselves are up to
+        # 3e-3 off. No implementation in single precision can be asked to be nearer than that.
+        rounding = float((expected - exact).abs().max())
+        assert rounding <= 1e-5 * float(exact.abs().max())
+        limit = max(1e-4, 2 * rounding)
+        assert (logits - expected).abs().max() <= limit
+        assert (logits - exact).abs().max() <= limit
 
 
 def make_state(n_dim, in_channels, out_channels, channels, n_down, n_fix, hidden):
@@ -175,6 +186,8 @@ def test_anything_but_tensors_is_refused(tmp_path):
         (lambda s: s["unet.norm_init.conditioner.0.weight"].fill_(torch.nan), "not finite"),
         (lambda s: s.update({"conditioner.1.0.weight": torch.zeros(6, 9)}), "does not fit"),
         (lambda s: s.clear(), "not a checkpoint"),
+        (lambda s: s.update({"conditioner.0.0.weight": torch.zeros(3)}), "make no U-Net"),
+        (lambda s: s.update({"unet.norm_init.conditioner.0.bias": torch.zeros(0)}), "no U-Net"),
     ],
 )
 def test_damaged_checkpoints_are_refused(change, words):

@@ -162,6 +162,16 @@ def test_fault_49_newer_version(path):
         (lambda h: h["card"].update(colour="red"), "Extra inputs"),
         (lambda h: h["network"].update(channels=1 << 40), "less than or equal"),
         (lambda h: h["network"].update(channels=1024), "do not fit the configuration"),
+        (
+            lambda h: h["network"].update(
+                channels=1024, channel_growth=4, strides=[[2, 2, 2]] * 8, kernel_size=5
+            ),
+            "overflow|do not fit",
+        ),
+        (
+            lambda h: h["card"].update(normalisation={"kind": "percentile", "lower": -5}),
+            "between 0 and 100",
+        ),
         (lambda h: h["factory"].update(range_mm=[[1, 2]] * 2), "needs 3 pairs"),
     ],
 )
@@ -189,7 +199,35 @@ def test_a_failed_save_leaves_the_old_file(tiny_model, path, monkeypatch):
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(model_file, "save_file", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(HyperspaceError, match="No space"):
         save_model(tiny_model, path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.complex64, torch.float64])
+def test_types_that_weights_do_not_have(path, dtype):
+    def convert(tensors):
+        tensors["heads.head.bias"] = tensors["heads.head.bias"].to(dtype)
+
+    rewrite(path, convert)
+    with pytest.raises(HyperspaceError, match="type that model files do not hold") as caught:
+        load_model(path)
+    assert caught.value.field == "heads.head.bias"
+
+
+def test_places_that_no_file_can_have(tiny_model, tmp_path, monkeypatch):
+    with pytest.raises(HyperspaceError, match="no such model"):
+        load_model("a" * 300)
+    with pytest.raises(HyperspaceError, match="cannot be written"):
+        save_model(tiny_model, tmp_path / "none" / "m.safetensors")
+    with pytest.raises(HyperspaceError, match="one of two precisions"):
+        save_model(tiny_model, tmp_path / "m.safetensors", dtype="bfloat16")
+    path = save_model(tiny_model, tmp_path / "m.safetensors")
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)  # whoever runs the tests may read all files
+    with pytest.raises(HyperspaceError, match="cannot be read"):
+        load_model(path)
