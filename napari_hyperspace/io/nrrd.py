@@ -49,7 +49,7 @@ _UNITS = {
 }
 _COLOUR_KINDS = ("color", "complex", "quaternion")
 _SYNONYMS = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}
-_SEGMENT = re.compile(r"Segment(\d+)_(LabelValue|Name|Color)")
+_SEGMENT = re.compile(r"Segment(\d+)_(LabelValue|Layer|Name|Color)")
 
 
 @dataclass
@@ -112,7 +112,7 @@ def decode(
     notes = [] if known else ["the orientation is unknown: the header lacks space and directions"]
     if trailing:
         notes.append(f"{trailing} bytes behind the voxels were ignored")
-    names, colors = _segments(header)
+    names, colors = _segments(header, volume or 0)
     return Decoded(
         array,
         affine,
@@ -277,8 +277,11 @@ def _unit_factors(header: _Header, axes: list[int], *, overridden: bool) -> NDAr
     return np.array((*(_UNITS.get(unit.lower(), 1.0) for unit in units), 1.0, 1.0, 1.0)[:3])
 
 
-def _segments(header: _Header) -> tuple[dict[int, str], dict[int, str]]:
-    """Return names and colours of labels, where the header has them in 3D Slicer's manner."""
+def _segments(header: _Header, layer: int) -> tuple[dict[int, str], dict[int, str]]:
+    """Return names and colours of labels, where the header has them in 3D Slicer's manner.
+
+    Segments that overlap lie in several layers, one a 3-D volume; each counts its labels from 1.
+    """
     found: dict[str, dict[str, str]] = {}
     for key, value in header.pairs.items():
         if match := _SEGMENT.fullmatch(key):
@@ -287,7 +290,7 @@ def _segments(header: _Header) -> tuple[dict[int, str], dict[int, str]]:
     colors: dict[int, str] = {}
     for segment in found.values():
         label = segment.get("LabelValue", "")
-        if not label.isdigit():
+        if not label.isdigit() or segment.get("Layer", "0") != str(layer):
             continue
         if "Name" in segment:
             names[int(label)] = segment["Name"]

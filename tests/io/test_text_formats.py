@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,58 +13,7 @@ import SimpleITK as sitk  # noqa: N813
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.io import read, write
 
-VOXELS = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)
-
-NRRD = {
-    "type": "short",
-    "dimension": "3",
-    "space": "left-posterior-superior",
-    "sizes": "3 4 5",
-    "space directions": "(0.7,0,0) (0,0.9,0.1) (0,-0.2,3)",
-    "kinds": "domain domain domain",
-    "endian": "little",
-    "encoding": "raw",
-    "space origin": "(1,-2,3)",
-}
-META = {
-    "ObjectType": "Image",
-    "NDims": "3",
-    "BinaryData": "True",
-    "BinaryDataByteOrderMSB": "False",
-    "CompressedData": "False",
-    "TransformMatrix": "1 0 0 0 0.6 0.8 0 -0.8 0.6",
-    "Offset": "1 -2 3",
-    "ElementSpacing": "0.7 0.9 3",
-    "DimSize": "3 4 5",
-    "ElementType": "MET_SHORT",
-    "ElementDataFile": "LOCAL",
-}
-
-
-def data_of(array: np.ndarray[Any, Any]) -> bytes:
-    return array.tobytes(order="F")
-
-
-def nrrd(
-    folder: Path, data: bytes | None = None, name: str = "a.nrrd", tail: str = "", **changes: Any
-) -> Path:
-    """Write an NRRD file; None takes a field away, ``space_origin`` stands for "space origin"."""
-    fields = NRRD | {key.replace("_", " "): value for key, value in changes.items()}
-    text = "".join(f"{key}: {value}\n" for key, value in fields.items() if value is not None)
-    path = folder / name
-    data = data_of(VOXELS) if data is None else data
-    path.write_bytes(b"NRRD0005\n# by hand\n" + text.encode() + tail.encode() + b"\n" + data)
-    return path
-
-
-def meta(folder: Path, data: bytes | None = None, name: str = "a.mha", **changes: Any) -> Path:
-    """Write a MetaImage file; None takes a field away."""
-    fields = META | changes
-    fields["ElementDataFile"] = fields.pop("ElementDataFile")  # must come last
-    text = "".join(f"{key} = {value}\n" for key, value in fields.items() if value is not None)
-    path = folder / name
-    path.write_bytes(text.encode() + (data_of(VOXELS) if data is None else data))
-    return path
+from .text_files import VOXELS, data_of, meta, nrrd, refused
 
 
 def assert_as_itk_says(path: Path) -> None:
@@ -77,12 +25,6 @@ def assert_as_itk_says(path: Path) -> None:
         assert volume.array[index] == image.GetPixel(*place)
         world = np.array(image.TransformIndexToPhysicalPoint(place)) * (-1, -1, 1)
         np.testing.assert_allclose(volume.grid.index_to_mm(index), world, atol=1e-9)
-
-
-def refused(path: Path, words: str, **options: Any) -> HyperspaceError:
-    with pytest.raises(HyperspaceError, match=words) as caught:
-        read(path, **options)
-    return caught.value
 
 
 @pytest.mark.filterwarnings("ignore:.*sheared:napari_hyperspace.HyperspaceWarning")
@@ -408,17 +350,3 @@ def test_what_is_not_supported_is_named(tmp_path: Path) -> None:
     refused(meta(tmp_path, DimSize="3 4"), "one size an axis")
     refused(meta(tmp_path, NDims=""), "lacks a field")
     refused(meta(tmp_path, ElementToIntensityFunctionSlope="2"), "intensity scaling")
-
-
-def test_label_names_and_colours_survive(tmp_path: Path) -> None:
-    source = read(nrrd(tmp_path, space_directions="(1,0,0) (0,2,0) (0,0,4)"))
-    labels = source.with_array(
-        (source.array % 3).astype(np.uint8),
-        metadata={"label_names": {1: "anterior", 2: "köpfchen"}, "label_colors": {1: "#ff8000"}},
-    )
-    write(labels, tmp_path / "labels.seg.nrrd")
-    again = read(tmp_path / "labels.seg.nrrd")
-    assert again.metadata["label_names"] == {1: "anterior", 2: "köpfchen"}
-    assert again.metadata["label_colors"] == {1: "#ff8000"}
-    assert again.name == "labels"
-    np.testing.assert_array_equal(again.array, labels.array)
