@@ -49,6 +49,7 @@ _UNITS = {
 }
 _COLOUR_KINDS = ("color", "complex", "quaternion")
 _SYNONYMS = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}
+_PARALLEL = 1e-6  # sine of the angle between two axes that span no plane
 _SEGMENT = re.compile(r"Segment(\d+)_(LabelValue|Layer|Name|Color)")
 
 
@@ -109,7 +110,7 @@ def decode(
             with open_unchanged(companion(path, name, "data file")) as data:
                 array, trailing = read_data(data, layout, path, **arguments)
     affine, known = _affine(header, axes, spacing_mm)
-    notes = [] if known else ["the orientation is unknown: the header lacks space and directions"]
+    notes = [] if known else ["the orientation is unknown: the header lacks space or directions"]
     if trailing:
         notes.append(f"{trailing} bytes behind the voxels were ignored")
     names, colors = _segments(header, volume or 0)
@@ -227,23 +228,27 @@ def _affine(
     space = re.sub("-time$", "", header.fields.get("space", "").lower())
     world = _WORLDS.get(space, space.upper())
     known = world in _WORLDS.values() and "space directions" in header.fields
-    columns = _steps(header, axes)
-    if columns is None:
+    if not known:
+        world = "LPS"
+    units = _unit_factors(header, axes, overridden=spacing_mm is not None)
+    columns = _steps(header, axes) * units[:, None]
+    if not columns.any(axis=0).all():
         if spacing_mm is None:
             field = "space directions" if "space directions" in header.fields else "spacings"
             raise missing_spacing(header.path, field, header.fields.get(field))
-        columns = np.eye(3)
+        sizes = [header.integers("sizes")[axis] for axis in axes]
+        columns, certain = _completed(columns, (*sizes, 1))
+        known = known and certain
     origin = np.zeros(3)
     if "space origin" in header.fields:
         origin = numbers(header.fields["space origin"], 3, header.path, "space origin")
-    units = _unit_factors(header, axes, overridden=spacing_mm is not None)
-    affine = affine_from(columns * units[:, None], origin * units, world=world if known else "LPS")
+    affine = affine_from(columns, origin * units, world=world)
     return (affine if spacing_mm is None else override_spacing(affine, spacing_mm)), known
 
 
-def _steps(header: _Header, axes: list[int]) -> NDArray[np.float64] | None:
-    """Return the steps along the spatial axes, one a column; `None` where one is not given."""
-    columns = np.eye(3)
+def _steps(header: _Header, axes: list[int]) -> NDArray[np.float64]:
+    """Return the steps along the spatial axes, one a column; zero where one is not given."""
+    columns = np.zeros((3, 3))
     if "space directions" in header.fields:
         vectors = _vectors(header.fields["space directions"])
         for i, axis in enumerate(axes):
@@ -252,10 +257,30 @@ def _steps(header: _Header, axes: list[int]) -> NDArray[np.float64] | None:
         given = header.fields["spacings"].split()[axes[0] : axes[-1] + 1]
         spacing = numbers(" ".join(given), len(axes), header.path, "spacings")
         columns[: len(axes), : len(axes)] = np.diag(np.maximum(spacing, 0))
-    else:
-        return None
-    complete = len(axes) == 3 and (np.linalg.norm(columns, axis=0) > 0).all()
-    return columns if complete else None
+    return columns
+
+
+def _completed(
+    columns: NDArray[np.float64], sizes: tuple[int, ...]
+) -> tuple[NDArray[np.float64], bool]:
+    """Let an axis without a step point along the normal of the two others, where they have one.
+
+    Returns
+    -------
+    columns
+        Of any lengths; the identity where there is no such normal.
+    certain
+        Whether no direction is a guess. Which way the normal points is one, unless the axis has but
+        one voxel.
+    """
+    i = np.flatnonzero(~columns.any(axis=0))[0]
+    a, b = (columns[:, k] / (np.linalg.norm(columns[:, k]) or 1) for k in (i - 2, i - 1))
+    normal = np.cross(a, b)
+    if np.linalg.norm(normal) < _PARALLEL:
+        return np.eye(3), False
+    completed = columns.copy()
+    completed[:, i] = normal
+    return completed, sizes[i] == 1
 
 
 def _unit_factors(header: _Header, axes: list[int], *, overridden: bool) -> NDArray[np.float64]:
