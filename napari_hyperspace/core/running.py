@@ -73,7 +73,7 @@ class Run:
     form
         A name in `FORMS`, or ``"auto"``.
     should_stop
-        Asked between tiles and between layers.
+        Asked between tiles, between layers and between planes of labels.
 
     Attributes
     ----------
@@ -109,6 +109,8 @@ class Run:
         labels
             Array of the plan's native grid to fill, canonical order, any strides.
         """
+        # Of an error its words alone are kept: its traceback would hold the network and the maps
+        # that did not fit, in the memory that the next attempt is to have.
         while True:
             attempt = self._attempts.pop(0)
             try:
@@ -116,19 +118,19 @@ class Run:
             except (NonFiniteLogitsError, DivergedError) as error:
                 if self.form.dtype == torch.float32:
                     raise
-                problem: Exception = error
+                reason = first_line(error)
                 spacing_mm = attempt.plan.network_spacing_mm
                 self._wanted_form = revise(self._model, attempt.device, spacing_mm)
                 self._attempts.insert(0, attempt)
             except HyperspaceError:
                 raise
             except torch.OutOfMemoryError as error:
-                problem = error
+                reason = first_line(error)
                 if not self._attempts:
                     raise HyperspaceError(
                         "memory does not hold even small tiles",
                         where=str(attempt.device),
-                        found=first_line(error),
+                        found=reason,
                         fix="Choose a coarser spacing",
                     ) from error
             except (RuntimeError, NotImplementedError) as error:
@@ -136,15 +138,15 @@ class Run:
                 # again on the CPU.
                 if attempt.device == _CPU:
                     raise
-                problem = error
+                reason = first_line(error)
                 del self._attempts[:-1]
             if self._attempts[0].device != attempt.device:
                 warnings.warn(
-                    f"{attempt.device} failed ({first_line(problem)}): computing on the CPU",
+                    f"{attempt.device} failed ({reason}): computing on the CPU",
                     HyperspaceWarning,
                     stacklevel=3,
                 )
-            yield Progress(_PREPARED, f"trying again ({first_line(problem)})")
+            yield Progress(_PREPARED, f"trying again ({reason})")
 
     def _run(self, attempt: Attempt, labels: NDArray[Any]) -> Generator[Progress, None, None]:
         plan, self.device = attempt.plan, attempt.device
@@ -170,6 +172,7 @@ class Run:
                 slab.add(runner(self._image[(slice(None), *tile.slices)]), tile)
                 done += 1
             for plane in slab.finish(end):
+                self._check()
                 labeller.push(plane)
         voxels = self._image[0].numel()
         if choice and choice.expected_difference(labeller.border, voxels) > ALLOWED:

@@ -137,7 +137,8 @@ def segment_steps(
     form
         A name in `FORMS`, or ``"auto"``: the fastest on this device that keeps the labels.
     should_stop
-        Asked between the steps of preparing the image, between tiles and between layers.
+        Asked between the steps of preparing the image, between tiles, between layers and between
+        planes of labels.
 
     Yields
     ------
