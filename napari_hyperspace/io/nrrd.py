@@ -211,14 +211,9 @@ def _is_gzip(header: _Header) -> bool:
 
 
 def _byte_skip(header: _Header) -> int:
-    skipped = header.integers("byte skip")[0] if "byte skip" in header.fields else 0
     if "line skip" in header.fields and header.integers("line skip") != (0,):
         raise HyperspaceError("lines to skip are not supported", where=header.path)
-    if skipped < -1 or (skipped == -1 and _is_gzip(header)):
-        raise HyperspaceError(
-            "that many bytes cannot be skipped", where=header.path, field="byte skip", found=skipped
-        )
-    return skipped
+    return header.integers("byte skip")[0] if "byte skip" in header.fields else 0
 
 
 def _affine(

@@ -225,21 +225,29 @@ def read_data(
     -------
     array, trailing
         As of `read_voxels`.
+
+    Raises
+    ------
+    HyperspaceError
+        If no such number of bytes can be skipped, or if the voxels do not fit behind them.
     """
-    start = stream.tell()
+    if skipped < (0 if compressed else -1):
+        raise HyperspaceError(
+            "that many bytes cannot be skipped",
+            where=where,
+            field="bytes before the voxels",
+            found=skipped,
+            expected="0 or more" if compressed else "-1 (the voxels come last), 0 or more",
+        )
+    start = stream.tell() + (0 if compressed else max(skipped, 0))
     size = os.fstat(stream.fileno()).st_size
-    if skipped == -1:
-        start = size - layout.n_bytes
-    elif not compressed:
-        start += skipped
-    available = size - start
-    check_layout(layout, where, available, compressed=compressed)
-    stream.seek(start)
+    check_layout(layout, where, size - start, compressed=compressed)
+    stream.seek(size - layout.n_bytes if skipped == -1 else start)
     if not compressed:
         return read_voxels(stream, layout, where, volume=volume)
     inflated = InflateStream(stream, where)
     inner = cast(BinaryIO, io.BufferedReader(inflated))
-    skip(inner, max(skipped, 0), where)
+    skip(inner, skipped, where)
     array, trailing = read_voxels(inner, layout, where, volume=volume)
     return array, trailing + inflated.trailing
 

@@ -148,6 +148,31 @@ def test_fault_05_header_claims_more_than_the_file(tmp_path: Path) -> None:
     refused(nrrd(tmp_path, byte_skip="100"), "than the file holds")
 
 
+def test_fault_05_voxels_that_come_last_do_not_begin_in_the_header(tmp_path: Path) -> None:
+    whole = data_of(VOXELS)
+    square = "(1,0,0) (0,2,0) (0,0,3)"
+    for front in (b"", b"1234"):
+        path = nrrd(tmp_path, front + whole, space_directions=square, byte_skip="-1")
+        np.testing.assert_array_equal(read(path).array, VOXELS)
+        path = meta(tmp_path, front + whole, HeaderSize="-1")
+        np.testing.assert_array_equal(read(path).array, VOXELS)
+    for missing in (1, 40, len(whole)):
+        data = whole[:-missing]
+        refused(nrrd(tmp_path, data, byte_skip="-1"), "than the file holds.*cut short")
+        refused(meta(tmp_path, data, HeaderSize="-1"), "than the file holds.*cut short")
+
+
+def test_fault_05_bytes_that_cannot_be_skipped(tmp_path: Path) -> None:
+    packed = zlib.compress(data_of(VOXELS))
+    for path in (
+        nrrd(tmp_path, byte_skip="-2"),
+        meta(tmp_path, HeaderSize="-5"),
+        nrrd(tmp_path, packed, "b.nrrd", encoding="gzip", byte_skip="-1"),
+        meta(tmp_path, packed, "b.mha", CompressedData="True", HeaderSize="-1"),
+    ):
+        refused(path, "cannot be skipped")
+
+
 def test_fault_06_trailing_bytes_warn(tmp_path: Path) -> None:
     for path in (
         nrrd(tmp_path, data_of(VOXELS) + b"123", space_directions="(1,0,0) (0,2,0) (0,0,3)"),
@@ -337,7 +362,6 @@ def test_fault_24_colour_and_complex(tmp_path: Path) -> None:
 def test_what_is_not_supported_is_named(tmp_path: Path) -> None:
     refused(nrrd(tmp_path, encoding="ascii"), "encoding is not read")
     refused(nrrd(tmp_path, line_skip="3"), "lines to skip")
-    refused(nrrd(tmp_path, encoding="gzip", byte_skip="-1"), "cannot be skipped")
     refused(nrrd(tmp_path, sizes=None), "lacks a field")
     refused(nrrd(tmp_path, endian=None), "lacks a field")
     refused(nrrd(tmp_path, sizes="3 4"), "one size an axis")
