@@ -154,11 +154,13 @@ def _slice(data: FileDataset, path: Path) -> Slice:
     frames, samples = _whole(data, "NumberOfFrames") or 1, _whole(data, "SamplesPerPixel") or 1
     n_bytes = math.ceil(rows * columns * frames * samples * _whole(data, "BitsAllocated") / 8)
     modality = _text(data, "Modality")
-    is_image = "PixelData" in data and n_bytes > 0
+    is_image = "PixelData" in data
     problem = ""
     slope, intercept = _numbers(data, "RescaleSlope"), _numbers(data, "RescaleIntercept")
     if not is_image:
         problem = f"not an image ({kind})"
+    elif not n_bytes:
+        problem = "the header states no image size (Rows, Columns, BitsAllocated)"
     elif frames > 1:
         problem = f"multi-frame DICOM ({frames} frames) is not read: convert it to NIfTI first"
     elif samples > 1:

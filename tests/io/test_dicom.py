@@ -276,6 +276,23 @@ def test_fault_42_a_damaged_file_is_named(dicom: Maker) -> None:
     assert any("damaged" in problem for s in list_series(folder) for problem in s.problems)
 
 
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [("Rows", 0), ("Rows", None), ("Columns", 0), ("Columns", None), ("BitsAllocated", 0)],
+)
+@pytest.mark.parametrize("damaged", [0, 1, 2])
+def test_fault_42_a_slice_without_a_size_is_named(
+    dicom: Maker, tag: str, damaged: int, value: int | None
+) -> None:
+    usual = {"Rows": 4, "Columns": 3, "BitsAllocated": 16}[tag]
+    folder = dicom(3, **{tag: lambda k: value if k == damaged else usual})
+    with pytest.raises(HyperspaceError, match="states no image size") as caught:
+        read(folder)
+    assert caught.value.where == str(folder / f"slice{3 - damaged:03d}.dcm")
+    (series,) = list_series(folder)
+    assert series.n_files == 3 and "no image size" in series.problems[0]
+
+
 def test_fault_42_an_unsupported_transfer_syntax_is_named(dicom: Maker) -> None:
     folder = dicom()
     path = folder / "slice003.dcm"
