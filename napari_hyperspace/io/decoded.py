@@ -68,8 +68,8 @@ class Decoded:
         Raises
         ------
         HyperspaceError
-            If voxels are not finite and ``fill`` is not given, or if units are not stated and mm
-            cannot be meant.
+            If voxels are not finite and ``fill`` is not given or not finite in their type, or if
+            units are not stated and mm cannot be meant.
         """
         try:
             grid = Grid(self.array.shape, self.affine)
@@ -118,7 +118,7 @@ class Decoded:
         count = int(np.count_nonzero(bad))
         if not count:
             return self.array
-        if fill is None or not np.isfinite(fill):
+        if fill is None:
             raise HyperspaceError(
                 "the image holds voxels that are not finite",
                 where=self.path,
@@ -126,8 +126,18 @@ class Decoded:
                 found=f"{count} NaN or infinite of {bad.size}",
                 fix="Give a value for them with fill",
             )
+        with np.errstate(over="ignore"):
+            value = np.asarray(fill, self.array.dtype)
+        if not np.isfinite(value):
+            raise HyperspaceError(
+                "the value for voxels that are not finite is not finite itself",
+                where=self.path,
+                field="fill",
+                found=fill,
+                expected=f"a number that {value.dtype} holds",
+            )
         self.notes.append(f"{count} voxels that were not finite are now {fill:g}")
-        filled: NDArray[Any] = np.where(bad, np.asarray(fill, self.array.dtype), self.array)
+        filled: NDArray[Any] = np.where(bad, value, self.array)
         return filled
 
 

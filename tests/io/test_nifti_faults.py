@@ -304,7 +304,11 @@ def test_fault_22_not_finite_voxels(nifti: Maker) -> None:
         volume = read(path, fill=-7)
     assert volume.dtype == np.float32
     assert volume.array[1, 2, 3] == volume.array[2, 2, 2] == -7 and volume.array.sum() == 102 - 21
-    refused(path, "not finite", fill=NAN)
+    for fill in (NAN, INF, 1e300, -1e39):  # the last two only in double precision
+        error = refused(path, "is not finite itself", fill=fill)
+        assert error.field == "fill" and "float32" in str(error.expected)
+    with pytest.warns(HyperspaceWarning, match="3 voxels"):
+        assert read(nifti(array.astype(np.float64)), fill=1e300).array[0, 0, 0] == 1e300
 
 
 def test_fault_23_scaling(nifti: Maker) -> None:
