@@ -101,12 +101,14 @@ def working_image(
             raise Cancelled
 
     matrices = grid_matrices(plan.native, plan.working)
+    # One for all: of grids a hair apart, one may be turned otherwise than the next, near 45°.
+    orientation = volumes[0].grid.orientation
     image = torch.empty(len(volumes), *plan.working.shape)
     for channel, volume in zip(image, volumes, strict=True):
         check()
         values = model.normalisation.apply(volume.array)
         check()
-        values = volume.grid.orientation.to_canonical(values)
+        values = orientation.to_canonical(values)
         if min(values.strides) < 0 or not (values.flags.c_contiguous and values.flags.writeable):
             values = values.copy()  # torch knows no negative strides, nor read-only memory
             check()
