@@ -141,7 +141,8 @@ def spacing_for(
     """Return the finest working spacing within a budget of time, memory or both.
 
     Coarsens the scan's own spacing evenly, inside the model's trained range: the axes that are
-    finest reach for the same spacing first, no axis ever becomes finer than the scan.
+    finest reach for the same spacing first. An axis becomes finer than the scan only where the scan
+    is coarser than any trained spacing; it then has the coarsest of these.
 
     Parameters
     ----------

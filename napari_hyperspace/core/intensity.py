@@ -20,8 +20,9 @@ Kind = Literal["z-score", "percentile", "window", "none"]
 class Normalisation:
     """How a scan's values are brought to the range that a model was trained on.
 
-    Always applied to the whole scan on its native grid, so that neither the working spacing nor the
-    tiling changes what the network sees.
+    Applied at once to all that is segmented, on the native grid, so that neither the working
+    spacing nor the tiling changes what the network sees. That is the whole scan, or, for a model
+    that searches first, the box that its coarse look found (`napari_hyperspace.core.search`).
 
     Parameters
     ----------
