@@ -14,7 +14,7 @@ from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io.decoded import Decoded
-from napari_hyperspace.io.files import open_unchanged, replacing, suffix_of
+from napari_hyperspace.io.files import is_folder, look_up, open_unchanged, replacing, suffix_of
 from napari_hyperspace.io.receipt import Receipt
 from napari_hyperspace.io.series import Series
 
@@ -102,7 +102,7 @@ def _decode(
     spacing_mm: Sequence[float] | None = None,
 ) -> Decoded:
     # Formats are imported when needed: SimpleITK and pydicom take longer than reading a NIfTI.
-    found = "dicom" if path.is_dir() else _sniff(path)
+    found = "dicom" if is_folder(path) else _sniff(path)
     if found == "dicom":
         from napari_hyperspace.io import dicom
 
@@ -188,7 +188,7 @@ def write(volume: Volume, path: str | os.PathLike[str], *, overwrite: bool = Tru
         as it was meant.
     """
     target = Path(path).resolve()
-    _check_target(volume, target, overwrite)
+    check_target(target, volume.metadata.get("path"), overwrite=overwrite)
     stored = volume.with_array(_storable(volume, target))
     with replacing(target) as temporary:
         try:
@@ -207,7 +207,29 @@ def write(volume: Volume, path: str | os.PathLike[str], *, overwrite: bool = Tru
         return _compare(stored, temporary, target)
 
 
-def _check_target(volume: Volume, target: Path, overwrite: bool) -> None:
+def check_target(
+    path: str | os.PathLike[str],
+    source: str | os.PathLike[str] | None = None,
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Check that `write` would write to a path; worth asking before hours of work.
+
+    Parameters
+    ----------
+    path
+        Where to write.
+    source
+        File that the volume was made from; `None`: from none.
+    overwrite
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    HyperspaceError
+        If it would not: another kind of file, no such folder, the source itself.
+    """
+    target = Path(path).resolve()
     suffix = suffix_of(target)
     if suffix not in _WRITABLE:
         raise HyperspaceError(
@@ -217,18 +239,17 @@ def _check_target(volume: Volume, target: Path, overwrite: bool) -> None:
             found=suffix or "none",
             expected=", ".join(_WRITABLE),
         )
-    if not target.parent.is_dir():
+    if not is_folder(target.parent):
         raise HyperspaceError("the folder does not exist", where=target.parent)
-    if not target.exists():
+    if look_up(target) is None:
         return
-    source = volume.metadata.get("path")
-    if source is not None and Path(source).exists() and target.samefile(source):
+    if source is not None and look_up(Path(source)) and target.samefile(source):
         raise HyperspaceError(
             "a result must not replace the scan it was made from",
             where=target,
             fix="Choose another name",
         )
-    if target.is_dir() or not overwrite:
+    if is_folder(target) or not overwrite:
         raise HyperspaceError(
             "the file exists already", where=target, fix="Choose another name, or overwrite it"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,33 @@ def suffix_of(path: Path) -> str:
 def stem_of(path: Path) -> str:
     """Return the file's name without its extension."""
     return path.name[: len(path.name) - len(suffix_of(path))] or path.name
+
+
+def look_up(path: Path) -> os.stat_result | None:
+    """Return the status of a file or folder; `None` if there is none.
+
+    Raises
+    ------
+    HyperspaceError
+        If that cannot be told: the name is too long, or a folder on the way may not be entered.
+    """
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise HyperspaceError(
+            "there can be no such file, or it is out of reach",
+            where=path,
+            found=error.strerror or str(error),
+            fix="Choose another name or folder",
+        ) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder; raises as `look_up` does."""
+    status = look_up(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 @contextmanager

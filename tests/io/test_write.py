@@ -14,7 +14,7 @@ import pytest
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.io import api, files, nifti, read, write
+from napari_hyperspace.io import api, files, list_series, nifti, read, write
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 GRID = Grid((3, 5, 7), np.diag([1.0, 2.0, 4.0, 1.0]))
@@ -78,6 +78,22 @@ def test_other_extensions_are_refused(tmp_path: Path, labels: Volume, name: str)
 def test_the_folder_must_exist(tmp_path: Path, labels: Volume) -> None:
     with pytest.raises(HyperspaceError, match="folder does not exist"):
         write(labels, tmp_path / "none" / "a.nii")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".nii", "x" * 300 + "/a.nii"])
+def test_names_too_long_for_the_disk(tmp_path: Path, labels: Volume, name: str) -> None:
+    for path in (tmp_path / name, tmp_path / "none" / name):
+        with pytest.raises(HyperspaceError) as caught:
+            read(path)
+        assert caught.value.where == str(path)
+    with pytest.raises(HyperspaceError, match=os.strerror(errno.ENAMETOOLONG)):
+        read(tmp_path / name)
+    target = (tmp_path / name).with_suffix(".nii")
+    with pytest.raises(HyperspaceError, match=os.strerror(errno.ENAMETOOLONG)):
+        write(labels, target)
+    with pytest.raises(HyperspaceError, match=os.strerror(errno.ENAMETOOLONG)):
+        list_series(tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_file_stays_if_asked(tmp_path: Path, labels: Volume) -> None:
