@@ -9,6 +9,7 @@ from typing import Any
 
 import napari_hyperspace as hs
 from napari_hyperspace.core.planning import Outside
+from napari_hyperspace.io.api import check_target
 
 _READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _WRITTEN_AS = {".nhdr": ".nrrd", ".mhd": ".mha"}
@@ -22,6 +23,20 @@ class Reading:
     series: str | None = None
     spacing_mm: tuple[float, ...] | None = None
     fill: float | None = None
+
+    def read(self, source: Path, model: hs.Model) -> list[hs.Volume]:
+        """Return the images that a model wants of a scan: several are the volumes of its file."""
+        indices = range(model.in_channels) if model.in_channels > 1 else [self.volume]
+        return [
+            hs.read(
+                source,
+                volume=index,
+                series=self.series,
+                spacing_mm=self.spacing_mm,
+                fill=self.fill,
+            )
+            for index in indices
+        ]
 
 
 @dataclass(frozen=True)
@@ -160,17 +175,8 @@ def predict(
     HyperspaceError
         If the scan cannot be read, segmented or written.
     """
-    indices = range(model.in_channels) if model.in_channels > 1 else [reading.volume]
-    volumes = [
-        hs.read(
-            source,
-            volume=index,
-            series=reading.series,
-            spacing_mm=reading.spacing_mm,
-            fill=reading.fill,
-        )
-        for index in indices
-    ]
+    check_target(target, source)
+    volumes = reading.read(source, model)
     steps = hs.segment_steps(volumes, model, spacing_mm, device=device, outside=outside)
     while True:
         try:

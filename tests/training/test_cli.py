@@ -138,10 +138,19 @@ def test_predict_outside_of_the_trained_range_needs_a_word(
         assert done.exit_code == 0, done.stderr
 
 
-def test_predict_refuses_to_write_over_its_input(dataset: Path, model_file: Path) -> None:
+def test_predict_refuses_where_it_cannot_write_before_it_segments(
+    dataset: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hs, "segment_steps", None)
     scan = dataset / "imagesTr" / "tiny_000.nii.gz"
     before = scan.read_bytes()
-    assert _run("predict", scan, scan, "-m", model_file).exit_code == 1
+    for target, words in (
+        (scan, "must not replace the scan"),
+        (tmp_path / "none" / "labels.nii.gz", "folder does not exist"),
+        (tmp_path / "labels.png", "not written"),
+    ):
+        result = _run("predict", scan, target, "-m", model_file)
+        assert result.exit_code == 1 and words in result.stderr, result.stderr
     assert scan.read_bytes() == before
 
 
@@ -162,6 +171,13 @@ def test_estimate(
     assert values["seconds"] > 0 and values["peak_bytes"] > 0
     assert values["spacing_mm"] == [2, 2, 2]
     assert "time" in _run("estimate", scan, "-m", model_file, "--device", "cpu").stdout
+    volume = hs.read(scan)
+    values = volume.array.astype(np.float32)
+    values[1, 2, 3] = np.nan
+    hs.write(volume.with_array(values), tmp_path / "holed.nii.gz")
+    options = ("estimate", tmp_path / "holed.nii.gz", "-m", model_file, "--device", "cpu")
+    assert _run(*options).exit_code == 1
+    assert _run(*options, "--fill", "0").exit_code == 0
 
 
 def test_info(model_file: Path) -> None:

@@ -307,6 +307,7 @@ def test_missing_unfinished_and_strange_runs(
     monkeypatch.chdir(tmp_path)
     states = {run.label: run.state() for run in compared_runs(load_comparison(path), out)}
     assert states.pop("AS-0") is State.unfinished and {*states.values()} == {State.missing}
+    (out / "AS-0" / "checkpoints" / "last.safetensors").unlink()  # killed before there was one
     result = _run(path, "--out", out, "--only", "AS", "--json")
     assert result.exit_code == 0, result.stderr
     numbers = json.loads(result.stdout)["tables"]["main"]

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 import napari_hyperspace as hs
 from training.cli import app
 from training.data.decathlon import Decathlon
+from training.data.splits import draw_split
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.figures import trained_zone
 from training.evaluation.methods import Method, name_methods
@@ -29,6 +30,8 @@ from training.evaluation.record import stored_dtype
 from training.evaluation.rows import Row, read_rows
 from training.evaluation.summary import METRICS, signed_rank, spread, summarise
 from training.evaluation.tables import method_table
+
+from .conftest import config_values
 
 NAMES = ("tiny_001", "tiny_004")
 
@@ -242,3 +245,30 @@ def test_the_split_of_a_configuration_is_used(
         result = _run(model_file, config, "--spacings", "3", "--json", *options)
         assert result.exit_code == 0, result.stderr
         assert json.loads(result.stdout)["cases"] == parts[expected]
+
+
+def test_a_configuration_without_a_split_has_the_one_that_is_drawn(
+    dataset: Path, model_file: Path, tmp_path: Path
+) -> None:
+    values = config_values()
+    config = tmp_path / "run.yaml"
+    config.write_text(json.dumps(values))
+    names = [case.name for case in Decathlon(dataset).cases()]
+    drawn = draw_split(names, values["data"]["validation_cases"], values["seed"])
+    for part, expected in (("validation", drawn.validation), ("training", drawn.training)):
+        result = _run(model_file, config, "--spacings", "3", "--json", "--part", part)
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout)["cases"] == list(expected)
+
+
+def test_what_cannot_be_measured_is_refused_before_anything_is(
+    dataset: Path, model_file: Path, tmp_path: Path
+) -> None:
+    for options, words in (
+        (("--spacings", " "), "no spacing to measure at"),
+        (("--spacings", "3", "--picture", "nobody"), "no such case"),
+        (("--spacings", "3", "--part", "test"), "no such part"),
+    ):
+        result = _run(model_file, dataset, *options, "--out", tmp_path / "out")
+        assert result.exit_code == 1 and words in result.stderr, result.stderr
+        assert not (tmp_path / "out").exists()

@@ -107,20 +107,18 @@ def estimate(
     volume: VolumeOption = None,
     series: SeriesOption = None,
     scan_spacing: ScanSpacingOption = None,
+    fill: FillOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict time and memory of segmenting a scan, without doing it."""
     import napari_hyperspace as hs
+    from training.predict import Reading
 
-    scan = hs.read(
-        source,
-        volume=volume,
-        series=series,
-        spacing_mm=spacing(scan_spacing) if scan_spacing else None,
-    )
+    loaded = hs.load_model(model)
+    reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
     cost = hs.estimate(
-        scan,
-        hs.load_model(model),
+        reading.read(source, loaded),
+        loaded,
         spacing(working_spacing) if working_spacing else None,
         device=device,
         outside=outside.value,

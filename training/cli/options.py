@@ -75,21 +75,26 @@ FillOption = Annotated[
 ]
 SplitOption = Annotated[
     Path | None,
-    typer.Option(help="Split file (JSON). Default: the configuration's, else all labelled cases."),
+    typer.Option(
+        help="Split file (JSON). Default: the configuration's, or the one that fit draws from it; "
+        "of a data set alone all labelled cases."
+    ),
 ]
 PartOption = Annotated[str, typer.Option(help="Which part of the split.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def part_of_split(data: DataSet, source: Path, split: Path | None, part: str) -> list[str]:
-    """Return the cases of a part of a split: the one given, else the configuration's, else all."""
+    """Return the cases of a part of a split: the one given, else the configuration's, else all.
+
+    The configuration of a run that names no split file has the split that `fit` draws.
+    """
+    from training.config import load_config
     from training.data.splits import read_split
     from training.paths import resolve_path
+    from training.section import read_yaml
+    from training.setup import choose_split
 
-    if split is None and data.section.split is not None:
-        split = resolve_path(data.section.split, source.absolute().parent, field="data.split")
-    if split is None:
-        return [case.name for case in data.cases()]
     if part not in ("training", "validation"):
         raise HyperspaceError(
             "a split has no such part",
@@ -97,4 +102,11 @@ def part_of_split(data: DataSet, source: Path, split: Path | None, part: str) ->
             found=part,
             expected="training, validation",
         )
-    return list(getattr(read_split(split), part))
+    if split is not None:
+        return list(getattr(read_split(split), part))
+    if source.is_file() and "network" in read_yaml(source):
+        return list(getattr(choose_split(*load_config(source), data), part))
+    if data.section.split is not None:
+        named = resolve_path(data.section.split, source.absolute().parent, field="data.split")
+        return list(getattr(read_split(named), part))
+    return [case.name for case in data.cases()]

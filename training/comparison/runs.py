@@ -117,4 +117,6 @@ def train(run: ComparedRun, base: Path) -> None:
     """Train a run from the start, or on from its last checkpoint, until it is done."""
     from training.fit import fit
 
-    fit(run.config, base, run.folder.path, resume=run.state() is State.unfinished)
+    run.state()  # refuses a run of another configuration
+    # A run that was stopped before its first checkpoint starts anew.
+    fit(run.config, base, run.folder.path, resume=run.folder.last.exists())

@@ -74,6 +74,13 @@ def run(
             field="--write-card",
             fix="Give --spacings or --segment",
         )
+    if output.picture and output.picture not in names:
+        raise HyperspaceError(
+            "there is no such case among those to measure",
+            field="--picture",
+            found=output.picture,
+            expected=f"one of {len(names)} such as {names[0]}",
+        )
     if folder is not None:
         check_format(folder / output.rows)
     rows_file = None if folder is None else (folder / output.rows).with_suffix(".csv")

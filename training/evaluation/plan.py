@@ -128,7 +128,14 @@ def make_groups(
     groups += [parse_segment(text) for text in segments]
     if spacings_mm is None and not groups:
         spacings_mm = [(step, step, step) for step in (1.0, 2.0, 3.0)]
-    return listed(spacings_mm or ()) + groups
+    plan = listed(spacings_mm or ()) + groups
+    if not plan:
+        raise HyperspaceError(
+            "there is no spacing to measure at",
+            field="--spacings",
+            fix="Give some, such as --spacings '1 2 1,1,3', or leave the option out",
+        )
+    return plan
 
 
 def interval_text(bounds_mm: Bounds) -> str:

@@ -19,6 +19,7 @@ from napari_hyperspace.nets.card import DiceRecord
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import bundled_models, load_model, save_model
 from training.console import Show
+from training.data.labels import OUTSIDE
 from training.evaluation.record import stored_dtype
 from training.scores import dice_per_label, spacing_text
 from training.synthesis.make import Maps, check_contrast
@@ -213,9 +214,8 @@ def _dice(
         for table, value in ((ours, values[name]), (theirs, channels[name])):
             if value < len(table):
                 table[value] = i
-    return dice_per_label(
-        torch.from_numpy(ours[found]), torch.from_numpy(theirs[truth]), len(shared) + 1
-    )
+    known = np.where(truth < 0, OUTSIDE, theirs[truth])  # -1 would be the table's last entry
+    return dice_per_label(torch.from_numpy(ours[found]), torch.from_numpy(known), len(shared) + 1)
 
 
 def write_judgement(judgement: Judgement, folder: Path, model: str | None = None) -> list[Path]:

@@ -24,6 +24,7 @@ from training.config import load_config, parse_config
 from training.data import open_dataset
 from training.fit import fit
 from training.patch import patch_shape
+from training.synthesis import judge as judge_module
 from training.synthesis.judge import judge
 from training.synthesis.make import open_label_maps
 from training.synthesis.render import covering_labels
@@ -173,8 +174,8 @@ def test_a_right_answer_is_judged_right(
 ) -> None:
     from napari_hyperspace.core.volume import Volume
     from napari_hyperspace.nets.card import LabelClass
-    from training.synthesis import judge as module
 
+    module = judge_module
     maps = open_label_maps(folder)
     answers: list[Any] = []
     plain = module.whole_head
@@ -203,6 +204,14 @@ def test_a_right_answer_is_judged_right(
     assert not judge(model, maps, ["head_0"], [(2, 2, 2)], ["t1"]).dice.any()
     with pytest.raises(HyperspaceError, match="none of the maps' labels"):
         judge(make_model(), maps, ["head_0"], [(2, 2, 2)], ["t1"])
+
+
+def test_what_is_not_known_is_not_judged() -> None:
+    truth = np.array([[-1, 0, 1], [2, 3, -1]])  # -1: ids that data.ignore leaves out
+    found = np.array([[3, 0, 1], [2, 3, 1]])
+    channels = {"cortex": 1, "white matter": 2, "deep grey": 3}
+    dice = judge_module._dice(found, truth, list(channels), channels, channels)
+    np.testing.assert_array_equal(dice, 1)
 
 
 @pytest.mark.parametrize("name", ["brain", "brain-grouped"])
