@@ -143,8 +143,7 @@ class Controller:
         )
         if spacing is not None:
             for layer in self.chosen.layers:
-                layer.units = ("mm",) * 3
-                layer.scale = spacing
+                viewing.respace(layer, spacing)
 
     def _spacing_found(self, spacing_mm: Triple) -> None:
         """Take a spacing that was found for the user."""

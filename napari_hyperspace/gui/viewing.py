@@ -6,7 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from napari_hyperspace.gui.convert import LayerData
+import numpy as np
+
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.gui.convert import UNITS, LayerData, take
 from napari_hyperspace.gui.state import PREVIEW_MARK
 
 _FROM_THE_FRONT = (0.35, 0.85, -0.4)  # in napari's world: to Inferior, Posterior, Left
@@ -110,6 +113,21 @@ def update_layer(layer: Any, data: LayerData) -> None:
     values, attributes, _ = data
     layer.data = values
     layer.translate = attributes["translate"]
+
+
+def respace(layer: Any, spacing_mm: Triple) -> None:
+    """Give a 3-D image layer another spacing (z, y, x); how its axes run and its affine stay.
+
+    Raises
+    ------
+    HyperspaceError
+        If the layer is not a 3-D image of one channel.
+    """
+    if take(layer).placement.note:  # its units have no length: its scale is taken as mm
+        layer.units = UNITS
+    # The scale holds only a part of the spacing: an affine stretches too. It may be negative.
+    present = take(layer).placement.layer_grid.spacing_mm
+    layer.scale = layer.scale * (np.asarray(spacing_mm) / present)
 
 
 def hiding(colormap: Any, values: Iterable[int], hidden: Iterable[int]) -> Any:
