@@ -89,6 +89,8 @@ def decode(
             "skipped": header.integers("HeaderSize")[0] if "HeaderSize" in header else 0,
         }
         if name.upper() == "LOCAL":
+            if arguments["skipped"] > 0:  # counted from the start of the file
+                arguments["skipped"] = _behind(stream.tell(), arguments["skipped"], path)
             array, trailing = read_data(stream, layout, path, **arguments)
         else:
             with open_unchanged(companion(path, name, "ElementDataFile")) as data:
@@ -107,6 +109,19 @@ def decode(
         notes=notes,
         orientation_unknown=not known,
     )
+
+
+def _behind(header_end: int, header_size: int, path: Path) -> int:
+    """Return how many bytes lie between the text of the header and the voxels."""
+    if header_size < header_end:
+        raise HyperspaceError(
+            "the voxels would begin within the header",
+            where=path,
+            field="HeaderSize",
+            found=header_size,
+            expected=f"at least {header_end}",
+        )
+    return header_size - header_end
 
 
 def _layout(header: _Header) -> Layout:

@@ -310,7 +310,7 @@ def _segments(header: _Header, layer: int) -> tuple[dict[int, str], dict[int, st
     colors: dict[int, str] = {}
     for segment in found.values():
         label = segment.get("LabelValue", "")
-        if not label.isdigit() or segment.get("Layer", "0") != str(layer):
+        if not re.fullmatch("[0-9]+", label) or segment.get("Layer", "0") != str(layer):
             continue
         if "Name" in segment:
             names[int(label)] = segment["Name"]

@@ -76,6 +76,13 @@ def test_metaimage_encodings(tmp_path: Path, msb: str, compressed: str) -> None:
     assert_as_itk_says(meta(tmp_path, data, **changes))
 
 
+def test_metaimage_with_its_data_behind_a_gap(tmp_path: Path) -> None:
+    end = meta(tmp_path, b"", HeaderSize="1000").stat().st_size
+    gap = bytes(1000 - end)
+    assert_as_itk_says(meta(tmp_path, gap + data_of(VOXELS), HeaderSize="1000"))
+    refused(meta(tmp_path, HeaderSize="10"), "begin within the header")
+
+
 def test_metaimage_with_its_data_beside_it(tmp_path: Path) -> None:
     (tmp_path / "a.raw").write_bytes(b"1234" + data_of(VOXELS))
     for skip in ("4", "-1"):
