@@ -47,7 +47,7 @@ class Controller:
         self.choices = choices or Choices()
         self.shelf = ModelShelf(self.services)
         self.model: Any = None  # the chosen one, once it is loaded
-        self._preview: Any = None
+        self._preview = viewing.PreviewLayer(viewer)
         self._users_spacing = False  # whether the user has set one for this scan
         self._scales = state.make_scales(None, None)
         self._lane = Lane()
@@ -155,17 +155,15 @@ class Controller:
     # -- the scan ------------------------------------------------------------------------------
 
     def _list_layers(self) -> None:
-        if self._preview is not None and self._preview not in self.viewer.layers:
-            self._preview = None
         names = self.model.card.channel_names if self.model is not None else ("image",)
         self.view.show_layers(self.chosen.candidates(), self.chosen.keys, names)
         self.jobs.layers_changed()
         self._refresh_buttons()
 
     def _scan_changed(self, another: bool) -> None:
+        self._preview.remove()  # of what was there before
         if another:
             self._users_spacing = False
-            self._remove_preview()
         source = self.chosen.first()
         self.view.show_scan("" if source is None else texts.scan(source.placement))
         if source is not None and source.placement.note:
@@ -211,6 +209,7 @@ class Controller:
 
     def _choose_model(self, _: Any = None) -> None:
         self.model = None
+        self._preview.remove()  # in the names and colours of another model
         self.view.show_model("loading…" if self.choices.model else "No model yet: open one.", "")
         self._show_nothing()
         self._refresh_buttons()
@@ -312,7 +311,7 @@ class Controller:
 
     def _switch_live(self, live: bool) -> None:
         if not live:
-            self._remove_preview()
+            self._preview.remove()
         self._ask()
 
     def _show_preview(self, preview: explore.Preview) -> None:
@@ -325,25 +324,14 @@ class Controller:
             self.model.label_names,
             self.model.label_colors,
         )
-        if self._preview is None:
-            self._preview = viewing.add_layer(self.viewer, data, above=self.chosen.layers[0])
-            self._preview.opacity = 0.6
-        else:
-            viewing.update_layer(self._preview, data)
-        self._preview.metadata = {"sharp": preview.sharp}
-
-    def _remove_preview(self) -> None:
-        """Take the preview away."""
-        preview, self._preview = self._preview, None
-        if preview is not None and preview in self.viewer.layers:
-            self.viewer.layers.remove(preview)
+        self._preview.show(data, above=self.chosen.layers[0], sharp=preview.sharp)
 
     # -- jobs ----------------------------------------------------------------------------------
 
     def _make_way(self) -> None:
         """Stop previewing: a run wants the machine, and its result takes the preview's place."""
         self._lane.cancel()
-        self._remove_preview()
+        self._preview.remove()
 
     def _job_finished(self) -> None:
         """Go on answering; a preview would hide the result, and waits for the next move."""

@@ -108,11 +108,34 @@ def add_layer(viewer: Any, data: LayerData, *, above: Any = None) -> Any:
     return layer
 
 
-def update_layer(layer: Any, data: LayerData) -> None:
-    """Put another block into a preview layer."""
-    values, attributes, _ = data
-    layer.data = values
-    layer.translate = attributes["translate"]
+class PreviewLayer:
+    """The layer of the preview; there is none until one is shown, or once the user removes it.
+
+    Parameters
+    ----------
+    viewer
+        napari's.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self._layer: Any = None
+
+    def show(self, data: LayerData, *, above: Any, sharp: bool) -> None:
+        """Show a block: of the same scan, placed alike, and by the same model, until `remove`."""
+        if self._layer in self._viewer.layers:
+            self._layer.data = data[0]
+            self._layer.translate = data[1]["translate"]
+        else:
+            self._layer = add_layer(self._viewer, data, above=above)
+            self._layer.opacity = 0.6
+        self._layer.metadata = {"sharp": sharp}
+
+    def remove(self) -> None:
+        """Take it away."""
+        layer, self._layer = self._layer, None
+        if layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
 
 
 def respace(layer: Any, spacing_mm: Triple) -> None:

@@ -86,3 +86,37 @@ def test_an_oblique_file_is_respaced_along_its_own_axes(controller, viewer, view
     after = convert.to_volume(*layer.as_layer_data_tuple()[:2])
     np.testing.assert_allclose(after.grid.canonical().spacing_mm, (6.0, 0.9, 0.8))
     np.testing.assert_allclose(after.grid.directions, oblique_volume.grid.directions, atol=1e-12)
+
+
+def previews(viewer):
+    return [one for one in viewer.layers if "preview" in one.name]
+
+
+def test_the_preview_lies_on_the_corrected_scan(controller, viewer, view, qtbot):
+    controller.choices.live = True
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    layer = viewer.layers["scan"]
+    correct(controller, view, layer, (2.0, 1.0, 1.5))
+    assert previews(viewer) == []
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    (preview,) = previews(viewer)
+    np.testing.assert_allclose(steps(preview), np.diag([2.0, 1.0, 1.5]))
+    layer.affine = np.diag([1.0, -1.0, 3.0, 1.0])
+    assert previews(viewer) == []
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    np.testing.assert_allclose(steps(previews(viewer)[0]), steps(layer), atol=1e-12)
+
+
+def test_the_preview_is_in_the_names_and_colours_of_the_model(
+    controller, viewer, view, services, qtbot
+):
+    other = services.models["other"]
+    other.label_names, other.label_colors = {1: "in", 2: "out"}, {1: "#ff0000", 2: "#00ff00"}
+    controller.choices.live = True
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    controller.choices.model = "other"
+    assert previews(viewer) == []
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    (preview,) = previews(viewer)
+    assert list(preview.features["name"]) == ["background", "in", "out"]
+    np.testing.assert_allclose(preview.get_color(2), (0, 1, 0, 1))
