@@ -125,10 +125,12 @@ class Controller:
         self.choices.fill_holes_mm3 = fill_holes_mm3
 
     def add_model_file(self, path: str) -> None:
-        """Choose a model file of the user's own."""
+        """Choose a model file of the user's own, as it is now."""
         key = self.shelf.add(path)
         self.view.show_models(self.shelf.entries(), key)
-        self.choices.model = key
+        with self.choices.events.model.blocked():  # which is silent where the key is the same
+            self.choices.model = key
+        self._choose_model()
 
     def override_spacing(self) -> None:
         """Ask for the spacing that the scan really has, and give it to its layers."""

@@ -28,14 +28,21 @@ class Loaded:
     model: Any
 
 
+class _Place:
+    """Holds a model once it is loaded; has a lock of its own, lest anyone wait for another's."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.model: Any = None
+
+
 class ModelShelf:
     """Models by key: a bundled name, or the path of a file. Thread-safe."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._own: dict[str, str] = {}
-        self._loaded: dict[str, Any] = {}
-        self._lock = threading.Lock()
+        self._places: dict[str, _Place] = {}
 
     def entries(self) -> list[tuple[str, str]]:
         """Return (key, what to show) of every model, bundled ones first."""
@@ -48,27 +55,28 @@ class ModelShelf:
         return DEFAULT_MODEL if DEFAULT_MODEL in keys else next(iter(keys), "")
 
     def add(self, path: str) -> str:
-        """Put a model file on the shelf; return its key. It is loaded when first asked for."""
+        """Put a model file on the shelf; return its key.
+
+        It is loaded when next asked for, even if it was before: the file may be another now.
+        """
         key = str(Path(path).resolve())
         self._own[key] = Path(path).stem
+        self._places[key] = _Place()
         return key
 
-    def forget(self, key: str) -> None:
-        """Take a file off the shelf that turned out to be no model."""
-        self._own.pop(key, None)
-
     def load(self, key: str) -> Any:
-        """Return a model, from the file the first time.
+        """Return a model, from the file the first time since it was added.
 
         Raises
         ------
         HyperspaceError
             If the file is no sound model.
         """
-        with self._lock:
-            if key not in self._loaded:
-                self._loaded[key] = self._services.load_model(key)
-            return self._loaded[key]
+        place = self._places.setdefault(key, _Place())
+        with place.lock:
+            if place.model is None:
+                place.model = self._services.load_model(key)
+            return place.model
 
     def steps(self, key: str) -> Iterator[Devices | Loaded]:
         """Say what can compute, then load a model: both need torch, which takes its time."""

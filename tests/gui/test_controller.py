@@ -155,25 +155,6 @@ def test_a_run_takes_the_previews_place(controller, viewer, services, qtbot):
     assert [type(one).__name__ for one in viewer.layers] == ["Image", "Labels"]
 
 
-def test_an_own_model_file(controller, view, services, qtbot, tmp_path):
-    path = str((tmp_path / "mine.safetensors").resolve())
-    services.models[path] = services.models["other"]
-    controller.add_model_file(path)
-    assert view.last("models") == (
-        [("fake", "fake"), ("other", "other"), (path, "mine")],
-        path,
-    )
-    qtbot.waitUntil(lambda: controller.model is not None)
-    assert view.last("model")[0] == "front, back · trained range unknown"
-
-
-def test_a_broken_model_file_is_told(controller, view, qtbot):
-    controller.add_model_file("/nowhere/broken.safetensors")
-    qtbot.waitUntil(lambda: view.last("message") is not None)
-    assert "this is no model" in view.last("message")[0]
-    assert view.last("model")[0] == "could not be loaded"
-
-
 def test_a_model_of_two_channels_wants_two_layers(controller, viewer, view, services, qtbot):
     services.models["other"].in_channels = 2
     second = viewer.add_layer(scan(name="second"))
