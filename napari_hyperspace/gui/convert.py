@@ -33,6 +33,7 @@ LayerData = tuple[NDArray[Any], dict[str, Any], str]
 
 METADATA_KEY = "hyperspace"
 RESULT_KEY = "hyperspace_result"  # of a segmentation: what it was made of, and with
+IMAGE_KEY = "hyperspace_image"  # of a segmentation: its image layer, weakly; for no file
 UNITS = ("mm", "mm", "mm")
 AXIS_LABELS = ("z", "y", "x")
 

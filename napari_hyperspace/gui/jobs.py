@@ -6,6 +6,7 @@ One at a time. Each goes through a napari worker; layers are touched when it has
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from psygnal import Signal
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui import texts, viewing
 from napari_hyperspace.gui.chosen import ChosenLayers
-from napari_hyperspace.gui.convert import LayerData, to_volume
+from napari_hyperspace.gui.convert import IMAGE_KEY, LayerData, to_volume
 from napari_hyperspace.gui.models import ModelShelf
 from napari_hyperspace.gui.readers import open_layers, open_question
 from napari_hyperspace.gui.runner import Runner, Steps
@@ -153,6 +154,7 @@ class Jobs:
         source = self._watched[0]
         data, attributes, kind = outcome.layer
         attributes["name"] = f"{source.name} · {attributes['name']}"
+        attributes["metadata"][IMAGE_KEY] = weakref.ref(source)
         viewing.add_layer(self._viewer, (data, attributes, kind), above=source)
         result = outcome.result
         told = texts.comparison(outcome.predicted, result.seconds, result.peak_bytes)

@@ -12,14 +12,14 @@ import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui import texts, viewing
-from napari_hyperspace.gui.convert import RESULT_KEY, LayerSource, take
+from napari_hyperspace.gui.convert import IMAGE_KEY, RESULT_KEY, take
 from napari_hyperspace.gui.labelling import label_names, painted
 from napari_hyperspace.gui.measures import Origin, Structure, has_sides, measure, sum_sides, to_csv
 from napari_hyperspace.gui.view import StructureRow, StructuresView, Tone
 from napari_hyperspace.gui.worker import Lane, Stop
 
 _REST_S = 0.25  # how long the brush must rest before the table is renewed
-_EDITS = ("data", "paint", "labels_update", "features", "scale", "affine", "units")
+_EDITS = ("paint", "labels_update", "features")  # of labels, besides what `viewing.watch` knows
 
 Values = tuple[int, ...]
 
@@ -68,6 +68,7 @@ class Structures:
         self._put_aside: list[Any] = []  # images switched off while in three dimensions
         self._order: tuple[int, ...] = ()  # of the axes before
         self.layer: Any = None
+        self._images: list[Any] = []  # layers whose means may be shown
         self.closed = False
         layers = viewer.layers
         self._emitters = (
@@ -115,14 +116,22 @@ class Structures:
 
     def _follow(self, layer: Any) -> None:
         if self.layer is not None:
-            for name in _EDITS:
-                getattr(self.layer.events, name).disconnect(self._edited)
+            viewing.unwatch(self.layer, self._edited, *_EDITS)
         self.layer, self._measured, self._selected = layer, None, ()
         if layer is not None:
-            for name in _EDITS:
-                getattr(layer.events, name).connect(self._edited)
+            viewing.watch(layer, self._edited, *_EDITS)
+        self._follow_images([])
         if not self.closed:
             self._show()
+
+    def _follow_images(self, images: list[Any]) -> None:
+        if images == self._images:
+            return
+        for image in self._images:
+            viewing.unwatch(image, self._edited, "name")
+        self._images = images
+        for image in images:
+            viewing.watch(image, self._edited, "name")
 
     def _edited(self, event: Any = None) -> None:
         self._measure(_REST_S)
@@ -137,10 +146,13 @@ class Structures:
             return
         try:
             labels = take(layer)
-            image = self._image_of(layer, labels)
         except HyperspaceError:  # more dimensions, or no volume: napari's own affair
             self._view.show_structures((), "", False)
             return
+        self._follow_images(self._images_of(layer))
+        grid = labels.placement.layer_grid
+        images = (take(one) for one in self._images)
+        image = next((one for one in images if one.placement.layer_grid.is_close(grid)), None)
         names = label_names(layer)
 
         def steps(stop: Stop) -> Iterator[_Measured]:
@@ -148,7 +160,7 @@ class Structures:
             found = measure(
                 np.asarray(labels.data),
                 None if image is None else image.data,
-                labels.placement.layer_grid.voxel_volume_ml,
+                grid.voxel_volume_ml,
                 names,
                 stop,
             )
@@ -156,13 +168,11 @@ class Structures:
 
         self._lane.submit(steps, self._answered, lambda error: self._say(str(error), "error"))
 
-    def _image_of(self, layer: Any, labels: LayerSource) -> LayerSource | None:
-        """Return the image on the voxels of a label map: the one it was made from, if there."""
-        grid = labels.placement.layer_grid
-        images = [take(image) for image in viewing.image_layers(self._viewer)]
-        fitting = [one for one in images if one.placement.layer_grid.is_close(grid)]
-        made_from = layer.metadata.get(RESULT_KEY, {}).get("image")
-        return next((one for one in fitting if one.name == made_from), (fitting or [None])[0])
+    def _images_of(self, layer: Any) -> list[Any]:
+        """Return the images that labels may be of: where it is known, that one and no other."""
+        images = viewing.image_layers(self._viewer)
+        made_from = layer.metadata.get(IMAGE_KEY)
+        return images if made_from is None else [one for one in images if one is made_from()]
 
     def _answered(self, measured: _Measured) -> None:
         if measured.layer is self.layer:
@@ -299,10 +309,10 @@ class Structures:
 
     def _origin(self) -> Origin:
         facts = self.layer.metadata.get(RESULT_KEY, {})
-        image = facts.get("image") or (self._measured.image if self._measured else "")
+        measured = self._measured.image if self._measured else ""
         steps = facts.get("postprocessing", ())
         return Origin(
-            image,
+            measured or facts.get("image", ""),
             facts.get("model", ""),
             tuple(facts.get("working_spacing_mm", ())),
             "; ".join(one["step"] for one in steps),

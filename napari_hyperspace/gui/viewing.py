@@ -163,15 +163,15 @@ def hiding(colormap: Any, values: Iterable[int], hidden: Iterable[int]) -> Any:
     return DirectLabelColormap(color_dict=known)
 
 
-def watch(layer: Any, callback: Any) -> None:
-    """Call back whenever the voxels of a layer change or move."""
-    for name in _CHANGES:
+def watch(layer: Any, callback: Any, *more: str) -> None:
+    """Call back whenever the voxels of a layer change or move, and at more events, by name."""
+    for name in (*_CHANGES, *more):
         getattr(layer.events, name).connect(callback)
 
 
-def unwatch(layer: Any, callback: Any) -> None:
+def unwatch(layer: Any, callback: Any, *more: str) -> None:
     """Undo `watch`."""
-    for name in _CHANGES:
+    for name in (*_CHANGES, *more):
         getattr(layer.events, name).disconnect(callback)
 
 
