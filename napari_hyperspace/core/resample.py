@@ -12,8 +12,7 @@ old ones. Labels are taken from the nearest voxel or by majority, never blended.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError
+from napari_hyperspace.core.execution import ShouldStop
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 
@@ -33,7 +33,8 @@ _RADIUS: dict[Order, float] = {"nearest": 0.5, "linear": 1.0, "cubic": 2.0}
 _SNAP = 1e-6
 # Under this length one dense product is faster than gathering tap by tap.
 DENSE_LENGTH = 128
-_SLAB_VOXELS = 2_000_000  # output voxels worked on at once by the point-by-point form
+# Output voxels worked on at once by the point-by-point form; it can be stopped between them.
+SLAB_VOXELS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,7 @@ def resample_to_grid(
     order: Order = "linear",
     antialias: bool = True,
     fill: float | None = None,
+    should_stop: ShouldStop = lambda: False,
 ) -> Volume:
     """Resample a volume onto another grid.
 
@@ -227,16 +229,25 @@ def resample_to_grid(
         Whether images are averaged over the new voxels where these are larger.
     fill
         Value outside of the volume; `None` extends its border voxels.
+    should_stop
+        Asked every few planes, where the grids are oblique to each other.
 
     Returns
     -------
     Volume
         On exactly ``grid``, with the volume's name.
+
+    Raises
+    ------
+    Cancelled
+        Once ``should_stop`` returns true.
+    HyperspaceError
+        If the overlap is asked for of grids that are oblique to each other.
     """
     mapping = volume.grid.index_map(grid)
     axes = _shared_axes(mapping[:3, :3])
     if order == "nearest":
-        array = _nearest(volume.array, grid, mapping, axes, fill)
+        array = _nearest(volume.array, grid, mapping, axes, fill, should_stop)
         return Volume(array, grid, volume.name)
     if order == "overlap" and axes is None:
         raise HyperspaceError(
@@ -248,7 +259,10 @@ def resample_to_grid(
     if fill is not None:
         image -= fill
     if axes is None:
-        image = _point_by_point(image, grid, mapping, order, antialias, fill is None)
+        extend = fill is None
+        if antialias:
+            image = _smoothed(image, mapping, order, extend)
+        image = _point_by_point(image, grid, mapping, order, extend, should_stop)
     else:
         image = image.permute(axes)
         matrices = [
@@ -334,6 +348,7 @@ def _nearest(
     mapping: NDArray[np.float64],
     axes: tuple[int, ...] | None,
     fill: float | None,
+    should_stop: ShouldStop,
 ) -> NDArray[Any]:
     """Take the nearest voxel, in the array's own type."""
     outside = 0 if fill is None else fill
@@ -349,14 +364,33 @@ def _nearest(
             taken[~(inside[0][:, None, None] & inside[1][:, None] & inside[2])] = outside
         return np.ascontiguousarray(taken)
     out = np.empty(grid.shape, array.dtype)
-    size = np.array(array.shape)
-    for start, stop in _slabs(grid.shape):
-        nearest = np.floor(_coordinates(grid, mapping, start, stop) + 0.5 + _SNAP).astype(np.int64)
-        a, b, c = np.moveaxis(np.clip(nearest, 0, size - 1), -1, 0)
-        out[start:stop] = array[a, b, c]
+    flat, strides = array.reshape(-1), _strides(array.shape)
+    for start, stop in _slabs(grid.shape, should_stop):
+        index: Any = 0
+        within: Any = True
+        for centres, n_in, stride in zip(
+            _positions(grid, mapping, start, stop), array.shape, strides, strict=True
+        ):
+            nearest = np.floor(centres + (0.5 + _SNAP)).astype(np.int64)
+            if fill is not None:
+                within = within & (nearest >= 0) & (nearest < n_in)
+            index = index + nearest.clip(0, n_in - 1) * stride
+        out[start:stop] = flat.take(index)
         if fill is not None:
-            out[start:stop][((nearest < 0) | (nearest >= size)).any(axis=-1)] = outside
+            out[start:stop][~within] = outside
     return out
+
+
+def _smoothed(image: Tensor, mapping: NDArray[np.float64], order: Order, extend: bool) -> Tensor:
+    """Average over as much as the voxels of an oblique target reach over along each axis."""
+    widths = np.linalg.norm(mapping[:3, :3], axis=1)
+    matrices = [
+        axis_matrix(n, n, 1, 0, order=order, width=float(width), extend=extend)
+        if width > 1 + _SNAP
+        else None
+        for n, width in zip(image.shape, widths, strict=True)
+    ]
+    return resample_axes(image, matrices)
 
 
 def _point_by_point(
@@ -364,50 +398,70 @@ def _point_by_point(
     grid: Grid,
     mapping: NDArray[np.float64],
     order: Order,
-    antialias: bool,
     extend: bool,
+    should_stop: ShouldStop,
 ) -> Tensor:
-    """Interpolate at arbitrary positions: smooth first, then sum the taps around each point."""
-    if antialias:
-        widths = np.linalg.norm(mapping[:3, :3], axis=1)
-        image = resample_axes(
-            image,
-            [
-                axis_matrix(n, n, 1, 0, order=order, width=float(width), extend=extend)
-                if width > 1 + _SNAP
-                else None
-                for n, width in zip(image.shape, widths, strict=True)
-            ],
-        )
-    radius = int(_RADIUS[order])
-    size = torch.tensor(image.shape)
-    strides = torch.tensor((image.shape[1] * image.shape[2], image.shape[2], 1))
-    flat = image.reshape(-1)
-    out = torch.zeros(grid.shape)
-    for start, stop in _slabs(grid.shape):
-        centres = torch.from_numpy(_coordinates(grid, mapping, start, stop))
-        first = torch.floor(centres).long() - (radius - 1)
-        for offset in itertools.product(range(2 * radius), repeat=3):
-            tap = first + torch.tensor(offset)
-            weight = _kernel(order, tap - centres).prod(dim=-1).float()
-            if not extend:
-                weight = weight * ((tap >= 0) & (tap < size)).all(dim=-1)
-            index = (torch.minimum(tap.clamp(min=0), size - 1) * strides).sum(dim=-1)
-            out[start:stop] += weight * flat[index]
+    """Interpolate at arbitrary positions: sum the taps around each point."""
+    near = range(1 - int(_RADIUS[order]), 1 + int(_RADIUS[order]))
+    flat, strides = image.reshape(-1), _strides(image.shape)
+    out = torch.empty(grid.shape)
+    for start, stop in _slabs(grid.shape, should_stop):
+        taps = []
+        for centres, n_in, stride in zip(
+            map(torch.from_numpy, _positions(grid, mapping, start, stop)),
+            image.shape,
+            strides,
+            strict=True,
+        ):
+            first = torch.floor(centres)
+            around = []
+            for offset in near:
+                tap = first + offset
+                weight = _kernel(order, (tap - centres).float())
+                if not extend:
+                    weight *= (tap >= 0) & (tap < n_in)
+                around.append((tap.clamp_(0, n_in - 1).long() * stride, weight))
+            taps.append(around)
+        origin = torch.zeros(stop - start, *grid.shape[1:], dtype=torch.int64)
+        out[start:stop] = _sum_of_taps(flat, origin, taps)
     return out
 
 
-def _slabs(shape: Sequence[int]) -> list[tuple[int, int]]:
-    planes = max(1, _SLAB_VOXELS // (shape[1] * shape[2]))
-    return [(at, min(at + planes, shape[0])) for at in range(0, shape[0], planes)]
+def _sum_of_taps(
+    flat: Tensor, index: Tensor, taps: Sequence[Sequence[tuple[Tensor, Tensor]]]
+) -> Tensor:
+    """Sum an image's values around an index: along the first axis left, the sums along the others.
+
+    Each axis has a few taps: how far from the index, and the weight.
+    """
+    if not taps:
+        return flat.take(index)
+    total = torch.zeros(index.shape)
+    for offset, weight in taps[0]:
+        total.addcmul_(_sum_of_taps(flat, index + offset, taps[1:]), weight)
+    return total
 
 
-def _coordinates(
+def _slabs(shape: Sequence[int], should_stop: ShouldStop) -> Iterator[tuple[int, int]]:
+    """Yield the first and last target plane to work on at once, unless asked to stop."""
+    planes = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
+    for at in range(0, shape[0], planes):
+        if should_stop():
+            raise Cancelled
+        yield at, min(at + planes, shape[0])
+
+
+def _strides(shape: Sequence[int]) -> tuple[int, int, int]:
+    return shape[1] * shape[2], shape[2], 1
+
+
+def _positions(
     grid: Grid, mapping: NDArray[np.float64], start: int, stop: int
-) -> NDArray[np.float64]:
-    """Return the source index (…, 3) of each voxel of the target planes from start to stop."""
-    index = np.stack(
-        np.meshgrid(np.arange(start, stop), *(np.arange(n) for n in grid.shape[1:]), indexing="ij"),
-        axis=-1,
-    )
-    return _snap(index @ mapping[:3, :3].T + mapping[:3, 3])
+) -> list[NDArray[np.float64]]:
+    """Return where each voxel of the target planes from start to stop lies along each source axis.
+
+    Each is an array (stop - start, H, W) of fractional indices.
+    """
+    a = np.arange(start, stop)[:, None, None]
+    b, c = np.arange(grid.shape[1])[:, None], np.arange(grid.shape[2])
+    return [row[0] * a + row[1] * b + row[3] + row[2] * c for row in mapping[:3]]

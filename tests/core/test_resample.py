@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.resample import (
     axis_matrix,
@@ -156,6 +156,17 @@ def test_labels_equal_nibabel_and_keep_their_type(rng, rotation):
     assert out.array.dtype == np.uint16
     inside = resample_to_grid(labels, target, order="nearest")
     assert set(np.unique(inside.array)) <= set(np.unique(labels.array))
+
+
+@pytest.mark.parametrize("order", ["nearest", "linear"])
+def test_oblique_grids_are_left_unfinished_when_asked_to_stop(rng, order):
+    """Every few planes: of the fifty here, a few are done when the answer comes."""
+    volume = scan(rng)
+    grid = scan(rng, (50, 160, 80), (0.2, 0.1, 0.3), OBLIQUE).grid
+    answers = iter([False, False, True])
+    with pytest.raises(Cancelled):
+        resample_to_grid(volume, grid, order=order, should_stop=lambda: next(answers))
+    assert next(answers, None) is None
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
