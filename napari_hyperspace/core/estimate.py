@@ -21,6 +21,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.execution import FORMS, check_form, choose_device
 from napari_hyperspace.core.forms import PROBE_RUNS, block_shape, candidates, known_choice
 from napari_hyperspace.core.geometry import Grid, Triple
+from napari_hyperspace.core.inputs import straight_grid, straightening_bytes
 from napari_hyperspace.core.memory import available_bytes
 from napari_hyperspace.core.planning import (
     DEFAULT_OVERLAP,
@@ -35,6 +36,9 @@ from napari_hyperspace.core.search import crop, crop_grid
 from napari_hyperspace.core.volume import Volume
 
 _SEARCH_STEPS = 24
+# A sheared scan's way to perpendicular axes, and its labels' way back, are not calibrated: what a
+# point takes, in values gathered along an axis, as measured on one CPU.
+_STRAIGHTENED, _BROUGHT_BACK = 160, 20
 
 
 @dataclass(frozen=True)
@@ -226,11 +230,11 @@ def _passes(
     """Estimate what `segment` does: all of the scan; or all of it coarsely, then its usual box."""
     search = model.search
     if search is None:
-        plan = make_plan(volume, model, spacing_mm, **options)
+        plan = make_plan(straight_grid(grid_of(volume)), model, spacing_mm, **options)
         return _estimate(volume, plan, model, device, form, free)
     spacing = working_spacing(volume, model, spacing_mm, options["outside"])
     clamped: _Options = {**options, "outside": "clamp"}
-    look = make_plan(volume, model, search.coarse(spacing), **clamped)
+    look = make_plan(straight_grid(grid_of(volume)), model, search.coarse(spacing), **clamped)
     first = _estimate(volume, look, model, device, form, free)
     box = search.usual_box(grid_of(volume))
     within: Volume | Grid | list[Volume]
@@ -240,7 +244,7 @@ def _passes(
         within = crop(volume, box)
     else:
         within = [crop(each, box) for each in volume]
-    plan = make_plan(within, model, spacing_mm, **options)
+    plan = make_plan(straight_grid(grid_of(within)), model, spacing_mm, **options)
     second = _estimate(within, plan, model, device, form, free)
     return replace(
         second,
@@ -272,6 +276,13 @@ def _estimate(
         + 8 * known.trace.parameters * rates.host.copy
     )
     on_device, on_host = footprint.peaks(volume, plan, model, known.trace, FORMS[name], device)
+    grid = grid_of(volume)
+    if grid.is_sheared:
+        points = _STRAIGHTENED * model.in_channels * math.prod(plan.native.shape)
+        seconds += (points + _BROUGHT_BACK * math.prod(grid.shape)) * rates.host.gather
+        made = 4 * (model.in_channels - 1) * math.prod(plan.working.shape)
+        on_host = max(on_host, made + straightening_bytes(grid, plan.native))
+        on_device = on_host if device.type == "cpu" else on_device
     seconds += on_host * rates.host.fault  # memory is touched for the first time once at least
     return Estimate(
         seconds,

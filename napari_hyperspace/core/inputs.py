@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -14,8 +15,16 @@ from napari_hyperspace.core.execution import ShouldStop
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.planning import Plan
 from napari_hyperspace.core.protocols import SpacingModel
-from napari_hyperspace.core.resample import grid_matrices, resample_axes, resample_to_grid
+from napari_hyperspace.core.resample import (
+    SLAB_VOXELS,
+    grid_matrices,
+    resample_axes,
+    resample_to_grid,
+)
 from napari_hyperspace.core.volume import Volume
+
+_SMOOTHING = 16  # bytes a voxel: before and after an axis, and both once more in its own order
+_POINT = 160  # bytes a point that is interpolated: where its taps lie, and their weights
 
 
 def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[Volume]:
@@ -62,15 +71,14 @@ def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[V
     return volumes
 
 
-def straighten(volumes: Sequence[Volume]) -> list[Volume]:
-    """Resample volumes from their sheared grid to the nearest one with perpendicular axes."""
-    grid = volumes[0].grid
-    warnings.warn(
-        "the grid is sheared (a tilted gantry, perhaps): the image is resampled to perpendicular "
-        "axes, and the labels back",
-        HyperspaceWarning,
-        stacklevel=3,
-    )
+def straight_grid(grid: Grid) -> Grid:
+    """Return the grid of perpendicular axes that is segmented in place of a sheared one.
+
+    Its axes are the nearest to the sheared ones, its spacing is theirs, and it holds all of their
+    voxel centres. A grid that is not sheared is returned as it is.
+    """
+    if not grid.is_sheared:
+        return grid
     left, _, right = np.linalg.svd(grid.directions)
     affine = np.eye(4)
     affine[:3, :3] = (left @ right) * grid.spacing_mm
@@ -78,8 +86,18 @@ def straighten(volumes: Sequence[Volume]) -> list[Volume]:
     lowest, highest = corners.min(axis=0), corners.max(axis=0)
     affine[:3, 3] = affine[:3, :3] @ lowest
     a, b, c = (int(n) for n in np.ceil(highest - lowest - 1e-4) + 1)
-    straight = Grid((a, b, c), affine)
-    return [resample_to_grid(volume, straight) for volume in volumes]
+    return Grid((a, b, c), affine)
+
+
+def straightening_bytes(sheared: Grid, straight: Grid) -> int:
+    """Return the most bytes held at once while a volume is resampled from its sheared grid.
+
+    That is while it is smoothed, or while points are interpolated. The volume itself, held by the
+    caller, is not counted.
+    """
+    before, after = math.prod(sheared.shape), math.prod(straight.shape)
+    at_once = max(SLAB_VOXELS, straight.shape[1] * straight.shape[2])
+    return max(_SMOOTHING * before, 4 * (before + after) + _POINT * at_once)
 
 
 def working_image(
@@ -90,25 +108,42 @@ def working_image(
 ) -> Tensor:
     """Return what the network sees (C, D, H, W), float32, on the plan's working grid.
 
+    Volumes on a sheared grid are resampled to the plan's native grid first, with a warning.
+
     Raises
     ------
     Cancelled
-        Once `should_stop`, asked before each step of each channel, returns true.
+        Once `should_stop`, asked before each step of each channel, and every few planes of one that
+        is sheared, returns true.
     """
 
     def check() -> None:
         if should_stop():
             raise Cancelled
 
+    # The first grid stands for all: of grids a hair apart, one may be turned otherwise than the
+    # next, near 45°.
+    grid = volumes[0].grid
+    if grid.is_sheared:
+        warnings.warn(
+            "the grid is sheared (a tilted gantry, perhaps): the image is resampled to "
+            "perpendicular axes, and the labels back",
+            HyperspaceWarning,
+            stacklevel=2,
+        )
     matrices = grid_matrices(plan.native, plan.working)
-    # One for all: of grids a hair apart, one may be turned otherwise than the next, near 45°.
-    orientation = volumes[0].grid.orientation
     image = torch.empty(len(volumes), *plan.working.shape)
     for channel, volume in zip(image, volumes, strict=True):
         check()
-        values = model.normalisation.apply(volume.array)
+        values = volume.array
+        if grid.is_sheared:
+            scan = Volume(values, grid)
+            values = resample_to_grid(scan, plan.native, should_stop=should_stop).array
+            check()
+        values = model.normalisation.apply(values)
         check()
-        values = orientation.to_canonical(values)
+        if not grid.is_sheared:
+            values = grid.orientation.to_canonical(values)
         if min(values.strides) < 0 or not (values.flags.c_contiguous and values.flags.writeable):
             values = values.copy()  # torch knows no negative strides, nor read-only memory
             check()

@@ -20,7 +20,7 @@ from napari_hyperspace.core.labelling import Labeller, NonFiniteLogitsError
 from napari_hyperspace.core.planning import Plan
 from napari_hyperspace.core.protocols import SpacingModel
 
-_PREPARED, _BAKED, _FINISHED = 0.05, 0.08, 0.99  # fractions of the work done, roughly
+_PREPARED, _BAKED, FINISHED = 0.05, 0.08, 0.99  # fractions of the work done, roughly
 _CPU = torch.device("cpu")
 
 
@@ -167,7 +167,7 @@ class Run:
             for tile in tiles:
                 self._check()
                 yield Progress(
-                    _BAKED + (_FINISHED - _BAKED) * done / total, f"tile {done + 1} of {total}"
+                    _BAKED + (FINISHED - _BAKED) * done / total, f"tile {done + 1} of {total}"
                 )
                 slab.add(runner(self._image[(slice(None), *tile.slices)]), tile)
                 done += 1
@@ -177,7 +177,7 @@ class Run:
         voxels = self._image[0].numel()
         if choice and choice.expected_difference(labeller.border, voxels) > ALLOWED:
             raise DivergedError("too many labels may differ from fp32", where=self.form.name)
-        yield Progress(_FINISHED, "finishing")
+        yield Progress(FINISHED, "finishing")
 
     def _choose(self, network: nn.Module, spacing_mm: tuple[float, ...]) -> Choice | None:
         """Return the form chosen for the network, unless one was asked for."""

@@ -13,7 +13,7 @@ import torch
 from napari_hyperspace.core.execution import ShouldStop, check_form, choose_device
 from napari_hyperspace.core.footprint import check_memory
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.core.inputs import as_volumes, straighten, working_image
+from napari_hyperspace.core.inputs import as_volumes, straight_grid, working_image
 from napari_hyperspace.core.memory import PeakMemory
 from napari_hyperspace.core.planning import (
     DEFAULT_OVERLAP,
@@ -23,7 +23,7 @@ from napari_hyperspace.core.planning import (
 )
 from napari_hyperspace.core.protocols import SpacingModel
 from napari_hyperspace.core.resample import resample_to_grid
-from napari_hyperspace.core.running import Progress, Run
+from napari_hyperspace.core.running import FINISHED, Progress, Run
 from napari_hyperspace.core.search import crop, paste
 from napari_hyperspace.core.volume import Volume
 
@@ -115,7 +115,8 @@ def segment_steps(
 
     The scan is normalised on its own grid, resampled to the working grid, run through the network
     in tiles that are blended by Gaussian weights (whole where it fits one tile), and every native
-    voxel gets the class whose linearly interpolated logit is largest.
+    voxel gets the class whose linearly interpolated logit is largest. A scan whose axes are not
+    perpendicular is resampled to axes that are first, and its labels are brought back at the end.
 
     Parameters
     ----------
@@ -137,8 +138,8 @@ def segment_steps(
     form
         A name in `FORMS`, or ``"auto"``: the fastest on this device that keeps the labels.
     should_stop
-        Asked between the steps of preparing the image, between tiles, between layers and between
-        planes of labels.
+        Asked between the steps of preparing the image, between tiles, between layers, between
+        planes of labels, and every few planes while a sheared scan is resampled.
 
     Yields
     ------
@@ -236,22 +237,24 @@ def _all(
     target = choose_device(device)
     volumes = as_volumes(volume, model)
     native = volumes[0]
-    if native.grid.is_sheared:
-        volumes = straighten(volumes)
+    ask = should_stop or (lambda: False)
+    # A sheared scan is segmented on perpendicular axes, and its labels are brought back.
+    straight, sheared = straight_grid(native.grid), native.grid.is_sheared
     plan = make_plan(
-        volumes, model, spacing_mm, outside=outside, tile_shape=tile_shape, overlap=overlap
+        straight, model, spacing_mm, outside=outside, tile_shape=tile_shape, overlap=overlap
     )
     with PeakMemory(target) as memory:
-        yield Progress(0.0, "preparing the image")
+        yield Progress(0.0, "straightening the image" if sheared else "preparing the image")
         check_memory(volumes, plan, model, target)
-        image = working_image(volumes, model, plan, should_stop or (lambda: False))
-        labels = np.zeros(volumes[0].shape, np.min_scalar_type(max(model.label_values)))
+        image = working_image(volumes, model, plan, ask)
+        labels = np.zeros(straight.shape, np.min_scalar_type(max(model.label_values)))
         run = Run(plan, model, image, target, form, should_stop)
-        yield from run.until_it_fits(volumes[0].grid.orientation.to_canonical(labels))
+        yield from run.until_it_fits(straight.orientation.to_canonical(labels))
         del image
-        if native.grid.is_sheared:
-            straight = volumes[0].with_array(labels)
-            labels = resample_to_grid(straight, native.grid, order="nearest").array
+        if sheared:
+            yield Progress(FINISHED, "bringing the labels back to the scan's grid")
+            found = Volume(labels, straight)
+            labels = resample_to_grid(found, native.grid, order="nearest", should_stop=ask).array
     described = native.with_array(
         labels,
         metadata={

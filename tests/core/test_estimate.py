@@ -12,9 +12,10 @@ from torch import nn
 from napari_hyperspace.core import calibration, footprint, store
 from napari_hyperspace.core.calibration import Calibration, HostRates, calibrate, is_calibrated
 from napari_hyperspace.core.cost import Rates
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.estimate import estimate, estimate_curve, spacing_for
 from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.inputs import straight_grid, straightening_bytes, working_image
 from napari_hyperspace.core.planning import make_plan
 from napari_hyperspace.core.segment import segment_steps
 from napari_hyperspace.core.tracing import trace
@@ -164,6 +165,29 @@ class TestEstimate:
         seconds = [each.seconds for each in curve]
         assert seconds == sorted(seconds, reverse=True)
         assert curve[0].peak_bytes > curve[-1].peak_bytes
+
+    def test_a_sheared_scan_is_reckoned_with_as_it_is_run(self, model, monkeypatch):
+        affine = np.diag([1.0, 1.0, 3.0, 1.0])
+        affine[1, 2] = 1.4  # each slice lies farther along y: a tilted gantry
+        volume = Volume(np.indices((30, 50, 20)).sum(axis=0), Grid((30, 50, 20), affine))
+        found = estimate(volume, model, (2, 2, 2), tile_shape=(16, 16, 16))
+        straight = straight_grid(volume.grid)
+        plain = estimate(straight, model, (2, 2, 2), tile_shape=(16, 16, 16))
+        assert found.n_tiles == plain.n_tiles
+        assert found.seconds > plain.seconds
+        assert found.peak_bytes >= straightening_bytes(volume.grid, straight)
+        images = []
+
+        def kept(*given):
+            images.append(working_image(*given))
+            return images[0]
+
+        monkeypatch.setattr("napari_hyperspace.core.segment.working_image", kept)
+        steps = segment_steps(volume, model, (2, 2, 2), tile_shape=(16, 16, 16), form="fp32")
+        with pytest.warns(HyperspaceWarning, match="sheared"):
+            messages = [step.message for step in steps]
+        assert found.working_shape == images[0].shape[1:]
+        assert f"tile 1 of {found.n_tiles}" in messages
 
     def test_refuses_what_segment_refuses(self, model):
         with pytest.raises(HyperspaceError, match="outside of the range"):
