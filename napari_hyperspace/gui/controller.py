@@ -48,7 +48,7 @@ class Controller:
         self.shelf = ModelShelf(self.services)
         self.model: Any = None  # the chosen one, once it is loaded
         self._preview = viewing.PreviewLayer(viewer)
-        self._users_spacing = False  # whether the user has set one for this scan
+        self._users_spacing: Triple | None = None  # if the user has set one for this scan
         self._scales = state.make_scales(None, None)
         self._lane = Lane()
         self._explorer = explore.Explorer(self.services)
@@ -107,12 +107,12 @@ class Controller:
 
     def set_spacing(self, spacing_mm: Triple) -> None:
         """Take the spacing that the user has set."""
-        self._users_spacing = True
+        self._users_spacing = spacing_mm
         self.choices.spacing_mm = self._for_model(spacing_mm)
 
     def use_native_spacing(self) -> None:
         """Go to the scan's own spacing, brought into the trained range."""
-        self._users_spacing = False
+        self._users_spacing = None
         self._propose_spacing()
 
     def choose_layer(self, key: str, channel: int = 0) -> None:
@@ -128,7 +128,7 @@ class Controller:
         """Choose a model file of the user's own, as it is now."""
         key = self.shelf.add(path)
         self.view.show_models(self.shelf.entries(), key)
-        with self.choices.events.model.blocked():  # which is silent where the key is the same
+        with self.choices.events.model.blocked():  # silent where the key is the same
             self.choices.model = key
         self._choose_model()
 
@@ -149,10 +149,8 @@ class Controller:
 
     def _spacing_found(self, spacing_mm: Triple) -> None:
         """Take a spacing that was found for the user."""
-        self._users_spacing = True
-        self.choices.locked = self.choices.locked and len(set(spacing_mm)) == 1
-        self.choices.spacing_mm = spacing_mm
-        self.view.show_choices(self.choices)
+        self._users_spacing = spacing_mm
+        self._propose_spacing()
 
     # -- the scan ------------------------------------------------------------------------------
 
@@ -165,7 +163,7 @@ class Controller:
     def _scan_changed(self, another: bool) -> None:
         self._preview.remove()  # of what was there before
         if another:
-            self._users_spacing = False
+            self._users_spacing = None
         source = self.chosen.first()
         self.view.show_scan("" if source is None else texts.scan(source.placement))
         if source is not None and source.placement.note:
@@ -192,11 +190,12 @@ class Controller:
         self.view.show_scales(self._scales)
 
     def _propose_spacing(self) -> None:
-        native = self._native()
-        if native is None or self._users_spacing:
+        native, wanted = self._native(), self._users_spacing
+        if native is None:
             return
-        spacing = self._for_model(state.first_spacing(self._trained(), native))
-        self.choices.locked = state.is_isotropic(spacing)
+        spacing = self._for_model(wanted or state.first_spacing(self._trained(), native))
+        kept = self.choices.locked and len(set(spacing)) == 1
+        self.choices.locked = kept if wanted else state.is_isotropic(spacing)
         self.choices.spacing_mm = spacing
         self.view.show_choices(self.choices)
 
