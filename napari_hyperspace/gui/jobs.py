@@ -247,7 +247,11 @@ class Jobs:
             return
         active = self._viewer.layers.selection.active
         layer = active if active in layers else layers[0]
-        volume = to_volume(*layer.as_layer_data_tuple()[:2])
+        try:
+            volume = to_volume(*layer.as_layer_data_tuple()[:2])
+        except HyperspaceError as error:
+            self._view.show_message(str(error), "error")
+            return
         scan = volume.metadata.get("path")
         path = self._view.ask_save_path(texts.beside(scan, layer.name, "labels.nii.gz"))
         if path is None:

@@ -284,6 +284,20 @@ def test_save_writes_the_volume_of_the_selected_labels(
     assert view.last("message") == ("Saved /out.nii.gz: affine bit-identical.", "good")
 
 
+def test_labels_that_are_no_volume_are_not_saved_and_why_is_shown(
+    controller, viewer, view, services
+):
+    viewer.add_layer(Labels(np.zeros((12, 14, 16), int), name="whole"))
+    viewer.add_layer(Labels(np.ones((5, 7), int), name="slice"))
+    viewer.layers.selection.active = viewer.layers["slice"]
+    controller.jobs.save()
+    text, tone = view.last("message")
+    assert tone == "error"
+    assert text.startswith("slice: only 3-D images of one channel") and "2 dimensions" in text
+    assert view.asked == services.written == []
+    assert not controller.jobs.running
+
+
 def test_nothing_to_do_without_a_scan(qtbot, view, services):
     viewer = ViewerModel()
     controller = Controller(viewer, view, services)
