@@ -135,6 +135,9 @@ class Trainer:
             dataset.sources(names, config.data.normalisation.build())
             for names in (self.split.training, self.split.validation)
         )
+        # Once, before there are workers: torch reports a worker's death by an exception anywhere,
+        # and within pydantic's code it would be lost.
+        self._plain_config = config.model_dump(mode="json")
         self.card = make_card(config, dataset).model_dump(mode="json")
         self.data = digest([*training, *validation])
         self.batches = TrainingBatches(config, training, fabric.global_rank, fabric.world_size)
@@ -220,7 +223,7 @@ class Trainer:
     def _prepare_folder(self, first: int) -> None:
         self.run.rewind(first)
         if first == 0:
-            write_text(self.run.config, json.dumps(self._plain_config(), indent=1) + "\n")
+            write_text(self.run.config, json.dumps(self._plain_config, indent=1) + "\n")
             write_text(self.run.split, self.split.to_json())
             self._save([self.run.last])
 
@@ -353,16 +356,13 @@ class Trainer:
             write_checkpoint(
                 targets,
                 progress=self.progress,
-                config=self._plain_config(),
+                config=self._plain_config,
                 data=self.data,
                 card=self.card,
                 factory=self.factory,
                 average=self.average,
                 optimiser=self.optimiser,
             )
-
-    def _plain_config(self) -> dict[str, Any]:
-        return self.config.model_dump(mode="json")
 
     def _finish(self) -> dict[str, Any] | None:
         """Score the best weights in full precision, export them, write the report."""
