@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from napari_hyperspace.nets.config import HypernetworkConfig, UNetConfig
-from napari_hyperspace.nets.factory import Factory
-from napari_hyperspace.nets.hypernetwork import build_factory
+from napari_hyperspace.nets.base.factory import Factory
+from napari_hyperspace.nets.build import build_factory
+from napari_hyperspace.nets.hypernetwork.config import HypernetworkConfig
+from napari_hyperspace.nets.plain.config import UNetConfig
 
 RUNS = 15
 SPACING = (1.0, 1.3, 2.1)

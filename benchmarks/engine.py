@@ -24,10 +24,10 @@ from torch.nn import functional as F
 import napari_hyperspace as hs
 from benchmarks.estimate import MODEL, to_the_end
 from benchmarks.fresh import in_fresh_process, phantom
-from napari_hyperspace.core.inputs import working_image
+from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.core.memory import PeakMemory
-from napari_hyperspace.core.planning import make_plan
-from napari_hyperspace.core.segment import segment_steps
+from napari_hyperspace.inference.inputs import working_image
+from napari_hyperspace.inference.plan import make_plan
 
 TILE = (96, 96, 96)
 OVERLAP = 0.25

@@ -21,9 +21,9 @@ import torch
 
 import napari_hyperspace as hs
 from benchmarks.fresh import in_fresh_process, phantom
-from napari_hyperspace.core.calibration import calibrate
-from napari_hyperspace.core.estimate import estimate_curve
-from napari_hyperspace.core.segment import SegmentResult, segment_steps
+from napari_hyperspace.api.estimate import estimate_curve
+from napari_hyperspace.api.segment import SegmentResult, segment_steps
+from napari_hyperspace.cost.calibrate import calibrate
 
 MODEL = "hippocampus"
 # Shape and spacing of the scan (mm), working spacing (mm): all in canonical order (z, y, x).

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 import napari_hyperspace as hs
-from napari_hyperspace.core.execution import FORMS, Runner
+from napari_hyperspace.inference.execution import FORMS, Runner
+from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, build_factory
 from napari_hyperspace.nets.card import LabelClass, ModelCard
-from napari_hyperspace.nets.config import ConstantConfig, FactoryConfig, NetworkConfig, UNetConfig
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
-from napari_hyperspace.nets.hypernetwork import build_factory
 from napari_hyperspace.nets.model import Model
+from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
 
 FIELD_MM = 32.0
 SPACINGS = (0.5, 1.0, 2.0, 4.0)

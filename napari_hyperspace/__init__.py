@@ -9,11 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_hyperspace.api.estimate import Estimate, estimate, spacing_for
+    from napari_hyperspace.api.segment import segment, segment_steps
     from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
-    from napari_hyperspace.core.estimate import Estimate, estimate, spacing_for
     from napari_hyperspace.core.geometry import Grid
     from napari_hyperspace.core.postprocess import postprocess
-    from napari_hyperspace.core.segment import segment, segment_steps
     from napari_hyperspace.core.volume import Volume
     from napari_hyperspace.io import read, write
     from napari_hyperspace.nets.model import Model
@@ -25,13 +25,13 @@ _HOMES = {
     "Cancelled": "core.errors",
     "HyperspaceError": "core.errors",
     "HyperspaceWarning": "core.errors",
-    "Estimate": "core.estimate",
-    "estimate": "core.estimate",
-    "spacing_for": "core.estimate",
+    "Estimate": "api.estimate",
+    "estimate": "api.estimate",
+    "spacing_for": "api.estimate",
     "Grid": "core.geometry",
     "postprocess": "core.postprocess",
-    "segment": "core.segment",
-    "segment_steps": "core.segment",
+    "segment": "api.segment",
+    "segment_steps": "api.segment",
     "Volume": "core.volume",
     "read": "io",
     "write": "io",

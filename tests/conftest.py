@@ -30,10 +30,11 @@ def rng() -> np.random.Generator:
 def make_model() -> Callable[..., object]:
     """Make a small model with random, spacing-dependent weights."""
     torch = pytest.importorskip("torch")
+    from napari_hyperspace.nets.build import build_factory
     from napari_hyperspace.nets.card import LabelClass, ModelCard
-    from napari_hyperspace.nets.config import HypernetworkConfig, UNetConfig
-    from napari_hyperspace.nets.hypernetwork import build_factory
+    from napari_hyperspace.nets.hypernetwork.config import HypernetworkConfig
     from napari_hyperspace.nets.model import Model
+    from napari_hyperspace.nets.plain.config import UNetConfig
 
     def make(
         *,

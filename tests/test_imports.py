@@ -16,7 +16,7 @@ import pytest
 QT = ("qtpy", "superqt", "pyqtgraph", "PyQt5", "PyQt6", "PySide2", "PySide6")
 NAPARI = (*QT, "napari", "magicgui")
 TRAINING_ONLY = ("monai", "lightning_fabric", "lightning", "tensorboard", "matplotlib")
-GUI_UPPER = ("napari_hyperspace.gui.controller", "napari_hyperspace.gui.widgets")
+GUI_UPPER = ("napari_hyperspace.gui.controllers.main", "napari_hyperspace.gui.widgets")
 HEAVY = (*NAPARI, *TRAINING_ONLY, "torch", "scipy", "SimpleITK", "nibabel", "pydantic")
 
 FORBIDDEN = {
@@ -40,8 +40,8 @@ FORBIDDEN = {
     "napari_hyperspace.gui": ("training", *TRAINING_ONLY),
     "training": ("napari_hyperspace.gui", *NAPARI),
     # Inside the gui: widgets → controller → {state, worker, convert}.
-    "napari_hyperspace.gui.state": (*NAPARI, *GUI_UPPER),
-    "napari_hyperspace.gui.convert": (*QT, *GUI_UPPER),
+    "napari_hyperspace.gui.models.state": (*NAPARI, *GUI_UPPER),
+    "napari_hyperspace.gui.adapters.layers": (*QT, *GUI_UPPER),
 }
 
 # Runs in the fresh process: argv[1] is {"package": …, "forbidden": […], "path": folder or null}.

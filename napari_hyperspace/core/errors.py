@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+
+ShouldStop = Callable[[], bool]
+"""Asked between steps of long work: true once its caller wants it to stop."""
 
 
 class HyperspaceError(Exception):

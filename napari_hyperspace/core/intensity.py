@@ -22,7 +22,7 @@ class Normalisation:
 
     Applied at once to all that is segmented, on the native grid, so that neither the working
     spacing nor the tiling changes what the network sees. That is the whole scan, or, for a model
-    that searches first, the box that its coarse look found (`napari_hyperspace.core.search`).
+    that searches first, the box that its coarse look found (`napari_hyperspace.inference.localize`).
 
     Parameters
     ----------

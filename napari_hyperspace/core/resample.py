@@ -21,8 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_hyperspace.core.errors import Cancelled, HyperspaceError
-from napari_hyperspace.core.execution import ShouldStop
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 

@@ -8,8 +8,8 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.core.search import Search
-from napari_hyperspace.nets.base_config import Config, Range
+from napari_hyperspace.inference.localize import Search
+from napari_hyperspace.nets.base.config import Config, Range
 
 HexColor = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
@@ -61,7 +61,7 @@ class DiceRecord(Config):
 
 
 class SearchConfig(Config):
-    """A first, coarse pass that finds what is segmented; see `napari_hyperspace.core.search`."""
+    """A first, coarse pass that finds what is segmented; see `napari_hyperspace.inference.localize`."""
 
     spacing_mm: PositiveFloat = 4.0
     """Spacing of that pass."""

@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.card import LabelClass, ModelCard
+from napari_hyperspace.nets.hypernetwork.reference import factory_from_reference
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import save_model
-from napari_hyperspace.nets.reference import factory_from_reference
 
 _TIMEOUT_S = 600
 _NESTED = ("model", "state_dict", "model_state_dict")

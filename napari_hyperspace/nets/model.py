@@ -15,11 +15,11 @@ from torch import nn
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.core.protocols import Architecture
-from napari_hyperspace.core.search import Search
-from napari_hyperspace.nets.base_config import Range
+from napari_hyperspace.inference.localize import Search
+from napari_hyperspace.nets.base.architecture import Architecture
+from napari_hyperspace.nets.base.config import Range
+from napari_hyperspace.nets.base.factory import Factory
 from napari_hyperspace.nets.card import ModelCard
-from napari_hyperspace.nets.factory import Factory
 
 _CACHED_NETWORKS = 8
 

@@ -23,10 +23,9 @@ from torch import Tensor
 
 from napari_hyperspace._resources import resource_path
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.nets.base_config import Config
+from napari_hyperspace.nets.base.config import Config
+from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, build_factory
 from napari_hyperspace.nets.card import ModelCard
-from napari_hyperspace.nets.config import FactoryConfig, NetworkConfig
-from napari_hyperspace.nets.hypernetwork import build_factory
 from napari_hyperspace.nets.model import Model
 
 FORMAT_VERSION = 1

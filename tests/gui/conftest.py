@@ -17,7 +17,7 @@ from napari_hyperspace.core.volume import Volume
 
 pytest.importorskip("napari")
 
-from napari_hyperspace.gui.services import Services
+from napari_hyperspace.gui.jobs.services import Services
 
 # Oblique, anisotropic, in the order of no slice view: x runs along the second array axis.
 OBLIQUE = np.array(
@@ -240,8 +240,8 @@ def viewer():
 
 @pytest.fixture
 def controller(qtbot, viewer, view, services):
-    from napari_hyperspace.gui.controller import Controller
-    from napari_hyperspace.gui.state import Choices
+    from napari_hyperspace.gui.controllers.main import Controller
+    from napari_hyperspace.gui.models.state import Choices
 
     controller = Controller(viewer, view, services, Choices(rest_ms=0))
     qtbot.waitUntil(lambda: view.last("cost") is not None and bool(view.last("cost")[0]))

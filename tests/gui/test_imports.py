@@ -35,8 +35,8 @@ def imports_of(root: Path, package: str) -> dict[str, set[str]]:
 def test_the_plug_in_has_no_import_circle():
     graph = imports_of(GUI, "napari_hyperspace.gui")
     order = list(TopologicalSorter(graph).static_order())
-    assert order.index("napari_hyperspace.gui.jobs") < order.index(
-        "napari_hyperspace.gui.controller"
+    assert order.index("napari_hyperspace.gui.controllers.jobs") < order.index(
+        "napari_hyperspace.gui.controllers.main"
     )
 
 

@@ -20,8 +20,8 @@ from scipy.spatial.transform import Rotation
 import napari_hyperspace as hs
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.gui.convert import to_volume
-from napari_hyperspace.gui.services import Services
+from napari_hyperspace.gui.adapters.layers import to_volume
+from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
 from napari_hyperspace.gui.widgets.drop import dicom_path
@@ -337,7 +337,7 @@ def test_labels_in_three_dimensions_keep_their_proportions(shown_dock, qtbot):
 def test_without_nilearn_the_way_out_is_named(monkeypatch):
     import sys
 
-    from napari_hyperspace.gui.samples import mni152
+    from napari_hyperspace.gui.adapters.samples import mni152
 
     monkeypatch.setitem(sys.modules, "nilearn.datasets", None)
     with pytest.raises(hs.HyperspaceError, match=r"napari-hyperspace\[all\]"):

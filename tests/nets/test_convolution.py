@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from napari_hyperspace.nets.config import HypernetworkConfig, UNetConfig
-from napari_hyperspace.nets.convolution import convolve
-from napari_hyperspace.nets.hypernetwork import build_factory
+from napari_hyperspace.nets.base.convolution import convolve
+from napari_hyperspace.nets.build import build_factory
+from napari_hyperspace.nets.hypernetwork.config import HypernetworkConfig
+from napari_hyperspace.nets.plain.config import UNetConfig
 
 
 def dtype_inside(conv: nn.Module, image: torch.Tensor) -> torch.dtype:

@@ -10,8 +10,9 @@ import torch
 from pydantic import ValidationError
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.nets.config import ConstantConfig, HypernetworkConfig, UNetConfig
-from napari_hyperspace.nets.hypernetwork import build_factory
+from napari_hyperspace.nets.build import build_factory
+from napari_hyperspace.nets.hypernetwork.config import HypernetworkConfig
+from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
 
 RANGE = ((0.8, 5.0), (0.5, 4.0), (0.5, 4.0))
 NETWORKS = {
@@ -64,7 +65,7 @@ def test_baked_network_is_plain(factory, network):
     device = next(factory.parameters()).device
     assert all(t.device == device for t in baked.state_dict().values())
     # An ordinary state dict, of the same names as the network alone would have.
-    from napari_hyperspace.nets.unet import UNet
+    from napari_hyperspace.nets.plain.unet import UNet
 
     assert baked.state_dict().keys() == UNet(network).state_dict().keys()
 

@@ -10,19 +10,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import napari_hyperspace as hs
-from napari_hyperspace.core.counted import count
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.execution import FORMS, Runner
-from napari_hyperspace.core.modules import prepared
-from napari_hyperspace.core.tracing import trace
+from napari_hyperspace.cost.trace import trace
+from napari_hyperspace.cost.trace_cache import count
+from napari_hyperspace.inference.execution import FORMS, Runner
+from napari_hyperspace.nets.base.modules import prepared
+from napari_hyperspace.nets.build import build_factory
 from napari_hyperspace.nets.card import LabelClass, ModelCard
-from napari_hyperspace.nets.config import ConstantConfig, HypernetworkConfig, UNetConfig
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
 from napari_hyperspace.nets.harmonic.factory import HarmonicFactory
 from napari_hyperspace.nets.harmonic.kernels import dimension, realise_basis
 from napari_hyperspace.nets.harmonic.steerable import CoupledBasis, realise_steerable, weights_of
-from napari_hyperspace.nets.hypernetwork import build_factory
+from napari_hyperspace.nets.hypernetwork.config import HypernetworkConfig
 from napari_hyperspace.nets.model import Model
+from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
 
 LIKE = torch.zeros((), dtype=torch.float64)
 SPACING = (1.0, 1.4, 2.2)

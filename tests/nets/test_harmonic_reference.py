@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.modules import prepared
+from napari_hyperspace.nets.base.modules import prepared
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig
 from napari_hyperspace.nets.harmonic.network import level_taps, plan
 from napari_hyperspace.nets.harmonic.reference import factory_from_reference

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.nets.hypernetwork.reference import factory_from_reference
 from napari_hyperspace.nets.import_checkpoint import import_checkpoint
 from napari_hyperspace.nets.model_file import load_model
-from napari_hyperspace.nets.reference import factory_from_reference
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILES = sorted(GOLDEN.glob("hyperspace-reference-*.safetensors"))

@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.integrate import quad
 
-from napari_hyperspace.nets.config import ConstantConfig, HypernetworkConfig, UNetConfig
-from napari_hyperspace.nets.hypernetwork import build_factory
-from napari_hyperspace.nets.levels import (
+from napari_hyperspace.nets.base.levels import (
     Average,
     averaging_matrix,
     coarser_size,
     interpolation_matrix,
 )
-from napari_hyperspace.nets.unet import UNet
+from napari_hyperspace.nets.build import build_factory
+from napari_hyperspace.nets.hypernetwork.config import HypernetworkConfig
+from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
+from napari_hyperspace.nets.plain.unet import UNet
 
 LIKE = torch.zeros(())
 sizes = st.integers(1, 40)

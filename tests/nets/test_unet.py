@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
-from napari_hyperspace.nets.config import UNetConfig
-from napari_hyperspace.nets.unet import InstanceNorm, UNet
+from napari_hyperspace.nets.base.normalization import InstanceNorm
+from napari_hyperspace.nets.plain.config import UNetConfig
+from napari_hyperspace.nets.plain.unet import UNet
 
 CONFIGS = {
     "hyperspace": UNetConfig(channels=4, strides=((2, 2, 2),) * 3),

@@ -138,7 +138,7 @@ def config_values(**changes: Any) -> dict[str, Any]:
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Send this process a SIGTERM in the middle of a step."""
-    from training.fit import Trainer
+    from training.fit.trainer import Trainer
 
     plain = Trainer._step
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from training.cli import applying, fitting, measuring
+from training.cli import applying, fitting, measuring, synthesis
 from training.cli.options import app
-from training.synthesis import command as synthesis
 
 __all__ = ["app", "applying", "fitting", "main", "measuring", "synthesis"]
 

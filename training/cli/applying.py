@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_hyperspace._resources import DEFAULT_MODEL
+from training.cli.console import emit, progress, spacing, table
 from training.cli.options import (
     DeviceOption,
     FillOption,
@@ -21,7 +22,6 @@ from training.cli.options import (
     VolumeOption,
     app,
 )
-from training.console import emit, progress, spacing, table
 
 
 @app.command(
@@ -57,7 +57,7 @@ def predict(
 ) -> None:
     """Segment scans; the labels lie on each scan's own grid. Goes on after a bad scan."""
     from napari_hyperspace import load_model
-    from training.predict import Cleaning, Reading, list_scans, predict_all
+    from napari_hyperspace.api.predict import Cleaning, Reading, list_scans, predict_all
 
     wanted = spacing(working_spacing) if working_spacing else None
     reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
@@ -112,7 +112,7 @@ def estimate(
 ) -> None:
     """Predict time and memory of segmenting a scan, without doing it."""
     import napari_hyperspace as hs
-    from training.predict import Reading
+    from napari_hyperspace.api.predict import Reading
 
     loaded = hs.load_model(model)
     reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
@@ -151,7 +151,7 @@ def info(
 ) -> None:
     """Show the card of a model: what it segments, where it may be used, what it reaches."""
     from napari_hyperspace.nets.model_file import read_card
-    from training.card import describe
+    from training.cli.card import describe
 
     header = read_card(model)
     emit(header.model_dump(mode="json"), describe(header), as_json)

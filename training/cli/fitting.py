@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from training.cli.console import emit, spacing
 from training.cli.options import JsonOption, Precision, app
-from training.console import emit, spacing
 
 
 @app.command(epilog="Example: python -m training fit hippocampus.yaml --set training.steps=2000")
@@ -31,13 +31,13 @@ def fit(
     as_json: JsonOption = False,
 ) -> None:
     """Train a model. Its folder gets log, checkpoints, report and the model file."""
-    from training.config import load_config
+    from training.config.fit import load_config
 
     overrides = list(set_ or [])
     if devices is not None:
         overrides.append(f"compute.devices={devices}")
     settings, base = load_config(config, overrides)
-    from training.fit import fit as train
+    from training.fit.trainer import fit as train
 
     folder = out or Path("runs") / settings.name
     trained = train(settings, base, folder, resume=resume, init=init)
@@ -70,7 +70,7 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write the model file of a run's best checkpoint, also of one that still goes on."""
-    from training.export import export_checkpoint
+    from training.fit.export import export_checkpoint
 
     written = export_checkpoint(
         run,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from training.cli.console import emit, progress, spacing, spacings
 from training.cli.options import (
     DeviceOption,
     JsonOption,
@@ -17,7 +18,6 @@ from training.cli.options import (
     app,
     part_of_split,
 )
-from training.console import emit, progress, spacing, spacings
 
 
 @app.command(epilog="Example: python -m training check DATASET --json")
@@ -31,8 +31,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """List all that is wrong with a data set, in one go. Fails if there is an error."""
-    from training.check import check as look_through
-    from training.check import describe
+    from training.data.check import check as look_through
+    from training.data.check import describe
 
     with progress("check") as show:
         report = look_through(dataset, show=show)
@@ -198,8 +198,8 @@ def cka(
 ) -> None:
     """Compare layers by CKA: within networks, between spacings, and between two models."""
     from napari_hyperspace import load_model
-    from training.cka_report import run_cka
-    from training.cka_result import CKASettings
+    from training.cka.report import run_cka
+    from training.cka.result import CKASettings
     from training.data import dataset_at
 
     settings = CKASettings(

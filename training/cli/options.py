@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.console import Commands
+from training.cli.console import Commands
 
 if TYPE_CHECKING:
     from training.data.base import DataSet
@@ -89,11 +89,11 @@ def part_of_split(data: DataSet, source: Path, split: Path | None, part: str) ->
 
     The configuration of a run that names no split file has the split that `fit` draws.
     """
-    from training.config import load_config
+    from training.config.base import read_yaml
+    from training.config.fit import load_config
+    from training.config.paths import resolve_path
     from training.data.splits import read_split
-    from training.paths import resolve_path
-    from training.section import read_yaml
-    from training.setup import choose_split
+    from training.fit.preflight import choose_split
 
     if part not in ("training", "validation"):
         raise HyperspaceError(

@@ -19,11 +19,11 @@ from pydantic import (
 )
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.config import FitConfig, Spacing, parse_config, set_key
+from training.config.base import Section, read_yaml
+from training.config.errors import explain
+from training.config.fit import FitConfig, Spacing, parse_config, set_key
 from training.evaluation.methods import Method
 from training.evaluation.plan import NATIVE, Group, interval, parse_interval, segment_through
-from training.section import Section, read_yaml
-from training.suggest import explain
 
 
 def _isotropic(values: Any) -> Any:

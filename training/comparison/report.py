@@ -17,7 +17,7 @@ from training.comparison.summary import summarise_table
 from training.comparison.tables import blocks_of_table, runs_table
 from training.evaluation.figures import draw_segment, save_figure
 from training.evaluation.summary import plain
-from training.run import write_text
+from training.fit.run_folder import write_text
 
 
 def describe_run(run: ComparedRun, state: State) -> dict[str, Any]:

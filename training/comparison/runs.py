@@ -10,10 +10,10 @@ from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
 from training.comparison.config import Comparison
-from training.config import FitConfig
+from training.config.fit import FitConfig
 from training.data.splits import Split, read_split
-from training.run import RunFolder
-from training.setup import changed_keys
+from training.fit.preflight import changed_keys
+from training.fit.run_folder import RunFolder
 
 
 class State(StrEnum):
@@ -115,7 +115,7 @@ def compared_runs(comparison: Comparison, out: Path) -> list[ComparedRun]:
 
 def train(run: ComparedRun, base: Path) -> None:
     """Train a run from the start, or on from its last checkpoint, until it is done."""
-    from training.fit import fit
+    from training.fit.trainer import fit
 
     run.state()  # refuses a run of another configuration
     # A run that was stopped before its first checkpoint starts anew.

@@ -12,10 +12,10 @@ from training.comparison.config import load_comparison
 from training.comparison.report import write_report
 from training.comparison.results import Results, measure
 from training.comparison.runs import State, compared_runs, train
+from training.config.paths import resolve_path
 from training.data import open_dataset
 from training.data.splits import read_split
 from training.evaluation.measure import Settings
-from training.paths import resolve_path
 
 
 class Study:

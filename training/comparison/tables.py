@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from training.evaluation.scores import spacing_text
 from training.evaluation.summary import METRICS
 from training.evaluation.tables import cell, markdown_table
-from training.scores import spacing_text
 
 _SIGNS = {"win": "**{}**", "loss": "*{}*", "tie": "{}"}
 _HIGHER_IS_BETTER = ("dice", "surface")

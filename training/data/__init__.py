@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.config_data import DataSection, load_data_section
+from training.config.data import DataSection, load_data_section
+from training.config.paths import resolve_path
 from training.data.base import DataSet
 from training.data.decathlon import Decathlon
+from training.data.label_maps import LabelMaps
 from training.data.lesions import Lesions
 from training.data.nnunet import NNUNet
 from training.data.pairs import Pairs
 from training.data.published import MMWHS, Brats, Spider
-from training.paths import resolve_path
-from training.synthesis.dataset import LabelMaps
 
 ADAPTERS: tuple[type[DataSet], ...] = (
     Decathlon,

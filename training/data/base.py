@@ -26,7 +26,7 @@ from napari_hyperspace.core.resample import (
 )
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import check_pair, read
-from training.config_data import DataSection
+from training.config.data import DataSection
 from training.data.labels import OUTSIDE, LabelRule, one_to_one
 from training.data.listing import CaseFiles, Listing
 
@@ -244,7 +244,7 @@ class DataSet(ABC):
         return [known[name] for name in names]
 
     def sources(self, names: Sequence[str], normalisation: Normalisation) -> Sequence[Any]:
-        """Read what samples are made from (see `training.batches.Source`): here, the cases.
+        """Read what samples are made from (see `training.sampling.batches.Source`): here, the cases.
 
         Raises
         ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.config_data import DecathlonSection
+from training.config.data import DecathlonSection
 from training.data.base import DataSet, Description
 from training.data.description import (
     FILE,

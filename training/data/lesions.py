@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import cast
 
-from training.config_data import LesionSection
+from training.config.data import LesionSection
 from training.data.base import DataSet, Description
 from training.data.listing import Listing, pair
 

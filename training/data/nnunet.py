@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.config_data import NNUNetSection
+from training.config.data import NNUNetSection
 from training.data.base import DataSet, Description
 from training.data.description import FILE, has_key, licence_of, numbered, read_description
 from training.data.listing import Listing, pair

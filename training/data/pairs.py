@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.config_data import PairsSection
+from training.config.data import PairsSection
 from training.data.base import DataSet, Description
 from training.data.description import case_name, inside
 from training.data.listing import CaseFiles, Listing

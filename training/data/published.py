@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from training.config_data import BratsSection, MMWHSSection, SpiderSection
+from training.config.data import BratsSection, MMWHSSection, SpiderSection
 from training.data.base import DataSet, Description
 from training.data.description import case_name
 from training.data.listing import Listing, pair

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.random import generator
+from training.seeding import generator
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from training.evaluation.pictures import draw_case
 from training.evaluation.plan import Group
 from training.evaluation.record import write_card
 from training.evaluation.rows import check_format, write_rows
+from training.evaluation.scores import dice_table, mean_dice
 from training.evaluation.summary import plain, spacing_scores, summarise
 from training.evaluation.tables import method_table, report, test_table
-from training.run import write_text
-from training.scores import dice_table, mean_dice
+from training.fit.run_folder import write_text
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.core.planning import working_spacing
+from napari_hyperspace.inference.plan import working_spacing
 from napari_hyperspace.nets.card import ModelCard
 from training.data.base import DataSet, digest
 from training.evaluation.measure import Meter, Settings
@@ -33,7 +33,7 @@ from training.evaluation.rows import (
     to_csv,
     write_rows,
 )
-from training.run import write_text
+from training.fit.run_folder import write_text
 
 Show = Callable[[float, str], None]
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_hyperspace.core.execution import choose_device
+from napari_hyperspace.api.segment import SegmentResult, segment_steps
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.core.planning import working_spacing
-from napari_hyperspace.core.segment import SegmentResult, segment_steps
 from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.inference.execution import choose_device
+from napari_hyperspace.inference.plan import working_spacing
 from napari_hyperspace.nets.model import Model
 from training.data.base import Case, DataSet
 from training.evaluation.methods import Method, in_range

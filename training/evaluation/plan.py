@@ -11,8 +11,8 @@ import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
-from training.random import generator
-from training.scores import spacing_text
+from training.evaluation.scores import spacing_text
+from training.seeding import generator
 
 Bounds = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
-from training.run import write_text
+from training.fit.run_folder import write_text
 
 Key = tuple[str, str, Triple]
 """Model's label, case, working spacing: what is measured in one go."""

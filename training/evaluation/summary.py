@@ -15,7 +15,7 @@ from training.evaluation.evaluate import Evaluation
 from training.evaluation.methods import Method
 from training.evaluation.plan import Group
 from training.evaluation.rows import Row
-from training.scores import SpacingScore
+from training.evaluation.scores import SpacingScore
 
 METRICS = {
     "dice_working": "Dice, working grid",

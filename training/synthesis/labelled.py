@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from napari_hyperspace.core.geometry import Grid
-from training.config_synthesis import SynthesisSection
-from training.synthesis.chance import draw_pair
+from training.config.synthesis import SynthesisSection
 from training.synthesis.heads import Head
 from training.synthesis.render import render
+from training.synthesis.sample import draw_pair
 
 
 @dataclass(frozen=True, eq=False)

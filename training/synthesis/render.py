@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_hyperspace.core.resample import AxisMatrix, axis_matrix, resample_axes
-from training.synthesis.draw import PairDraw, Stripping
 from training.synthesis.heads import Head
-from training.synthesis.lattice import Lattice, fine_lattice, scan_lattice
+from training.synthesis.parameters import PairDraw, Stripping
+from training.synthesis.sampling_grid import Lattice, fine_lattice, scan_lattice
 from training.synthesis.tissues import EXTERNAL_CSF, IDS, MIRROR, TISSUE_OF_CLASS
 
 _GAUSS = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a unit Gaussian

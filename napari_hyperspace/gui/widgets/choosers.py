@@ -7,7 +7,7 @@ from collections.abc import Callable
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
-from napari_hyperspace.gui.view import Entries
+from napari_hyperspace.gui.models.view import Entries
 from napari_hyperspace.gui.widgets.labels import plain_tip
 
 

@@ -11,7 +11,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QFont
 from qtpy.QtWidgets import QWidget
 
-from napari_hyperspace.gui import texts
+from napari_hyperspace.gui.models import formatting as texts
 from napari_hyperspace.gui.widgets.theme import Colours, colours
 
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)

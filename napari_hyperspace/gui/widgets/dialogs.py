@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel, QWidget
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.state import AXES
+from napari_hyperspace.gui.models.state import AXES
 
 OPENED = (
     "Medical volumes (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.dicom *.ima);;All files (*)"

@@ -19,13 +19,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui import state
-from napari_hyperspace.gui.controller import Controller
-from napari_hyperspace.gui.explore import Curve
-from napari_hyperspace.gui.services import Services
-from napari_hyperspace.gui.settings import load_choices, run_budget_s
-from napari_hyperspace.gui.structures import Structures
-from napari_hyperspace.gui.view import Accuracy, Entries, Tone
+from napari_hyperspace.gui.controllers.main import Controller
+from napari_hyperspace.gui.controllers.structures import Structures
+from napari_hyperspace.gui.jobs.preview import Curve
+from napari_hyperspace.gui.jobs.services import Services
+from napari_hyperspace.gui.models import state
+from napari_hyperspace.gui.models.settings import load_choices, run_budget_s
+from napari_hyperspace.gui.models.view import Accuracy, Entries, Tone
 from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.budget import BudgetRow
 from napari_hyperspace.gui.widgets.choosers import Chooser, channel_name

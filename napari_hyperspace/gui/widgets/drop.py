@@ -12,7 +12,7 @@ from qtpy.QtCore import QCoreApplication, QEvent, QObject, Qt
 from qtpy.QtGui import QDragLeaveEvent
 from qtpy.QtWidgets import QWidget
 
-from napari_hyperspace.gui.readers import holds_dicom
+from napari_hyperspace.gui.adapters.readers import holds_dicom
 
 # Where napari accepts files. Under other names in another version, it goes on asking.
 _TARGETS = ("QtViewer", "QtWelcomeWidget")

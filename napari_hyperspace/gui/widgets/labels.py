@@ -7,7 +7,7 @@ import html
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
-from napari_hyperspace.gui.view import Tone
+from napari_hyperspace.gui.models.view import Tone
 
 
 class PlainLabel(QLabel):

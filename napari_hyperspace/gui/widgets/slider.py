@@ -18,7 +18,7 @@ from qtpy.QtGui import (
 )
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_hyperspace.gui.state import LIMITS_MM, Scale
+from napari_hyperspace.gui.models.state import LIMITS_MM, Scale
 from napari_hyperspace.gui.widgets.theme import Colours, colours
 
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)

@@ -6,7 +6,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QSizePolicy, QToolButton, QWidget
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.state import AXES, LIMITS_MM, Scales, mean_spacing
+from napari_hyperspace.gui.models.state import AXES, LIMITS_MM, Scales, mean_spacing
 from napari_hyperspace.gui.widgets.icons import lock_icon
 from napari_hyperspace.gui.widgets.slider import SpacingSlider
 from napari_hyperspace.gui.widgets.theme import Colours

@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hyperspace.gui import texts
-from napari_hyperspace.gui.view import StructureRow
+from napari_hyperspace.gui.models import formatting as texts
+from napari_hyperspace.gui.models.view import StructureRow
 from napari_hyperspace.gui.widgets.labels import PlainLabel, plain_tip
 from napari_hyperspace.gui.widgets.section import Section
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from napari_hyperspace.nets.base_config import Config
+from napari_hyperspace.nets.base.config import Config
 
 
 class HarmonicUNetConfig(Config):

@@ -11,8 +11,8 @@ from torch.func import functional_call
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import check_spacing
-from napari_hyperspace.core.protocols import Architecture
-from napari_hyperspace.nets.factory import Factory
+from napari_hyperspace.nets.base.architecture import Architecture
+from napari_hyperspace.nets.base.factory import Factory
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
 from napari_hyperspace.nets.harmonic.kernels import dimension, realise_basis, realise_free
 from napari_hyperspace.nets.harmonic.network import HarmonicUNet, Layer, level_taps, plan

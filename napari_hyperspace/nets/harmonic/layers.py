@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_hyperspace.nets.base.normalization import InstanceNorm
 from napari_hyperspace.nets.harmonic.kernels import Fields, Taps
-from napari_hyperspace.nets.unet import InstanceNorm
 
 
 def gated(fields: Fields) -> Fields:

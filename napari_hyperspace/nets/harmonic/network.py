@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_hyperspace.nets.convolution import convolve
+from napari_hyperspace.nets.base.convolution import convolve
+from napari_hyperspace.nets.base.levels import Average, Interpolation
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig
 from napari_hyperspace.nets.harmonic.kernels import Fields, Taps, dimension, reach
 from napari_hyperspace.nets.harmonic.layers import (
@@ -25,7 +26,6 @@ from napari_hyperspace.nets.harmonic.layers import (
     gated,
     growing,
 )
-from napari_hyperspace.nets.levels import Average, Interpolation
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from training.config_synthesis import SynthesisSection
-from training.random import generator
-from training.synthesis.chance import draw_pair
-from training.synthesis.draw import (
+from training.config.synthesis import SynthesisSection
+from training.seeding import generator
+from training.synthesis.appearance import Looks
+from training.synthesis.heads import Head
+from training.synthesis.parameters import (
     Acquisition,
     Corruption,
     Geometry,
     PairDraw,
     Stripping,
 )
-from training.synthesis.heads import Head
-from training.synthesis.looks import Looks
 from training.synthesis.render import covering_labels, render
+from training.synthesis.sample import draw_pair
 from training.synthesis.tissues import IDS, MIRROR, TISSUE_OF_CLASS, TISSUES
 
 from .conftest import head_array, volume

@@ -1,0 +1,69 @@
+"""Work that reports its progress step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of the work is done (0 to 1), and what comes next."""
+
+    fraction: float
+    message: str
+
+
+class ReportProgress(Protocol):
+    """Takes the fraction of the work that is done (0 to 1), and what comes next."""
+
+    def __call__(self, fraction: float, message: str) -> None:
+        """Report progress."""
+
+
+def run_to_end(
+    steps: Generator[Progress, None, Result], report: ReportProgress | None = None
+) -> Result:
+    """Run a generator to its end and return its result.
+
+    Parameters
+    ----------
+    steps
+        Yields its progress, returns its result.
+    report
+        Called with each step.
+    """
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        if report is not None:
+            report(step.fraction, step.message)
+
+
+def as_part(
+    steps: Generator[Progress, None, Result], start: float, end: float
+) -> Generator[Progress, None, Result]:
+    """Run a generator as one part of larger work.
+
+    Parameters
+    ----------
+    steps
+        Reports its own progress from 0 to 1.
+    start, end
+        Fractions of the larger work at which this part starts and ends.
+    """
+    try:
+        while True:
+            progress = next(steps)
+            yield replace(progress, fraction=start + (end - start) * progress.fraction)
+    except StopIteration as finished:
+        result: Result = finished.value
+        return result
+    finally:
+        steps.close()

@@ -1,0 +1,179 @@
+"""Counting the memory of a segmentation, phase by phase.
+
+The largest phase counts: normalising a scan on its native grid, resampling it, running the network
+on a tile, or labelling. The scan itself, held by the caller, is not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.memory import MAPPED, available_bytes
+from napari_hyperspace.core.resample import DENSE_LENGTH
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.cost.cost_model import Trace
+from napari_hyperspace.cost.trace_cache import CannotCountError, count
+from napari_hyperspace.inference.argmax import POINTS_AT_ONCE
+from napari_hyperspace.inference.execution import FORMS, Form
+from napari_hyperspace.inference.plan import Plan
+from napari_hyperspace.inference.protocols import SpacingModel
+
+_FLOAT = 4
+_SMALL = 2 << 20  # what counts for nothing: threads, Python objects, buffers of libraries
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Resampling along one axis.
+
+    Parameters
+    ----------
+    incoming, outgoing
+        Values before and after.
+    products
+        Multiply-accumulate operations, where it is done as a dense product.
+    gathered
+        Values taken, where it is done tap by tap.
+    """
+
+    incoming: int
+    outgoing: int
+    products: int
+    gathered: int
+
+
+def resampling_stages(plan: Plan) -> list[Stage]:
+    """Return the stages of bringing one channel to the working grid, in their order."""
+    native, working = plan.native, plan.working
+    axes = [
+        (n_out / n_in, n_in, n_out, new / old)
+        for n_in, n_out, old, new in zip(
+            native.shape, working.shape, native.spacing_mm, working.spacing_mm, strict=True
+        )
+        if n_in != n_out or abs(new / old - 1) * n_in >= 1e-6
+    ]
+    stages, values = [], math.prod(native.shape)
+    for _, n_in, n_out, step in sorted(axes, key=lambda axis: axis[0]):
+        taps = math.ceil(2 * max(1.0, step))
+        after = values // n_in * n_out
+        dense = n_in <= DENSE_LENGTH or 8 * taps >= n_in
+        stages.append(
+            Stage(values, after, after * n_in if dense else 0, 0 if dense else after * taps)
+        )
+        values = after
+    return stages
+
+
+def peaks(
+    volume: Volume | Grid | Sequence[Volume],
+    plan: Plan,
+    model: SpacingModel,
+    counted: Trace,
+    form: Form,
+    device: torch.device,
+) -> tuple[int, int]:
+    """Return the most bytes held at once on the device that computes, and in main memory.
+
+    On the CPU both are the same.
+    """
+    native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
+    image = _FLOAT * model.in_channels * working
+    labels = native * np.min_scalar_type(max(model.label_values)).itemsize
+    network = _network(plan, model, counted, form, device)
+    preparing = image - _FLOAT * working + _preparing(volume, plan, model)
+    baked = _FLOAT * counted.parameters  # what the model keeps
+    if device.type == "cpu":
+        # The heap keeps what the normalised scan took from it; larger blocks are mapped, and go.
+        kept = _FLOAT * native if _FLOAT * native < MAPPED else 0
+        most = max(preparing, kept + image + baked + labels + network)
+        return most + _SMALL, most + _SMALL
+    return baked + network + _SMALL, max(preparing, image + labels) + _SMALL
+
+
+def check_memory(
+    volumes: Sequence[Volume], plan: Plan, model: SpacingModel, device: torch.device
+) -> None:
+    """Refuse a segmentation that main memory cannot hold, if the network can be counted.
+
+    Raises
+    ------
+    HyperspaceError
+        Before anything has run, if even the leanest form needs more than there is.
+    """
+    free = available_bytes(torch.device("cpu"))
+    if free is None:
+        return
+    try:
+        counted = count(model, plan.network_spacing_mm).trace
+    except CannotCountError:
+        return
+    lean = min(
+        peaks(volumes, plan, model, counted, FORMS[name], device)[1]
+        for name in ("fp32-channels-last", "bf16-channels-last")
+    )
+    if lean > free:
+        raise HyperspaceError(
+            "main memory does not hold this segmentation",
+            found=f"{free / 1e9:.2g} GB free",
+            expected=f"{lean / 1e9:.2g} GB",
+            fix="Choose a coarser spacing or smaller tiles, or close other programs",
+        )
+
+
+def _preparing(volume: Volume | Grid | Sequence[Volume], plan: Plan, model: SpacingModel) -> int:
+    """Bytes while one channel is normalised and resampled, its place on the working grid too."""
+    native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
+    first = volume if isinstance(volume, Volume | Grid) else volume[0]
+    single = isinstance(first, Volume) and first.dtype == np.float32
+    plain = model.normalisation.kind == "none"
+    normalising = (0 if single else _FLOAT) + (0 if plain else _FLOAT)
+    turning = 2 * _FLOAT
+    most = max(normalising, turning) * native
+    stages, kept = resampling_stages(plan), 0
+    for place, stage in enumerate(stages):
+        kept = stage.incoming if place else 0  # the first stage reads the normalised scan
+        during = kept + stage.outgoing * (1 if stage.products else 2)
+        most = max(most, _FLOAT * (native + during))
+    last = stages[-1].outgoing if stages else 0
+    return max(most, _FLOAT * (native + last + working))
+
+
+def _network(
+    plan: Plan, model: SpacingModel, counted: Trace, form: Form, device: torch.device
+) -> int:
+    """Bytes of the network's own copy, a tile on its way through it, and the blended logits."""
+    size = form.dtype.itemsize
+    tile = plan.lattice.tile_shape
+    batch = 1 if model.n_dim == 3 else tile[0]
+    running = counted.peak_bytes(
+        tile[3 - model.n_dim :],
+        size,
+        batch,
+        reordered=not form.channels_last,
+        heap=device.type == "cpu",
+    )
+    plane = plan.working.shape[1] * plan.working.shape[2]
+    logits = size * model.out_channels * math.prod(tile)
+    labelling = 2 * _FLOAT * model.out_channels * plane + _interpolating(plan, model)
+    if len(plan.lattice) == 1:
+        most = max(running, logits + labelling)
+    else:
+        slab = _FLOAT * model.out_channels * tile[0] * plane
+        blending = logits + _FLOAT * (model.out_channels + 1) * math.prod(tile)
+        most = slab + max(running, blending, labelling)
+    return int(most) + size * counted.parameters
+
+
+def _interpolating(plan: Plan, model: SpacingModel) -> int:
+    """Bytes of labelling one native plane, all of it on borders at worst but a quarter usually."""
+    if plan.native.shape == plan.working.shape:
+        return 0
+    points = min(POINTS_AT_ONCE, plan.native.shape[1] * plan.native.shape[2] // 4)
+    return points * (6 * 8 + 4 * _FLOAT * model.out_channels)

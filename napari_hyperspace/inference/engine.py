@@ -1,0 +1,185 @@
+"""Running a plan to its labels, and what to do where memory, device or precision fails."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning, ShouldStop
+from napari_hyperspace.core.progress import Progress
+from napari_hyperspace.inference.argmax import Labeller, NonFiniteLogitsError
+from napari_hyperspace.inference.blend import RollingSlab
+from napari_hyperspace.inference.execution import FORMS, Form, Runner, first_line
+from napari_hyperspace.inference.plan import Plan
+from napari_hyperspace.inference.precision import ALLOWED, Choice, choose_form, revise
+from napari_hyperspace.inference.protocols import SpacingModel
+
+_PREPARED, _BAKED, FINISHED = 0.05, 0.08, 0.99  # fractions of the work done, roughly
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A way to run: the tiles, the device, and where the blended logits are kept."""
+
+    plan: Plan
+    device: torch.device
+    sums: torch.device
+
+
+def attempts(plan: Plan, device: torch.device) -> list[Attempt]:
+    """Return the ways to run, each needing less of the device's memory than the one before."""
+    half = plan.with_smaller_tiles()
+    ways = [
+        Attempt(plan, device, device),
+        Attempt(half, device, device),
+        Attempt(half, device, _CPU),
+        Attempt(half.with_smaller_tiles(), device, _CPU),
+    ]
+    return ways if device == _CPU else [*ways, Attempt(plan, _CPU, _CPU)]
+
+
+class DivergedError(HyperspaceError):
+    """A short number type may have changed more labels than is allowed."""
+
+
+class Run:
+    """One image's way through one model's network.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    model
+        Makes the network.
+    image
+        What the network sees (C, D, H, W), on the working grid.
+    device
+        Where to compute.
+    form
+        A name in `FORMS`, or ``"auto"``.
+    should_stop
+        Asked between tiles, between layers and between planes of labels.
+
+    Attributes
+    ----------
+    device, form
+        Where and in which form the network ran at last.
+    bake_seconds
+        Wall time of making the network.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        model: SpacingModel,
+        image: Tensor,
+        device: torch.device,
+        form: str,
+        should_stop: ShouldStop | None,
+    ) -> None:
+        self._model = model
+        self._image = image
+        self._should_stop = should_stop
+        self._wanted_form = form
+        self._attempts = attempts(plan, device)
+        self.device = device
+        self.form: Form = FORMS["fp32"]
+        self.bake_seconds = 0.0
+
+    def until_it_fits(self, labels: NDArray[Any]) -> Generator[Progress, None, None]:
+        """Run; where something fails that less would mend, run again with less.
+
+        Parameters
+        ----------
+        labels
+            Array of the plan's native grid to fill, canonical order, any strides.
+        """
+        # Of an error its words alone are kept: its traceback would hold the network and the maps
+        # that did not fit, in the memory that the next attempt is to have.
+        while True:
+            attempt = self._attempts.pop(0)
+            try:
+                return (yield from self._run(attempt, labels))
+            except (NonFiniteLogitsError, DivergedError) as error:
+                if self.form.dtype == torch.float32:
+                    raise
+                reason = first_line(error)
+                spacing_mm = attempt.plan.network_spacing_mm
+                self._wanted_form = revise(self._model, attempt.device, spacing_mm)
+                self._attempts.insert(0, attempt)
+            except HyperspaceError:
+                raise
+            except torch.OutOfMemoryError as error:
+                reason = first_line(error)
+                if not self._attempts:
+                    raise HyperspaceError(
+                        "memory does not hold even small tiles",
+                        where=str(attempt.device),
+                        found=reason,
+                        fix="Choose a coarser spacing",
+                    ) from error
+            except (RuntimeError, NotImplementedError) as error:
+                # Lost, or without an operation that the network needs. A fault of our own fails
+                # again on the CPU.
+                if attempt.device == _CPU:
+                    raise
+                reason = first_line(error)
+                del self._attempts[:-1]
+            if self._attempts[0].device != attempt.device:
+                warnings.warn(
+                    f"{attempt.device} failed ({reason}): computing on the CPU",
+                    HyperspaceWarning,
+                    stacklevel=3,
+                )
+            yield Progress(_PREPARED, f"trying again ({reason})")
+
+    def _run(self, attempt: Attempt, labels: NDArray[Any]) -> Generator[Progress, None, None]:
+        plan, self.device = attempt.plan, attempt.device
+        self._check()
+        yield Progress(_PREPARED, "making the network")
+        started = time.perf_counter()
+        network = self._model.network(plan.network_spacing_mm, self.device)
+        self.bake_seconds = time.perf_counter() - started
+        self._check()
+        choice = self._choose(network, plan.network_spacing_mm)
+        self.form = FORMS[choice.form if choice else self._wanted_form]
+        runner = Runner(network, self.form, self.device, self._model.n_dim, self._should_stop)
+        values = self._model.label_values
+        labeller = Labeller(plan.working, plan.native, values, labels, attempt.sums)
+        slab = RollingSlab(plan.lattice, len(values), attempt.sums)
+        done, total = 0, len(plan.lattice)
+        for end, tiles in plan.lattice.rows():
+            for tile in tiles:
+                self._check()
+                yield Progress(
+                    _BAKED + (FINISHED - _BAKED) * done / total, f"tile {done + 1} of {total}"
+                )
+                slab.add(runner(self._image[(slice(None), *tile.slices)]), tile)
+                done += 1
+            for plane in slab.finish(end):
+                self._check()
+                labeller.push(plane)
+        voxels = self._image[0].numel()
+        if choice and choice.expected_difference(labeller.border, voxels) > ALLOWED:
+            raise DivergedError("too many labels may differ from fp32", where=self.form.name)
+        yield Progress(FINISHED, "finishing")
+
+    def _choose(self, network: nn.Module, spacing_mm: tuple[float, ...]) -> Choice | None:
+        """Return the form chosen for the network, unless one was asked for."""
+        if self._wanted_form != "auto":
+            return None
+        return choose_form(
+            self._model, network, spacing_mm, self._image, self.device, self._should_stop
+        )
+
+    def _check(self) -> None:
+        if self._should_stop is not None and self._should_stop():
+            raise Cancelled

@@ -1,0 +1,156 @@
+"""From scans to what a network sees: checked, normalised, canonical, on the working grid."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning, ShouldStop
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.resample import (
+    SLAB_VOXELS,
+    grid_matrices,
+    resample_axes,
+    resample_to_grid,
+)
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.inference.plan import Plan
+from napari_hyperspace.inference.protocols import SpacingModel
+
+_SMOOTHING = 16  # bytes a voxel: before and after an axis, and both once more in its own order
+_POINT = 160  # bytes a point that is interpolated: where its taps lie, and their weights
+
+
+def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[Volume]:
+    """Return the input channels, on one grid.
+
+    Raises
+    ------
+    HyperspaceError
+        If their number is not the model's, their grids differ, or a voxel is not finite.
+    """
+    volumes = [volume] if isinstance(volume, Volume) else list(volume)
+    if len(volumes) != model.in_channels:
+        raise HyperspaceError(
+            "the model wants another number of images",
+            where=model.name,
+            found=len(volumes),
+            expected=model.in_channels,
+        )
+    first, *rest = volumes
+    for other in rest:
+        if not other.grid.is_close(first.grid):
+            raise HyperspaceError(
+                "the images are not on one grid",
+                where=other.name or None,
+                found=f"shape {other.shape}, {_distance(first.grid, other.grid)}",
+                expected=f"shape {first.shape}",
+                fix="Resample them to one grid first",
+            )
+    for each in volumes:
+        if each.dtype.kind not in "fiub":
+            raise HyperspaceError(
+                "voxels must be real numbers", where=each.name or None, found=each.dtype
+            )
+        if each.dtype.kind != "f" or np.isfinite(each.array.sum(dtype=np.float64)):
+            continue  # one value that is not finite makes the sum so, and nothing is allocated
+        bad = each.array.size - int(np.count_nonzero(np.isfinite(each.array)))
+        if bad:
+            raise HyperspaceError(
+                "the image holds values that are not finite",
+                where=each.name or None,
+                found=f"{bad} of {each.array.size} voxels",
+                fix="Read it with a fill value for them",
+            )
+    return volumes
+
+
+def straight_grid(grid: Grid) -> Grid:
+    """Return the grid of perpendicular axes that is segmented in place of a sheared one.
+
+    Its axes are the nearest to the sheared ones, its spacing is theirs, and it holds all of their
+    voxel centres. A grid that is not sheared is returned as it is.
+    """
+    if not grid.is_sheared:
+        return grid
+    left, _, right = np.linalg.svd(grid.directions)
+    affine = np.eye(4)
+    affine[:3, :3] = (left @ right) * grid.spacing_mm
+    corners = np.linalg.solve(affine[:3, :3], grid.corners_mm().T).T
+    lowest, highest = corners.min(axis=0), corners.max(axis=0)
+    affine[:3, 3] = affine[:3, :3] @ lowest
+    a, b, c = (int(n) for n in np.ceil(highest - lowest - 1e-4) + 1)
+    return Grid((a, b, c), affine)
+
+
+def straightening_bytes(sheared: Grid, straight: Grid) -> int:
+    """Return the most bytes held at once while a volume is resampled from its sheared grid.
+
+    That is while it is smoothed, or while points are interpolated. The volume itself, held by the
+    caller, is not counted.
+    """
+    before, after = math.prod(sheared.shape), math.prod(straight.shape)
+    at_once = max(SLAB_VOXELS, straight.shape[1] * straight.shape[2])
+    return max(_SMOOTHING * before, 4 * (before + after) + _POINT * at_once)
+
+
+def working_image(
+    volumes: Sequence[Volume],
+    model: SpacingModel,
+    plan: Plan,
+    should_stop: ShouldStop = lambda: False,
+) -> Tensor:
+    """Return what the network sees (C, D, H, W), float32, on the plan's working grid.
+
+    Volumes on a sheared grid are resampled to the plan's native grid first, with a warning.
+
+    Raises
+    ------
+    Cancelled
+        Once `should_stop`, asked before each step of each channel, and every few planes of one that
+        is sheared, returns true.
+    """
+
+    def check() -> None:
+        if should_stop():
+            raise Cancelled
+
+    # The first grid stands for all: of grids a hair apart, one may be turned otherwise than the
+    # next, near 45°.
+    grid = volumes[0].grid
+    if grid.is_sheared:
+        warnings.warn(
+            "the grid is sheared (a tilted gantry, perhaps): the image is resampled to "
+            "perpendicular axes, and the labels back",
+            HyperspaceWarning,
+            stacklevel=2,
+        )
+    matrices = grid_matrices(plan.native, plan.working)
+    image = torch.empty(len(volumes), *plan.working.shape)
+    for channel, volume in zip(image, volumes, strict=True):
+        check()
+        values = volume.array
+        if grid.is_sheared:
+            scan = Volume(values, grid)
+            values = resample_to_grid(scan, plan.native, should_stop=should_stop).array
+            check()
+        values = model.normalisation.apply(values)
+        check()
+        if not grid.is_sheared:
+            values = grid.orientation.to_canonical(values)
+        if min(values.strides) < 0 or not (values.flags.c_contiguous and values.flags.writeable):
+            values = values.copy()  # torch knows no negative strides, nor read-only memory
+            check()
+        with torch.inference_mode():
+            channel.copy_(resample_axes(torch.from_numpy(values), matrices))
+        del values  # freed before the next channel's are made
+    return image
+
+
+def _distance(one: Grid, other: Grid) -> str:
+    return f"corners {one.corner_distance_mm(other):.3g} mm apart"

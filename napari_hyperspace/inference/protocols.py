@@ -1,0 +1,81 @@
+"""What the engine needs to know of a model; `napari_hyperspace.nets.Model` has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.inference.localize import Search
+from napari_hyperspace.nets.base.architecture import Architecture
+from napari_hyperspace.nets.base.config import Range
+
+
+class SpacingModel(Protocol):
+    """A factory of networks with what its users must know. Axis order: canonical (z, y, x)."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+
+    @property
+    def identity(self) -> str:
+        """Digest of configuration and weights: equal for models that make equal networks."""
+
+    @property
+    def n_dim(self) -> int:
+        """3, or 2 for a model that works slice by slice in the plane (y, x)."""
+
+    @property
+    def in_channels(self) -> int:
+        """Number of images it wants, all on one grid."""
+
+    @property
+    def out_channels(self) -> int:
+        """Number of classes, background included."""
+
+    @property
+    def label_values(self) -> tuple[int, ...]:
+        """Value in the label map of each output channel; the first is 0, the background."""
+
+    @property
+    def label_names(self) -> Mapping[int, str]:
+        """Name of each label value, without the background."""
+
+    @property
+    def label_colors(self) -> Mapping[int, str]:
+        """Colour of each label value as ``"#rrggbb"``, without the background."""
+
+    @property
+    def trained_range_mm(self) -> tuple[Range, ...] | None:
+        """Smallest and largest spacing seen in training, an axis; `None` if unknown."""
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """How its input is normalised."""
+
+    @property
+    def tile_shape(self) -> tuple[int, ...] | None:
+        """Largest block in voxels to run at once, if the model asks for one."""
+
+    @property
+    def tile_mm(self) -> tuple[float, ...] | None:
+        """Largest block in mm to run at once, beside that in voxels, if the model asks for one."""
+
+    @property
+    def search(self) -> Search | None:
+        """How what it segments is to be found first, if the model asks for that."""
+
+    def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
+        """Tell what of the network of a spacing the model's other networks do not share."""
+
+    def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
+        """Return the network of a spacing on torch's meta device: no weights, made quickly."""
+
+    def network(
+        self, spacing_mm: Sequence[float], device: str | torch.device | None = None
+    ) -> nn.Module:
+        """Bake the plain network of a spacing: (B, C, *S) → (B, K, *S), eval mode, no autograd."""

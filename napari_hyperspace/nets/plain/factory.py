@@ -1,0 +1,142 @@
+"""Factories of plain U-Nets: weights made layer by layer, and the same weights for all spacings."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import check_spacing
+from napari_hyperspace.nets.base.factory import Factory
+from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
+from napari_hyperspace.nets.plain.unet import UNet
+
+
+class LayeredFactory(Factory):
+    """A factory that makes one vector of weights for each layer of a fixed architecture.
+
+    Parameters
+    ----------
+    network
+        The network to make.
+
+    Attributes
+    ----------
+    layer_sizes
+        Name of each layer that has weights, and their number (weight, then bias, flattened).
+    n_weights
+        Number of weights of the network.
+    """
+
+    network_config: UNetConfig
+
+    def __init__(self, network: UNetConfig) -> None:
+        super().__init__(network)
+        skeleton = UNet(network)
+        self._shapes: dict[str, dict[str, torch.Size]] = {}
+        self._initial: dict[str, Tensor] = {}
+        for name, module in skeleton.named_modules():
+            own = dict(module.named_parameters(recurse=False))
+            if own:
+                self._shapes[name] = {part: tensor.shape for part, tensor in own.items()}
+                self._initial[name] = torch.cat([t.detach().flatten() for t in own.values()])
+        self.layer_sizes = {name: vector.numel() for name, vector in self._initial.items()}
+        self.n_weights = sum(self.layer_sizes.values())
+        self._buffer_names = {name: name.replace(".", "/") for name, _ in skeleton.named_buffers()}
+        for name, buffer in skeleton.named_buffers():
+            self.register_buffer(self._buffer_names[name], buffer.clone())
+        # Structure only, and hidden from this module's own parameters: the factory's are the truth.
+        self._skeleton = (skeleton.to("meta"),)
+
+    @abstractmethod
+    def layer_weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
+        """Make the weights of each layer (its size,) for a spacing, differentiable."""
+
+    def _weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
+        """Return the network's parameters by name, in shape."""
+        spacing = check_spacing(spacing_mm, self.network_config.n_dim)
+        weights = {}
+        for layer, vector in self.layer_weights(spacing).items():
+            shapes = self._shapes[layer]
+            parts = torch.split(vector, [shape.numel() for shape in shapes.values()])
+            for (part, shape), values in zip(shapes.items(), parts, strict=True):
+                weights[f"{layer}.{part}"] = values.view(shape)
+        return weights
+
+    def forward(self, image: Tensor, spacing_mm: Sequence[float]) -> Tensor:
+        """(B, C, *S) → logits (B, K, *S) by the network of this spacing."""
+        skeleton = self._skeleton[0].train(self.training)
+        skeleton.adapt(spacing_mm)
+        # Weights in full precision: casting the heads would cost more than it saves.
+        with torch.autocast(image.device.type, enabled=False):
+            tensors = self._weights(spacing_mm)
+        tensors |= {name: getattr(self, own) for name, own in self._buffer_names.items()}
+        logits: Tensor = functional_call(skeleton, tensors, (image,))
+        return logits
+
+    def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
+        """Return the network of a spacing without weights; see `Factory.skeleton`."""
+        network = cast(UNet, _copied(self._skeleton[0]))
+        network.adapt(spacing_mm)
+        return network.eval()
+
+    @torch.no_grad()
+    def bake(self, spacing_mm: Sequence[float]) -> nn.Module:
+        """Make the plain network of a spacing; see `Factory.bake`."""
+        weights = self._weights(spacing_mm)
+        if not torch.isfinite(torch.stack([tensor.sum() for tensor in weights.values()])).all():
+            raise HyperspaceError(
+                "the weights made for this spacing are not finite",
+                field="spacing_mm",
+                found=tuple(spacing_mm),
+                fix="Choose a spacing inside the trained range, or another model file",
+            )
+        network = self.skeleton(spacing_mm)
+        modules = dict(network.named_modules())
+        for name, tensor in weights.items():
+            owner, _, part = name.rpartition(".")
+            modules[owner]._parameters[part] = nn.Parameter(tensor, requires_grad=False)
+        for name, own in self._buffer_names.items():
+            owner, _, part = name.rpartition(".")
+            modules[owner]._buffers[part] = getattr(self, own).clone()
+        return network
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """Copy the modules of a network, not its tensors; `copy.deepcopy` takes twenty times longer."""
+    twin = module.__new__(type(module))
+    twin.__dict__ = {
+        name: value.copy() if isinstance(value, dict) else value
+        for name, value in module.__dict__.items()
+    }
+    twin._modules = {
+        name: None if child is None else _copied(child) for name, child in module._modules.items()
+    }
+    return twin
+
+
+class ConstantFactory(LayeredFactory):
+    """Gives the same network for every spacing."""
+
+    config = ConstantConfig()
+
+    def __init__(self, network: UNetConfig) -> None:
+        super().__init__(network)
+        self.layers = nn.ParameterDict(
+            {layer_key(layer): nn.Parameter(vector) for layer, vector in self._initial.items()}
+        )
+        self._initial.clear()
+
+    def layer_weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
+        """Return the weights of each layer (its size,), copied, whatever the spacing."""
+        return {layer: self.layers[layer_key(layer)].clone() for layer in self.layer_sizes}
+
+
+def layer_key(layer: str) -> str:
+    """Name a layer as a module: those names hold no dots."""
+    return layer.replace(".", "/")

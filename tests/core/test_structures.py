@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from napari_hyperspace.core.errors import Cancelled
+from napari_hyperspace.core.structures import (
+    Origin,
+    Structure,
+    has_sides,
+    measure,
+    sum_sides,
+    to_csv,
+)
+
+
+def structure(name, *values, voxels=10, volume=1.0, mean=1.0, place=(0, 0, 0)):
+    return Structure(values, name, voxels, volume, mean, place)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 1000, -1, 2**27]))
+def test_counts_and_means_are_those_of_scipy(seed, factor):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(np.array([0, 1, 2, 9], np.int32), (3, 5, 4)) * np.int32(factor)
+    image = rng.normal(100, 30, labels.shape)
+    found = measure(labels, image, 0.25, {})
+    values = sorted(set(np.unique(labels).tolist()) - {0})
+    assert [one.values for one in found] == [(value,) for value in values]
+    for one, value in zip(found, values, strict=True):
+        assert one.name == f"label {value}"
+        assert one.voxels == np.count_nonzero(labels == value)
+        assert one.volume_ml == one.voxels * 0.25
+        assert one.mean == pytest.approx(ndimage.mean(image, labels, value))
+
+
+def test_the_place_lies_in_the_structure_in_the_plane_that_shows_most_of_it():
+    labels = np.zeros((4, 9, 9), np.uint8)
+    labels[1, 4, 4] = 3
+    labels[2] = 3  # a ring around a hole: its middle is not of it
+    labels[2, 3:6, 3:6] = 0
+    ((z, y, x),) = (one.place for one in measure(labels, None, 1.0, {}))
+    assert z == 2
+    assert labels[z, y, x] == 3
+    assert max(abs(y - 4), abs(x - 4)) == 2
+
+
+def test_named_structures_that_are_not_there_are_listed_too():
+    labels = np.zeros((2, 3, 4), np.uint8)
+    labels[0, 0, 0] = 2
+    one, two = measure(labels, np.ones(labels.shape), 0.5, {1: "left front", 2: "right front"})
+    assert (one.name, one.voxels, one.volume_ml, one.place) == ("left front", 0, 0, None)
+    assert math.isnan(one.mean)
+    assert (two.name, two.voxels, two.volume_ml, two.mean) == ("right front", 1, 0.5, 1.0)
+
+
+def test_without_an_image_there_is_no_mean():
+    (one,) = measure(np.ones((2, 2, 2), np.uint16), None, 1.0, {})
+    assert math.isnan(one.mean)
+    assert one.voxels == 8
+
+
+def test_it_stops_between_planes():
+    asked = []
+
+    def should_stop():
+        asked.append(True)
+        return len(asked) == 3
+
+    with pytest.raises(Cancelled):
+        measure(np.ones((9, 2, 2), np.uint8), None, 1.0, {}, should_stop)
+    assert len(asked) == 3
+
+
+def test_sides_are_added_up():
+    rows = [
+        structure("left cortex", 1, voxels=10, volume=1.0, mean=5.0, place=(1, 1, 1)),
+        structure("right cortex", 2, voxels=30, volume=3.0, mean=9.0, place=(2, 2, 2)),
+        structure("left amygdala", 3),
+        structure("brain stem", 4),
+        structure("leftover", 5),
+        structure("cortex", 6),
+    ]
+    summed = sum_sides(rows)
+    assert [one.name for one in summed] == [
+        *("cortex", "left amygdala", "brain stem", "leftover", "cortex")
+    ]
+    both = summed[0]
+    assert (both.values, both.voxels, both.volume_ml, both.mean) == ((1, 2), 40, 4.0, 8.0)
+    assert both.place == (2, 2, 2)
+    assert summed[1:] == rows[2:]
+    assert has_sides(rows)
+    assert not has_sides(rows[2:])
+
+
+def test_sides_of_which_one_or_both_are_empty():
+    empty = structure("left a", 1, voxels=0, volume=0.0, mean=math.nan, place=None)
+    other = structure("right a", 2, voxels=4, volume=2.0, mean=3.0)
+    (one,) = sum_sides([empty, other])
+    assert (one.voxels, one.mean, one.place) == (4, 3.0, (0, 0, 0))
+    (none,) = sum_sides([empty, structure("right a", 2, voxels=0, mean=math.nan, place=None)])
+    assert none.voxels == 0
+    assert math.isnan(none.mean)
+
+
+def test_the_table_says_where_it_comes_from():
+    rows = [
+        structure("Gyrus, “left”", 1, 2, voxels=3, volume=0.123456789, mean=math.nan),
+        structure("=1+1", 3, voxels=1, volume=2.0, mean=1 / 3),
+    ]
+    origin = Origin("-scan", "brain", (6.5, 0.69, 0.7), "largest component of each structure")
+    text = to_csv(rows, origin)
+    first, second = csv.DictReader(io.StringIO(text))
+    assert first == {
+        "image": "'-scan",  # or spreadsheets would run it as a formula
+        "model": "brain",
+        "spacing_z_mm": "6.5",
+        "spacing_y_mm": "0.69",
+        "spacing_x_mm": "0.7",
+        "postprocessing": "largest component of each structure",
+        "labels": "1 2",
+        "structure": "Gyrus, “left”",
+        "voxels": "3",
+        "volume_ml": "0.123457",
+        "mean_intensity": "",
+    }
+    assert second["structure"] == "'=1+1"
+    assert float(second["mean_intensity"]) == pytest.approx(1 / 3, rel=1e-5)
+    (plain,) = csv.DictReader(io.StringIO(to_csv(rows[:1], Origin())))
+    assert plain["model"] == plain["spacing_z_mm"] == ""

@@ -1,0 +1,122 @@
+"""The spacing of a scan, corrected by the user: whatever part of its placement holds it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pytestqt")
+from napari.layers import Image
+from scipy.spatial.transform import Rotation
+
+from napari_hyperspace.gui.adapters import layers as convert
+
+TURNED = np.eye(4)
+TURNED[:3, :3] = Rotation.from_euler("zyx", [20, -35, 50], degrees=True).as_matrix() * [2, 0.5, 3]
+TURNED[:3, 3] = (7, -30, 11)
+
+
+def steps(layer):
+    """World steps from a voxel to the next along each array axis, one a row."""
+    corner = np.array(layer.data_to_world((0, 0, 0)))
+    return np.array([layer.data_to_world(one) - corner for one in np.eye(3)])
+
+
+def correct(controller, view, layer, spacing):
+    controller.choose_layer(str(id(layer)))
+    view.answers["ask_spacing"] = [spacing]
+    controller.override_spacing()
+    return view.asked[-1][1][2]  # what was offered
+
+
+@pytest.mark.parametrize(
+    ("placed", "offered"),
+    [
+        ({"affine": np.diag([2.0, 2, 2, 1])}, (2, 2, 2)),
+        ({"scale": (-1.0, 1, 0.5)}, (1, 1, 0.5)),
+        ({"scale": (1.5, -1, 2), "affine": TURNED, "translate": (3, 4, 5)}, (3, 0.5, 6)),
+        ({"scale": (2.0, 1, 1), "rotate": (10, 20, 30), "shear": (0.1, 0, 0)}, None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")  # of napari
+def test_the_spacing_is_what_was_answered_and_the_axes_run_as_before(
+    controller, viewer, view, placed, offered
+):
+    layer = viewer.add_layer(Image(np.zeros((7, 5, 6)), units="mm", name="odd", **placed))
+    before, corner = steps(layer), layer.data_to_world((0, 0, 0))
+    told = correct(controller, view, layer, (3.0, 1.0, 0.7))
+    lengths = np.linalg.norm(before, axis=1)
+    np.testing.assert_allclose(told, lengths)
+    if offered:
+        np.testing.assert_allclose(told, offered)
+    np.testing.assert_allclose(
+        steps(layer), before / lengths[:, None] * [[3.0], [1.0], [0.7]], atol=1e-12
+    )
+    np.testing.assert_allclose(layer.data_to_world((0, 0, 0)), corner)
+    assert view.last("scan")[0].startswith("7 × 5 × 6 · 3 × 1 × 0.7 mm")
+
+
+def test_units_of_length_stay_and_others_become_mm(controller, viewer, view):
+    for units, there in (("um", 1e-3), ("pixel", 1.0)):
+        scale = (2000.0, 500, 500) if units == "um" else (2.0, 0.5, 0.5)
+        layer = viewer.add_layer(Image(np.zeros((7, 5, 6)), units=units, scale=scale, name=units))
+        assert correct(controller, view, layer, (3.0, 1.0, 0.7)) == pytest.approx((2, 0.5, 0.5))
+        np.testing.assert_allclose(np.multiply(layer.scale, there), (3, 1, 0.7))
+        assert {str(one) for one in layer.units} == {
+            "micrometer" if units == "um" else "millimeter"
+        }
+
+
+def test_every_channel_has_its_own_factors(controller, viewer, view, services, qtbot):
+    services.models["other"].in_channels = 2
+    first, second = viewer.layers["scan"], Image(np.zeros((12, 14, 16)), units="mm")
+    second.affine, second.scale = np.diag([4.0, 1, 1, 1]), (0.5, -1, 1)
+    viewer.add_layer(second)
+    controller.choices.model = "other"
+    qtbot.waitUntil(lambda: controller.model is not None)
+    assert correct(controller, view, first, (3.0, 1.0, 1.5)) == (1, 1, 1)
+    np.testing.assert_allclose(first.scale, (3, 1, 1.5))
+    np.testing.assert_allclose(second.scale, (0.75, -1, 1.5))
+
+
+def test_an_oblique_file_is_respaced_along_its_own_axes(controller, viewer, view, oblique_volume):
+    data, attributes, _ = convert.to_layer_data(oblique_volume)
+    layer = viewer.add_layer(Image(data, **attributes))
+    correct(controller, view, layer, (6.0, 0.9, 0.8))
+    after = convert.to_volume(*layer.as_layer_data_tuple()[:2])
+    np.testing.assert_allclose(after.grid.canonical().spacing_mm, (6.0, 0.9, 0.8))
+    np.testing.assert_allclose(after.grid.directions, oblique_volume.grid.directions, atol=1e-12)
+
+
+def previews(viewer):
+    return [one for one in viewer.layers if "preview" in one.name]
+
+
+def test_the_preview_lies_on_the_corrected_scan(controller, viewer, view, qtbot):
+    controller.choices.live = True
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    layer = viewer.layers["scan"]
+    correct(controller, view, layer, (2.0, 1.0, 1.5))
+    assert previews(viewer) == []
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    (preview,) = previews(viewer)
+    np.testing.assert_allclose(steps(preview), np.diag([2.0, 1.0, 1.5]))
+    layer.affine = np.diag([1.0, -1.0, 3.0, 1.0])
+    assert previews(viewer) == []
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    np.testing.assert_allclose(steps(previews(viewer)[0]), steps(layer), atol=1e-12)
+
+
+def test_the_preview_is_in_the_names_and_colours_of_the_model(
+    controller, viewer, view, services, qtbot
+):
+    other = services.models["other"]
+    other.label_names, other.label_colors = {1: "in", 2: "out"}, {1: "#ff0000", 2: "#00ff00"}
+    controller.choices.live = True
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    controller.choices.model = "other"
+    assert previews(viewer) == []
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    (preview,) = previews(viewer)
+    assert list(preview.features["name"]) == ["background", "in", "out"]
+    np.testing.assert_allclose(preview.get_color(2), (0, 1, 0, 1))

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+
+pytest.importorskip("pytestqt")
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.gui.jobs.worker import Lane, Stop, start_job
+
+
+@pytest.fixture
+def lane(qtbot):
+    lane = Lane()
+    yield lane
+    lane.close()
+
+
+def fail_test(error):
+    pytest.fail(str(error))
+
+
+def test_results_come_in_order_on_the_main_thread(lane, qtbot):
+    heard = []
+
+    def steps(stop):
+        assert threading.current_thread() is not threading.main_thread()
+        yield from (1, 2, 3)
+
+    lane.submit(steps, lambda item: heard.append((item, threading.current_thread())), fail_test)
+    qtbot.waitUntil(lambda: len(heard) == 3)
+    assert heard == [(n, threading.main_thread()) for n in (1, 2, 3)]
+
+
+def test_fault_60_of_a_flood_the_first_and_the_last_run(lane, qtbot):
+    """Latest wins, one running, one pending: those between never start, late results are lost."""
+    started, heard = [], []
+    release = threading.Event()
+
+    def steps(n):
+        def job(stop):
+            started.append(n)
+            if n == 0:
+                assert release.wait(5)
+                yield "late"
+            yield n
+
+        return job
+
+    lane.submit(steps(0), heard.append, fail_test)
+    qtbot.waitUntil(lambda: started == [0])
+    for n in range(1, 200):
+        lane.submit(steps(n), heard.append, fail_test)
+    release.set()
+    qtbot.waitUntil(lambda: heard == [199])
+    assert started == [0, 199]
+
+
+def test_a_newer_job_stops_the_running_one(lane, qtbot):
+    heard = []
+    resting = threading.Event()
+
+    def patient(stop):
+        yield "first"
+        resting.set()
+        stop.rest(30)
+        yield "never"
+
+    lane.submit(patient, heard.append, fail_test)
+    assert resting.wait(5)
+    lane.submit(lambda stop: iter(["second"]), heard.append, fail_test)
+    qtbot.waitUntil(lambda: "second" in heard)
+    assert "never" not in heard
+
+
+def test_cancel_drops_what_is_on_its_way(lane, qtbot):
+    heard = []
+    posted = threading.Event()
+
+    def steps(stop):
+        yield "on its way"
+        posted.set()
+
+    lane.submit(steps, heard.append, fail_test)
+    assert posted.wait(5)
+    lane.cancel()
+    qtbot.wait(20)
+    assert heard == []
+
+
+def test_an_error_is_told_and_the_lane_goes_on(lane, qtbot):
+    errors, heard = [], []
+
+    def steps(stop):
+        raise HyperspaceError("broken")
+        yield
+
+    lane.submit(steps, heard.append, errors.append)
+    qtbot.waitUntil(lambda: len(errors) == 1)
+    lane.submit(lambda stop: iter(["fine"]), heard.append, fail_test)
+    qtbot.waitUntil(lambda: heard == ["fine"])
+    assert str(errors[0]) == "broken"
+
+
+def test_closing_ends_the_thread_and_refuses_more(qtbot):
+    lane = Lane()
+    heard = []
+    lane.submit(lambda stop: iter([1]), heard.append, fail_test)
+    qtbot.waitUntil(lambda: heard == [1])
+    lane.close()
+    lane.submit(lambda stop: iter([2]), heard.append, fail_test)
+    assert lane.wait_idle(1)
+    qtbot.wait(20)
+    assert heard == [1]
+    assert "hyperspace" not in [thread.name for thread in threading.enumerate()]
+
+
+class Heard:
+    def __init__(self):
+        self.yielded, self.returned, self.errors, self.finished = [], [], [], 0
+
+    def start(self, steps):
+        self.stop = Stop()
+        self.worker = start_job(
+            steps,
+            stop=self.stop,
+            yielded=self.yielded.append,
+            returned=self.returned.append,
+            errored=self.errors.append,
+            finished=self._finish,
+        )
+
+    def _finish(self):
+        self.finished += 1
+
+
+def test_a_job_yields_and_returns(qtbot):
+    heard = Heard()
+
+    def steps(should_stop):
+        yield 0.5
+        return "result"
+
+    heard.start(steps)
+    qtbot.waitUntil(lambda: heard.finished == 1)
+    assert (heard.yielded, heard.returned, heard.errors) == ([0.5], ["result"], [])
+
+
+@pytest.mark.parametrize("how", ["stop", "quit"])
+def test_a_job_stops_when_asked_by_us_or_by_napari(qtbot, how):
+    heard = Heard()
+    running = threading.Event()
+
+    def steps(should_stop):
+        yield 0
+        running.set()
+        while not should_stop():
+            time.sleep(0.001)
+        return "late"
+
+    heard.start(steps)
+    assert running.wait(5)
+    heard.stop.set() if how == "stop" else heard.worker.quit()
+    qtbot.waitUntil(lambda: heard.finished == 1)
+    assert (heard.returned, heard.errors) == ([], [])
+
+
+@pytest.mark.parametrize("kind", [HyperspaceError, RuntimeError, ValueError])
+def test_fault_66_any_error_is_told_and_the_job_ends(qtbot, kind):
+    """napari's workers would swallow a RuntimeError, torch's kind of error, and never finish."""
+    heard = Heard()
+
+    def steps(should_stop):
+        yield 0
+        raise kind("broken")
+
+    heard.start(steps)
+    qtbot.waitUntil(lambda: heard.finished == 1)
+    assert [str(error) for error in heard.errors] == ["broken"]
+    assert heard.returned == []
+
+
+def test_an_idle_lane_keeps_nobody_alive(lane, qtbot):
+    class Someone:
+        def steps(self, stop):
+            yield 1
+
+    someone, heard = Someone(), []
+    lane.submit(someone.steps, heard.append, fail_test)
+    qtbot.waitUntil(lambda: heard == [1] and lane.is_idle)
+    lane.cancel()
+    gone = weakref.ref(someone)
+    del someone
+    qtbot.waitUntil(lambda: gone() is None)
+
+
+def test_no_full_collection_holds_the_window_up_while_work_is_done(lane, qtbot):
+    heard = []
+
+    def steps(stop):
+        yield gc.get_freeze_count()
+
+    lane.submit(steps, heard.append, fail_test)
+    lane.submit(steps, heard.append, fail_test)
+    qtbot.waitUntil(lambda: heard != [] and lane.is_idle)
+    assert heard[-1] > 1000
+    assert gc.get_freeze_count() == 0

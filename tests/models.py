@@ -1,0 +1,62 @@
+"""Small models for tests of the engine, made without the network package."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.inference.localize import Search
+from napari_hyperspace.nets.base.architecture import Architecture
+
+_numbers = itertools.count()
+
+
+@dataclass
+class FakeModel:
+    """A `SpacingModel` whose network is given by a function of the spacing."""
+
+    make: Callable[[tuple[float, ...]], nn.Module]
+    name: str = "fake"
+    identity: str = field(default_factory=lambda: f"fake {next(_numbers)}")
+    n_dim: int = 3
+    in_channels: int = 1
+    out_channels: int = 3
+    label_values: tuple[int, ...] = (0, 1, 2)
+    label_names: Mapping[int, str] = field(default_factory=lambda: {1: "one", 2: "two"})
+    label_colors: Mapping[int, str] = field(default_factory=lambda: {1: "#ff0000", 2: "#00ff00"})
+    trained_range_mm: tuple[tuple[float, float], ...] | None = None
+    normalisation: Normalisation = field(default_factory=Normalisation)
+    tile_shape: tuple[int, ...] | None = None
+    tile_mm: tuple[float, ...] | None = None
+    search: Search | None = None
+    asked: list[tuple[float, ...]] = field(default_factory=list)
+
+    def architecture(self, spacing_mm):
+        return Architecture((), ())
+
+    def skeleton(self, spacing_mm):
+        return copy.deepcopy(self.make(tuple(spacing_mm))).to("meta")
+
+    def network(self, spacing_mm, device=None):
+        self.asked.append(tuple(spacing_mm))
+        return self.make(tuple(spacing_mm)).eval().requires_grad_(False).to(device or "cpu")
+
+
+def local_network(channels=1, classes=3, n_dim=3, kernel_size=3, seed=0):
+    """Two convolutions: a receptive field of 5 (or 1) voxels, and no statistics of the whole."""
+    generator = torch.Generator().manual_seed(seed)
+    conv = nn.Conv3d if n_dim == 3 else nn.Conv2d
+    network = nn.Sequential(
+        conv(channels, 4, kernel_size, padding="same"),
+        nn.ReLU(),
+        conv(4, classes, kernel_size, padding="same"),
+    )
+    for parameter in network.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.4
+    return network

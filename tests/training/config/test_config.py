@@ -1,0 +1,141 @@
+"""The configuration: checked whole, errors name the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+import training
+from napari_hyperspace.core.errors import HyperspaceError
+from training.config.errors import _models
+from training.config.fit import FitConfig, Section, load_config, parse_config
+from training.config.paths import resolve_path
+
+from .conftest import config_values
+
+
+def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
+    inner = [m for f in model.model_fields.values() for m in _models(f.annotation)]
+    return [model, *(section for m in inner for section in _sections(m))]
+
+
+def test_every_field_is_explained() -> None:
+    for section in _sections(FitConfig):
+        for name, field in section.model_fields.items():
+            if issubclass(section, Section):
+                assert field.description, f"{section.__name__}.{name}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((Path(training.__file__).parent / "configs").glob("*.yaml")),
+    ids=lambda p: p.stem,
+)
+def test_shipped_configurations_are_valid(path: Path) -> None:
+    config, base = load_config(path)
+    assert base == path.parent
+    assert config.factory.kind != "hypernetwork" or config.factory.range_mm is not None
+
+
+def test_the_factory_takes_the_training_range() -> None:
+    config = parse_config(config_values())
+    assert config.factory.range_mm == config.spacing.range_mm == ((1, 2.5), (1.2, 3), (1, 2))
+    own = [[0.5, 4.0]] * 3
+    assert parse_config(config_values(factory__range_mm=own)).factory.range_mm == ((0.5, 4),) * 3
+
+
+def test_overrides_change_single_keys(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(config_values()))
+    config, base = load_config(path, ["training.steps=40", "optimiser.betas=[0.8, 0.9]"])
+    assert (config.training.steps, config.optimiser.betas, base) == (40, (0.8, 0.9), tmp_path)
+    with pytest.raises(HyperspaceError, match="key=value"):
+        load_config(path, ["training.steps"])
+    with pytest.raises(HyperspaceError, match="holds a value"):
+        load_config(path, ["seed.steps=3"])
+
+
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [
+        ("trainin", "trainin: unknown key; did you mean training?"),
+        ("training__stepps", "training.stepps: unknown key; did you mean steps?"),
+        ("factory__ranks", "factory.ranks: unknown key; did you mean rank?"),
+        ("network__chanels", "network.chanels: unknown key; did you mean channels?"),
+        ("data__learning_rate", "did you mean optimiser.learning_rate?"),
+    ],
+)
+def test_fault_51_unknown_key_gets_the_nearest(key: str, suggestion: str) -> None:
+    with pytest.raises(HyperspaceError) as error:
+        parse_config(config_values(**{key: 1}), where="run.yaml")
+    assert suggestion in str(error.value)
+    assert str(error.value).startswith("run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("training__steps", "many", "training.steps"),
+        ("training__steps", 0, "training.steps"),
+        ("optimiser__learning_rate", float("nan"), "optimiser.learning_rate"),
+        ("optimiser__learning_rate", float("inf"), "optimiser.learning_rate"),
+        ("spacing__range_mm", [[2.0, 1.0], [1, 2], [1, 2]], "spacing.range_mm.0"),
+        ("spacing__range_mm", [[1, 2], [1, 2]], "spacing.range_mm"),
+        ("factory__rank", 0, "factory.rank"),
+        ("factory__kind", "hyper", "factory"),
+        ("network__n_dim", 2, "n"),
+        ("optimiser__warm_up_steps", 6, "optimiser.warm_up_steps"),
+        ("compute__devices", 4, "training.batch_size"),
+        ("seed", -1, "seed"),
+    ],
+)
+def test_fault_52_wrong_value_names_the_key(key: str, value: object, named: str) -> None:
+    with pytest.raises(HyperspaceError, match=named):
+        parse_config(config_values(**{key: value}))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc",
+        "../elsewhere",
+        "a/../../elsewhere",
+        "~/data",
+        "${HOME}/data",
+        "${HYPERSPACE_DATA}/../secret",
+        "${HYPERSPACE_DATA}/${HOME}",
+    ],
+)
+def test_fault_53_path_outside(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERSPACE_DATA", str(tmp_path / "data"))
+    with pytest.raises(HyperspaceError, match=r"data\.folder"):
+        resolve_path(path, tmp_path, field="data.folder")
+
+
+def test_fault_53_paths_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERSPACE_DATA", str(tmp_path / "data"))
+    inside = resolve_path("${HYPERSPACE_DATA}/a/./b", tmp_path, field="f")
+    assert inside == tmp_path / "data" / "a" / "b"
+    assert resolve_path("splits/../s.json", tmp_path, field="f") == tmp_path / "s.json"
+    monkeypatch.delenv("HYPERSPACE_DATA")
+    with pytest.raises(HyperspaceError, match="HYPERSPACE_DATA is not set"):
+        resolve_path("${HYPERSPACE_DATA}/a", tmp_path, field="f")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["!!python/object/apply:os.system ['true']", "a: !!python/name:os.system", "- 1", "a: ["],
+)
+def test_fault_54_only_plain_yaml(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(HyperspaceError, match=r"run\.yaml"):
+        load_config(path)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HyperspaceError, match=r"none\.yaml"):
+        load_config(tmp_path / "none.yaml")

@@ -1,0 +1,173 @@
+"""Samples: what is drawn, and what a draw does; scipy is the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.resample import resample_to_grid
+from napari_hyperspace.core.volume import Volume
+from training.config.fit import AugmentationSection, SpacingSection
+from training.data.base import Case
+from training.sampling.augment import (
+    OUTSIDE,
+    Deformation,
+    Intensities,
+    SampleDraw,
+    apply_sample,
+    change_intensities,
+    draw_sample,
+    draw_spacing,
+    working_shape,
+)
+from training.seeding import generator
+
+SPACING = (1.25, 1.5, 1.0)
+RANGES = SpacingSection(range_mm=((0.8, 4), (0.5, 2), (1, 1)))
+PLAIN = SampleDraw(
+    flips=(False, False, False),
+    position=(0.5, 0.5, 0.5),
+    deformation=None,
+    order="linear",
+    antialias=True,
+    intensities=Intensities(),
+)
+
+
+@pytest.fixture
+def case(rng: np.random.Generator) -> Case:
+    shape = (13, 17, 11)
+    image = ndimage.gaussian_filter(rng.normal(size=shape), 1).astype(np.float32)
+    labels = (np.indices(shape).sum(axis=0) // 7 % 4).astype(np.int16)
+    return Case(
+        "case",
+        torch.from_numpy(image)[None],
+        torch.from_numpy(labels),
+        Grid.from_spacing(shape, SPACING),
+    )
+
+
+@pytest.mark.parametrize("spacing", [SPACING, (2.1, 1.9, 3.3), (0.9, 1.5, 1.7)])
+def test_an_unchanged_sample_is_what_inference_sees(case: Case, spacing: tuple[float, ...]) -> None:
+    image, labels = apply_sample(case, spacing, working_shape(case, spacing), PLAIN)
+    expected = case.at_spacing(spacing)
+    assert torch.allclose(image, expected.image, atol=1e-6)
+    known = labels != OUTSIDE  # a working grid may reach beyond the scan by part of a voxel
+    native = Volume(case.labels.numpy(), case.grid)
+    nearest = resample_to_grid(native, expected.grid, order="nearest").array
+    assert np.array_equal(labels[known], nearest[known])
+    assert known.float().mean() > 0.7
+
+
+def test_mirroring_mirrors(case: Case) -> None:
+    spacing = (2.1, 1.9, 1.3)
+    shape = working_shape(case, spacing)
+    image, labels = apply_sample(case, spacing, shape, PLAIN)
+    mirrored = apply_sample(case, spacing, shape, replace(PLAIN, flips=(True, False, True)))
+    assert torch.allclose(mirrored[0], image.flip(1, 3), atol=1e-5)
+    assert (mirrored[1] == labels.flip(0, 2)).float().mean() > 0.99
+
+
+def test_padding_extends_the_image_and_counts_in_no_loss(case: Case) -> None:
+    image, labels = apply_sample(case, SPACING, (17, 17, 15), PLAIN)
+    assert torch.equal(labels[2:15, :, 2:13], case.labels)
+    assert torch.equal(image[:, 2:15, :, 2:13], case.image)
+    outside = torch.ones(17, 17, 15, dtype=torch.bool)
+    outside[2:15, :, 2:13] = False
+    assert (labels[outside] == OUTSIDE).all()
+    assert torch.equal(image[0, 0, :, 2:13], case.image[0, 0])
+
+
+def test_crops_lie_where_they_are_drawn(case: Case) -> None:
+    for position, start in (((0.0, 0.5, 1.0), (0, 4, 6)), ((1.0, 1.0, 0.0), (8, 8, 0))):
+        draw = replace(PLAIN, position=position)
+        image, labels = apply_sample(case, SPACING, (5, 9, 5), draw)
+        z, y, x = (slice(a, a + n) for a, n in zip(start, (5, 9, 5), strict=True))
+        assert torch.allclose(image, case.image[:, z, y, x], atol=1e-6)
+        assert torch.equal(labels, case.labels[z, y, x])
+
+
+@pytest.mark.parametrize("flips", [(False, False, False), (False, True, False)])
+def test_bent_samples_agree_with_scipy(
+    case: Case, rng: np.random.Generator, flips: tuple[bool, bool, bool]
+) -> None:
+    angle = np.deg2rad(20)
+    matrix = np.eye(3)
+    matrix[1:, 1:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    matrix = matrix @ np.diag([1.1, 0.9, 1.05])
+    spacing, shape = (1.5, 1.2, 0.9), (9, 11, 10)
+    draw = replace(PLAIN, deformation=Deformation(matrix, None), antialias=False, flips=flips)
+    image, labels = apply_sample(case, spacing, shape, draw)
+    # Index → mm from the centre, mirrored → turned → native index.
+    index = np.moveaxis(np.indices(shape), 0, -1) - (np.array(shape) - 1) / 2
+    position = (index * spacing * np.where(flips, -1, 1)) @ matrix.T
+    native = np.moveaxis(position / SPACING + (np.array(case.grid.shape) - 1) / 2, -1, 0)
+    expected = ndimage.map_coordinates(case.image[0].numpy(), native, order=1, mode="nearest")
+    assert np.allclose(image[0], expected, atol=1e-4)
+    nearest = np.round(native).astype(int)
+    size = np.array(case.grid.shape)[:, None, None, None]
+    outside = ((native < -0.5) | (native > size - 0.5)).any(axis=0)
+    clipped = tuple(np.clip(nearest, 0, size - 1))
+    truth = np.where(outside, OUTSIDE, case.labels.numpy()[clipped])
+    assert (labels.numpy() == truth).mean() > 0.999
+
+
+def test_displacement_moves_by_millimetres(case: Case) -> None:
+    shift = np.zeros((3, 3, 3, 3), np.float32)
+    shift[1] = 3.0  # two native voxels along y everywhere
+    draw = replace(PLAIN, deformation=Deformation(np.eye(3), shift))
+    image, labels = apply_sample(case, SPACING, case.grid.shape, draw)
+    assert torch.allclose(image[:, :, :-2], case.image[:, :, 2:], atol=1e-4)
+    assert torch.equal(labels[:, :-2], case.labels[:, 2:])
+    assert (labels[:, -2:] == OUTSIDE).all()
+
+
+def test_intensity_changes(case: Case) -> None:
+    image = case.image
+    assert change_intensities(image, SPACING, Intensities()) is image
+    changed = change_intensities(image, SPACING, Intensities(contrast=2, brightness=0.5))
+    assert torch.allclose(changed, 2 * image + 0.5)
+    noisy = change_intensities(image, SPACING, Intensities(noise=0.3, noise_seed=5)) - image
+    assert float(noisy.std()) == pytest.approx(0.3, rel=0.05)
+    bent = change_intensities(image, SPACING, Intensities(gamma=1.7))
+    assert [float(v) for v in bent.aminmax()] == pytest.approx([float(v) for v in image.aminmax()])
+    bias = np.full((4, 4, 4), np.log(1.5), np.float32)
+    assert torch.allclose(
+        change_intensities(image, SPACING, Intensities(log_bias=bias)), 1.5 * image
+    )
+    blurred = change_intensities(image, SPACING, Intensities(blur_mm=2.0))
+    assert float(blurred.std()) < 0.7 * float(image.std())
+
+
+def test_spacings_are_log_uniform_over_their_range() -> None:
+    draws = np.log([draw_spacing(generator(0, "step", i), RANGES) for i in range(4000)])
+    low, high = np.log(RANGES.range_mm).T
+    assert (draws >= low - 1e-9).all() and (draws <= high + 1e-9).all()
+    shares = (draws[:, :2] - low[:2]) / (high - low)[:2]
+    assert np.allclose(
+        np.quantile(shares, [0.25, 0.5, 0.75], axis=0).T, [0.25, 0.5, 0.75], atol=0.03
+    )
+    assert abs(np.corrcoef(shares.T)[0, 1]) < 0.05
+    jointly = RANGES.model_copy(update={"isotropic_probability": 1.0})
+    shares = (np.log(draw_spacing(generator(0, "step", 1), jointly))[:2] - low[:2]) / (high - low)[
+        :2
+    ]
+    assert shares[0] == pytest.approx(shares[1])
+
+
+def test_draws_depend_on_seed_step_and_sample_alone() -> None:
+    config = AugmentationSection()
+
+    def draw(*place: int) -> SampleDraw:
+        return draw_sample(
+            generator(*place[:1], "sample", *place[1:]), RANGES, config, (40, 50, 30)
+        )
+
+    assert repr(draw(0, 5, 1)) == repr(draw(0, 5, 1))
+    assert len({repr(draw(*place)) for place in ((0, 5, 1), (1, 5, 1), (0, 6, 1), (0, 5, 2))}) == 4
+    assert generator(0, "step", 1).random() != generator(0, "sample", 1).random()

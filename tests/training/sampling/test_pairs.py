@@ -1,0 +1,132 @@
+"""The command `synthesize`: pairs in files, made again, on a contact sheet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+from matplotlib.image import imread
+from typer.testing import CliRunner, Result
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.io import read
+from training.cli import app
+from training.sampling.synthesize import open_label_maps
+from training.synthesis.parameters import PairDraw
+
+from .conftest import SPACING
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def _describe(folder: Path, **data: Any) -> Path:
+    path = folder.parent / "maps.yaml"
+    section = {"kind": "label-maps", "folder": folder.name, **data}
+    path.write_text(yaml.safe_dump({"data": section}))
+    return path
+
+
+def test_pairs_are_written_and_made_again(folder: Path, tmp_path: Path) -> None:
+    out, again = tmp_path / "out", tmp_path / "again"
+    result = _run("synthesize", folder, out, "-n", 4, "--spacing", "2 1.5,3,1.2", "--json")
+    assert result.exit_code == 0, result.output
+    files = [Path(file) for file in json.loads(result.stdout)["files"]]
+    assert len(files) == 12 and all(file.is_file() for file in files)
+    names = ["head_0-000", "head_1-001", "head_2-002", "head_0-003"]
+    assert [file.name for file in files[::3]] == [f"{name}.nii.gz" for name in names]
+    image, labels = read(files[3]), read(files[4])
+    assert image.canonical().spacing_mm == pytest.approx((1.5, 3, 1.2))
+    assert image.shape == labels.shape and np.allclose(image.grid.affine, labels.grid.affine)
+    assert set(np.unique(labels.array)) <= set(range(14)) and labels.array.any()
+    about = json.loads(files[5].read_text())
+    draw = PairDraw.from_json(json.dumps(about["draw"]))
+    assert about["map"] == "head_1" and draw.spacing_mm == (1.5, 3.0, 1.2)
+    # The head lies where its map does.
+    middle = read(folder / "head_1.nii.gz").grid.center_mm
+    assert np.abs(image.grid.center_mm - middle).max() < 2 * max(SPACING)
+    result = _run("synthesize", folder, again, "--again", files[5])
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(read(again / files[3].name).array, image.array)
+    assert np.array_equal(read(again / files[4].name).array, labels.array)
+    assert json.loads((again / files[5].name).read_text()) == about
+
+
+def test_the_seed_decides(folder: Path, tmp_path: Path) -> None:
+    images = []
+    for seed in (0, 0, 1):
+        out = tmp_path / f"{len(images)}"
+        arguments = ("-n", 1, "--spacing", 2, "--size", 20, "--seed", seed)
+        assert _run("synthesize", folder, out, *arguments).exit_code == 0
+        images.append(read(out / "head_0-000.nii.gz").array)
+    assert images[0].shape == (10, 10, 10)
+    assert np.array_equal(images[0], images[1]) and not np.array_equal(images[0], images[2])
+
+
+def test_a_contact_sheet(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = _run("synthesize", folder, out, "-n", 2, "--contrast", "t2", "--preview")
+    assert result.exit_code == 0, result.output
+    sheet = imread(out / "preview.png")
+    assert sheet.shape[1] > 1000 and sheet.std() > 0.05
+    coloured = np.ptp(sheet[..., :3], axis=-1) > 0.3
+    assert coloured.mean() > 0.005
+    about = json.loads((out / "head_0-000.json").read_text())
+    assert about["draw"]["looks"]["contrast"] == "t2"
+
+
+def test_labels_and_values_are_the_configuration_s(folder: Path, tmp_path: Path) -> None:
+    path = _describe(folder, labels={7: [3, 42], 40: [2, 41]}, names={7: "grey", 40: "white"})
+    out = tmp_path / "out"
+    assert _run("synthesize", path, out, "-n", 1, "--spacing", 2).exit_code == 0
+    assert set(np.unique(read(out / "head_0-000_labels.nii.gz").array)) == {0, 7, 40}
+    maps = open_label_maps(path)
+    (head,) = maps.load(["head_0"])
+    assert head.targets.max() == 2 and maps.data.label_names == {7: "grey", 40: "white"}
+
+
+def test_a_file_without_network_may_say_how_images_are_made(folder: Path) -> None:
+    path = folder.parent / "maps.yaml"
+    data = "data: {kind: label-maps, folder: maps}\n"
+    path.write_text(data + "synthesis: {noise: 0}\nspacing: {range_mm: [[1, 2], [1, 2], [3, 3]]}\n")
+    maps = open_label_maps(path)
+    assert maps.synthesis.noise == 0 and maps.spacing.range_mm[2] == (3, 3)
+    path.write_text(data)
+    assert open_label_maps(path).synthesis.noise > 0
+    path.write_text(data + "synthesis: {nois: 0}\n")
+    with pytest.raises(HyperspaceError, match="noise"):
+        open_label_maps(path)
+
+
+def test_what_is_wrong_is_said(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert "known" in _run("synthesize", folder, out, "--contrast", "ct").output
+    assert _run("synthesize", folder, out, "-n", 1, "--spacing", 3).exit_code == 0
+    draw = out / "head_0-000.json"
+    about = json.loads(draw.read_text())
+    draw.write_text(json.dumps({**about, "fingerprint": "0"}))
+    assert "not the one of this draw" in _run("synthesize", folder, out, "--again", draw).output
+    draw.write_text(json.dumps({**about, "map": "head_9"}))
+    assert "not among those" in _run("synthesize", folder, out, "--again", draw).output
+    draw.write_text("{}")
+    result = _run("synthesize", folder, out, "--again", draw)
+    assert result.exit_code == 1 and "not the draw" in result.output
+    (folder.parent / "other.yaml").write_text("data: {kind: decathlon, folder: maps}")
+    with pytest.raises(HyperspaceError, match="label maps only"):
+        open_label_maps(folder.parent / "other.yaml")
+
+
+def test_unknown_ids_are_refused(folder: Path, tmp_path: Path) -> None:
+    file = folder / "head_1.nii.gz"
+    image = nib.load(file)
+    array = np.asarray(image.dataobj).copy()
+    array[0, 0, 0] = 999
+    nib.save(nib.Nifti1Image(array, image.affine), file)
+    result = _run("synthesize", folder, tmp_path / "out", "-n", 3)
+    assert result.exit_code == 1 and "head_1" in result.output and "999" in result.output

@@ -1,0 +1,261 @@
+"""CKA as a figure (after figure 3 of Joutard et al., MICCAI 2024) and as numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from scipy.sparse import lil_array
+from scipy.sparse.csgraph import shortest_path
+
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.inference.protocols import SpacingModel
+from training.cka.layers import Layer
+from training.cka.measure import measure_cka
+from training.cka.result import CKAResult, CKASettings, edge_mm
+from training.cka.similarity import Array
+from training.data.base import DataSet
+from training.fit.run_folder import write_text
+
+_LEVELS = mpl.colormaps["tab10"]
+_UNDEFINED = "0.8"
+
+
+def run_cka(
+    models: Sequence[SpacingModel],
+    dataset: DataSet,
+    names: Sequence[str],
+    out: str | os.PathLike[str],
+    settings: CKASettings | None = None,
+    *,
+    device: str | torch.device | None = None,
+    show: Callable[[float, str], None] = lambda fraction, message: None,
+) -> list[Path]:
+    """Measure CKA and write `cka.json`, `cka.png`, `cka.svg`; of two models, a figure of each.
+
+    Parameters
+    ----------
+    models, dataset, names, settings, device, show
+        As in `measure_cka`.
+    out
+        Folder to write to, made where it is missing.
+
+    Returns
+    -------
+    list of Path
+        The files, the numbers first.
+
+    Raises
+    ------
+    HyperspaceError
+        As in `measure_cka`.
+    """
+    result = measure_cka(models, dataset, names, settings, device=device, show=show)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = folder / "cka.json"
+    write_text(numbers, json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+    files = [numbers]
+    for model in range(len(result.models)):
+        figure = draw_cka(result, model)
+        FigureCanvasAgg(figure)
+        stem = "cka" if model == 0 else f"cka-{model + 1}"
+        for suffix, metadata in ((".png", {}), (".svg", {"Date": None})):
+            path = folder / (stem + suffix)
+            with mpl.rc_context({"svg.hashsalt": "cka"}):  # the same numbers, the same file
+                figure.savefig(path, dpi=130, metadata=metadata)
+            files.append(path)
+    return files
+
+
+def draw_cka(result: CKAResult, model: int = 0) -> Figure:
+    """Draw the eight panels of one model.
+
+    a, b: layers of one network, at the reference and at the largest voxels. c: slope of that
+    against spacing. d: how far layers are apart, and their levels. e, f: the reference's network
+    against those of larger voxels. g: slope of that. h: two models at the reference, or, of a
+    single model, the same layer at the reference and at each spacing.
+
+    Parameters
+    ----------
+    result
+        What was measured.
+    model
+        Which model.
+    """
+    layers, skips = result.layers[model], result.skips[model]
+    last, reference = len(result.spacings_mm) - 1, result.reference
+    middle = (reference + last + 1) // 2
+    name = result.models[model][0]
+
+    figure = Figure(figsize=(19, 9.5), layout="constrained")
+    panels = figure.subplots(2, 4).ravel()
+
+    def heat(panel: int, cka: Array, title: str, columns: str) -> None:
+        _heat(panels[panel], cka, layers, layers, f"{'abcdefgh'[panel]}  {title}", columns)
+        _mark_skips(panels[panel], skips)
+
+    def text(index: int) -> str:
+        return _spacing_text(result.spacings_mm[index])
+
+    within, between = result.within[model], result.between[model]
+    heat(0, within[reference], f"within the network of {text(reference)}", "layer")
+    heat(1, within[last], f"within the network of {text(last)}", "layer")
+    _slope(panels[2], result.within_slope(model), layers, skips, "c  slope of a … b")
+    _structure(panels[3], layers, skips)
+    for panel, index in ((4, middle), (5, last)):
+        heat(panel, between[index], f"{text(reference)} against {text(index)}", text(index))
+        panels[panel].set_ylabel(text(reference))
+    _slope(panels[6], result.between_slope(model), layers, skips, "g  slope of e … f")
+    if result.across:
+        other = 1 - model
+        cka = result.across[reference] if model == 0 else result.across[reference].T
+        title = f"h  two models at {text(reference)}"
+        _heat(
+            panels[7], cka, layers, result.layers[other], title, f"second: {_title(result, other)}"
+        )
+        panels[7].set_ylabel(f"first: {_title(result, model)}")
+    else:
+        _levels_against_spacing(panels[7], result, model)
+    box = " × ".join(f"{edge:.3g}" for edge in result.about["box_mm"])
+    figure.suptitle(
+        f"CKA of {name}: {result.about['cases']} cases of {result.about['data']}, "
+        f"box of {box} mm; circles: skip connections; lines: borders of levels"
+    )
+    return figure
+
+
+def _title(result: CKAResult, model: int) -> str:
+    name, identity = result.models[model]
+    return f"{name} ({identity[:6]})"
+
+
+def _spacing_text(spacing_mm: Triple) -> str:
+    steps = [f"{step:.3g}" for step in spacing_mm]
+    return f"{steps[0] if len(set(steps)) == 1 else ' × '.join(steps)} mm"
+
+
+def _heat(
+    axes: Axes, cka: Array, rows: Sequence[Layer], columns: Sequence[Layer], title: str, label: str
+) -> None:
+    image = _image(axes, cka, "magma", (0.0, 1.0))
+    axes.set_title(title)
+    _mark_levels(axes, rows, columns, "deepskyblue")
+    axes.set_xlabel(label)
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="CKA")
+
+
+def _slope(
+    axes: Axes,
+    slope: Array | None,
+    layers: Sequence[Layer],
+    skips: Sequence[tuple[int, int]],
+    title: str,
+) -> None:
+    axes.set_title(title)
+    if slope is None:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "needs two spacings", ha="center", transform=axes.transAxes)
+        return
+    largest = float(np.nanmax(np.abs(slope))) if np.isfinite(slope).any() else 1.0
+    image = _image(axes, slope, "RdBu_r", (-largest or -1.0, largest or 1.0))
+    _mark_levels(axes, layers, layers, "black")
+    _mark_skips(axes, skips)
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="change of CKA a mm")
+
+
+def _image(axes: Axes, values: Array, colours: str, limits: tuple[float, float]) -> Any:
+    colormap = mpl.colormaps[colours].with_extremes(bad=_UNDEFINED)
+    masked = np.ma.masked_invalid(values)
+    return axes.imshow(masked, cmap=colormap, vmin=limits[0], vmax=limits[1], origin="lower")
+
+
+def _structure(axes: Axes, layers: Sequence[Layer], skips: Sequence[tuple[int, int]]) -> None:
+    """Draw distances below the diagonal and blocks of equal level above it."""
+    n = len(layers)
+    levels = np.array([layer.level for layer in layers])
+    below = np.tril(np.ones((n, n), bool), -1)
+    image = _image(axes, np.where(below, distances(n, skips), np.nan), "Greys", (0, n / 2))
+    same = (levels[:, None] == levels) & ~below
+    colours = ListedColormap([_LEVELS(level % 10) for level in range(levels.max() + 1)])
+    blocks = np.ma.masked_where(~same, np.broadcast_to(levels[:, None], (n, n)))
+    axes.imshow(blocks, cmap=colours, vmin=-0.5, vmax=levels.max() + 0.5, origin="lower")
+    _mark_levels(axes, layers, layers, "black")
+    for down, up in skips:
+        axes.plot([down, down, up], [down, up, up], color="tab:red", linewidth=1)
+    _mark_skips(axes, [(down, up) for down, up in skips], both=False)
+    axes.set_title("d  layers: levels (colours), distance (grey)")
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="distance, in layers")
+
+
+def distances(n: int, skips: Sequence[tuple[int, int]]) -> Array:
+    """Return the number of steps between layers (n, n), each skip connection being one.
+
+    Parameters
+    ----------
+    n
+        Number of layers, one behind the other.
+    skips
+        Pairs of layers that are joined too.
+    """
+    graph = lil_array((n, n))
+    for a, b in [*((i, i + 1) for i in range(n - 1)), *skips]:
+        graph[a, b] = 1
+    lengths: Array = shortest_path(graph.tocsr(), directed=False, unweighted=True)
+    return lengths
+
+
+def _levels_against_spacing(axes: Axes, result: CKAResult, model: int) -> None:
+    layers = result.layers[model]
+    diagonals = np.array([np.diagonal(cka) for cka in result.between[model]])  # (spacings, layers)
+    edges = [edge_mm(spacing) for spacing in result.spacings_mm]
+    for group, members in _groups(layers):
+        known = np.ma.masked_invalid(diagonals[:, members])
+        style = {"down": "-", "bottom": "-.", "up": "--"}[layers[members[0]].way]
+        colour = _LEVELS(layers[members[0]].level % 10)
+        axes.plot(edges, known.mean(axis=1).filled(np.nan), style, color=colour, label=group)
+    axes.axvline(edges[result.reference], color="0.5", linewidth=1)
+    reference = _spacing_text(result.spacings_mm[result.reference])
+    axes.set(
+        title=f"h  same layers, {reference} against others",
+        xlabel="spacing (mm)",
+        ylabel="mean CKA",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def _groups(layers: Sequence[Layer]) -> list[tuple[str, list[int]]]:
+    """Return the runs of layers of one way and level."""
+    keys = [f"{layer.way} {layer.level}" for layer in layers]
+    return [(key, list(run)) for key, run in groupby(range(len(keys)), keys.__getitem__)]
+
+
+def _mark_levels(axes: Axes, rows: Sequence[Layer], columns: Sequence[Layer], colour: str) -> None:
+    for draw, axis, layers in (
+        (axes.axhline, axes.yaxis, rows),
+        (axes.axvline, axes.xaxis, columns),
+    ):
+        groups = _groups(layers)
+        for _, members in groups[1:]:
+            draw(members[0] - 0.5, color=colour, linewidth=0.6)
+        axis.set_ticks([float(np.mean(m)) for _, m in groups], [name for name, _ in groups])
+    axes.tick_params(axis="x", rotation=45)
+    axes.tick_params(length=0, labelsize=8)
+
+
+def _mark_skips(axes: Axes, skips: Sequence[tuple[int, int]], both: bool = True) -> None:
+    points = [*skips, *((b, a) for a, b in skips)] if both else list(skips)
+    for x, y in points:
+        axes.plot(x, y, "o", markerfacecolor="none", markeredgecolor="tab:green", markersize=7)

@@ -1,0 +1,155 @@
+"""What a measurement of CKA is asked for, and what it gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import Triple, check_spacing
+from training.cka.layers import Layer
+from training.cka.similarity import Array, slopes
+
+MIN_BATCH = 8
+"""Smallest batch that can be asked for: cases are spread evenly, and no batch may fall below 4."""
+
+
+@dataclass(frozen=True)
+class CKASettings:
+    """What to measure. The defaults are those of Joutard et al., section 4.3.
+
+    Parameters
+    ----------
+    start_mm, stop_mm, steps
+        Spacings, evenly spaced between two (z, y, x), both included.
+    reference_mm
+        Spacing (z, y, x) that the others are compared with; `None`: 1 mm where that lies between
+        the two, else ``start_mm``. Measured too where it is none of the steps.
+    box_mm
+        Edge of the box that activations are taken from; shorter where a scan is.
+    margin_mm
+        How far beyond the box the network sees.
+    batch
+        Most cases whose activations are held at once.
+    seed
+        Of the order of the cases.
+    """
+
+    start_mm: Triple = (0.94, 0.94, 0.94)
+    stop_mm: Triple = (2.0, 2.0, 2.0)
+    steps: int = 10
+    reference_mm: Triple | None = None
+    box_mm: float = 32.0
+    margin_mm: float = 16.0
+    batch: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for spacing in (self.start_mm, self.stop_mm, self.reference):
+            check_spacing(spacing)
+        for field, found, low in (
+            ("steps", self.steps, 1),
+            ("batch", self.batch, MIN_BATCH),
+            ("margin_mm", self.margin_mm, 0),
+        ):
+            if not low <= found < float("inf"):
+                raise HyperspaceError(
+                    "out of range", field=field, found=found, expected=f"{low} or more"
+                )
+        if not 0 < self.box_mm < float("inf"):
+            raise HyperspaceError("a box needs an edge in mm", field="box_mm", found=self.box_mm)
+
+    @property
+    def reference(self) -> Triple:
+        """The spacing that the others are compared with (z, y, x)."""
+        if self.reference_mm is not None:
+            return self.reference_mm
+        between = [sorted(ends) for ends in zip(self.start_mm, self.stop_mm, strict=True)]
+        one_mm = all(low <= 1 <= high for low, high in between)
+        straight = len(set(self.start_mm)) == len(set(self.stop_mm)) == 1
+        return (1.0, 1.0, 1.0) if one_mm and straight else self.start_mm
+
+    @property
+    def spacings(self) -> list[Triple]:
+        """All spacings to measure, the smallest voxels first."""
+        steps = np.linspace(self.start_mm, self.stop_mm, self.steps).tolist()
+        chosen = {(round(z, 6), round(y, 6), round(x, 6)) for z, y, x in [*steps, self.reference]}
+        return sorted(chosen, key=lambda s: (edge_mm(s), s))
+
+
+def edge_mm(spacing_mm: Triple) -> float:
+    """Return the edge of the cube as large as a voxel, in mm: the abscissa of slopes."""
+    return math.exp(math.fsum(map(math.log, spacing_mm)) / 3)
+
+
+@dataclass(frozen=True)
+class CKAResult:
+    """CKA maps, (layers, layers) each; NaN where a layer is constant.
+
+    Parameters
+    ----------
+    models
+        Name and digest of each model.
+    layers, skips
+        Layers of each model's networks, and the pairs of them that skip connections join.
+    spacings_mm, reference
+        Spacings (z, y, x), and which of them is the reference.
+    within
+        For each model, the map of each spacing: layers of one network.
+    between
+        For each model, the map of each spacing: layers at the reference × layers at that spacing.
+    across
+        The map of each spacing: layers of the first model × layers of the second; none for one.
+    about
+        What else there is to know: cases, box, settings.
+    """
+
+    models: list[tuple[str, str]]
+    layers: list[list[Layer]]
+    skips: list[list[tuple[int, int]]]
+    spacings_mm: list[Triple]
+    reference: int
+    within: list[list[Array]]
+    between: list[list[Array]]
+    across: list[Array]
+    about: dict[str, Any]
+
+    def within_slope(self, model: int) -> Array | None:
+        """Return the change of `within` a mm of spacing; `None` for a single spacing."""
+        return self._slope(self.within[model], 0)
+
+    def between_slope(self, model: int) -> Array | None:
+        """Return the change of `between` a mm, from the reference on; `None` if that is the end."""
+        return self._slope(self.between[model], self.reference)
+
+    def _slope(self, maps: Sequence[Array], first: int) -> Array | None:
+        edges = [edge_mm(spacing) for spacing in self.spacings_mm[first:]]
+        return slopes(edges, maps[first:]) if len(set(edges)) > 1 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; `None` stands for NaN."""
+        models = range(len(self.models))
+        return {
+            **self.about,
+            "models": [{"name": name, "identity": digest} for name, digest in self.models],
+            "layers": [[dataclasses.asdict(x) for x in layers] for layers in self.layers],
+            "skip_pairs": self.skips,
+            "spacings_mm": self.spacings_mm,
+            "reference_mm": self.spacings_mm[self.reference],
+            "within": [[_plain(cka) for cka in maps] for maps in self.within],
+            "between": [[_plain(cka) for cka in maps] for maps in self.between],
+            "across": [_plain(cka) for cka in self.across],
+            "within_slope_per_mm": [_plain(self.within_slope(m)) for m in models],
+            "between_slope_per_mm": [_plain(self.between_slope(m)) for m in models],
+        }
+
+
+def _plain(values: Array | None) -> Any:
+    if values is None:
+        return None
+    return [[None if np.isnan(v) else round(float(v), 5) for v in row] for row in values]

@@ -1,0 +1,49 @@
+"""A model's card as text for people."""
+
+from __future__ import annotations
+
+from napari_hyperspace.nets.model_file import ModelHeader
+from training.cli.console import table
+from training.evaluation.scores import SpacingScore, dice_table
+
+
+def describe(header: ModelHeader) -> str:
+    """Return what a model file says of itself, in a few lines."""
+    card, network = header.card, header.network
+    ranges = card.trained_range_mm
+    trained = (
+        " × ".join(f"{low:g} to {high:g}" for low, high in ranges) + " mm (z, y, x)"
+        if ranges
+        else "not stated"
+    )
+    summary = card.training
+    rows: list[tuple[str, object]] = [
+        ("name", card.name),
+        ("description", card.description or "-"),
+        ("labels", ", ".join(f"{label.value} {label.name}" for label in card.labels)),
+        ("input", ", ".join(card.channel_names)),
+        ("normalisation", card.normalisation.kind),
+        ("trained range", trained),
+        ("network", f"U-Net, {network.features}, {network.n_levels - 1} downs"),
+        ("factory", header.factory.kind),
+        ("licence", card.licence or "-"),
+        ("citation", card.citation or "-"),
+    ]
+    if "steps" in summary:
+        minutes = f"{summary.get('seconds', 0) / 60:.0f} minutes"
+        rows.append(
+            ("training", f"{summary['steps']} steps, {minutes}, {summary.get('data', '-')}")
+        )
+    if "started_from" in summary:
+        before = summary["started_from"]
+        minutes = f"{before.get('seconds', 0) / 60:.0f} minutes"
+        rows.append(("before that", f"{before.get('steps', '?')} steps, {minutes}"))
+    if "machine" in summary:
+        rows.append(("machine", summary["machine"]))
+    text = table(rows)
+    scores = [
+        SpacingScore((r.spacing_mm[0], r.spacing_mm[1], r.spacing_mm[2]), r.dice, r.cases or 0)
+        for r in card.dice
+        if len(r.spacing_mm) == 3
+    ]
+    return f"{text}\n\nDice on the working grid:\n\n{dice_table(scores)}" if scores else text

@@ -1,0 +1,211 @@
+"""The data sets that a configuration may name, a section for each layout."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.nets.card import HexColor, NormalisationConfig
+from training.config.base import Section, read_yaml
+from training.config.errors import explain
+
+Plane = Literal["axial", "coronal", "sagittal"]
+Contrast = Literal["t1", "t2", "t2_SPACE"]
+
+
+def _expand(ids: Any) -> Any:
+    """Turn ``4``, ``[1, 4]`` or ``["1-25", 100]`` into a list of ids."""
+    if not isinstance(ids, (list, tuple)):
+        ids = [ids]
+    expanded: list[Any] = []
+    for item in ids:
+        first, dash, last = item.partition("-") if isinstance(item, str) else ("", "", "")
+        if dash and first.strip().isdigit() and last.strip().isdigit():
+            if int(first) > int(last):
+                raise ValueError(f"the smaller id comes first, not {item}")
+            expanded += range(int(first), int(last) + 1)
+        else:
+            expanded.append(item)
+    return expanded
+
+
+Ids = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_expand)]
+LabelMap = dict[NonNegativeInt, Ids]
+
+
+class DataSection(Section):
+    """What every data set's section has."""
+
+    kind: str = ""
+    """Layout of the data set."""
+    folder: str
+    """Folder of the data set: `${HYPERSPACE_DATA}/…`, or relative to this file."""
+    split: str | None = None
+    """JSON file that names the cases for training and for validation; none: drawn by the seed."""
+    validation_cases: PositiveInt = 10
+    """Number of cases to keep apart where there is no split file."""
+    exclude: tuple[str, ...] = ()
+    """Names of cases to leave out; `*` and `?` stand for any text and any character."""
+    labels: LabelMap | None = None
+    """Ids in the files that make up each label value, such as `{0: [2], 1: [1, 4]}` or `{1: 1-25}`;
+    ids that are not listed are refused. None: those of the layout."""
+    ignore: Ids = ()
+    """Ids in the files of voxels whose label is not known; they count in no loss and no score."""
+    sparse: Plane | None = None
+    """Plane whose slices are labelled only in part: in slices of this plane that show no label at
+    all, the labels are not known."""
+    names: dict[PositiveInt, str] = Field(default_factory=dict)
+    """Name of a label value, where it should differ from the data set's own."""
+    colors: dict[PositiveInt, HexColor] = Field(default_factory=dict)
+    """Colour of a label value as `#rrggbb`."""
+    normalisation: NormalisationConfig = NormalisationConfig()
+    """Intensity normalisation, which the model then asks of its users."""
+
+    @model_validator(mode="after")
+    def _ids_once(self) -> DataSection:
+        listed = [*self.ignore, *(i for ids in (self.labels or {}).values() for i in ids)]
+        twice = sorted(i for i, count in Counter(listed).items() if count > 1)
+        if twice:
+            raise ValueError(f"labels: ids are listed more than once: {twice}")
+        return self
+
+
+class DecathlonSection(DataSection):
+    """A data set in the layout of the Medical Segmentation Decathlon (`dataset.json`)."""
+
+    kind: Literal["decathlon"] = "decathlon"
+    """Layout of the data set."""
+
+
+class NNUNetSection(DataSection):
+    """A data set in the raw layout of nnU-Net (`dataset.json`, `imagesTr`, `labelsTr`)."""
+
+    kind: Literal["nnunet"] = "nnunet"
+    """Layout of the data set."""
+
+
+class PairsSection(DataSection):
+    """A table of images and label maps; `names` says which label values there are."""
+
+    kind: Literal["pairs"] = "pairs"
+    """Layout of the data set."""
+    table: str = "cases.csv"
+    """CSV file in the folder: columns `image` (or several that begin so), `label`, perhaps `name`
+    and `subject`; paths are relative to the folder."""
+
+
+class BratsSection(DataSection):
+    """BRATS 2021: a folder for each case."""
+
+    kind: Literal["brats"] = "brats"
+    """Layout of the data set."""
+
+
+class SpiderSection(DataSection):
+    """SPIDER: lumbar spines, `images/N_t1.mha` and `masks/N_t1.mha`."""
+
+    kind: Literal["spider"] = "spider"
+    """Layout of the data set."""
+    contrasts: Annotated[tuple[Contrast, ...], Field(min_length=1)] = ("t1", "t2")
+    """Contrasts to use; each image is a case of one channel."""
+
+
+class MMWHSSection(DataSection):
+    """MM-WHS 2017: whole hearts, `…_image.nii.gz` and `…_label.nii.gz`."""
+
+    kind: Literal["mm-whs"] = "mm-whs"
+    """Layout of the data set."""
+    modality: Literal["mr", "ct"] = "mr"
+    """Modality to use."""
+
+
+class LesionSection(DataSection):
+    """Lesions in FLAIR images in BIDS layout, masks beside the images or in `derivatives`."""
+
+    kind: Literal["bids-lesion"] = "bids-lesion"
+    """Layout of the data set."""
+    mask: str = "*lesion*"
+    """What the file names of the masks look like, upper and lower case alike; narrow it where an
+    image has several, such as `*lesion*rater1*`."""
+
+
+class LabelMapsSection(DataSection):
+    """Label maps of whole heads without images, which are synthesised; ids of the brain as in
+    FreeSurfer. Ids that `labels` does not list are background to the model.
+    """
+
+    kind: Literal["label-maps"] = "label-maps"
+    """Layout of the data set."""
+    pattern: str = "*.nii.gz"
+    """What the file names look like."""
+
+    @model_validator(mode="after")
+    def _can_be_synthesised(self) -> LabelMapsSection:
+        if self.normalisation.kind != "z-score":
+            raise ValueError("normalisation: synthetic images are made for a z-score")
+        if self.sparse is not None:
+            raise ValueError("sparse: whole label maps are needed to make images from")
+        return self
+
+
+def _with_kind(values: Any) -> Any:
+    """Take the first layout that there was where none is named."""
+    return {"kind": "decathlon", **values} if isinstance(values, dict) else values
+
+
+AnyDataSection = Annotated[
+    DecathlonSection
+    | NNUNetSection
+    | PairsSection
+    | BratsSection
+    | SpiderSection
+    | MMWHSSection
+    | LesionSection
+    | LabelMapsSection,
+    Field(discriminator="kind"),
+    BeforeValidator(_with_kind),
+]
+
+
+class DataFile(Section):
+    """A file, or the part of one, that describes a data set only."""
+
+    data: AnyDataSection
+    """The data set."""
+
+
+def load_data_section(path: str | os.PathLike[str]) -> tuple[DataSection, Path]:
+    """Read the section ``data`` of a run's configuration, or of a file that has no other.
+
+    Returns
+    -------
+    tuple
+        The section, and the folder that its relative paths start from.
+
+    Raises
+    ------
+    HyperspaceError
+        If the file cannot be read or a key is wrong; the file's other sections are not looked at.
+    """
+    values = read_yaml(path)
+    if "data" not in values:
+        raise HyperspaceError(
+            "the file describes no data set", where=path, fix="Give it a section `data:`"
+        )
+    try:
+        section = DataFile.model_validate({"data": values["data"]}).data
+    except ValidationError as error:
+        raise explain(error, DataFile, path) from None
+    return section, Path(path).absolute().parent

@@ -1,0 +1,117 @@
+"""Folders of label maps of whole heads, without images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.io import read
+from training.config.data import LabelMapsSection
+from training.data.base import Case, DataSet, Description
+from training.data.description import case_name
+from training.data.listing import CaseFiles, Listing
+from training.synthesis.heads import Head
+from training.synthesis.labelled import LabelledHead
+from training.synthesis.tissues import IDS
+
+STRUCTURES: dict[int, tuple[str, tuple[int, ...]]] = {
+    1: ("cortex", (3, 42)),
+    2: ("white matter", (2, 25, 41, 57, 77, 78, 79, 251, 252, 253, 254, 255)),
+    3: ("thalamus", (10, 49)),
+    4: ("pallidum", (13, 52)),
+    5: ("putamen", (12, 51)),
+    6: ("caudate and accumbens", (11, 26, 50, 58)),
+    7: ("cerebellar grey", (8, 47)),
+    8: ("cerebellar white", (7, 46)),
+    9: ("ventricles", (4, 5, 14, 15, 31, 43, 44, 63, 72, 136, 137, 163, 164)),
+    10: ("brain stem", (16,)),
+    11: ("hippocampus", (17, 53)),
+    12: ("amygdala", (18, 54)),
+    13: ("ventral diencephalon", (28, 60)),
+}
+"""What is segmented where the configuration does not say: value → name and ids."""
+
+
+class LabelMaps(DataSet):
+    """A folder with a label map a head; what no label lists is background."""
+
+    section_type = LabelMapsSection
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """No folder of label maps tells what they are: it takes a configuration."""
+        return False
+
+    def __init__(
+        self, folder: str | os.PathLike[str], section: LabelMapsSection | None = None
+    ) -> None:
+        super().__init__(folder, section)
+        listed = {i for ids in self.rule.ids.values() for i in ids}
+        strange = sorted((listed | set(self.rule.ignore)) - set(IDS))
+        if strange:
+            raise HyperspaceError(
+                "ids that stand for no tissue cannot be synthesised",
+                where=self.folder,
+                field="data.labels, data.ignore",
+                found=strange,
+                expected="ids of the brain in FreeSurfer, or extra-cerebral ones over 500",
+            )
+        # Every tissue that no label lists is background.
+        rest = tuple(i for i in IDS if i not in listed and i not in self.rule.ignore)
+        background = (*self.rule.ids.get(0, ()), *rest)
+        self.rule = replace(self.rule, ids={**self.rule.ids, 0: background})
+
+    def describe(self) -> Description:
+        """Return the structures that are segmented by default."""
+        names = {value: name for value, (name, _) in STRUCTURES.items()}
+        ids = {value: ids for value, (_, ids) in STRUCTURES.items()}
+        return Description(("image",), names, ids)
+
+    def find(self) -> Listing:
+        """List the files of the folder."""
+        listing = Listing()
+        pattern = cast(LabelMapsSection, self.section).pattern
+        for path in sorted(self.folder.glob(pattern)):
+            listing.add(CaseFiles(case_name(path), (), path))
+        listing.find_duplicates()
+        return listing
+
+    def load(self, names: Sequence[str], normalisation: Normalisation) -> list[Case]:
+        """Refuse: there are no images.
+
+        Raises
+        ------
+        HyperspaceError
+            Always.
+        """
+        raise HyperspaceError(
+            "label maps have no images of their own",
+            where=self.folder,
+            fix="Make some: python -m training synthesize; "
+            "or measure on synthetic ones: python -m training judge",
+        )
+
+    def sources(self, names: Sequence[str], normalisation: Normalisation) -> list[LabelledHead]:
+        """Read label maps; their images are normalised as they are made.
+
+        Raises
+        ------
+        HyperspaceError
+            If a name is unknown, or a map holds an id that stands for no tissue.
+        """
+        del normalisation
+        channels = self.rule.lookup()
+        targets = torch.tensor([channels[i] for i in IDS], dtype=torch.int16)
+        return [
+            LabelledHead(
+                Head.from_volume(files.name, self.rule.check(read(files.label))).prepare(), targets
+            )
+            for files in self._named(names)
+        ]

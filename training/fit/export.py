@@ -1,0 +1,178 @@
+"""From a checkpoint to a model file with its card."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.nets.build import build_factory
+from napari_hyperspace.nets.card import DiceRecord, LabelClass, ModelCard, SearchConfig
+from napari_hyperspace.nets.model import Model
+from napari_hyperspace.nets.model_file import save_model
+from training.config.fit import FitConfig, parse_config
+from training.data.base import DataSet
+from training.evaluation.scores import SpacingScore
+from training.fit.checkpoint import Checkpoint, read_checkpoint
+from training.fit.run_folder import RunFolder
+
+# Distinct colours for labels that were given none (Sasha Trubetskoy's list, public domain).
+COLORS = (
+    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6",
+    "#bfef45", "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3",
+)  # fmt: skip
+
+
+def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
+    """Describe the model that a configuration and a data set will lead to, before it is trained."""
+    labels = tuple(
+        LabelClass(
+            value=value,
+            name=config.data.names.get(value, dataset.label_names[value]),
+            color=config.data.colors.get(value, COLORS[i % len(COLORS)]),
+        )
+        for i, value in enumerate(sorted(dataset.label_names))
+    )
+    return ModelCard(
+        name=config.name,
+        description=config.card.description,
+        labels=labels,
+        channel_names=dataset.channel_names,
+        normalisation=config.data.normalisation,
+        trained_range_mm=config.spacing.range_mm,
+        # Instance norms see the whole tile: a larger one than in training is another input.
+        tile_shape=config.training.patch_shape,
+        tile_mm=config.training.patch_mm,
+        licence=config.card.licence or dataset.licence,
+        citation=config.card.citation,
+        training={
+            "seed": config.seed,
+            "data": dataset.name,
+            "machine": _machine(config),
+            **({"commit": commit} if (commit := _commit()) else {}),
+        },
+    )
+
+
+def trained_card(checkpoint: Checkpoint, scores: Sequence[SpacingScore]) -> ModelCard:
+    """Return the card of a checkpoint's model: how it was trained, and what it reaches.
+
+    Parameters
+    ----------
+    checkpoint
+        The checkpoint.
+    scores
+        Measured Dice.
+    """
+    card = ModelCard.model_validate(checkpoint.card)
+    progress = checkpoint.progress
+    training = {
+        **card.training,
+        "data_fingerprint": checkpoint.data,
+        "steps": progress.step,
+        "seconds": round(progress.seconds, 1),
+        "validation_dice": progress.best_dice,
+        "configuration": checkpoint.config,
+    }
+    records = tuple(_record(score) for score in scores)
+    return card.model_copy(update={"training": training, "dice": records})
+
+
+def _record(score: SpacingScore) -> DiceRecord:
+    measured = {name: dice for name, dice in score.dice.items() if dice == dice}
+    return DiceRecord(
+        spacing_mm=score.spacing_mm, dice=measured, mean=score.mean, cases=score.cases
+    )
+
+
+def _machine(config: FitConfig) -> str:
+    """Describe the kind of machine, not which one."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8").splitlines()
+        cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), cpu)
+    parts = [f"{cpu}, {os.cpu_count()} cores"]
+    if config.compute.device in ("auto", "cuda") and torch.cuda.is_available():
+        parts.append(f"{config.compute.devices} × {torch.cuda.get_device_name()}")
+    parts.append(f"{config.compute.precision}, torch {torch.__version__}")
+    return ", ".join(parts)
+
+
+def _commit() -> str | None:
+    """Return the commit of the source checkout that runs, if it is one."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+def build_model(checkpoint: Checkpoint, card: ModelCard) -> Model:
+    """Make the model of a checkpoint."""
+    config = parse_config(checkpoint.config)
+    factory = build_factory(config.network, config.factory)
+    factory.load_state_dict(checkpoint.weights)
+    return Model(factory, card)
+
+
+def export_checkpoint(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    dtype: str = "float32",
+    tile_voxels: int | None = None,
+    tile_mm: float | None = None,
+    search_extent_mm: Triple | None = None,
+) -> Path:
+    """Write a model file from a run or one of its checkpoints, whether or not it has ended.
+
+    The card tells the Dice of the checkpoint's best validation; the file that a run leaves at its
+    end tells that of its report.
+
+    Parameters
+    ----------
+    source
+        Folder of a run (its best checkpoint is taken), or a checkpoint.
+    target
+        The model file to write.
+    dtype
+        ``"float32"`` or ``"float16"``.
+    tile_voxels, tile_mm
+        Largest tile that the model shall run in, along each axis; where both are given, both hold.
+        `None` for both: the patch that it was trained on. Give more where a network knows whole
+        scans from patches at coarse spacings.
+    search_extent_mm
+        Lets the model find what it segments by a coarse pass first, and segment a box round that
+        alone: the usual size of that box in mm (z, y, x). `None`: whole scans are segmented.
+
+    Raises
+    ------
+    HyperspaceError
+        If there is no checkpoint.
+    """
+    path = Path(source)
+    if path.is_dir():
+        run = RunFolder(path)
+        path = run.best if run.best.exists() else run.last
+    checkpoint = read_checkpoint(path)
+    scores = [SpacingScore.from_dict(score) for score in checkpoint.progress.scores]
+    card = trained_card(checkpoint, scores)
+    if tile_voxels is not None or tile_mm is not None:
+        shape = None if tile_voxels is None else (tile_voxels,) * 3
+        size = None if tile_mm is None else (tile_mm,) * 3
+        card = card.model_copy(update={"tile_shape": shape, "tile_mm": size})
+    if search_extent_mm is not None:
+        search = SearchConfig(extent_mm=search_extent_mm)
+        card = card.model_copy(update={"search": search})
+    return save_model(build_model(checkpoint, card), target, dtype=dtype)

@@ -1,0 +1,104 @@
+"""What a run tells while it goes on: the log, TensorBoard and the display on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+
+from torch.utils.tensorboard import SummaryWriter
+
+from napari_hyperspace.core.geometry import Triple
+from training.evaluation.scores import SpacingScore
+from training.fit.progress import Display
+from training.fit.run_folder import RunFolder
+
+
+class Journal:
+    """Tells of steps and validations.
+
+    Parameters
+    ----------
+    run
+        Whose log to write.
+    name, first_step, steps
+        As in `Display`.
+    enabled
+        Whether to tell anything: of several processes, one does.
+    """
+
+    def __init__(
+        self, run: RunFolder, name: str, first_step: int, steps: int, enabled: bool
+    ) -> None:
+        self.run = run
+        self.display = Display(name, first_step, steps, enabled)
+        self.writer = (
+            SummaryWriter(str(run.tensorboard), purge_step=first_step + 1) if enabled else None
+        )
+
+    def __enter__(self) -> Journal:
+        self.display.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.display.__exit__(kind, error, traceback)
+        if self.writer is not None:
+            self.writer.close()
+
+    def training(
+        self,
+        step: int,
+        *,
+        loss: float,
+        learning_rate: float,
+        gradient_norm: float,
+        spacing_mm: Triple,
+        seconds: float,
+    ) -> None:
+        """Tell of the steps since the last time: their mean loss, and the rest of the last one."""
+        if self.writer is None:
+            return
+        self.run.append(
+            {
+                "event": "training",
+                "step": step,
+                "loss": loss,
+                "learning_rate": learning_rate,
+                "gradient_norm": gradient_norm,
+                "spacing_mm": [round(value, 4) for value in spacing_mm],
+                "seconds": round(seconds, 2),
+            }
+        )
+        self.writer.add_scalar("training/loss", loss, step)
+        self.writer.add_scalar("training/learning rate", learning_rate, step)
+
+    def validation(
+        self,
+        step: int,
+        *,
+        dice: float,
+        best: bool,
+        scores: Sequence[SpacingScore],
+        seconds: float,
+    ) -> None:
+        """Tell of a validation that took so many seconds."""
+        if self.writer is None:
+            return
+        self.display.validated(step, dice, best)
+        self.run.append(
+            {
+                "event": "validation",
+                "step": step,
+                "dice": dice,
+                "spacings": [score.to_dict() for score in scores],
+                "seconds": round(seconds, 2),
+            }
+        )
+        self.writer.add_scalar("validation/dice", dice, step)
+        for score in scores:
+            place = "x".join(f"{value:g}" for value in score.spacing_mm)
+            self.writer.add_scalar(f"validation/dice at {place} mm", score.mean, step)

@@ -1,0 +1,74 @@
+"""A contact sheet: what synthetic pairs look like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from training.sampling.pairs import Pair
+
+_COLUMNS = 3  # pairs beside each other
+_PLANES = (("axial", 0), ("coronal", 1), ("sagittal", 2))
+
+
+def draw_sheet(pairs: Sequence[Pair], colours: Sequence[str], path: Path) -> Path:
+    """Draw three planes of each pair, the labels in colour over the lower half of each.
+
+    Parameters
+    ----------
+    pairs
+        Pairs.
+    colours
+        Colour of each label, from 1 on.
+    path
+        PNG file to write.
+    """
+    columns = min(_COLUMNS, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = Figure(figsize=(6.6 * columns, 2.5 * rows), layout="constrained")
+    panels = figure.subplots(rows, 3 * columns, squeeze=False)
+    for panel in panels.flat:
+        panel.set_axis_off()
+    for number, pair in enumerate(pairs):
+        row, column = divmod(number, columns)
+        for plane, panel in enumerate(panels[row, 3 * column : 3 * column + 3]):
+            _draw(panel, pair, plane, colours)
+        spacing = " × ".join(f"{step:.3g}" for step in pair.draw.spacing_mm)
+        stripped = ", stripped" if pair.draw.stripping else ""
+        panels[row, 3 * column].set_title(
+            f"{pair.name}\n{pair.draw.looks.contrast}{stripped}, {spacing} mm",
+            fontsize=7,
+            loc="left",
+        )
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _draw(panel: Axes, pair: Pair, plane: int, colours: Sequence[str]) -> None:
+    array, labels = pair.image.array, pair.labels.array
+    shown = np.argwhere(labels > 0)
+    middle = shown.mean(axis=0) if len(shown) else np.array(labels.shape) / 2
+    index = int(middle[plane])
+    image, mask = array.take(index, axis=plane), labels.take(index, axis=plane)
+    down, across = np.delete(np.array(pair.image.spacing_mm), plane)
+    low, high = np.percentile(array, (1, 99.5))
+    aspect = down / across
+    panel.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+    lower = np.ma.masked_equal(mask, 0)
+    lower[: len(mask) // 2] = np.ma.masked
+    panel.imshow(
+        lower,
+        cmap=ListedColormap(list(colours)),
+        vmin=1,
+        vmax=max(len(colours), 2),
+        alpha=0.55,
+        aspect=aspect,
+        interpolation="nearest",
+    )
