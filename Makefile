@@ -18,8 +18,8 @@ export HYPERSPACE_DATA ?= $(abspath ../shared/data)
 endif
 
 # Coarse spacings come first: steps there are short, and what they teach holds for fine ones too.
-COARSE := --set training.steps=3000 --set training.patch_mm=128 --set optimiser.learning_rate=1e-3 \
-	--set optimiser.final_learning_rate=6e-4 --set optimiser.ema_decay=0.998 \
+COARSE := --set training.steps=3000 --set training.patch_mm=128 --set optimizer.learning_rate=1e-3 \
+	--set optimizer.final_learning_rate=6e-4 --set optimizer.ema_decay=0.998 \
 	--set 'spacing.range_mm=[[1.6, 7], [1.6, 7], [1.6, 7]]' --set 'spacing.fine_mm=[1.6, 2.2]' \
 	--set spacing.isotropic_probability=0.6 --set synthesis.off_brain_probability=0.05 \
 	--set 'validation.spacings_mm=[[2, 2, 2], [3, 3, 3], [2, 5, 2]]' \

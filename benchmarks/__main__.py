@@ -34,7 +34,7 @@ def main() -> None:
         figures["bake"] = bake.run()
         print(bake.table(figures["bake"]))
     if "harmonic" in names:
-        print("\nKernels in mm, realised once", flush=True)
+        print("\nKernels in mm, realized once", flush=True)
         figures["harmonic"] = harmonic.run(given.repeats)
         print(harmonic.table(figures["harmonic"]))
     if "engine" in names:

@@ -32,7 +32,7 @@ def run(repeats: int) -> list[dict[str, object]]:
             for _ in hs.segment_steps(volume, model, (spacing,) * 3, should_stop=should_stop):
                 pass
 
-        steps(lambda: False)  # finds the fastest form, once
+        steps(lambda: False)  # finds the fastest precision, once
         started = time.perf_counter()
         steps(lambda: False)
         whole = time.perf_counter() - started

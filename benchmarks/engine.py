@@ -1,8 +1,8 @@
 """The engine against MONAI's sliding window over the same network, end to end, in one run.
 
-Both normalise the scan, resample it to the working grid, run the same network in the same tiles
+Both normalize the scan, resample it to the working grid, run the same network in the same tiles
 with the same overlap and Gaussian weights. MONAI's logits are then brought to the scan's size,
-all channels, and arg-maxed, as is usual; ours are labelled plane by plane. They take turns, each in
+all channels, and arg-maxed, as is usual; ours are labeled plane by plane. They take turns, each in
 a process of its own; time is the shortest, memory the median growth of resident memory.
 
     python -m benchmarks.engine [--repeats 3]
@@ -27,6 +27,7 @@ from benchmarks.fresh import in_fresh_process, phantom
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.core.memory import PeakMemory
 from napari_hyperspace.inference.inputs import working_image
+from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.plan import make_plan
 
 TILE = (96, 96, 96)
@@ -48,27 +49,33 @@ def measure(engine: str, shape: Any, own_mm: Any, working_mm: Any, out: str = ""
     scan = phantom(tuple(shape), tuple(own_mm))
     started = time.perf_counter()
     with PeakMemory(torch.device("cpu")) as memory:
-        labels, form = segmenter(engine, model, scan, working_mm)
+        labels, precision = segmenter(engine, model, scan, working_mm)
     seconds = time.perf_counter() - started
     if out:
         np.save(out, labels)
-    return {"seconds": seconds, "bytes": float(memory.peak_bytes or 0), "form": form}
+    return {"seconds": seconds, "bytes": float(memory.peak_bytes or 0), "precision": precision}
 
 
 def _hyperspace(engine: str, model: Any, scan: hs.Volume, working_mm: Any) -> tuple[Any, str]:
-    form = "fp32" if engine.endswith("fp32") else "auto"
+    precision = "fp32" if engine.endswith("fp32") else "auto"
     result = to_the_end(
         segment_steps(
-            scan, model, working_mm, device="cpu", tile_shape=TILE, overlap=OVERLAP, form=form
+            scan,
+            model,
+            working_mm,
+            device="cpu",
+            tile_shape=TILE,
+            overlap=OVERLAP,
+            precision=precision,
         )
     )
-    return result.labels.array, result.form
+    return result.labels.array, result.precision
 
 
 def _monai(engine: str, model: Any, scan: hs.Volume, working_mm: Any) -> tuple[Any, str]:
     from monai.inferers import sliding_window_inference
 
-    plan = make_plan(scan, model, working_mm, tile_shape=TILE, overlap=OVERLAP)
+    plan = make_plan(scan, model, working_mm, InferenceOptions(tile_shape=TILE, overlap=OVERLAP))
     image = working_image([scan], model, plan)
     network = model.network(plan.network_spacing_mm)
     with torch.inference_mode():
@@ -97,7 +104,7 @@ def run(repeats: int = 3) -> list[dict[str, Any]]:
             row = {
                 **case,
                 "engine": engine,
-                "form": measured[-1]["form"],
+                "precision": measured[-1]["precision"],
                 "seconds": min(each["seconds"] for each in measured),
                 "MB": statistics.median(each["bytes"] for each in measured) / 1e6,
                 "differs_from_monai": float((labels[engine] != labels["monai"]).mean()),
@@ -105,7 +112,7 @@ def run(repeats: int = 3) -> list[dict[str, Any]]:
             rows.append(row)
             print(
                 f"{'×'.join(map(str, shape)):>12} at {working_mm[0]:g} mm  {engine:<16} "
-                f"{row['form']:<19} {row['seconds']:6.2f} s {row['MB']:6.0f} MB  "
+                f"{row['precision']:<19} {row['seconds']:6.2f} s {row['MB']:6.0f} MB  "
                 f"labels that differ from MONAI's: {row['differs_from_monai']:.4%}",
                 flush=True,
             )

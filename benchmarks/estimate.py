@@ -41,7 +41,7 @@ CASES = (
     ((200, 300, 300), (1.0, 1.0, 1.0), (4.0, 4.0, 4.0)),
     ((160, 384, 384), (2.0, 0.9, 0.9), (4.0, 2.5, 2.5)),
 )
-FORMS = ("fp32-channels-last", "bf16-channels-last")
+PRECISIONS = ("fp32-channels-last", "bf16-channels-last")
 
 
 def to_the_end(steps: Any) -> SegmentResult:
@@ -54,13 +54,13 @@ def to_the_end(steps: Any) -> SegmentResult:
             return result
 
 
-def measure(shape: Any, own_mm: Any, working_mm: Any, form: str) -> dict[str, float]:
+def measure(shape: Any, own_mm: Any, working_mm: Any, precision: str) -> dict[str, float]:
     """Segment once, in this process."""
     model = hs.load_model(MODEL)
     warm = phantom((24, 26, 28), (1.0, 1.0, 1.0))
-    to_the_end(segment_steps(warm, model, (2.0, 2.0, 2.0), form=form))
+    to_the_end(segment_steps(warm, model, (2.0, 2.0, 2.0), precision=precision))
     scan = phantom(tuple(shape), tuple(own_mm))
-    result = to_the_end(segment_steps(scan, model, working_mm, form=form))
+    result = to_the_end(segment_steps(scan, model, working_mm, precision=precision))
     return {"seconds": result.seconds, "bytes": float(result.peak_bytes or 0)}
 
 
@@ -70,10 +70,10 @@ def run(repeats: int = 3) -> list[dict[str, Any]]:
     calibrate(torch.device("cpu"), again=True)
     rows = []
     for number, (shape, own_mm, working_mm) in enumerate(CASES):
-        form = FORMS[number % len(FORMS)]
+        precision = PRECISIONS[number % len(PRECISIONS)]
         scan = phantom(shape, own_mm)
-        predicted = hs.estimate(scan, model, working_mm, form=form, device="cpu")
-        case = {"shape": shape, "own_mm": own_mm, "working_mm": working_mm, "form": form}
+        predicted = hs.estimate(scan, model, working_mm, precision=precision, device="cpu")
+        case = {"shape": shape, "own_mm": own_mm, "working_mm": working_mm, "precision": precision}
         runs = [in_fresh_process(measure, **case) for _ in range(repeats)]
         seconds = min(each["seconds"] for each in runs)
         peak = statistics.median(each["bytes"] for each in runs)
@@ -118,7 +118,7 @@ def _line(row: dict[str, Any]) -> str:
     shape = "×".join(map(str, row["shape"]))
     working = "×".join(f"{step:g}" for step in row["working_mm"])
     return (
-        f"{shape:>12} → {working:<12} mm {row['form']:<19} {row['tiles']} tiles  "
+        f"{shape:>12} → {working:<12} mm {row['precision']:<19} {row['tiles']} tiles  "
         f"{row['predicted_s']:6.2f} / {row['measured_s']:6.2f} s ({row['error_s']:+.0%})  "
         f"{row['predicted_MB']:5.0f} / {row['measured_MB']:5.0f} MB ({row['error_MB']:+.0%})"
     )

@@ -1,6 +1,6 @@
 """Networks of physical kernels: what baking once gains, what early pooling and filtering apart do.
 
-The published network realises its kernels at every forward pass; ours are realised once a spacing.
+The published network realizes its kernels at every forward pass; ours are realized once a spacing.
 Then how the time of a field of view grows as voxels become finer, for the published form and for
 ours, beside a U-Net; and whether estimates know it.
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import napari_hyperspace as hs
-from napari_hyperspace.inference.execution import FORMS, Runner
+from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner
 from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, build_factory
 from napari_hyperspace.nets.card import LabelClass, ModelCard
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
@@ -96,16 +96,16 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
         image = np.random.default_rng(0).normal(size=grid.shape).astype(np.float32)
         spacing = (step,) * 3
         bake = seconds_of(lambda: factory.bake(spacing), repeats)  # noqa: B023
-        runner = Runner(factory.bake(spacing), FORMS["fp32"], torch.device("cpu"), 3)
+        runner = NetworkRunner(factory.bake(spacing), PRECISIONS["fp32"], torch.device("cpu"), 3)
         tensor = torch.from_numpy(image)[None]
         run = seconds_of(lambda: runner(tensor), repeats)  # noqa: B023
         volume = hs.Volume(image, grid)
-        hs.segment(volume, model, spacing, form="fp32")
+        hs.segment(volume, model, spacing, precision="fp32")
         anew = Model(factory, model.card)  # the network is to be made, as estimates say
         start = time.perf_counter()
-        hs.segment(volume, anew, spacing, form="fp32")
+        hs.segment(volume, anew, spacing, precision="fp32")
         whole = time.perf_counter() - start
-        predicted = hs.estimate(volume, model, spacing, form="fp32").seconds
+        predicted = hs.estimate(volume, model, spacing, precision="fp32").seconds
         rows.append(
             {
                 "network": name,
@@ -127,7 +127,7 @@ def run(repeats: int = 3) -> list[dict[str, Any]]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the figures as text.
 
-    "gain" is what a pass takes that realises its kernels first, divided by one that need not.
+    "gain" is what a pass takes that realizes its kernels first, divided by one that need not.
     """
     header = f"{'network':<26}{'mm':>5}{'bake ms':>9}{'run ms':>10}{'gain':>7}{'predicted':>11}"
     lines = [header]

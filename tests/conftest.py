@@ -21,6 +21,21 @@ def data_root() -> Path:
     return Path(root)
 
 
+@pytest.fixture(autouse=True)
+def shared_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep what is measured out of the user's own cache folder, once for the whole session."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("HYPERSPACE_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Start with an empty cache folder."""
+    monkeypatch.setenv("HYPERSPACE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240707)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.inference.localize import Search
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.nets.base.architecture import Architecture
+from napari_hyperspace.nets.base.localization import Localization
 
 _numbers = itertools.count()
 
@@ -31,10 +31,10 @@ class FakeModel:
     label_names: Mapping[int, str] = field(default_factory=lambda: {1: "one", 2: "two"})
     label_colors: Mapping[int, str] = field(default_factory=lambda: {1: "#ff0000", 2: "#00ff00"})
     trained_range_mm: tuple[tuple[float, float], ...] | None = None
-    normalisation: Normalisation = field(default_factory=Normalisation)
+    normalization: Normalization = field(default_factory=Normalization)
     tile_shape: tuple[int, ...] | None = None
     tile_mm: tuple[float, ...] | None = None
-    search: Search | None = None
+    localization: Localization | None = None
     asked: list[tuple[float, ...]] = field(default_factory=list)
 
     def architecture(self, spacing_mm):

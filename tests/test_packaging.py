@@ -38,7 +38,7 @@ def test_torch_2_9_is_refused():
     ] == ["2.6.0", "2.8.0", "2.13.0"]
 
 
-def test_licence_is_named():
+def test_license_is_named():
     assert metadata("napari-hyperspace")["License-Expression"] == "BSD-3-Clause"
 
 

@@ -142,7 +142,7 @@ def segmentations(viewer: napari.Viewer) -> list[napari.layers.Labels]:
 def show_the_labels(
     viewer: napari.Viewer, scan: napari.layers.Image, results: list[napari.layers.Labels]
 ) -> None:
-    """Show the slice with most labelled voxels, as large as it fits; each result on its scan."""
+    """Show the slice with most labeled voxels, as large as it fits; each result on its scan."""
     labels, first = results[0], viewer.dims.order[0]
     across = tuple(axis for axis in range(labels.ndim) if axis != first)
     fullest = int(np.argmax(np.count_nonzero(labels.data, axis=across)))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Unpack
 
 import torch
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.format import format_bytes, format_seconds
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.memory import available_bytes
 from napari_hyperspace.core.volume import Volume
@@ -21,17 +22,11 @@ from napari_hyperspace.cost import memory_model as footprint
 from napari_hyperspace.cost.calibrate import Calibration, calibrate
 from napari_hyperspace.cost.cost_model import Trace
 from napari_hyperspace.cost.trace_cache import count
-from napari_hyperspace.inference.execution import FORMS, check_form, choose_device
+from napari_hyperspace.inference.execution import PRECISIONS, choose_device
 from napari_hyperspace.inference.inputs import straight_grid, straightening_bytes
-from napari_hyperspace.inference.localize import crop, crop_grid
-from napari_hyperspace.inference.plan import (
-    DEFAULT_OVERLAP,
-    Outside,
-    Plan,
-    grid_of,
-    make_plan,
-    working_spacing,
-)
+from napari_hyperspace.inference.localize import coarse_spacing, crop, crop_grid, usual_box
+from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords
+from napari_hyperspace.inference.plan import Plan, grid_of, make_plan, working_spacing
 from napari_hyperspace.inference.precision import PROBE_RUNS, block_shape, candidates, known_choice
 from napari_hyperspace.inference.protocols import SpacingModel
 
@@ -50,7 +45,7 @@ class Estimate:
     seconds
         Wall time from scan to labels, making the network included, and `probe_seconds`.
     probe_seconds
-        The part of it that the first run at about this spacing takes to find the fastest form.
+        The part of it that the first run at about this spacing takes to find the fastest precision.
     peak_bytes
         Most memory held at once on the device that computes, above what is held before.
     peak_host_bytes
@@ -60,10 +55,10 @@ class Estimate:
         Of the working grid, canonical order (z, y, x).
     n_tiles
         Number of tiles.
-    available_bytes
-        Free memory of the device that computes; `None` where the system does not tell.
-    form
-        The form expected to run.
+    available_bytes, available_host_bytes
+        Free memory of the device that computes, and of the host.
+    precision
+        The precision expected to run.
     """
 
     seconds: float
@@ -72,16 +67,17 @@ class Estimate:
     working_shape: tuple[int, int, int]
     spacing_mm: Triple
     n_tiles: int
-    available_bytes: int | None
-    available_host_bytes: int | None
-    form: str
+    available_bytes: int
+    available_host_bytes: int
+    precision: str
     probe_seconds: float = 0.0
 
     @property
     def fits(self) -> bool:
-        """Whether memory suffices, as far as the system tells."""
-        return (self.available_bytes is None or self.peak_bytes <= self.available_bytes) and (
-            self.available_host_bytes is None or self.peak_host_bytes <= self.available_host_bytes
+        """Whether there is enough memory."""
+        return (
+            self.peak_bytes <= self.available_bytes
+            and self.peak_host_bytes <= self.available_host_bytes
         )
 
 
@@ -89,49 +85,36 @@ def estimate(
     volume: Volume | Grid | Sequence[Volume],
     model: SpacingModel,
     spacing_mm: Sequence[float] | None = None,
-    *,
-    device: str | torch.device | None = None,
-    outside: Outside = "refuse",
-    tile_shape: Sequence[int] | None = None,
-    overlap: float = DEFAULT_OVERLAP,
-    form: str = "auto",
+    options: InferenceOptions | None = None,
+    **keywords: Unpack[OptionKeywords],
 ) -> Estimate:
     """Estimate time and memory of `segment` with the same arguments.
 
-    Costs about a millisecond, but for the first call on a device, which calibrates it (a few
+    Takes about a millisecond, except for the first call on a device, which calibrates it (a few
     seconds, kept on disk), and the first one for a model.
 
     Parameters
     ----------
     volume
         The scan, or its grid alone.
-    model, spacing_mm, device, outside, tile_shape, overlap, form
-        As in `segment`.
+    model, spacing_mm, options, **keywords
+        As in `segment_steps`.
     """
-    check_form(form)
-    target = choose_device(device)
-    free = available_bytes(target), available_bytes(torch.device("cpu"))
-    options: _Options = {"outside": outside, "tile_shape": tile_shape, "overlap": overlap}
-    return _passes(volume, model, spacing_mm, options, target, form, free)
+    return estimate_curve(volume, model, [spacing_mm], options, **keywords)[0]
 
 
 def estimate_curve(
     volume: Volume | Grid | Sequence[Volume],
     model: SpacingModel,
-    spacings: Sequence[Sequence[float]],
-    *,
-    device: str | torch.device | None = None,
-    outside: Outside = "refuse",
-    tile_shape: Sequence[int] | None = None,
-    overlap: float = DEFAULT_OVERLAP,
-    form: str = "auto",
+    spacings: Sequence[Sequence[float] | None],
+    options: InferenceOptions | None = None,
+    **keywords: Unpack[OptionKeywords],
 ) -> list[Estimate]:
-    """Estimate several spacings (canonical order), as `estimate` does each."""
-    check_form(form)
-    target = choose_device(device)
-    free = available_bytes(target), available_bytes(torch.device("cpu"))
-    options: _Options = {"outside": outside, "tile_shape": tile_shape, "overlap": overlap}
-    return [_passes(volume, model, spacing, options, target, form, free) for spacing in spacings]
+    """Estimate several spacings (canonical order), each as `estimate` does."""
+    options = options or InferenceOptions.from_keywords(keywords)
+    device = choose_device(options.device)
+    free = available_bytes(device), available_bytes(torch.device("cpu"))
+    return [_passes(volume, model, spacing, options, device, free) for spacing in spacings]
 
 
 def spacing_for(
@@ -139,23 +122,24 @@ def spacing_for(
     model: SpacingModel,
     *,
     seconds: float | None = None,
-    bytes: int | None = None,
+    memory_bytes: int | None = None,
     device: str | torch.device | None = None,
+    **former: int | None,
 ) -> Triple:
     """Return the finest working spacing within a budget of time, memory or both.
 
-    Coarsens the scan's own spacing evenly, inside the model's trained range: the axes that are
-    finest reach for the same spacing first. An axis becomes finer than the scan only where the scan
-    is coarser than any trained spacing; it then has the coarsest of these.
+    Coarsens the scan's own spacing evenly, inside the model's trained range: the finest axes reach
+    the same spacing first. An axis becomes finer than the scan only if the scan is coarser than any
+    trained spacing; it then has the coarsest trained one.
 
     Parameters
     ----------
     volume, model, device
         As in `segment`.
     seconds
-        Most wall time.
-    bytes
-        Most memory of the device that computes.
+        Longest wall time.
+    memory_bytes
+        Most memory of the device that computes. Its former name, ``bytes``, is accepted.
 
     Returns
     -------
@@ -167,6 +151,10 @@ def spacing_for(
     HyperspaceError
         If even the coarsest trained spacing exceeds the budget.
     """
+    if former.keys() - {"bytes"}:
+        raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(former))}")
+    if memory_bytes is None:
+        memory_bytes = former.get("bytes")
     target = choose_device(device)
     own = working_spacing(volume, model, None, "clamp")
     ranges = model.trained_range_mm
@@ -182,7 +170,7 @@ def spacing_for(
     def within(spacing: Triple) -> bool:
         found = cost(spacing)
         return (seconds is None or found.seconds <= seconds) and (
-            bytes is None or found.peak_bytes <= bytes
+            memory_bytes is None or found.peak_bytes <= memory_bytes
         )
 
     finest = min(own)
@@ -193,10 +181,11 @@ def spacing_for(
         raise HyperspaceError(
             "no trained spacing is within the budget",
             where=model.name,
-            found=f"{least.seconds:.3g} s and {least.peak_bytes / 1e6:.0f} MB at the coarsest",
+            found=f"{format_seconds(least.seconds)} and {format_bytes(least.peak_bytes)} at the "
+            "coarsest",
             expected=" and ".join(
-                [f"{seconds:.3g} s"] * (seconds is not None)
-                + [f"{(bytes or 0) / 1e6:.0f} MB"] * (bytes is not None)
+                ([] if seconds is None else [format_seconds(seconds)])
+                + ([] if memory_bytes is None else [format_bytes(memory_bytes)])
             ),
             fix="Allow more",
         )
@@ -210,33 +199,24 @@ def spacing_for(
     return at(math.exp(high))
 
 
-class _Options(TypedDict):
-    """What goes into a plan besides scan, model and spacing."""
-
-    outside: Outside
-    tile_shape: Sequence[int] | None
-    overlap: float
-
-
 def _passes(
     volume: Volume | Grid | Sequence[Volume],
     model: SpacingModel,
     spacing_mm: Sequence[float] | None,
-    options: _Options,
+    options: InferenceOptions,
     device: torch.device,
-    form: str,
-    free: tuple[int | None, int | None],
+    free: tuple[int, int],
 ) -> Estimate:
     """Estimate what `segment` does: all of the scan; or all of it coarsely, then its usual box."""
-    search = model.search
-    if search is None:
-        plan = make_plan(straight_grid(grid_of(volume)), model, spacing_mm, **options)
-        return _estimate(volume, plan, model, device, form, free)
-    spacing = working_spacing(volume, model, spacing_mm, options["outside"])
-    clamped: _Options = {**options, "outside": "clamp"}
-    look = make_plan(straight_grid(grid_of(volume)), model, search.coarse(spacing), **clamped)
-    first = _estimate(volume, look, model, device, form, free)
-    box = search.usual_box(grid_of(volume))
+    localization, precision = model.localization, options.precision
+    if localization is None:
+        plan = make_plan(straight_grid(grid_of(volume)), model, spacing_mm, options)
+        return _estimate(volume, plan, model, device, precision, free)
+    spacing = working_spacing(volume, model, spacing_mm, options.outside)
+    coarse, clamped = coarse_spacing(localization, spacing), replace(options, outside="clamp")
+    first_plan = make_plan(straight_grid(grid_of(volume)), model, coarse, clamped)
+    first = _estimate(volume, first_plan, model, device, precision, free)
+    box = usual_box(localization, grid_of(volume))
     within: Volume | Grid | list[Volume]
     if isinstance(volume, Grid):
         within = crop_grid(volume, box)
@@ -244,8 +224,8 @@ def _passes(
         within = crop(volume, box)
     else:
         within = [crop(each, box) for each in volume]
-    plan = make_plan(straight_grid(grid_of(within)), model, spacing_mm, **options)
-    second = _estimate(within, plan, model, device, form, free)
+    plan = make_plan(straight_grid(grid_of(within)), model, spacing_mm, options)
+    second = _estimate(within, plan, model, device, precision, free)
     return replace(
         second,
         seconds=first.seconds + second.seconds,
@@ -261,12 +241,14 @@ def _estimate(
     plan: Plan,
     model: SpacingModel,
     device: torch.device,
-    form: str,
-    free: tuple[int | None, int | None],
+    precision: str,
+    free: tuple[int, int],
 ) -> Estimate:
     known = count(model, plan.network_spacing_mm)
     rates = calibrate(device)
-    name, network_seconds, probe_seconds = _network(plan, model, device, form, known.trace, rates)
+    name, network_seconds, probe_seconds = _network(
+        plan, model, device, precision, known.trace, rates
+    )
     seconds = (
         network_seconds
         + probe_seconds
@@ -275,7 +257,7 @@ def _estimate(
         + known.trace.convolutions * rates.host.setting_up
         + 8 * known.trace.parameters * rates.host.copy
     )
-    on_device, on_host = footprint.peaks(volume, plan, model, known.trace, FORMS[name], device)
+    on_device, on_host = footprint.peaks(volume, plan, model, known.trace, PRECISIONS[name], device)
     grid = grid_of(volume)
     if grid.is_sheared:
         points = _STRAIGHTENED * model.in_channels * math.prod(plan.native.shape)
@@ -283,14 +265,14 @@ def _estimate(
         made = 4 * (model.in_channels - 1) * math.prod(plan.working.shape)
         on_host = max(on_host, made + straightening_bytes(grid, plan.native))
         on_device = on_host if device.type == "cpu" else on_device
-    seconds += on_host * rates.host.fault  # memory is touched for the first time once at least
+    seconds += on_host * rates.host.page_fault  # memory is touched for the first time once at least
     return Estimate(
         seconds,
         on_device,
         on_host,
         plan.working.shape,
         plan.spacing_mm,
-        len(plan.lattice),
+        len(plan.tiles),
         free[0],
         free[1],
         name,
@@ -302,38 +284,38 @@ def _network(
     plan: Plan,
     model: SpacingModel,
     device: torch.device,
-    form: str,
+    precision: str,
     counted: Trace,
     rates: Calibration,
 ) -> tuple[str, float, float]:
-    """Return the form expected to run, the time of all tiles, and that of the probe, if due."""
-    tile = plan.lattice.tile_shape
+    """Return the expected precision, the time of all tiles, and that of a probe that is due."""
+    tile = plan.tiles.tile_shape
     batch = 1 if model.n_dim == 3 else tile[0]
     shape = tile[3 - model.n_dim :]
 
     def seconds(name: str) -> float:
-        return len(plan.lattice) * counted.seconds(shape, rates.forms[name], batch)
+        return len(plan.tiles) * counted.seconds(shape, rates.precisions[name], batch)
 
-    if form != "auto":
-        return form, seconds(form) if form in rates.forms else math.nan, 0.0
+    if precision != "auto":
+        return precision, seconds(precision) if precision in rates.precisions else math.nan, 0.0
     choice = known_choice(model, device, plan.network_spacing_mm)
     if choice is None:
         block = block_shape(plan.working.shape, model.n_dim)
         slices = 1 if model.n_dim == 3 else block[0]
         probe = PROBE_RUNS * sum(
-            counted.seconds(block[3 - model.n_dim :], rates.forms[name], slices)
+            counted.seconds(block[3 - model.n_dim :], rates.precisions[name], slices)
             for name in candidates(device)
         )
         best = min(candidates(device), key=seconds)
         return best, seconds(best), probe
-    return choice.form, seconds(choice.form), 0.0
+    return choice.precision, seconds(choice.precision), 0.0
 
 
 def _host_seconds(plan: Plan, model: SpacingModel, rates: Calibration) -> float:
     """Return the time of everything but the network."""
     host = rates.host
     native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
-    channel = host.normalising(model.normalisation.kind, native) + 4 * native * host.copy
+    channel = host.normalizing(model.normalization.kind, native) + 4 * native * host.copy
     for stage in footprint.resampling_stages(plan):
         channel += stage.products * host.product + stage.gathered * host.gather
     logits = model.out_channels * working
@@ -342,7 +324,7 @@ def _host_seconds(plan: Plan, model: SpacingModel, rates: Calibration) -> float:
         total += native * host.copy
     else:
         total += native * host.look_up
-    if len(plan.lattice) > 1:  # blending: three passes over each tile's logits
-        tiled = model.out_channels * len(plan.lattice) * math.prod(plan.lattice.tile_shape)
+    if len(plan.tiles) > 1:  # blending: three passes over each tile's logits
+        tiled = model.out_channels * len(plan.tiles) * math.prod(plan.tiles.tile_shape)
         total += 12 * tiled * host.copy
     return total

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import napari_hyperspace as hs
-from napari_hyperspace.inference.plan import Outside
+from napari_hyperspace.api.segment import segment_steps
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.postprocess import postprocess
+from napari_hyperspace.core.progress import ReportProgress, run_to_end
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.inference.options import InferenceOptions
+from napari_hyperspace.inference.protocols import SpacingModel
+from napari_hyperspace.io import read, write
 from napari_hyperspace.io.api import check_target
 
 _READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -24,11 +31,11 @@ class Reading:
     spacing_mm: tuple[float, ...] | None = None
     fill: float | None = None
 
-    def read(self, source: Path, model: hs.Model) -> list[hs.Volume]:
+    def read(self, source: Path, model: SpacingModel) -> list[Volume]:
         """Return the images that a model wants of a scan: several are the volumes of its file."""
         indices = range(model.in_channels) if model.in_channels > 1 else [self.volume]
         return [
-            hs.read(
+            read(
                 source,
                 volume=index,
                 series=self.series,
@@ -46,9 +53,13 @@ class Cleaning:
     largest_component: bool = False
     fill_holes_mm3: float = 0.0
 
-    def apply(self, labels: hs.Volume) -> hs.Volume:
+    def apply(self, labels: Volume) -> Volume:
         """Return the cleaned labels: the same where nothing is asked for."""
-        return hs.postprocess(labels, **self.__dict__)
+        return postprocess(
+            labels,
+            largest_component=self.largest_component,
+            fill_holes_mm3=self.fill_holes_mm3,
+        )
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
     if source.is_file():
         return [(source, target / _output_name(source) if target.is_dir() else target)]
     if not source.is_dir():
-        raise hs.HyperspaceError("there is no such file or folder", where=source)
+        raise HyperspaceError("there is no such file or folder", where=source)
     found = sorted(path for path in source.iterdir() if not path.name.startswith("."))
     scans = [path for path in found if _suffix(path) in _READABLE]
     folders = [path for path in found if path.is_dir()]
@@ -114,12 +125,12 @@ def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
         return [(source, target)]
     scans = scans or folders
     if not scans:
-        raise hs.HyperspaceError("the folder holds no scan", where=source)
+        raise HyperspaceError("the folder holds no scan", where=source)
     pairs = [(path, target / _output_name(path)) for path in scans]
     names = [written.name for _, written in pairs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise hs.HyperspaceError(
+        raise HyperspaceError(
             "several scans would be written to the same file",
             where=source,
             found=", ".join(twice),
@@ -146,14 +157,13 @@ def _output_name(path: Path) -> str:
 def predict(
     source: Path,
     target: Path,
-    model: hs.Model,
+    model: SpacingModel,
     *,
-    spacing_mm: Sequence[float] | None,
-    outside: Outside,
-    device: str | None,
-    reading: Reading,
-    cleaning: Cleaning,
-    show: Callable[[float, str], None],
+    spacing_mm: Sequence[float] | None = None,
+    options: InferenceOptions | None = None,
+    reading: Reading | None = None,
+    cleaning: Cleaning | None = None,
+    report: ReportProgress | None = None,
 ) -> Prediction:
     """Segment one scan and write its labels.
 
@@ -161,13 +171,13 @@ def predict(
     ----------
     source, target
         The scan, and the file to write.
-    model, spacing_mm, outside, device
+    model, spacing_mm, options
         As in `napari_hyperspace.segment`.
     reading
         How to read the scan.
     cleaning
-        What to do to the labels afterwards.
-    show
+        How to post-process the labels.
+    report
         Called with the fraction done and what comes next.
 
     Raises
@@ -176,17 +186,10 @@ def predict(
         If the scan cannot be read, segmented or written.
     """
     check_target(target, source)
-    volumes = reading.read(source, model)
-    steps = hs.segment_steps(volumes, model, spacing_mm, device=device, outside=outside)
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as end:
-            result = end.value
-            break
-        show(progress.fraction, progress.message)
-    labels = cleaning.apply(result.labels)
-    receipt = hs.write(labels, target)
+    volumes = (reading or Reading()).read(source, model)
+    result = run_to_end(segment_steps(volumes, model, spacing_mm, options), report)
+    labels = (cleaning or Cleaning()).apply(result.labels)
+    receipt = write(labels, target)
     unit = labels.grid.voxel_volume_ml
     return Prediction(
         source,
@@ -204,47 +207,41 @@ def predict(
 
 def predict_all(
     pairs: Sequence[tuple[Path, Path]],
-    model: hs.Model,
+    model: SpacingModel,
     *,
     spacing_mm: Sequence[float] | None = None,
-    outside: Outside = "refuse",
-    device: str | None = None,
+    options: InferenceOptions | None = None,
     reading: Reading | None = None,
     cleaning: Cleaning | None = None,
-    show: Callable[[Path, float, str], None] = lambda path, fraction, message: None,
+    report: Callable[[Path, float, str], None] = lambda path, fraction, message: None,
 ) -> list[Prediction]:
-    """Segment scans one after the other, going on after a bad one.
+    """Segment scans one after the other; a bad one does not stop the rest.
 
     Parameters
     ----------
     pairs
         Of `list_scans`.
-    model, spacing_mm, outside, device, reading, cleaning
+    model, spacing_mm, options, reading, cleaning
         As in `predict`.
-    show
+    report
         Called with the scan, the fraction done and what comes next.
     """
     predictions = []
     for source, target in pairs:
-
-        def progress(fraction: float, message: str, source: Path = source) -> None:
-            show(source, fraction, message)
-
         try:
             done = predict(
                 source,
                 target,
                 model,
                 spacing_mm=spacing_mm,
-                outside=outside,
-                device=device,
-                reading=reading or Reading(),
-                cleaning=cleaning or Cleaning(),
-                show=progress,
+                options=options,
+                reading=reading,
+                cleaning=cleaning,
+                report=partial(report, source),
             )
-        except hs.HyperspaceError as error:
+        except HyperspaceError as error:
             done = Prediction(source, target, error=str(error))
-        except (OSError, MemoryError, RuntimeError) as error:  # one bad scan must not stop the rest
+        except (OSError, MemoryError, RuntimeError) as error:
             done = Prediction(source, target, error=f"{type(error).__name__}: {error}")
         predictions.append(done)
     return predictions

@@ -3,7 +3,7 @@
 Vocabulary
 ----------
 *affine* maps an array index (i, j, k) to RAS+ world coordinates in mm (x to the Right, y to the
-Anterior, z to the Superior). *spacing* is the distance between voxel centres in mm, one number an
+Anterior, z to the Superior). *spacing* is the distance between voxel centers in mm, one number an
 axis, in array-axis order. *Canonical order* is the array order (z, y, x) whose axes run towards
 Inferior, Posterior and Left.
 """
@@ -149,7 +149,7 @@ class Grid:
 
     @cached_property
     def spacing_mm(self) -> Triple:
-        """Distance between voxel centres along each array axis, in mm."""
+        """Distance between voxel centers along each array axis, in mm."""
         a, b, c = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
         return a, b, c
 
@@ -166,7 +166,7 @@ class Grid:
 
     @property
     def center_mm(self) -> NDArray[np.float64]:
-        """RAS+ position of the centre of the field of view, in mm."""
+        """RAS+ position of the center of the field of view, in mm."""
         return self.index_to_mm((np.array(self.shape) - 1) / 2)
 
     @property
@@ -241,7 +241,7 @@ class Grid:
     def with_spacing(self, spacing_mm: Sequence[float]) -> Grid:
         """Return the grid of another spacing over the same field of view.
 
-        Axes and centre stay. Where the spacing does not divide the field of view, the new grid
+        Axes and center stay. Where the spacing does not divide the field of view, the new grid
         reaches beyond it by less than one new voxel in all: no voxel of this grid is left out.
 
         Parameters
@@ -266,7 +266,7 @@ class Grid:
         return Grid((a, b, c), affine)
 
     def corners_mm(self) -> NDArray[np.float64]:
-        """RAS+ positions of the eight outermost voxel centres (8, 3) in mm."""
+        """RAS+ positions of the eight outermost voxel centers (8, 3) in mm."""
         return self.index_to_mm(list(product(*((0, size - 1) for size in self.shape))))
 
     def corner_distance_mm(self, other: Grid) -> float:

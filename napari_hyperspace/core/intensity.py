@@ -1,4 +1,4 @@
-"""Intensity normalisation: what a network's input looks like."""
+"""Intensity normalization: what a network's input looks like."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Kind = Literal["z-score", "percentile", "window", "none"]
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """How a scan's values are brought to the range that a model was trained on.
 
     Applied at once to all that is segmented, on the native grid, so that neither the working
     spacing nor the tiling changes what the network sees. That is the whole scan, or, for a model
-    that searches first, the box that its coarse look found (`napari_hyperspace.inference.localize`).
+    that asks for localization, the box that its first pass found.
 
     Parameters
     ----------
@@ -41,19 +41,19 @@ class Normalisation:
     def __post_init__(self) -> None:
         if self.kind in ("percentile", "window") and not self.lower < self.upper:
             raise HyperspaceError(
-                "the lower bound of a normalisation must lie under the upper one",
-                field="normalisation",
+                "the lower bound of a normalization must lie under the upper one",
+                field="normalization",
                 found=(self.lower, self.upper),
             )
         if self.kind == "percentile" and not (self.lower >= 0 and self.upper <= 100):
             raise HyperspaceError(
                 "percentiles lie between 0 and 100",
-                field="normalisation",
+                field="normalization",
                 found=(self.lower, self.upper),
             )
 
     def apply(self, array: NDArray[Any]) -> NDArray[np.float32]:
-        """Normalise an array; a constant one becomes zeros, with a warning.
+        """Normalize an array; a constant one becomes zeros, with a warning.
 
         Raises
         ------

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
 import torch
 
 MAPPED = 32 << 20  # allocations above this are mapped by themselves
 _BLOCK_MARGIN = 64 << 10  # alignment and the C library's own
 _SAMPLING_S = 0.005
-_STATM, _MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
 _CGROUP_LIMIT, _CGROUP_USE = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory.current"),
 )
 
 
-def resident_bytes() -> int | None:
-    """Return the memory that this process holds in RAM; `None` where the system does not tell."""
-    try:
-        pages = int(_STATM.read_text().split()[1])
-    except (OSError, ValueError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def resident_bytes() -> int:
+    """Return the memory that this process holds in RAM."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def keep_freed_blocks() -> None:
@@ -41,27 +36,16 @@ def keep_freed_blocks() -> None:
     torch.empty(MAPPED - _BLOCK_MARGIN, dtype=torch.uint8)
 
 
-def available_bytes(device: torch.device) -> int | None:
-    """Return the memory still free on a device; `None` where the system does not tell."""
+def available_bytes(device: torch.device) -> int:
+    """Return the memory that is still free on a device."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + held
-    try:
-        fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return _physical_bytes()
+    free = int(psutil.virtual_memory().available)
     with contextlib.suppress(OSError, ValueError):  # a container may allow less
         free = min(free, int(_CGROUP_LIMIT.read_text()) - int(_CGROUP_USE.read_text()))
     return free
-
-
-def _physical_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 class PeakMemory:
@@ -83,12 +67,11 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = torch.cuda.memory_allocated(self._device)
         else:
-            self._before = self._highest = resident_bytes() or 0
-            if self._before:
-                self._thread = threading.Thread(
-                    target=self._watch, name="hyperspace-memory", daemon=True
-                )
-                self._thread.start()
+            self._before = self._highest = resident_bytes()
+            self._thread = threading.Thread(
+                target=self._watch, name="hyperspace-memory", daemon=True
+            )
+            self._thread.start()
         return self
 
     def __exit__(
@@ -102,15 +85,13 @@ class PeakMemory:
             self._thread.join()
 
     @property
-    def peak_bytes(self) -> int | None:
-        """Growth at the highest point so far; `None` where the system does not tell."""
+    def peak_bytes(self) -> int:
+        """Growth at the highest point so far."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) - self._before
-        if not self._before:
-            return None
-        self._highest = max(self._highest, resident_bytes() or 0)
+        self._highest = max(self._highest, resident_bytes())
         return self._highest - self._before
 
     def _watch(self) -> None:
         while not self._stop.wait(_SAMPLING_S):
-            self._highest = max(self._highest, resident_bytes() or 0)
+            self._highest = max(self._highest, resident_bytes())

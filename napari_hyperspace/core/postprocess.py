@@ -1,7 +1,7 @@
 """Cleaning a label map after segmentation: optional, measured in mm³, and written down.
 
-Structures are connected across faces, edges and corners (26 neighbours), holes across faces alone
-(6 neighbours): the pair for which inside and outside are well defined on a grid of voxels.
+Structures are connected across faces, edges and corners (26 neighbors), holes across faces alone
+(6 neighbors): the pair for which inside and outside are well defined on a grid of voxels.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def postprocess(
     -------
     Volume
         On the same grid. What was done is added to ``metadata["postprocessing"]``: for each step
-        its words (``step``), the neighbourhood (``connectivity``) and the volume that it changed
+        its words (``step``), the neighborhood (``connectivity``) and the volume that it changed
         (``changed_mm3``).
 
     Raises

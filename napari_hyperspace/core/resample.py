@@ -28,7 +28,7 @@ from napari_hyperspace.core.volume import Volume
 Order = Literal["nearest", "linear", "cubic", "overlap"]
 
 _RADIUS: dict[Order, float] = {"nearest": 0.5, "linear": 1.0, "cubic": 2.0}
-# Coordinates this near to a voxel centre or to the border between two voxels are meant to be there.
+# Coordinates this near to a voxel center or to the border between two voxels are meant to be there.
 _SNAP = 1e-6
 # Under this length one dense product is faster than gathering tap by tap.
 DENSE_LENGTH = 128
@@ -125,20 +125,20 @@ def axis_matrix(
     stretch = max(1.0, abs(step) if width is None else width)
     if order == "nearest" or not antialias:
         stretch = 1.0
-    centres = _snap(start + step * np.arange(n_out, dtype=np.float64))
+    centers = _snap(start + step * np.arange(n_out, dtype=np.float64))
     if order == "nearest":
-        taps = np.floor(centres + 0.5 + _SNAP)[:, None]
+        taps = np.floor(centers + 0.5 + _SNAP)[:, None]
         weights = np.ones_like(taps)
     elif order == "overlap":
-        low, high = centres[:, None] - abs(step) / 2, centres[:, None] + abs(step) / 2
+        low, high = centers[:, None] - abs(step) / 2, centers[:, None] + abs(step) / 2
         taps = np.round(low) + np.arange(int(np.ceil(abs(step))) + 1)
         shared = np.minimum(taps + 0.5, high) - np.maximum(taps - 0.5, low)
         weights = shared.clip(0, None) / abs(step)
     else:
         radius = _RADIUS[order] * stretch
-        first = np.floor(centres - radius) + 1
+        first = np.floor(centers - radius) + 1
         taps = first[:, None] + np.arange(int(np.ceil(2 * radius)))
-        weights = _kernel(order, (taps - centres[:, None]) / stretch)
+        weights = _kernel(order, (taps - centers[:, None]) / stretch)
         weights /= weights.sum(axis=1, keepdims=True)
     if not extend:
         weights = np.where((taps >= 0) & (taps < n_in), weights, 0.0)
@@ -306,7 +306,7 @@ def resample_labels(labels: Volume, grid: Grid) -> Volume:
     """Bring a label map to another grid: each voxel gets the label that covers most of it.
 
     Of labels that cover as much, the smallest value. Labels are never blended, and unlike taking
-    the nearest voxel this shifts nothing where a new centre lies half-way between old ones.
+    the nearest voxel this shifts nothing where a new center lies half-way between old ones.
 
     Parameters
     ----------
@@ -355,8 +355,8 @@ def _nearest(
         taken, inside = array.transpose(axes), []
         for i, axis in enumerate(axes):
             n_in = taken.shape[i]
-            centres = _snap(mapping[axis, 3] + mapping[axis, i] * np.arange(grid.shape[i]))
-            nearest = np.floor(centres + 0.5 + _SNAP).astype(np.int64)
+            centers = _snap(mapping[axis, 3] + mapping[axis, i] * np.arange(grid.shape[i]))
+            nearest = np.floor(centers + 0.5 + _SNAP).astype(np.int64)
             inside.append((nearest >= 0) & (nearest < n_in))
             taken = taken.take(np.clip(nearest, 0, n_in - 1), axis=i)
         if fill is not None:
@@ -367,10 +367,10 @@ def _nearest(
     for start, stop in _slabs(grid.shape, should_stop):
         index: Any = 0
         within: Any = True
-        for centres, n_in, stride in zip(
+        for centers, n_in, stride in zip(
             _positions(grid, mapping, start, stop), array.shape, strides, strict=True
         ):
-            nearest = np.floor(centres + (0.5 + _SNAP)).astype(np.int64)
+            nearest = np.floor(centers + (0.5 + _SNAP)).astype(np.int64)
             if fill is not None:
                 within = within & (nearest >= 0) & (nearest < n_in)
             index = index + nearest.clip(0, n_in - 1) * stride
@@ -406,17 +406,17 @@ def _point_by_point(
     out = torch.empty(grid.shape)
     for start, stop in _slabs(grid.shape, should_stop):
         taps = []
-        for centres, n_in, stride in zip(
+        for centers, n_in, stride in zip(
             map(torch.from_numpy, _positions(grid, mapping, start, stop)),
             image.shape,
             strides,
             strict=True,
         ):
-            first = torch.floor(centres)
+            first = torch.floor(centers)
             around = []
             for offset in near:
                 tap = first + offset
-                weight = _kernel(order, (tap - centres).float())
+                weight = _kernel(order, (tap - centers).float())
                 if not extend:
                     weight *= (tap >= 0) & (tap < n_in)
                 around.append((tap.clamp_(0, n_in - 1).long() * stride, weight))

@@ -5,20 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 import threading
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
 
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import write_text
+
+CACHE_VARIABLE = "HYPERSPACE_CACHE"
+
 _LOCK = threading.Lock()
 _MEMORY: dict[Path, dict[str, Any]] = {}  # what was read or written in this process
 
 
+def cache_folder() -> Path:
+    """Return the folder for what can be made again: `HYPERSPACE_CACHE`, else the user's cache."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named) if named else user_cache_path("napari-hyperspace")
+
+
 def store_path(name: str) -> Path:
-    """Return the path of a store, ``measured-NAME.json`` in the user's cache folder."""
-    return user_cache_path("napari-hyperspace") / f"measured-{name}.json"
+    """Return the path of a store, ``measured-NAME.json`` in the cache folder."""
+    return cache_folder() / f"measured-{name}.json"
 
 
 def recall(name: str, key: str) -> Any | None:
@@ -36,16 +46,9 @@ def keep(name: str, key: str, value: Any) -> None:
     with _LOCK:
         known = {**_read(path), **_load(path), key: value}
         _MEMORY[path] = known
-        with contextlib.suppress(OSError):  # a cache that cannot be written is no fault
+        with contextlib.suppress(OSError, HyperspaceError):  # work goes on without a cache
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump(known, file, indent=1, sort_keys=True)
-                Path(temporary).replace(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            write_text(path, json.dumps(known, indent=1, sort_keys=True))
 
 
 def _load(path: Path) -> dict[str, Any]:

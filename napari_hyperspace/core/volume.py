@@ -67,7 +67,7 @@ class Volume:
 
     @property
     def spacing_mm(self) -> Triple:
-        """Distance between voxel centres along each array axis, in mm."""
+        """Distance between voxel centers along each array axis, in mm."""
         return self.grid.spacing_mm
 
     @property

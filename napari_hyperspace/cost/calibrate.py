@@ -23,13 +23,18 @@ from torch.nn import functional as F
 
 from napari_hyperspace.core import store
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.memory import keep_freed_blocks
 from napari_hyperspace.core.resample import axis_matrix
 from napari_hyperspace.cost.cost_model import Rates
 from napari_hyperspace.cost.trace import trace
-from napari_hyperspace.inference.argmax import Labeller
-from napari_hyperspace.inference.execution import FORMS, Form, Runner, fast_convolutions
+from napari_hyperspace.inference.argmax import NativeArgmax
+from napari_hyperspace.inference.execution import (
+    PRECISIONS,
+    NetworkRunner,
+    Precision,
+    fast_convolutions,
+)
 from napari_hyperspace.inference.precision import candidates, device_name
 
 _VERSION = 6
@@ -60,8 +65,8 @@ class HostRates:
 
     Parameters
     ----------
-    normalise
-        Seconds a voxel of a small and of a large scan, for each kind of normalisation.
+    normalize
+        Seconds a voxel of a small and of a large scan, for each kind of normalization.
     copy
         Seconds a byte of a float32 array turned into canonical order.
     product, gather
@@ -70,24 +75,24 @@ class HostRates:
         Seconds a logit to find the winning class of the working grid.
     look_up
         Seconds a native voxel to look its label up, a usual share of borders included.
-    fault
+    page_fault
         Seconds a byte that fresh memory costs when it is first touched.
     setting_up
         Seconds a convolution takes longer on an image of a shape that it has not met.
     """
 
-    normalise: dict[str, tuple[float, float]]
+    normalize: dict[str, tuple[float, float]]
     copy: float
     product: float
     gather: float
     winner: float
     look_up: float
-    fault: float
+    page_fault: float
     setting_up: float = 0.0
 
-    def normalising(self, kind: str, voxels: int) -> float:
-        """Seconds to normalise a scan of so many voxels."""
-        small, large = self.normalise[kind]
+    def normalizing(self, kind: str, voxels: int) -> float:
+        """Seconds to normalize a scan of so many voxels."""
+        small, large = self.normalize[kind]
         return voxels * (large if voxels >= LARGE_SCAN else small)
 
 
@@ -95,7 +100,7 @@ class HostRates:
 class Calibration:
     """The rates of a device, and of the CPU that feeds it."""
 
-    forms: dict[str, Rates]
+    precisions: dict[str, Rates]
     host: HostRates
 
 
@@ -127,15 +132,17 @@ def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
 
 
 def _measured(device: torch.device) -> Calibration:
-    forms, setting_up = {}, 0.0
+    precisions, setting_up = {}, 0.0
     for name in candidates(device):
-        rates = _form_rates(FORMS[name], device)
-        whole, call, setting_up = _whole_network(FORMS[name], device, rates)
-        forms[name] = _slower(rates, whole, call)
-    return Calibration(forms, dataclasses.replace(_host_rates(), setting_up=setting_up))
+        rates = _precision_rates(PRECISIONS[name], device)
+        whole, call, setting_up = _whole_network(PRECISIONS[name], device, rates)
+        precisions[name] = _slower(rates, whole, call)
+    return Calibration(precisions, dataclasses.replace(_host_rates(), setting_up=setting_up))
 
 
-def _whole_network(form: Form, device: torch.device, rates: Rates) -> tuple[float, float, float]:
+def _whole_network(
+    precision: Precision, device: torch.device, rates: Rates
+) -> tuple[float, float, float]:
     """Return what a network takes longer than its operations do.
 
     Returns
@@ -157,7 +164,7 @@ def _whole_network(form: Form, device: torch.device, rates: Rates) -> tuple[floa
         *block(nn.Conv3d(16, 16, 3, padding=1), 16),
         nn.Conv3d(16, 4, 3, padding=1),
     ).eval()
-    runner, image = Runner(network, form, device, 3), torch.zeros(1, *_SAMPLE_SHAPE)
+    runner, image = NetworkRunner(network, precision, device, 3), torch.zeros(1, *_SAMPLE_SHAPE)
     tiny = torch.zeros(1, *_TINY_SHAPE)
     steady, least = (shortest(lambda: runner(each), device) for each in (image, tiny))  # noqa: B023
     counted = trace(network, 1, 3)
@@ -167,10 +174,10 @@ def _whole_network(form: Form, device: torch.device, rates: Rates) -> tuple[floa
         new = torch.zeros(1, *(n - 8 * number + 1 for n in _SAMPLE_SHAPE))
         times = []
         for _ in range(2):
-            _synchronise(device)
+            _synchronize(device)
             started = time.perf_counter()
             runner(new)
-            _synchronise(device)
+            _synchronize(device)
             times.append(time.perf_counter() - started)
         longer.append((times[0] - times[1]) / counted.convolutions)
     expected = counted.seconds(_SAMPLE_SHAPE, rates)
@@ -214,25 +221,36 @@ def is_calibrated(device: torch.device) -> bool:
 
 def _encode(calibration: Calibration) -> dict[str, Any]:
     value = dataclasses.asdict(calibration)
-    for rates in value["forms"].values():
+    for rates in value["precisions"].values():
         rates["convolutions"] = [[*pair, rate] for pair, rate in rates["convolutions"].items()]
         rates["depthwise"] = [[*each] for each in rates["depthwise"].items()]
     return value
+
+
+_FORMER_KEYS = {"forms": "precisions", "fault": "page_fault", "normalise": "normalize"}
 
 
 def _decode(value: Any) -> Calibration | None:
     if value is None:
         return None
     try:
-        forms = {}
-        for name, rates in value["forms"].items():
+        value = _present_keys(value)
+        precisions = {}
+        for name, rates in value["precisions"].items():
             pairs = {(int(a), int(b)): float(rate) for a, b, rate in rates["convolutions"]}
             grouped = {int(channels): float(rate) for channels, rate in rates["depthwise"]}
-            forms[name] = Rates(**{**rates, "convolutions": pairs, "depthwise": grouped})
-        kinds = {kind: (float(a), float(b)) for kind, (a, b) in value["host"]["normalise"].items()}
-        return Calibration(forms, HostRates(**{**value["host"], "normalise": kinds}))
+            precisions[name] = Rates(**{**rates, "convolutions": pairs, "depthwise": grouped})
+        kinds = {kind: (float(a), float(b)) for kind, (a, b) in value["host"]["normalize"].items()}
+        return Calibration(precisions, HostRates(**{**value["host"], "normalize": kinds}))
     except (KeyError, TypeError, ValueError, AttributeError):
         return None  # written by another version: measured again
+
+
+def _present_keys(value: Any) -> Any:
+    """Return stored rates with the keys of this version: earlier ones had other names."""
+    if not isinstance(value, dict):
+        return value
+    return {_FORMER_KEYS.get(key, key): _present_keys(each) for key, each in value.items()}
 
 
 def shortest(work: Callable[[], Any], device: torch.device) -> float:
@@ -240,33 +258,33 @@ def shortest(work: Callable[[], Any], device: torch.device) -> float:
     work()
     best, spent, runs = math.inf, 0.0, 0
     while runs < _RUNS_EACH or spent < _SECONDS_EACH:
-        _synchronise(device)
+        _synchronize(device)
         started = time.perf_counter()
         work()
-        _synchronise(device)
+        _synchronize(device)
         seconds = time.perf_counter() - started
         best, spent, runs = min(best, seconds), spent + seconds, runs + 1
     return best
 
 
-def _synchronise(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @torch.inference_mode()
-def _form_rates(form: Form, device: torch.device) -> Rates:
-    layout = torch.channels_last_3d if form.channels_last else torch.contiguous_format
+def _precision_rates(precision: Precision, device: torch.device) -> Rates:
+    layout = torch.channels_last_3d if precision.channels_last else torch.contiguous_format
     keep_freed_blocks()
 
     def tensor(*shape: int) -> torch.Tensor:
-        values = torch.zeros(*shape, device=device, dtype=form.dtype)
+        values = torch.zeros(*shape, device=device, dtype=precision.dtype)
         return values.contiguous(memory_format=layout) if len(shape) == 5 else values
 
     def convolution(incoming: int, outgoing: int, width: int, edge: int, groups: int = 1) -> float:
         image, bias = tensor(1, incoming, edge, edge, edge), tensor(outgoing)
         weight = tensor(outgoing, incoming // groups, width, width, width)
-        with fast_convolutions(device, form.dtype):
+        with fast_convolutions(device, precision.dtype):
             return shortest(
                 lambda: F.conv3d(image, weight, bias, padding=width // 2, groups=groups), device
             )
@@ -274,7 +292,7 @@ def _form_rates(form: Form, device: torch.device) -> Rates:
     incoming, outgoing, edge = _CONVOLUTIONS[0]
     call = convolution(incoming, outgoing, 1, 2)
     thin, thick = (convolution(incoming, outgoing, width, edge) - call for width in (1, 3))
-    size = form.dtype.itemsize
+    size = precision.dtype.itemsize
     byte = max(0.0, thin - (thick - thin) / 26) / ((incoming + outgoing) * edge**3 * size)
 
     def rate(seconds: float, values: int, macs: int) -> float:
@@ -303,7 +321,7 @@ def _form_rates(form: Form, device: torch.device) -> Rates:
     overhead = shortest(lambda: [F.relu_(tiny) for _ in range(100)], device) / 100
     return Rates(
         itemsize=size,
-        reordered=device.type == "cpu" and not form.channels_last,
+        reordered=device.type == "cpu" and not precision.channels_last,
         convolutions=convolutions,
         depthwise=depthwise,
         convolution_byte=byte,
@@ -312,12 +330,12 @@ def _form_rates(form: Form, device: torch.device) -> Rates:
         norm=norm / (2 * image.numel() * size),
         pointwise=pointwise / (2 * image.numel() * size),
         upsample=upsample / ((image.numel() + coarse.numel()) * size),
-        fault=_fault(device),
+        page_fault=_page_fault(device),
         overhead=overhead,
     )
 
 
-def _fault(device: torch.device) -> float:
+def _page_fault(device: torch.device) -> float:
     """Return the seconds a byte that the first touch of fresh memory costs."""
     if device.type != "cpu":
         return 0.0  # the device's allocator keeps what it got
@@ -335,10 +353,10 @@ def _host_rates() -> HostRates:
     z, y, x = np.indices(shape, dtype=np.float32)
     scan = (100 * np.sin(z / 9) * np.sin(y / 17) + x).astype(np.int16)
     large = np.tile(scan, (8, 1, 1))  # too large for the heap: fresh memory for each temporary
-    normalise = {
+    normalize = {
         kind: (
-            shortest(lambda: Normalisation(kind, 1, 99).apply(scan), cpu) / scan.size,  # noqa: B023
-            shortest(lambda: Normalisation(kind, 1, 99).apply(large), cpu) / large.size,  # noqa: B023
+            shortest(lambda: Normalization(kind, 1, 99).apply(scan), cpu) / scan.size,  # noqa: B023
+            shortest(lambda: Normalization(kind, 1, 99).apply(large), cpu) / large.size,  # noqa: B023
         )
         for kind in ("z-score", "percentile", "window", "none")
     }
@@ -365,7 +383,7 @@ def _host_rates() -> HostRates:
         out = np.zeros(native.shape, np.uint8)
 
         def work() -> None:
-            labeller = Labeller(working, native, range(classes), out, cpu)
+            labeller = NativeArgmax(working, native, range(classes), out, cpu)
             for plane in logits:
                 labeller.push(plane)
 
@@ -374,11 +392,11 @@ def _host_rates() -> HostRates:
     alone = label(working)
     both = label(fine)
     return HostRates(
-        normalise=normalise,
+        normalize=normalize,
         copy=copy,
         product=product,
         gather=gather,
         winner=alone / logits.numel(),
         look_up=max(0.0, both - alone) / math.prod(fine.shape),
-        fault=_fault(cpu),
+        page_fault=_page_fault(cpu),
     )

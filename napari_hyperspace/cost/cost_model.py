@@ -179,7 +179,7 @@ class Trace:
             scratch = self.scratch[:, 2] * voxels[self.scratch[:, 1].astype(int)]
             fresh = np.concatenate([fresh, scratch])
         fresh *= rates.itemsize
-        total += fresh[fresh >= _FRESH].sum() * rates.fault
+        total += fresh[fresh >= _FRESH].sum() * rates.page_fault
         total += len(moved) * rates.convolution_overhead
         return float(total) + len(self.operations) * rates.overhead
 
@@ -224,7 +224,7 @@ class _Columns:
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast a device runs the operations of one form.
+    """How fast a device runs the operations of one precision.
 
     A convolution takes its multiply-accumulates, its bytes and its call: those of 1³ voxels, and
     those in groups, are mostly the latter two.
@@ -245,7 +245,7 @@ class Rates:
         Seconds a multiply-accumulate of a transposed convolution, bytes included.
     norm, pointwise, upsample
         Seconds a byte moved.
-    fault
+    page_fault
         Seconds a byte allocated fresh from the system.
     overhead
         Seconds a call.
@@ -261,7 +261,7 @@ class Rates:
     norm: float
     pointwise: float
     upsample: float
-    fault: float
+    page_fault: float
     overhead: float
 
     def slowness(self, kind: str, incoming: int, outgoing: int) -> float:

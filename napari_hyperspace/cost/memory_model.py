@@ -1,7 +1,7 @@
 """Counting the memory of a segmentation, phase by phase.
 
-The largest phase counts: normalising a scan on its native grid, resampling it, running the network
-on a tile, or labelling. The scan itself, held by the caller, is not counted.
+The largest phase counts: normalizing a scan on its native grid, resampling it, running the network
+on a tile, or labeling. The scan itself, held by the caller, is not counted.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import numpy as np
 import torch
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.format import format_bytes
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.memory import MAPPED, available_bytes
 from napari_hyperspace.core.resample import DENSE_LENGTH
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.cost.cost_model import Trace
-from napari_hyperspace.cost.trace_cache import CannotCountError, count
+from napari_hyperspace.cost.trace_cache import CannotTraceError, count
 from napari_hyperspace.inference.argmax import POINTS_AT_ONCE
-from napari_hyperspace.inference.execution import FORMS, Form
+from napari_hyperspace.inference.execution import PRECISIONS, Precision
 from napari_hyperspace.inference.plan import Plan
 from napari_hyperspace.inference.protocols import SpacingModel
 
@@ -76,7 +77,7 @@ def peaks(
     plan: Plan,
     model: SpacingModel,
     counted: Trace,
-    form: Form,
+    precision: Precision,
     device: torch.device,
 ) -> tuple[int, int]:
     """Return the most bytes held at once on the device that computes, and in main memory.
@@ -86,11 +87,11 @@ def peaks(
     native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
     image = _FLOAT * model.in_channels * working
     labels = native * np.min_scalar_type(max(model.label_values)).itemsize
-    network = _network(plan, model, counted, form, device)
+    network = _network(plan, model, counted, precision, device)
     preparing = image - _FLOAT * working + _preparing(volume, plan, model)
     baked = _FLOAT * counted.parameters  # what the model keeps
     if device.type == "cpu":
-        # The heap keeps what the normalised scan took from it; larger blocks are mapped, and go.
+        # The heap keeps what the normalized scan took from it; larger blocks are mapped, and go.
         kept = _FLOAT * native if _FLOAT * native < MAPPED else 0
         most = max(preparing, kept + image + baked + labels + network)
         return most + _SMALL, most + _SMALL
@@ -105,40 +106,38 @@ def check_memory(
     Raises
     ------
     HyperspaceError
-        Before anything has run, if even the leanest form needs more than there is.
+        Before anything has run, if even the leanest precision needs more than there is.
     """
     free = available_bytes(torch.device("cpu"))
-    if free is None:
-        return
     try:
         counted = count(model, plan.network_spacing_mm).trace
-    except CannotCountError:
+    except CannotTraceError:
         return
     lean = min(
-        peaks(volumes, plan, model, counted, FORMS[name], device)[1]
+        peaks(volumes, plan, model, counted, PRECISIONS[name], device)[1]
         for name in ("fp32-channels-last", "bf16-channels-last")
     )
     if lean > free:
         raise HyperspaceError(
             "main memory does not hold this segmentation",
-            found=f"{free / 1e9:.2g} GB free",
-            expected=f"{lean / 1e9:.2g} GB",
+            found=f"{format_bytes(free)} free",
+            expected=format_bytes(lean),
             fix="Choose a coarser spacing or smaller tiles, or close other programs",
         )
 
 
 def _preparing(volume: Volume | Grid | Sequence[Volume], plan: Plan, model: SpacingModel) -> int:
-    """Bytes while one channel is normalised and resampled, its place on the working grid too."""
+    """Bytes while one channel is normalized and resampled, its place on the working grid too."""
     native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
     first = volume if isinstance(volume, Volume | Grid) else volume[0]
     single = isinstance(first, Volume) and first.dtype == np.float32
-    plain = model.normalisation.kind == "none"
-    normalising = (0 if single else _FLOAT) + (0 if plain else _FLOAT)
+    plain = model.normalization.kind == "none"
+    normalizing = (0 if single else _FLOAT) + (0 if plain else _FLOAT)
     turning = 2 * _FLOAT
-    most = max(normalising, turning) * native
+    most = max(normalizing, turning) * native
     stages, kept = resampling_stages(plan), 0
     for place, stage in enumerate(stages):
-        kept = stage.incoming if place else 0  # the first stage reads the normalised scan
+        kept = stage.incoming if place else 0  # the first stage reads the normalized scan
         during = kept + stage.outgoing * (1 if stage.products else 2)
         most = max(most, _FLOAT * (native + during))
     last = stages[-1].outgoing if stages else 0
@@ -146,33 +145,33 @@ def _preparing(volume: Volume | Grid | Sequence[Volume], plan: Plan, model: Spac
 
 
 def _network(
-    plan: Plan, model: SpacingModel, counted: Trace, form: Form, device: torch.device
+    plan: Plan, model: SpacingModel, counted: Trace, precision: Precision, device: torch.device
 ) -> int:
     """Bytes of the network's own copy, a tile on its way through it, and the blended logits."""
-    size = form.dtype.itemsize
-    tile = plan.lattice.tile_shape
+    size = precision.dtype.itemsize
+    tile = plan.tiles.tile_shape
     batch = 1 if model.n_dim == 3 else tile[0]
     running = counted.peak_bytes(
         tile[3 - model.n_dim :],
         size,
         batch,
-        reordered=not form.channels_last,
+        reordered=not precision.channels_last,
         heap=device.type == "cpu",
     )
     plane = plan.working.shape[1] * plan.working.shape[2]
     logits = size * model.out_channels * math.prod(tile)
-    labelling = 2 * _FLOAT * model.out_channels * plane + _interpolating(plan, model)
-    if len(plan.lattice) == 1:
-        most = max(running, logits + labelling)
+    labeling = 2 * _FLOAT * model.out_channels * plane + _interpolating(plan, model)
+    if len(plan.tiles) == 1:
+        most = max(running, logits + labeling)
     else:
         slab = _FLOAT * model.out_channels * tile[0] * plane
         blending = logits + _FLOAT * (model.out_channels + 1) * math.prod(tile)
-        most = slab + max(running, blending, labelling)
+        most = slab + max(running, blending, labeling)
     return int(most) + size * counted.parameters
 
 
 def _interpolating(plan: Plan, model: SpacingModel) -> int:
-    """Bytes of labelling one native plane, all of it on borders at worst but a quarter usually."""
+    """Bytes of labeling one native plane, all of it on borders at worst but a quarter usually."""
     if plan.native.shape == plan.working.shape:
         return 0
     points = min(POINTS_AT_ONCE, plan.native.shape[1] * plan.native.shape[2] // 4)

@@ -225,14 +225,14 @@ def _interpolated(image: Tensor, sizes: Sequence[int], *_: Any) -> Tensor:
     return image.new_empty(*image.shape[:2], *sizes)
 
 
-def _normalised(image: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _normalized(image: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     statistics = image.new_empty(image.shape[0], others[5])
     return torch.empty_like(image), statistics, statistics
 
 
 # Torch finds out the shapes of these in Python, slowly.
 _QUICK: dict[str, Callable[..., Any]] = {
-    "aten::native_group_norm": _normalised,
+    "aten::native_group_norm": _normalized,
     "aten::relu": _same,
     "aten::leaky_relu": _same,
     "aten::sigmoid": _same,

@@ -19,12 +19,12 @@ from napari_hyperspace.nets.base.architecture import Architecture
 _KEPT = 128  # counts; a model has a few kinds of networks
 
 
-class CannotCountError(HyperspaceError):
+class CannotTraceError(HyperspaceError):
     """A network does not run without values."""
 
 
 @dataclass(frozen=True, eq=False)
-class Counted:
+class TracedNetwork:
     """What a model's networks do, and the time that making one took."""
 
     trace: Trace
@@ -37,7 +37,7 @@ _bake_seconds: OrderedDict[str, float] = OrderedDict()
 _lock = threading.Lock()
 
 
-def count(model: SpacingModel, spacing_mm: Sequence[float]) -> Counted:
+def count(model: SpacingModel, spacing_mm: Sequence[float]) -> TracedNetwork:
     """Return what the network of a spacing does.
 
     Each kind of architecture is counted once a model. The first time for a model, the network of
@@ -46,7 +46,7 @@ def count(model: SpacingModel, spacing_mm: Sequence[float]) -> Counted:
 
     Raises
     ------
-    CannotCountError
+    CannotTraceError
         If its network cannot be run without values, as when the values decide what it does.
     """
     architecture = model.architecture(spacing_mm)
@@ -64,14 +64,14 @@ def count(model: SpacingModel, spacing_mm: Sequence[float]) -> Counted:
         _kinds.move_to_end(key)
         _bake_seconds.move_to_end(model.identity)
     traced, known = kind
-    return Counted(traced.at(known, architecture), seconds)
+    return TracedNetwork(traced.at(known, architecture), seconds)
 
 
 def _traced(model: SpacingModel, spacing_mm: Sequence[float]) -> Trace:
     try:
         return trace(model.skeleton(spacing_mm), model.in_channels, model.n_dim)
     except (RuntimeError, NotImplementedError) as error:
-        raise CannotCountError(
+        raise CannotTraceError(
             "the cost of this network cannot be counted",
             where=model.name,
             found=first_line(error),

@@ -50,7 +50,7 @@ class NonFiniteLogitsError(HyperspaceError):
     """A network gave values that are not finite."""
 
 
-class Labeller:
+class NativeArgmax:
     """Takes the planes of logits of the working grid in order; fills the labels of the native grid.
 
     Parameters

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from napari_hyperspace.inference.tiles import Lattice, Tile
+from napari_hyperspace.inference.tiles import Tile, TileLayout
 
 
 class RollingSlab:
@@ -15,7 +15,7 @@ class RollingSlab:
 
     Parameters
     ----------
-    lattice
+    tiles
         The tiles, which must come in its order.
     channels
         Classes of the logits.
@@ -23,12 +23,12 @@ class RollingSlab:
         Where to keep the sums.
     """
 
-    def __init__(self, lattice: Lattice, channels: int, device: torch.device) -> None:
+    def __init__(self, tiles: TileLayout, channels: int, device: torch.device) -> None:
         self._device = device
         self._whole: Tensor | None = None
-        self._single = len(lattice) == 1
+        self._single = len(tiles) == 1
         self._first = 0  # index of the slab's first plane in the volume
-        depth, height, width = lattice.tile_shape[0], *lattice.shape[1:]
+        depth, height, width = tiles.tile_shape[0], *tiles.shape[1:]
         self._sums = torch.zeros(
             (0 if self._single else depth, channels, height, width), device=device
         )

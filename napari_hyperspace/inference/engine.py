@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning, ShouldStop
 from napari_hyperspace.core.progress import Progress
-from napari_hyperspace.inference.argmax import Labeller, NonFiniteLogitsError
+from napari_hyperspace.inference.argmax import NativeArgmax, NonFiniteLogitsError
 from napari_hyperspace.inference.blend import RollingSlab
-from napari_hyperspace.inference.execution import FORMS, Form, Runner, first_line
+from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner, Precision, first_line
 from napari_hyperspace.inference.plan import Plan
-from napari_hyperspace.inference.precision import ALLOWED, Choice, choose_form, revise
+from napari_hyperspace.inference.precision import ALLOWED, Choice, choose_precision, revise
 from napari_hyperspace.inference.protocols import SpacingModel
 
 _PREPARED, _BAKED, FINISHED = 0.05, 0.08, 0.99  # fractions of the work done, roughly
@@ -50,7 +50,7 @@ class DivergedError(HyperspaceError):
     """A short number type may have changed more labels than is allowed."""
 
 
-class Run:
+class InferenceRun:
     """One image's way through one model's network.
 
     Parameters
@@ -63,15 +63,15 @@ class Run:
         What the network sees (C, D, H, W), on the working grid.
     device
         Where to compute.
-    form
-        A name in `FORMS`, or ``"auto"``.
+    precision
+        A name in `PRECISIONS`, or ``"auto"``.
     should_stop
         Asked between tiles, between layers and between planes of labels.
 
     Attributes
     ----------
-    device, form
-        Where and in which form the network ran at last.
+    device, precision
+        Where and in which precision the network ran at last.
     bake_seconds
         Wall time of making the network.
     """
@@ -82,16 +82,16 @@ class Run:
         model: SpacingModel,
         image: Tensor,
         device: torch.device,
-        form: str,
+        precision: str,
         should_stop: ShouldStop | None,
     ) -> None:
         self._model = model
         self._image = image
         self._should_stop = should_stop
-        self._wanted_form = form
+        self._wanted_precision = precision
         self._attempts = attempts(plan, device)
         self.device = device
-        self.form: Form = FORMS["fp32"]
+        self.precision: Precision = PRECISIONS["fp32"]
         self.bake_seconds = 0.0
 
     def until_it_fits(self, labels: NDArray[Any]) -> Generator[Progress, None, None]:
@@ -109,11 +109,11 @@ class Run:
             try:
                 return (yield from self._run(attempt, labels))
             except (NonFiniteLogitsError, DivergedError) as error:
-                if self.form.dtype == torch.float32:
+                if self.precision.dtype == torch.float32:
                     raise
                 reason = first_line(error)
                 spacing_mm = attempt.plan.network_spacing_mm
-                self._wanted_form = revise(self._model, attempt.device, spacing_mm)
+                self._wanted_precision = revise(self._model, attempt.device, spacing_mm)
                 self._attempts.insert(0, attempt)
             except HyperspaceError:
                 raise
@@ -150,13 +150,15 @@ class Run:
         self.bake_seconds = time.perf_counter() - started
         self._check()
         choice = self._choose(network, plan.network_spacing_mm)
-        self.form = FORMS[choice.form if choice else self._wanted_form]
-        runner = Runner(network, self.form, self.device, self._model.n_dim, self._should_stop)
+        self.precision = PRECISIONS[choice.precision if choice else self._wanted_precision]
+        runner = NetworkRunner(
+            network, self.precision, self.device, self._model.n_dim, self._should_stop
+        )
         values = self._model.label_values
-        labeller = Labeller(plan.working, plan.native, values, labels, attempt.sums)
-        slab = RollingSlab(plan.lattice, len(values), attempt.sums)
-        done, total = 0, len(plan.lattice)
-        for end, tiles in plan.lattice.rows():
+        labeller = NativeArgmax(plan.working, plan.native, values, labels, attempt.sums)
+        slab = RollingSlab(plan.tiles, len(values), attempt.sums)
+        done, total = 0, len(plan.tiles)
+        for end, tiles in plan.tiles.rows():
             for tile in tiles:
                 self._check()
                 yield Progress(
@@ -169,14 +171,14 @@ class Run:
                 labeller.push(plane)
         voxels = self._image[0].numel()
         if choice and choice.expected_difference(labeller.border, voxels) > ALLOWED:
-            raise DivergedError("too many labels may differ from fp32", where=self.form.name)
+            raise DivergedError("too many labels may differ from fp32", where=self.precision.name)
         yield Progress(FINISHED, "finishing")
 
     def _choose(self, network: nn.Module, spacing_mm: tuple[float, ...]) -> Choice | None:
-        """Return the form chosen for the network, unless one was asked for."""
-        if self._wanted_form != "auto":
+        """Return the precision chosen for the network, unless one was asked for."""
+        if self._wanted_precision != "auto":
             return None
-        return choose_form(
+        return choose_precision(
             self._model, network, spacing_mm, self._image, self.device, self._should_stop
         )
 

@@ -1,7 +1,7 @@
-"""Running a baked network: on which device, in which form, and how to stop it.
+"""Running a baked network: on which device, in which precision, and how to stop it.
 
-A *form* is a number type and a memory format. All forms compute the same function; some are several
-times faster on some devices.
+A *precision* is a number type and a memory format. All precisions compute the same function; some
+are several times faster on some devices.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from napari_hyperspace.nets.base.modules import copied, prepared
 
 
 @dataclass(frozen=True)
-class Form:
+class Precision:
     """A number type and a memory format to run a network in."""
 
     name: str
@@ -30,13 +30,13 @@ class Form:
     channels_last: bool
 
 
-FORMS = {
-    form.name: form
-    for form in (
-        Form("fp32", torch.float32, False),
-        Form("fp32-channels-last", torch.float32, True),
-        Form("bf16-channels-last", torch.bfloat16, True),
-        Form("fp16-channels-last", torch.float16, True),
+PRECISIONS = {
+    precision.name: precision
+    for precision in (
+        Precision("fp32", torch.float32, False),
+        Precision("fp32-channels-last", torch.float32, True),
+        Precision("bf16-channels-last", torch.bfloat16, True),
+        Precision("fp16-channels-last", torch.float16, True),
     )
 }
 
@@ -64,11 +64,14 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return wanted
 
 
-def check_form(name: str) -> None:
-    """Refuse a form that does not exist."""
-    if name != "auto" and name not in FORMS:
+def check_precision(name: str) -> None:
+    """Refuse a precision that does not exist."""
+    if name != "auto" and name not in PRECISIONS:
         raise HyperspaceError(
-            "no such form", field="form", found=name, expected=", ".join(("auto", *FORMS))
+            "no such precision",
+            field="precision",
+            found=name,
+            expected=", ".join(("auto", *PRECISIONS)),
         )
 
 
@@ -115,8 +118,8 @@ def fast_convolutions(device: torch.device, dtype: torch.dtype) -> AbstractConte
     return nullcontext()
 
 
-class Runner:
-    """A network in a form of its own, that can be stopped between its layers.
+class NetworkRunner:
+    """A network in a precision of its own, that can be stopped between its layers.
 
     The network given is copied, never changed: others may be running it.
 
@@ -124,7 +127,7 @@ class Runner:
     ----------
     network
         Plain network (B, C, *S) → (B, K, *S).
-    form
+    precision
         How to run it.
     device
         Where.
@@ -137,16 +140,16 @@ class Runner:
     def __init__(
         self,
         network: nn.Module,
-        form: Form,
+        precision: Precision,
         device: torch.device,
         n_dim: int,
         should_stop: ShouldStop | None = None,
     ) -> None:
-        self.form = form
+        self.precision = precision
         self.device = device
         self._n_dim = n_dim
         self._format = torch.contiguous_format
-        if form.channels_last:
+        if precision.channels_last:
             self._format = torch.channels_last_3d if n_dim == 3 else torch.channels_last
         if device.type == "cpu":
             keep_freed_blocks()
@@ -161,7 +164,7 @@ class Runner:
                 module.register_forward_pre_hook(stop_if_asked)
 
     def _converted(self, tensor: Tensor) -> Tensor:
-        dtype = self.form.dtype if tensor.is_floating_point() else tensor.dtype
+        dtype = self.precision.dtype if tensor.is_floating_point() else tensor.dtype
         layout = self._format if tensor.ndim == self._n_dim + 2 else torch.contiguous_format
         return tensor.detach().to(self.device, dtype, memory_format=layout)
 
@@ -169,8 +172,8 @@ class Runner:
     def __call__(self, image: Tensor) -> Tensor:
         """(C, D, H, W) float32, on any device → logits (K, D, H, W) on the runner's device."""
         batch = image[None] if self._n_dim == 3 else image.movedim(1, 0)
-        batch = batch.to(self.device, self.form.dtype).contiguous(memory_format=self._format)
-        with fast_convolutions(self.device, self.form.dtype):
+        batch = batch.to(self.device, self.precision.dtype).contiguous(memory_format=self._format)
+        with fast_convolutions(self.device, self.precision.dtype):
             logits: Tensor = self._network(batch)
         return logits[0] if self._n_dim == 3 else logits.movedim(0, 1)
 

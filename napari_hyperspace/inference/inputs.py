@@ -1,4 +1,4 @@
-"""From scans to what a network sees: checked, normalised, canonical, on the working grid."""
+"""From scans to what a network sees: checked, normalized, canonical, on the working grid."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def straight_grid(grid: Grid) -> Grid:
     """Return the grid of perpendicular axes that is segmented in place of a sheared one.
 
     Its axes are the nearest to the sheared ones, its spacing is theirs, and it holds all of their
-    voxel centres. A grid that is not sheared is returned as it is.
+    voxel centers. A grid that is not sheared is returned as it is.
     """
     if not grid.is_sheared:
         return grid
@@ -139,7 +139,7 @@ def working_image(
             scan = Volume(values, grid)
             values = resample_to_grid(scan, plan.native, should_stop=should_stop).array
             check()
-        values = model.normalisation.apply(values)
+        values = model.normalization.apply(values)
         check()
         if not grid.is_sheared:
             values = grid.orientation.to_canonical(values)

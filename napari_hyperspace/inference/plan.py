@@ -6,21 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.format import format_range, format_spacing
 from napari_hyperspace.core.geometry import Grid, Triple, check_spacing
+from napari_hyperspace.core.spacing import SPACING_TOLERANCE, clamp_spacing
 from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.inference.options import InferenceOptions, Outside
 from napari_hyperspace.inference.protocols import SpacingModel
-from napari_hyperspace.inference.tiles import Lattice, tile_array
+from napari_hyperspace.inference.tiles import TileLayout, tile_array
 
-Outside = Literal["refuse", "clamp", "extrapolate"]
-
-DEFAULT_OVERLAP = 0.25
 DEFAULT_TILE = {2: (512, 512), 3: (128, 128, 128)}
 SLICES_AT_ONCE = 8  # batch of a 2-D network
 _TILE_MULTIPLE = 8
-_SLACK = 1e-3  # relative; a header's 0.79999 mm is inside a range that starts at 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +42,13 @@ class Plan:
     overlaps: tuple[float, ...]
 
     @cached_property
-    def lattice(self) -> Lattice:
+    def tiles(self) -> TileLayout:
         """Tiles of the working grid."""
         return tile_array(self.working.shape, self.largest_tile, self.overlaps, _TILE_MULTIPLE)
 
     def with_smaller_tiles(self) -> Plan:
         """Return the same work in tiles of half the edge."""
-        return replace(
-            self, largest_tile=tuple((size + 1) // 2 for size in self.lattice.tile_shape)
-        )
+        return replace(self, largest_tile=tuple((size + 1) // 2 for size in self.tiles.tile_shape))
 
     @property
     def spacing_mm(self) -> Triple:
@@ -102,13 +98,6 @@ def working_spacing(
     HyperspaceError
         If the spacing lies outside of the trained range and ``outside`` is ``"refuse"``.
     """
-    if outside not in ("refuse", "clamp", "extrapolate"):
-        raise HyperspaceError(
-            "unknown rule for spacings outside of the trained range",
-            field="outside",
-            found=outside,
-            expected="refuse, clamp or extrapolate",
-        )
     own = grid_of(volume).canonical().spacing_mm
     if spacing_mm is None:
         wanted = list(own)
@@ -116,54 +105,46 @@ def working_spacing(
         wanted = [own[0], *check_spacing(spacing_mm, 2)]
     else:
         wanted = list(check_spacing(spacing_mm))
-    ranges = model.trained_range_mm
-    if ranges is not None and outside != "extrapolate":
-        first = 3 - len(ranges)
-        nearest = [*wanted[:first]]
-        for step, (low, high) in zip(wanted[first:], ranges, strict=True):
-            inside = low * (1 - _SLACK) <= step <= high * (1 + _SLACK)
-            nearest.append(step if inside else min(max(step, low), high))
-        if nearest != wanted and outside == "refuse":
-            raise HyperspaceError(
-                "the spacing lies outside of the range that the model was trained on",
-                where=model.name,
-                field="spacing_mm",
-                found=_millimetres(wanted),
-                expected=" × ".join(f"{low:g}–{high:g}" for low, high in ranges)
-                + (" mm (z × y × x)" if len(ranges) == 3 else " mm (y × x)"),
-                fix=f"Choose a spacing inside, such as {_millimetres(nearest)}, or clamp or "
-                "extrapolate on purpose",
-            )
-        wanted = nearest
     z, y, x = wanted
-    return z, y, x
+    if outside == "extrapolate":
+        return z, y, x
+    ranges = model.trained_range_mm
+    nearest = clamp_spacing(wanted, ranges)
+    if outside == "refuse" and ranges is not None and nearest != (z, y, x):
+        raise HyperspaceError(
+            "the spacing lies outside the range that the model was trained on",
+            where=model.name,
+            field="spacing_mm",
+            found=format_spacing(wanted),
+            expected=f"{format_range(ranges)} ({'z × y × x' if len(ranges) == 3 else 'y × x'})",
+            fix=f"Choose a spacing inside, such as {format_spacing(nearest)}, or clamp or "
+            "extrapolate on purpose",
+        )
+    return nearest
 
 
 def make_plan(
     volume: Volume | Grid | Sequence[Volume],
     model: SpacingModel,
     spacing_mm: Sequence[float] | None = None,
-    *,
-    outside: Outside = "refuse",
-    tile_shape: Sequence[int] | None = None,
-    overlap: float = DEFAULT_OVERLAP,
+    options: InferenceOptions | None = None,
 ) -> Plan:
     """Settle spacing, grids and tiles of a segmentation.
 
     Parameters
     ----------
-    volume, model, spacing_mm, outside
+    volume, model, spacing_mm
         As in `working_spacing`.
-    tile_shape
-        Largest tile in voxels, one number a dimension of the network; `None`: the model's, else
-        128³ (512² for 2-D models), and no larger than the model's in mm.
-    overlap
-        Least part of a tile shared with the next one.
+    options
+        Of these, ``outside``, ``tile_shape`` and ``overlap`` count. Without a tile shape, the
+        largest tile is the model's, else 128³ (512² for 2-D models), and no larger than the
+        model's in mm.
     """
+    options = options or InferenceOptions()
     native = grid_of(volume).canonical()
-    spacing = working_spacing(volume, model, spacing_mm, outside)
+    spacing = working_spacing(volume, model, spacing_mm, options.outside)
     working = native.with_spacing(spacing)
-    wanted = tile_shape or _model_tile(model, spacing[3 - model.n_dim :])
+    wanted = options.tile_shape or _model_tile(model, spacing[3 - model.n_dim :])
     largest = tuple(int(size) for size in wanted)
     if len(largest) != model.n_dim or any(size < 1 for size in largest):
         raise HyperspaceError(
@@ -171,12 +152,12 @@ def make_plan(
             field="tile_shape",
             found=largest,
         )
-    overlaps = [overlap] * 3
+    overlaps = [options.overlap] * 3
     if model.n_dim == 2:
         largest = (SLICES_AT_ONCE, *largest)
         overlaps[0] = 0.0
     plan = Plan(native, working, spacing[3 - model.n_dim :], largest, tuple(overlaps))
-    _ = plan.lattice  # refuses an impossible overlap now
+    _ = plan.tiles  # refuses an impossible overlap now
     return plan
 
 
@@ -186,10 +167,6 @@ def _model_tile(model: SpacingModel, spacing_mm: Sequence[float]) -> tuple[int, 
     if model.tile_mm is None:
         return tile
     return tuple(
-        max(1, min(size, math.ceil(edge / step - _SLACK)))
+        max(1, min(size, math.ceil(edge / step - SPACING_TOLERANCE)))
         for size, edge, step in zip(tile, model.tile_mm, spacing_mm, strict=True)
     )
-
-
-def _millimetres(spacing: Sequence[float]) -> str:
-    return " × ".join(f"{step:.4g}" for step in spacing) + " mm"

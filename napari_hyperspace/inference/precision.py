@@ -1,9 +1,9 @@
-"""Choosing the fastest form of a network that keeps its labels.
+"""Choosing the fastest precision of a network that keeps its labels.
 
 What is measured, once per (model, device, rough spacing), on a block of the scan itself: the time
-of each form, and for the short number types how many labels differ from fp32, *relative to the
-border between classes* (labels flip where two classes are nearly even, and nowhere else). A form is
-taken if the rate it flips at would change at most half of the allowed 0.1 % of that block.
+of each precision, and for the short number types how many labels differ from fp32, *relative to the
+border between classes* (labels flip where two classes are nearly even, and nowhere else). A
+precision is taken if the rate it flips at would change at most half of the allowed 0.1 % of that block.
 
 What is guaranteed: that block was looked at, not the whole scan. So the engine counts, while it
 labels any scan, how much border there is; where border × measured rate (with its statistical
@@ -18,6 +18,7 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +26,14 @@ from torch import Tensor, nn
 from napari_hyperspace.core import store
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.inference.argmax import border_voxels
-from napari_hyperspace.inference.execution import FORMS, Runner
+from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner
 from napari_hyperspace.inference.protocols import SpacingModel
 
 ALLOWED = 1e-3  # part of the voxels whose label may differ from fp32
 _MARGIN = 2  # the probe must stay below ALLOWED by this factor
 _BLOCK = {2: (4, 192, 192), 3: (48, 48, 48)}  # shape of the probed block, in voxels
 _REPEATS = 2
-PROBE_RUNS = 1 + _REPEATS  # of each form
+PROBE_RUNS = 1 + _REPEATS  # of each precision
 _SHORT_TYPE_GAIN = 0.9  # a short type must take less than this part of the time to be worth it
 _CANDIDATES = {
     "cpu": ("fp32", "fp32-channels-last", "bf16-channels-last"),
@@ -42,21 +43,21 @@ _CANDIDATES = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A form, and what was measured when it was chosen.
+    """A precision, and what was measured when it was chosen.
 
     Parameters
     ----------
-    form
-        Name of the form.
+    precision
+        Name of the precision.
     flips_per_border
         Upper estimate of the labels that differ from fp32 for each voxel on a border; 0 for fp32.
     seconds
-        Time of each form on the probed block.
+        Time of each precision on the probed block.
     shape
         Of the probed block.
     """
 
-    form: str
+    precision: str
     flips_per_border: float
     seconds: dict[str, float]
     shape: tuple[int, ...]
@@ -67,7 +68,7 @@ class Choice:
 
 
 def candidates(device: torch.device) -> tuple[str, ...]:
-    """Return the forms worth trying on a device; the first is the reference."""
+    """Return the precisions worth trying on a device; the first is the reference."""
     return _CANDIDATES.get(device.type, ("fp32",))
 
 
@@ -95,15 +96,24 @@ def known_choice(
     model: SpacingModel, device: torch.device, spacing_mm: Sequence[float]
 ) -> Choice | None:
     """Return what was chosen before, if anything."""
-    kept = store.recall("forms", choice_key(model, device, spacing_mm))
+    key = choice_key(model, device, spacing_mm)
+    kept = store.recall("precisions", key) or _former_choice(key)
     try:
         choice = Choice(**kept) if kept is not None else None
     except TypeError:
         return None
-    return choice if choice is not None and choice.form in FORMS else None
+    return choice if choice is not None and choice.precision in PRECISIONS else None
 
 
-def choose_form(
+def _former_choice(key: str) -> dict[str, Any] | None:
+    """Return a choice that an earlier version stored, under its former names."""
+    kept = store.recall("forms", key)
+    if not isinstance(kept, dict) or "form" not in kept:
+        return None
+    return {"precision" if name == "form" else name: value for name, value in kept.items()}
+
+
+def choose_precision(
     model: SpacingModel,
     network: nn.Module,
     spacing_mm: Sequence[float],
@@ -111,7 +121,7 @@ def choose_form(
     device: torch.device,
     should_stop: ShouldStop | None = None,
 ) -> Choice:
-    """Return the form to run a network in, from memory or by a probe.
+    """Return the precision to run a network in, from memory or by a probe.
 
     Parameters
     ----------
@@ -130,20 +140,20 @@ def choose_form(
     block = _block(image, model.n_dim)
     choice, border = _probe(network, block, device, model.n_dim, should_stop)
     if border:  # else the block has shown nothing about labels
-        store.keep("forms", choice_key(model, device, spacing_mm), asdict(choice))
+        store.keep("precisions", choice_key(model, device, spacing_mm), asdict(choice))
     return choice
 
 
 def revise(model: SpacingModel, device: torch.device, spacing_mm: Sequence[float]) -> str:
-    """Remember that a short type did not keep the labels of a scan; return the form to use now."""
+    """Remember that a short type changed labels of a scan; return the precision to use instead."""
     known = known_choice(model, device, spacing_mm)
     seconds = known.seconds if known is not None else {}
-    exact = {name: t for name, t in seconds.items() if FORMS[name].dtype == torch.float32}
-    form = min(exact, key=exact.__getitem__) if exact else "fp32-channels-last"
+    exact = {name: t for name, t in seconds.items() if PRECISIONS[name].dtype == torch.float32}
+    precision = min(exact, key=exact.__getitem__) if exact else "fp32-channels-last"
     if known is not None:
-        settled = replace(known, form=form, flips_per_border=0.0)
-        store.keep("forms", choice_key(model, device, spacing_mm), asdict(settled))
-    return form
+        settled = replace(known, precision=precision, flips_per_border=0.0)
+        store.keep("precisions", choice_key(model, device, spacing_mm), asdict(settled))
+    return precision
 
 
 def block_shape(shape: Sequence[int], n_dim: int) -> tuple[int, ...]:
@@ -166,21 +176,23 @@ def _probe(
     n_dim: int,
     should_stop: ShouldStop | None,
 ) -> tuple[Choice, int]:
-    """Measure each form on a block; return the choice and the block's voxels on a border."""
+    """Measure each precision on a block; return the choice and the block's voxels on a border."""
     border = 0
     seconds: dict[str, float] = {}
     rates: dict[str, float] = {}
     reference: Tensor | None = None
     for name in candidates(device):
-        form = FORMS[name]
+        precision = PRECISIONS[name]
         try:
-            seconds[name], logits = _timed(Runner(network, form, device, n_dim, should_stop), block)
+            seconds[name], logits = _timed(
+                NetworkRunner(network, precision, device, n_dim, should_stop), block
+            )
         except (NotImplementedError, torch.OutOfMemoryError):
             continue  # this device lacks an operation in this type, or the memory
         labels = logits.float().max(dim=0).indices
         if reference is None:
             reference, border = labels, border_voxels(labels)
-        if form.dtype == torch.float32:
+        if precision.dtype == torch.float32:
             rates[name] = 0.0
         elif torch.isfinite(logits).all():
             flips = int((labels != reference).sum())
@@ -196,20 +208,20 @@ def _probe(
     return Choice(best, rates[best], seconds, tuple(block.shape[1:])), border
 
 
-def _timed(runner: Runner, block: Tensor) -> tuple[float, Tensor]:
+def _timed(runner: NetworkRunner, block: Tensor) -> tuple[float, Tensor]:
     """Return the shortest time of a few runs, the first (which sets things up) apart."""
     logits = runner(block)
     shortest = math.inf
     for _ in range(_REPEATS):
-        _synchronise(runner.device)
+        _synchronize(runner.device)
         started = time.perf_counter()
         logits = runner(block)
-        _synchronise(runner.device)
+        _synchronize(runner.device)
         shortest = min(shortest, time.perf_counter() - started)
     return shortest, logits
 
 
-def _synchronise(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -8,10 +8,10 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.inference.localize import Search
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.base.config import Range
+from napari_hyperspace.nets.base.localization import Localization
 
 
 class SpacingModel(Protocol):
@@ -47,15 +47,15 @@ class SpacingModel(Protocol):
 
     @property
     def label_colors(self) -> Mapping[int, str]:
-        """Colour of each label value as ``"#rrggbb"``, without the background."""
+        """Color of each label value as ``"#rrggbb"``, without the background."""
 
     @property
     def trained_range_mm(self) -> tuple[Range, ...] | None:
         """Smallest and largest spacing seen in training, an axis; `None` if unknown."""
 
     @property
-    def normalisation(self) -> Normalisation:
-        """How its input is normalised."""
+    def normalization(self) -> Normalization:
+        """How its input is normalized."""
 
     @property
     def tile_shape(self) -> tuple[int, ...] | None:
@@ -66,7 +66,7 @@ class SpacingModel(Protocol):
         """Largest block in mm to run at once, beside that in voxels, if the model asks for one."""
 
     @property
-    def search(self) -> Search | None:
+    def localization(self) -> Localization | None:
         """How what it segments is to be found first, if the model asks for that."""
 
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:

@@ -54,7 +54,7 @@ class AxisTiles:
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One block of a lattice: where it lies, and its normalised weights an axis (1-D)."""
+    """One block of a lattice: where it lies, and its normalized weights an axis (1-D)."""
 
     start: tuple[int, ...]
     shape: tuple[int, ...]
@@ -74,7 +74,7 @@ class Tile:
 
 
 @dataclass(frozen=True, eq=False)
-class Lattice:
+class TileLayout:
     """The tiles of an array: the product of the tiles of its axes."""
 
     axes: tuple[AxisTiles, ...]
@@ -164,7 +164,7 @@ def tile_array(
     largest: Sequence[int],
     overlap: Sequence[float] | float = 0.25,
     multiple: int = 1,
-) -> Lattice:
+) -> TileLayout:
     """Cut an array into tiles, each axis as `tile_axis` does.
 
     Parameters
@@ -177,7 +177,7 @@ def tile_array(
         As in `tile_axis`.
     """
     overlaps = [overlap] * len(shape) if isinstance(overlap, int | float) else overlap
-    return Lattice(
+    return TileLayout(
         tuple(
             tile_axis(length, limit, part, multiple)
             for length, limit, part in zip(shape, largest, overlaps, strict=True)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.files import replacing, suffix_of
 from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io.decoded import Decoded
-from napari_hyperspace.io.files import is_folder, look_up, open_unchanged, replacing, suffix_of
+from napari_hyperspace.io.files import is_folder, look_up, open_unchanged
 from napari_hyperspace.io.receipt import Receipt
 from napari_hyperspace.io.series import Series
 

@@ -165,7 +165,7 @@ def _slice(data: FileDataset, path: Path) -> Slice:
         problem = f"multi-frame DICOM ({frames} frames) is not read: convert it to NIfTI first"
     elif samples > 1:
         photometric = _text(data, "PhotometricInterpretation")
-        problem = f"colour images ({photometric}, {samples} samples) cannot be segmented"
+        problem = f"color images ({photometric}, {samples} samples) cannot be segmented"
     elif (held := _held_bytes(data)) is not None and held < n_bytes:
         problem = f"the header claims {n_bytes} bytes of pixels, the file holds {held}"
     elif not np.isfinite((*(slope or ()), *(intercept or ()))).all() or 0 in (slope or ()):

@@ -50,7 +50,7 @@ def _factors(
 
 
 def _segments(volume: Volume) -> dict[str, str]:
-    """Return names and colours of labels in 3D Slicer's manner."""
+    """Return names and colors of labels in 3D Slicer's manner."""
     colors = volume.metadata.get("label_colors", {})
     pairs = {}
     for n, (label, name) in enumerate(volume.metadata.get("label_names", {}).items()):

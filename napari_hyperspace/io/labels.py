@@ -104,5 +104,5 @@ def check_pair(image: Volume, labels: Volume, tolerance_mm: float = _SAME_GRID_M
             field="affine",
             found=f"corners up to {distance:.4g} mm apart",
             expected=f"at most {tolerance_mm:g} mm",
-            fix="Resample the labels to the image's grid (nearest neighbour)",
+            fix="Resample the labels to the image's grid (nearest neighbor)",
         )

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import stem_of
 from napari_hyperspace.io.decoded import UNIT_MM, Decoded, missing_spacing, override_spacing
-from napari_hyperspace.io.files import companion, open_unchanged, stem_of
+from napari_hyperspace.io.files import companion, open_unchanged
 from napari_hyperspace.io.streams import Layout, read_data
 from napari_hyperspace.io.text import header_lines, numbers
 from napari_hyperspace.io.world import affine_from

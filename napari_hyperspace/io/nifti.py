@@ -19,10 +19,11 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import stem_of
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io.decoded import Decoded
-from napari_hyperspace.io.files import check_memory, open_unchanged, stem_of
+from napari_hyperspace.io.files import check_memory, open_unchanged
 from napari_hyperspace.io.nifti_affine import SAME_AFFINE_MM, geometry_of
 from napari_hyperspace.io.streams import InflateStream, Layout, check_layout, read_voxels, skip
 

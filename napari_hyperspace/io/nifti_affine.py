@@ -32,7 +32,7 @@ SAME_AFFINE_MM = 1e-2  # what single-precision quaternions may cost at the corne
 
 
 @dataclass
-class Geometry:
+class ResolvedAffine:
     """The affine that counts and what is to be said about it."""
 
     affine: NDArray[np.float64]
@@ -40,7 +40,9 @@ class Geometry:
     orientation_unknown: bool = False
 
 
-def geometry_of(header: Any, path: Path, spacing_mm: Sequence[float] | None = None) -> Geometry:
+def geometry_of(
+    header: Any, path: Path, spacing_mm: Sequence[float] | None = None
+) -> ResolvedAffine:
     """Return the affine in mm that counts, by the rule above."""
     code = int(header["xyzt_units"]) & 7
     if code not in _UNITS and spacing_mm is None:
@@ -60,7 +62,7 @@ def geometry_of(header: Any, path: Path, spacing_mm: Sequence[float] | None = No
     return geometry
 
 
-def _overridden(header: Any, path: Path, spacing_mm: Sequence[float]) -> Geometry:
+def _overridden(header: Any, path: Path, spacing_mm: Sequence[float]) -> ResolvedAffine:
     """Keep what directions the header gives, but with the caller's spacing."""
     mended = header.copy()
     mended["pixdim"][1:4] = spacing_mm
@@ -75,7 +77,7 @@ def _overridden(header: Any, path: Path, spacing_mm: Sequence[float]) -> Geometr
     return geometry
 
 
-def _choose_affine(header: Any, path: Path, *, compare: bool = True) -> Geometry:
+def _choose_affine(header: Any, path: Path, *, compare: bool = True) -> ResolvedAffine:
     """Return the affine in the file's own units, with what is to be said about it."""
     pixdim = np.array(header["pixdim"][1:4], dtype=np.float64)
     notes: list[str] = []
@@ -96,16 +98,16 @@ def _choose_affine(header: Any, path: Path, *, compare: bool = True) -> Geometry
         affine = _sform(header, path, qform)
         if compare:
             notes += _compare(affine, np.abs(pixdim), qform, header, path)
-        return Geometry(affine, notes)
+        return ResolvedAffine(affine, notes)
     if qform is not None:
-        return Geometry(qform, notes)
+        return ResolvedAffine(qform, notes)
     if (pixdim == 0).any():
         raise missing_spacing(path, "pixdim", pixdim.tolist())
     notes.append("the orientation is unknown: the header has neither sform nor qform")
     plain = header.copy()
     plain["pixdim"][1:4] = np.abs(pixdim)
     affine = np.array(plain.get_base_affine(), dtype=np.float64)
-    return Geometry(affine, notes, orientation_unknown=True)
+    return ResolvedAffine(affine, notes, orientation_unknown=True)
 
 
 def _qform(header: Any, path: Path, pixdim: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import stem_of
 from napari_hyperspace.io.decoded import UNIT_MM, Decoded, missing_spacing, override_spacing
-from napari_hyperspace.io.files import companion, open_unchanged, stem_of
+from napari_hyperspace.io.files import companion, open_unchanged
 from napari_hyperspace.io.streams import Layout, read_data
 from napari_hyperspace.io.text import header_lines, numbers
 from napari_hyperspace.io.world import affine_from
@@ -47,7 +48,7 @@ _UNITS = {
     **dict.fromkeys(("µm", "μm", "micron", "microns", "micrometer", "micrometers"), 1e-3),
     **dict.fromkeys(("meter", "meters", "metre", "metres"), 1000.0),
 }
-_COLOUR_KINDS = ("color", "complex", "quaternion")
+_COLOR_KINDS = ("color", "complex", "quaternion")
 _SYNONYMS = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}
 _PARALLEL = 1e-6  # sine of the angle between two axes that span no plane
 _SEGMENT = re.compile(r"Segment(\d+)_(LabelValue|Layer|Name|Color)")
@@ -170,9 +171,9 @@ def _layout(header: _Header, axes: list[int]) -> Layout:
             expected="one integer or real number a voxel",
         )
     for kind in header.fields.get("kinds", "").split():
-        if any(word in kind.lower() for word in _COLOUR_KINDS):
+        if any(word in kind.lower() for word in _COLOR_KINDS):
             raise HyperspaceError(
-                "colour and complex images cannot be segmented",
+                "color and complex images cannot be segmented",
                 where=header.path,
                 field="kinds",
                 found=f"{kind} of {header.need('type')}",
@@ -298,7 +299,7 @@ def _unit_factors(header: _Header, axes: list[int], *, overridden: bool) -> NDAr
 
 
 def _segments(header: _Header, layer: int) -> tuple[dict[int, str], dict[int, str]]:
-    """Return names and colours of labels, where the header has them in 3D Slicer's manner.
+    """Return names and colors of labels, where the header has them in 3D Slicer's manner.
 
     Segments that overlap lie in several layers, one a 3-D volume; each counts its labels from 1.
     """

@@ -262,7 +262,7 @@ def check_layout(layout: Layout, where: Path, available: int, *, compressed: boo
             found="×".join(map(str, layout.shape)),
         )
     if layout.dtype.kind not in "iuf":
-        kind = {"c": "complex", "V": "colour"}.get(layout.dtype.kind, "such")
+        kind = {"c": "complex", "V": "color"}.get(layout.dtype.kind, "such")
         raise HyperspaceError(
             f"{kind} images cannot be segmented",
             where=where,

@@ -46,7 +46,7 @@ def check_pair(network: NetworkConfig, factory: FactoryConfig) -> None:
 
 
 def build_factory(network: NetworkConfig, factory: FactoryConfig) -> Factory:
-    """Make the factory that a configuration describes, freshly initialised.
+    """Make the factory that a configuration describes, freshly initialized.
 
     Raises
     ------

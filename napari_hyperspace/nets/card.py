@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.inference.localize import Search
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.nets.base.config import Config, Range
+from napari_hyperspace.nets.base.localization import Localization
 
 HexColor = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
@@ -22,11 +23,11 @@ class LabelClass(Config):
     name: str
     """What users call it."""
     color: HexColor = "#e6194b"
-    """Colour to draw it in."""
+    """Color to draw it in."""
 
 
-class NormalisationConfig(Config):
-    """How the input's values are brought to the range seen in training; see `Normalisation`."""
+class NormalizationConfig(Config):
+    """How the input's values are brought to the range seen in training; see `Normalization`."""
 
     kind: Literal["z-score", "percentile", "window", "none"] = "z-score"
     lower: float = 0.5
@@ -42,9 +43,9 @@ class NormalisationConfig(Config):
             raise ValueError(f"{error.problem}; found {error.found}") from error
         return self
 
-    def build(self) -> Normalisation:
+    def build(self) -> Normalization:
         """Return the function that it describes."""
-        return Normalisation(self.kind, self.lower, self.upper)
+        return Normalization(self.kind, self.lower, self.upper)
 
 
 class DiceRecord(Config):
@@ -60,8 +61,8 @@ class DiceRecord(Config):
     """Number of cases."""
 
 
-class SearchConfig(Config):
-    """A first, coarse pass that finds what is segmented; see `napari_hyperspace.inference.localize`."""
+class LocalizationConfig(Config):
+    """A first, coarse pass that localizes what is segmented."""
 
     spacing_mm: PositiveFloat = 4.0
     """Spacing of that pass."""
@@ -70,13 +71,22 @@ class SearchConfig(Config):
     extent_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     """Usual size of that box, (z, y, x), margin included: what estimates reckon with."""
 
-    def build(self) -> Search:
-        """Return the search that it describes."""
-        return Search(self.spacing_mm, self.margin_mm, self.extent_mm)
+    def build(self) -> Localization:
+        """Return the localization that it describes."""
+        return Localization(self.spacing_mm, self.margin_mm, self.extent_mm)
 
 
 class ModelCard(Config):
-    """What a model is, was trained on and reaches. All axis orders are canonical (z, y, x)."""
+    """What a model is, what it was trained on and how accurate it is.
+
+    All axis orders are canonical (z, y, x).
+    """
+
+    former_keys: ClassVar[Mapping[str, str]] = {
+        "normalisation": "normalization",
+        "search": "localization",
+        "licence": "license",
+    }
 
     name: str
     description: str = ""
@@ -84,7 +94,7 @@ class ModelCard(Config):
     """The classes of output channels 1, 2, …; channel 0 is the background, value 0."""
     channel_names: Annotated[tuple[str, ...], Field(min_length=1)] = ("image",)
     """What each input channel is."""
-    normalisation: NormalisationConfig = NormalisationConfig()
+    normalization: NormalizationConfig = NormalizationConfig()
     axis_order: Literal["IPL"] = "IPL"
     """Directions of the array axes that the network sees: to Inferior, Posterior, Left."""
     trained_range_mm: tuple[Range, ...] | None = None
@@ -93,10 +103,10 @@ class ModelCard(Config):
     """Largest block in voxels to run at once; absent: the engine decides."""
     tile_mm: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     """Largest block in mm to run at once, beside that in voxels; absent: no limit."""
-    search: SearchConfig | None = None
-    """How what is segmented is found first; absent: the whole scan is segmented."""
-    licence: str = ""
-    """Licence of the weights and of the data they come from."""
+    localization: LocalizationConfig | None = None
+    """How what is segmented is localized first; absent: the whole scan is segmented."""
+    license: str = ""
+    """License of the weights and of the data they come from."""
     citation: str = ""
     """What to cite."""
     training: dict[str, Any] = Field(default_factory=dict)

@@ -34,7 +34,7 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     Parameters
     ----------
     source
-        A state dict saved by ``torch.save``, bare or under ``"model"`` beside an optimiser's.
+        A state dict saved by ``torch.save``, bare or under ``"model"`` beside an optimizer's.
     target
         The model file to write. Its card has no trained range and numbered labels: the checkpoint
         does not say them.

@@ -14,11 +14,11 @@ from torch import nn
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import check_spacing
-from napari_hyperspace.core.intensity import Normalisation
-from napari_hyperspace.inference.localize import Search
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.base.config import Range
 from napari_hyperspace.nets.base.factory import Factory
+from napari_hyperspace.nets.base.localization import Localization
 from napari_hyperspace.nets.card import ModelCard
 
 _CACHED_NETWORKS = 8
@@ -99,7 +99,7 @@ class Model:
 
     @property
     def label_colors(self) -> Mapping[int, str]:
-        """Colour of each label value as ``"#rrggbb"``, without the background."""
+        """Color of each label value as ``"#rrggbb"``, without the background."""
         return {label.value: label.color for label in self.card.labels}
 
     @property
@@ -108,9 +108,9 @@ class Model:
         return self.card.trained_range_mm
 
     @property
-    def normalisation(self) -> Normalisation:
-        """How its input is normalised."""
-        return self.card.normalisation.build()
+    def normalization(self) -> Normalization:
+        """How its input is normalized."""
+        return self.card.normalization.build()
 
     @property
     def tile_shape(self) -> tuple[int, ...] | None:
@@ -123,9 +123,9 @@ class Model:
         return self.card.tile_mm
 
     @property
-    def search(self) -> Search | None:
+    def localization(self) -> Localization | None:
         """How what it segments is to be found first, if the model asks for that."""
-        return self.card.search.build() if self.card.search else None
+        return self.card.localization.build() if self.card.localization else None
 
     @cached_property
     def identity(self) -> str:

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.core.models import FakeModel, local_network
 from torch import nn
 
 from napari_hyperspace.api.estimate import estimate, estimate_curve, spacing_for
@@ -23,6 +22,7 @@ from napari_hyperspace.cost.cost_model import Rates
 from napari_hyperspace.cost.trace import trace
 from napari_hyperspace.inference.inputs import straight_grid, straightening_bytes, working_image
 from napari_hyperspace.inference.plan import make_plan
+from tests.models import FakeModel, local_network
 
 CPU = torch.device("cpu")
 
@@ -47,7 +47,7 @@ class Pyramid(nn.Module):
 @pytest.fixture
 def rates(monkeypatch):
     """Round rates, in place of a measurement."""
-    form = Rates(
+    precision = Rates(
         itemsize=4,
         reordered=False,
         depthwise={8: 2e-11, 32: 4e-11},
@@ -58,13 +58,13 @@ def rates(monkeypatch):
         norm=1e-10,
         pointwise=1e-10,
         upsample=1e-10,
-        fault=2e-10,
+        page_fault=2e-10,
         overhead=1e-6,
     )
     kinds = dict.fromkeys(("z-score", "percentile", "window", "none"), (1e-9, 4e-9))
     host = HostRates(kinds, 1e-10, 1e-11, 1e-10, 1e-9, 1e-9, 2e-10)
     known = Calibration(
-        {"fp32": form, "fp32-channels-last": form, "bf16-channels-last": form}, host
+        {"fp32": precision, "fp32-channels-last": precision, "bf16-channels-last": precision}, host
     )
     monkeypatch.setattr("napari_hyperspace.api.estimate.calibrate", lambda device: known)
     return known
@@ -123,11 +123,11 @@ class TestCounts:
 
     def test_a_convolution_takes_its_work_its_bytes_and_its_call(self, rates):
         """Of 1³ voxels and in groups, work is the least of it."""
-        form = rates.forms["fp32"]
+        precision = rates.precisions["fp32"]
         voxels = 20 * 24 * 32
 
         def seconds(conv, **more):
-            return trace(conv, 16, 3).seconds((20, 24, 32), replace(form, **more))
+            return trace(conv, 16, 3).seconds((20, 24, 32), replace(precision, **more))
 
         moved, call = 4 * (16 + 16) * voxels * 2e-11, 5e-5 + 1e-6
         point = nn.Conv3d(16, 16, 1)
@@ -141,15 +141,17 @@ class TestCounts:
         )
 
     def test_layouts_of_their_own_are_fresh_memory(self, rates):
-        form = rates.forms["fp32"]
+        precision = rates.precisions["fp32"]
         counted, shape = trace(nn.Conv3d(16, 16, 1), 16, 3), (80, 80, 80)
-        plain, own = (counted.seconds(shape, replace(form, reordered=r)) for r in (False, True))
-        assert own - plain == pytest.approx(2 * 16 * 80**3 * 4 * form.fault)
+        plain, own = (
+            counted.seconds(shape, replace(precision, reordered=r)) for r in (False, True)
+        )
+        assert own - plain == pytest.approx(2 * 16 * 80**3 * 4 * precision.fault)
 
     def test_scan_of_rates_between_channels(self, rates):
-        form = rates.forms["fp32"]
-        assert form.convolution_rate(16, 16) == 1e-11
-        assert 5e-12 < form.convolution_rate(32, 32) < 1e-11
+        precision = rates.precisions["fp32"]
+        assert precision.convolution_rate(16, 16) == 1e-11
+        assert 5e-12 < precision.convolution_rate(32, 32) < 1e-11
 
 
 class TestEstimate:
@@ -185,7 +187,7 @@ class TestEstimate:
             return images[0]
 
         monkeypatch.setattr("napari_hyperspace.api.segment.working_image", kept)
-        steps = segment_steps(volume, model, (2, 2, 2), tile_shape=(16, 16, 16), form="fp32")
+        steps = segment_steps(volume, model, (2, 2, 2), tile_shape=(16, 16, 16), precision="fp32")
         with pytest.warns(HyperspaceWarning, match="sheared"):
             messages = [step.message for step in steps]
         assert found.working_shape == images[0].shape[1:]
@@ -199,7 +201,7 @@ class TestEstimate:
     def test_tells_the_probe_apart(self, model):
         first = estimate(grid(), model, (2, 2, 2))
         assert 0 < first.probe_seconds < first.seconds
-        asked = estimate(grid(), model, (2, 2, 2), form=first.form)
+        asked = estimate(grid(), model, (2, 2, 2), precision=first.precision)
         assert asked.probe_seconds == 0
         assert first.seconds - first.probe_seconds == pytest.approx(asked.seconds)
 
@@ -216,8 +218,8 @@ class TestEstimate:
         shape = (96, 100, 104)
         ramp = np.indices(shape).sum(axis=0).astype(np.float32)
         volume = Volume(ramp, Grid.from_spacing(shape, (1, 1, 1)))
-        expected = estimate(volume, model, form="fp32-channels-last").peak_bytes
-        steps = segment_steps(volume, model, form="fp32-channels-last")
+        expected = estimate(volume, model, precision="fp32-channels-last").peak_bytes
+        steps = segment_steps(volume, model, precision="fp32-channels-last")
         try:
             while True:
                 next(steps)
@@ -279,7 +281,7 @@ def test_network_that_cannot_be_counted_runs_all_the_same(rates):
     volume = Volume(np.arange(60.0).reshape(3, 4, 5), grid((3, 4, 5)))
     with pytest.raises(HyperspaceError, match="cannot be counted"):
         estimate(volume, model)
-    for step in segment_steps(volume, model, form="fp32"):
+    for step in segment_steps(volume, model, precision="fp32"):
         assert step.message
 
 
@@ -303,14 +305,18 @@ class TestCalibration:
         assert not is_calibrated(CPU)
         first = calibrate(CPU)
         assert is_calibrated(CPU)
-        assert all(rate > 0 for rate in first.forms["fp32-channels-last"].convolutions.values())
-        monkeypatch.setattr(calibration, "_form_rates", lambda *_: pytest.fail("measured again"))
+        assert all(
+            rate > 0 for rate in first.precisions["fp32-channels-last"].convolutions.values()
+        )
+        monkeypatch.setattr(
+            calibration, "_precision_rates", lambda *_: pytest.fail("measured again")
+        )
         assert calibrate(CPU) == first
         monkeypatch.setattr("napari_hyperspace.core.store._MEMORY", {})  # a new process
         assert calibrate(CPU) == first
-        assert min(min(pair) for pair in first.host.normalise.values()) > 0
+        assert min(min(pair) for pair in first.host.normalize.values()) > 0
 
-    @pytest.mark.parametrize("damage", ["{", '{"forms": {}}', "[]"])
+    @pytest.mark.parametrize("damage", ["{", '{"precisions": {}}', "[]"])
     def test_damaged_file_is_made_anew(self, monkeypatch, own_cache, damage, rates):
         monkeypatch.setattr(calibration, "_host_rates", lambda: rates.host)
         calibrate(CPU)
@@ -330,10 +336,10 @@ class TestCalibration:
         assert not is_calibrated(CPU)
 
     def test_the_faster_of_two_rounds_counts(self, monkeypatch, rates):
-        slow = replace(rates.host, copy=3e-10, gather=2e-10, normalise={"none": (1e-9, 5e-9)})
-        fast = replace(rates.host, copy=2e-10, gather=4e-10, normalise={"none": (2e-9, 4e-9)})
+        slow = replace(rates.host, copy=3e-10, gather=2e-10, normalize={"none": (1e-9, 5e-9)})
+        fast = replace(rates.host, copy=2e-10, gather=4e-10, normalize={"none": (2e-9, 4e-9)})
         rounds = iter([slow, fast])
         monkeypatch.setattr(calibration, "_host_rates", lambda: next(rounds))
         host = calibrate(CPU).host
         assert (host.copy, host.gather) == (2e-10, 2e-10)
-        assert host.normalise == {"none": (1e-9, 4e-9)}
+        assert host.normalize == {"none": (1e-9, 4e-9)}

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
-from tests.core.models import FakeModel, local_network
 from torch import nn
 
 from napari_hyperspace.api.segment import segment, segment_steps
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.resample import resample_to_grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.plan import working_spacing
+from tests.models import FakeModel, local_network
 
 
 def rotated_affine(spacing_mm, order=(2, 0, 1), flips=(1, -1, -1), angle=0.2):
@@ -81,7 +81,7 @@ def test_labels_are_those_of_the_oracle(model, spacing_mm, tile_shape):
     if tile_shape is not None:  # without a receptive field, a tile's border changes nothing
         model = FakeModel(lambda spacing: local_network(kernel_size=1, seed=3))
     expected, clear = oracle([volume], model, spacing_mm)
-    labels = segment(volume, model, spacing_mm, tile_shape=tile_shape, form="fp32")
+    labels = segment(volume, model, spacing_mm, tile_shape=tile_shape, precision="fp32")
     assert labels.dtype == np.uint8
     assert labels.grid == volume.grid
     assert labels.array.flags.c_contiguous
@@ -93,8 +93,8 @@ def test_tiles_agree_with_the_whole_away_from_their_borders():
     """A receptive field of 5 voxels inside an overlap of 12: only faint weights see a border."""
     volume = scan((40, 24, 30), (1, 1, 1), order=(0, 1, 2), flips=(1, 1, 1), angle=0)
     model = FakeModel(lambda spacing: local_network())
-    whole = segment(volume, model, form="fp32").array
-    tiled = segment(volume, model, form="fp32", tile_shape=(24, 16, 24), overlap=0.5).array
+    whole = segment(volume, model, precision="fp32").array
+    tiled = segment(volume, model, precision="fp32", tile_shape=(24, 16, 24), overlap=0.5).array
     assert (whole != tiled).mean() < 5e-3
 
 
@@ -116,9 +116,9 @@ def test_several_channels_on_one_grid():
     model = FakeModel(lambda spacing: local_network(channels=2), in_channels=2)
     volumes = [scan(seed=0), scan(seed=1)]
     expected, clear = oracle(volumes, model, (1.5, 1.4, 2))
-    labels = segment(volumes, model, (1.5, 1.4, 2), form="fp32").array
+    labels = segment(volumes, model, (1.5, 1.4, 2), precision="fp32").array
     np.testing.assert_array_equal(labels[clear], expected[clear])
-    swapped = segment(volumes[::-1], model, (1.5, 1.4, 2), form="fp32").array
+    swapped = segment(volumes[::-1], model, (1.5, 1.4, 2), precision="fp32").array
     assert (swapped != labels).any()
 
 
@@ -141,7 +141,7 @@ def test_two_dimensional_model_runs_slice_by_slice():
     expected = np.stack(
         [network(torch.tensor(s, dtype=torch.float32)[None, None])[0].argmax(0) for s in z_scored]
     )
-    np.testing.assert_array_equal(segment(volume, model, form="fp32").array, expected)
+    np.testing.assert_array_equal(segment(volume, model, precision="fp32").array, expected)
     assert model.asked[-1] == pytest.approx((2.3, 0.9))
     segment(volume, model, (1.5, 1.5), tile_shape=(8, 8))
     assert model.asked[-1] == (1.5, 1.5)
@@ -166,7 +166,7 @@ class TestSpacing:
         assert working_spacing(volume.grid, model) == working_spacing(volume, model)
 
     def test_fault_19_outside_of_the_trained_range_is_refused(self, model):
-        with pytest.raises(HyperspaceError, match="outside of the range") as caught:
+        with pytest.raises(HyperspaceError, match="outside the range") as caught:
             segment(scan(), model, (2, 0.5, 9))
         message = str(caught.value)
         assert "2 × 0.5 × 9 mm" in message
@@ -231,7 +231,7 @@ def test_fault_27_slices_and_crumbs(model, shape, spacing_mm):
             assert segment(volume, model, spacing_mm).shape == shape
         return
     expected, clear = oracle([volume], model, spacing_mm)
-    labels = segment(volume, model, spacing_mm, form="fp32").array
+    labels = segment(volume, model, spacing_mm, precision="fp32").array
     np.testing.assert_array_equal(labels[clear], expected[clear])
 
 
@@ -247,8 +247,8 @@ def test_any_real_type_gives_the_same_labels(model, dtype):
     np.testing.assert_array_equal(labels, expected)
 
 
-def test_input_is_untouched_without_normalisation(model):
-    model.normalisation = Normalisation("none")
+def test_input_is_untouched_without_normalization(model):
+    model.normalization = Normalization("none")
     volume = scan(order=(2, 1, 0), flips=(-1, -1, -1), angle=0)
     before = volume.array.copy()
     with warnings.catch_warnings():
@@ -271,20 +271,20 @@ class TestStopping:
 
     def test_stops_while_the_image_is_prepared(self):
         stop = threading.Event()
-        normalised = []
+        normalized = []
 
-        class Slow(Normalisation):
+        class Slow(Normalization):
             def apply(self, array):
-                normalised.append(array)
+                normalized.append(array)
                 stop.set()
                 return super().apply(array)
 
         model = FakeModel(
-            lambda s: local_network(channels=2), in_channels=2, normalisation=Slow("none")
+            lambda s: local_network(channels=2), in_channels=2, normalization=Slow("none")
         )
         with pytest.raises(Cancelled):
             list(segment_steps([scan(), scan()], model, should_stop=stop.is_set))
-        assert len(normalised) == 1
+        assert len(normalized) == 1
 
     def test_stops_between_layers(self):
         stop = threading.Event()
@@ -350,7 +350,7 @@ def exhausted_above(voxels, calls):
 def test_fault_55_out_of_memory_takes_smaller_tiles():
     calls = []
     volume = scan((32, 32, 32), (1, 1, 1), order=(0, 1, 2), flips=(1, 1, 1), angle=0)
-    labels = segment(volume, FakeModel(lambda s: exhausted_above(16**3, calls)), form="fp32")
+    labels = segment(volume, FakeModel(lambda s: exhausted_above(16**3, calls)), precision="fp32")
     assert calls[0] == (32, 32, 32)
     assert set(calls[1:]) == {(16, 16, 16)}
     z_score = (volume.canonical().array - volume.array.mean()) / volume.array.std()
@@ -380,7 +380,7 @@ def test_fault_50_network_that_gives_nan_is_refused():
             return image.expand(-1, 3, -1, -1, -1) * float("nan")
 
     with pytest.raises(HyperspaceError, match="not finite"):
-        segment(scan(), FakeModel(lambda s: Nan()), form="fp32")
+        segment(scan(), FakeModel(lambda s: Nan()), precision="fp32")
 
 
 def test_overflow_in_a_short_type_is_run_again_in_fp32():
@@ -389,12 +389,12 @@ def test_overflow_in_a_short_type_is_run_again_in_fp32():
             big = image * 1e30 * 1e30 if image.dtype != torch.float32 else image
             return torch.cat([big, -image, image * 0], dim=1)
 
-    steps = segment_steps(scan(), FakeModel(lambda s: Large()), form="bf16-channels-last")
+    steps = segment_steps(scan(), FakeModel(lambda s: Large()), precision="bf16-channels-last")
     try:
         while True:
             next(steps)
     except StopIteration as end:
-        assert end.value.form == "fp32-channels-last"
+        assert end.value.precision == "fp32-channels-last"
 
 
 def test_fault_59_missing_device_becomes_the_cpu_and_says_so(model):
@@ -411,16 +411,16 @@ def test_fault_58_lost_device_becomes_the_cpu_and_says_so(model, monkeypatch):
         "napari_hyperspace.api.segment.choose_device", lambda device: torch.device("meta")
     )
     with pytest.warns(HyperspaceWarning, match="meta failed .*computing on the CPU"):
-        labels = segment(scan(), model, form="fp32")
+        labels = segment(scan(), model, precision="fp32")
     monkeypatch.undo()
-    np.testing.assert_array_equal(labels.array, segment(scan(), model, form="fp32").array)
+    np.testing.assert_array_equal(labels.array, segment(scan(), model, precision="fp32").array)
 
 
 def test_unknown_device_and_form_are_refused(model):
     with pytest.raises(HyperspaceError, match="device"):
         segment(scan(), model, device="abacus")
-    with pytest.raises(HyperspaceError, match="form"):
-        segment(scan(), model, form="fp8")
+    with pytest.raises(HyperspaceError, match="precision"):
+        segment(scan(), model, precision="fp8")
 
 
 def test_memory_does_not_grow_with_the_channels_times_the_native_size():

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 
 
 def test_z_score(rng):
     array = rng.integers(0, 4000, (5, 6, 7)).astype(np.uint16)
-    scaled = Normalisation("z-score").apply(array)
+    scaled = Normalization("z-score").apply(array)
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled, (array - array.mean()) / array.std(), rtol=1e-4, atol=1e-6)
 
@@ -18,20 +18,20 @@ def test_percentiles_and_windows_clip(rng):
     array = rng.normal(size=(9, 8, 7))
     low, high = np.percentile(array.astype(np.float32), (2, 90))
     expected = np.clip((array - low) / (high - low), 0, 1)
-    np.testing.assert_allclose(Normalisation("percentile", 2, 90).apply(array), expected, atol=1e-5)
-    window = Normalisation("window", -1000, 1000).apply(np.array([[[-2000, 0, 3000]]]))
+    np.testing.assert_allclose(Normalization("percentile", 2, 90).apply(array), expected, atol=1e-5)
+    window = Normalization("window", -1000, 1000).apply(np.array([[[-2000, 0, 3000]]]))
     np.testing.assert_allclose(window, [[[0, 0.5, 1]]])
 
 
 def test_none_keeps_values():
     array = np.array([[[3, 5]]], dtype=np.int16)
-    np.testing.assert_array_equal(Normalisation("none").apply(array), array)
+    np.testing.assert_array_equal(Normalization("none").apply(array), array)
 
 
 @pytest.mark.parametrize("kind", ["z-score", "percentile"])
 def test_fault_25_constant_image(kind):
     with pytest.warns(HyperspaceWarning, match="constant"):
-        scaled = Normalisation(kind).apply(np.full((2, 3, 4), 7))
+        scaled = Normalization(kind).apply(np.full((2, 3, 4), 7))
     np.testing.assert_array_equal(scaled, 0)
 
 
@@ -41,10 +41,10 @@ def test_fault_22_values_that_are_not_finite(kind):
     array = np.ones((2, 3, 4))
     array[0, 0, :3] = np.nan, np.inf, -np.inf
     with pytest.raises(HyperspaceError) as caught:
-        Normalisation(kind).apply(array)
+        Normalization(kind).apply(array)
     assert caught.value.found == "3 of 24 voxels"
 
 
 def test_empty_ranges_are_refused():
     with pytest.raises(HyperspaceError, match="under the upper"):
-        Normalisation("window", 5, 5)
+        Normalization("window", 5, 5)

@@ -22,7 +22,7 @@ FACES = [step for step in product((-1, 0, 1), repeat=3) if sum(map(abs, step)) =
 ALL = [step for step in product((-1, 0, 1), repeat=3) if any(step)]
 
 
-def labelled(array, **metadata) -> Volume:
+def labeled(array, **metadata) -> Volume:
     array = np.asarray(array)
     return Volume(array, Grid.from_spacing(array.shape, SPACING), "labels", metadata)
 
@@ -57,7 +57,7 @@ def scattered(seed, shape, values):
 def test_the_largest_part_of_each_structure_is_kept(seed):
     array = scattered(seed, (4, 5, 6), [0, 0, 0, 1, 1, 7])
     names = {1: "left thing", 7: "Right thing"}
-    found = postprocess(labelled(array), largest_component=True, names=names).array
+    found = postprocess(labeled(array), largest_component=True, names=names).array
     for value in (1, 7):
         parts = flood(array == value, ALL)
         kept = flood(found == value, ALL)
@@ -74,7 +74,7 @@ def test_the_largest_part_of_each_structure_is_kept(seed):
 def test_parts_below_a_volume_are_removed(seed, voxels):
     array = scattered(seed, (4, 5, 6), [0, 0, 0, 0, 0, 1, 1, 7])
     limit = voxels * VOXEL_MM3
-    found = postprocess(labelled(array), smallest_component_mm3=limit).array
+    found = postprocess(labeled(array), smallest_component_mm3=limit).array
     expected = array.copy()
     for value in (1, 7):
         for part in flood(array == value, ALL):
@@ -88,7 +88,7 @@ def test_parts_below_a_volume_are_removed(seed, voxels):
 @given(seeds, st.integers(1, 4))
 def test_enclosed_background_is_given_to_what_it_touches_most(seed, voxels):
     array = scattered(seed, (5, 6, 5), [0, 1, 1, 2])
-    found = postprocess(labelled(array), fill_holes_mm3=voxels * VOXEL_MM3).array
+    found = postprocess(labeled(array), fill_holes_mm3=voxels * VOXEL_MM3).array
     ends = [n - 1 for n in array.shape]
     for hole in flood(array == 0, FACES):
         inner = all(0 < i < end for at in hole for i, end in zip(at, ends, strict=True))
@@ -128,7 +128,7 @@ def pair(first: int, second: int):
 )
 def test_a_structure_without_a_side_keeps_both(name, second, kept):
     array = pair(10, second)
-    labels = labelled(array, label_names={3: name})
+    labels = labeled(array, label_names={3: name})
     found = postprocess(labels, largest_component=True).array
     assert (found[2] == 3).any() == kept
     assert (found[0] == 3).sum() == 10
@@ -139,12 +139,12 @@ def test_corners_connect_structures_but_not_holes():
     array[1:4, 1:4, 1:4] = 1
     array[2, 2, 2] = 0
     array[1, 1, 1] = 0  # touches the hole by its corner alone
-    found = postprocess(labelled(array), fill_holes_mm3=VOXEL_MM3).array
+    found = postprocess(labeled(array), fill_holes_mm3=VOXEL_MM3).array
     assert found[2, 2, 2] == 1
     assert found[1, 1, 1] == 0
     diagonal = np.zeros((3, 3, 3), np.uint8)
     diagonal[0, 0, 0] = diagonal[1, 1, 1] = diagonal[2, 2, 2] = 4
-    kept = postprocess(labelled(diagonal), largest_component=True, names={4: "left"}).array
+    kept = postprocess(labeled(diagonal), largest_component=True, names={4: "left"}).array
     np.testing.assert_array_equal(kept, diagonal)
 
 
@@ -155,7 +155,7 @@ def test_what_a_removed_part_leaves_is_a_hole():
     array[2, 3, 3] = 1
     names = {1: "left a", 2: "b"}
     both = postprocess(
-        labelled(array), largest_component=True, fill_holes_mm3=VOXEL_MM3, names=names
+        labeled(array), largest_component=True, fill_holes_mm3=VOXEL_MM3, names=names
     )
     assert both.array[2, 3, 3] == 2
     assert [step["changed_mm3"] for step in both.metadata["postprocessing"]] == [1.5, 1.5]
@@ -165,13 +165,13 @@ def test_volumes_are_physical():
     array = np.ones((5, 5, 6), np.uint8)
     array[2, 2, 2:4] = 0  # 3 mm³
     for limit, filled in ((2.9, False), (3.0, True), (3.1, True)):
-        found = postprocess(labelled(array), fill_holes_mm3=limit).array
+        found = postprocess(labeled(array), fill_holes_mm3=limit).array
         assert bool(found[2, 2, 2]) == filled
 
 
 def test_the_result_says_what_was_done_to_it():
     array = pair(10, 2)
-    labels = labelled(array, label_names={3: "left part"}, path="/scan.nii")
+    labels = labeled(array, label_names={3: "left part"}, path="/scan.nii")
     once = postprocess(labels, largest_component=True, smallest_component_mm3=5)
     assert once.metadata["postprocessing"] == (
         {
@@ -191,7 +191,7 @@ def test_the_result_says_what_was_done_to_it():
 
 
 def test_off_is_off():
-    labels = labelled(pair(10, 2))
+    labels = labeled(pair(10, 2))
     assert postprocess(labels) is labels
 
 
@@ -200,7 +200,7 @@ def test_values_far_apart_and_types_are_kept(dtype):
     high = 60000 if dtype is np.uint16 else 2_000_000_000
     array = pair(10, 2).astype(dtype)
     array[array == 3] = high
-    found = postprocess(labelled(array), largest_component=True, names={high: "left"}).array
+    found = postprocess(labeled(array), largest_component=True, names={high: "left"}).array
     assert found.dtype == dtype
     assert set(np.unique(found).tolist()) == {0, high}
     assert (found == high).sum() == 10
@@ -208,18 +208,18 @@ def test_values_far_apart_and_types_are_kept(dtype):
 
 def test_fault_28_fractional_values_are_refused():
     with pytest.raises(HyperspaceError, match="whole numbers"):
-        postprocess(labelled(np.ones((2, 3, 4)) / 2), largest_component=True)
+        postprocess(labeled(np.ones((2, 3, 4)) / 2), largest_component=True)
 
 
 def test_fault_29_negative_values_are_listed():
     array = pair(3, 2).astype(np.int16)
     array[1, 1, :4] = -2
     with pytest.raises(HyperspaceError, match=r"-2 \(4 voxels\)"):
-        postprocess(labelled(array), largest_component=True)
+        postprocess(labeled(array), largest_component=True)
 
 
 def test_fault_31_background_alone_warns():
-    labels = labelled(np.zeros((2, 3, 4), np.uint8))
+    labels = labeled(np.zeros((2, 3, 4), np.uint8))
     with pytest.warns(HyperspaceWarning, match="background alone"):
         assert postprocess(labels, largest_component=True) is labels
 
@@ -228,4 +228,4 @@ def test_fault_31_background_alone_warns():
 @pytest.mark.parametrize("field", ["fill_holes_mm3", "smallest_component_mm3"])
 def test_volumes_that_are_none_are_refused(field, wrong):
     with pytest.raises(HyperspaceError, match=field):
-        postprocess(labelled(pair(3, 2)), **{field: wrong})
+        postprocess(labeled(pair(3, 2)), **{field: wrong})

@@ -85,8 +85,8 @@ def direct(signal, n_out, step, start, radius, kernel, stretch):
     extended = np.pad(signal, pad, mode="edge")
     out = []
     for o in range(n_out):
-        centre = start + o * step
-        weights = np.array([kernel(abs(i - pad - centre) / stretch) for i in range(len(extended))])
+        center = start + o * step
+        weights = np.array([kernel(abs(i - pad - center) / stretch) for i in range(len(extended))])
         out.append((weights * extended).sum() / weights.sum())
     return np.array(out)
 
@@ -198,7 +198,7 @@ def test_antialiasing_removes_what_the_coarse_grid_cannot_hold():
     # An oblique target takes the other path: smooth first, then point by point.
     affine = grid.with_spacing((4, 1, 1)).affine.copy()
     affine[:3, :3] = nib.eulerangles.euler2mat(0.05, 0, 0) @ affine[:3, :3]
-    affine[2, 3] += 0.5  # onto voxel centres, where point sampling is at its worst
+    affine[2, 3] += 0.5  # onto voxel centers, where point sampling is at its worst
     turned = resample_to_grid(volume, Grid((16, 3, 3), affine)).array
     assert np.abs(turned[2:-2]).max() < 0.1
     aliased = resample_to_grid(volume, Grid((16, 3, 3), affine), antialias=False).array

@@ -12,7 +12,7 @@ import pytest
 
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.volume import Volume
 
 pytest.importorskip("napari")
@@ -63,7 +63,7 @@ class FakeResult:
     peak_bytes: int
     spacing_mm: tuple[float, float, float]
     bake_seconds: float = 0.001
-    form: str = "fp32"
+    precision: str = "fp32"
     device: str = "cpu"
 
 
@@ -79,7 +79,7 @@ class FakeModel:
     in_channels: int = 1
     n_dim: int = 3
     trained_range_mm: tuple | None = ((0.8, 4.0),) * 3
-    normalisation: Normalisation = field(default_factory=Normalisation)
+    normalization: Normalization = field(default_factory=Normalization)
     label_names: dict = field(default_factory=lambda: {1: "front", 2: "back"})
     label_colors: dict = field(default_factory=lambda: {1: "#ff8800", 2: "#0088ff"})
     dice: tuple = ()
@@ -91,7 +91,7 @@ class FakeModel:
         return SimpleNamespace(
             name=self.name,
             description="A fake.",
-            licence="none",
+            license="none",
             citation="",
             channel_names=channels,
             dice=self.dice,
@@ -134,10 +134,10 @@ class FakeServices(Services):
         self.estimated.append(tuple(spacing_mm))
         return FakeEstimate(voxels * 1e-6, int(voxels * 400), int(voxels * 4), tuple(spacing_mm))
 
-    def settled_form(self, model, spacing_mm, device):
+    def settled_precision(self, model, spacing_mm, device):
         return "fp32"
 
-    def estimate(self, grid, model, spacing_mm, *, device=None, outside="refuse", form="auto"):
+    def estimate(self, grid, model, spacing_mm, *, device=None, outside="refuse", precision="auto"):
         return self._estimate(grid, spacing_mm)
 
     def estimate_curve(self, grid, model, spacings, *, device=None, outside="refuse"):
@@ -157,11 +157,11 @@ class FakeServices(Services):
         *,
         device=None,
         outside="refuse",
-        form="auto",
+        precision="auto",
         should_stop=None,
     ):
         started = time.perf_counter()
-        self.runs.append((volumes, tuple(spacing_mm), outside, model.normalisation.kind))
+        self.runs.append((volumes, tuple(spacing_mm), outside, model.normalization.kind))
         if self.warning:
             warnings.warn(self.warning, HyperspaceWarning, stacklevel=2)
         for i in range(self.steps):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.inference.argmax import Labeller, NonFiniteLogitsError
+from napari_hyperspace.inference.argmax import NativeArgmax, NonFiniteLogitsError
 
 CPU = torch.device("cpu")
 
@@ -25,7 +25,7 @@ def full_size_oracle(logits, working, native):
 
 def label(logits, working, native, values):
     out = np.full(native.shape, 255, np.uint8)
-    labeller = Labeller(working, native, values, out, CPU)
+    labeller = NativeArgmax(working, native, values, out, CPU)
     for plane in torch.from_numpy(logits).unbind(1):
         labeller.push(plane)
     return out
@@ -82,7 +82,7 @@ def test_more_than_255_classes():
     logits = np.random.default_rng(4).standard_normal((300, *working.shape)).astype(np.float32)
     expected, _ = full_size_oracle(logits, working, native)
     out = np.zeros(native.shape, np.uint16)
-    labeller = Labeller(working, native, range(300), out, CPU)
+    labeller = NativeArgmax(working, native, range(300), out, CPU)
     for plane in torch.from_numpy(logits).unbind(1):
         labeller.push(plane)
     np.testing.assert_array_equal(out, expected)

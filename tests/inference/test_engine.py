@@ -7,14 +7,14 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from tests.core.models import FakeModel, local_network
 from torch import nn
 
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.core.errors import Cancelled
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.inference.argmax import Labeller
+from napari_hyperspace.inference.argmax import NativeArgmax
+from tests.models import FakeModel, local_network
 
 SPACING_MM = (1.5, 1.1, 0.8)
 
@@ -25,11 +25,11 @@ def scan(shape=(21, 18, 26)) -> Volume:
 
 
 @pytest.mark.parametrize(
-    ("exhausted", "form"),
+    ("exhausted", "precision"),
     [(True, "fp32"), (False, "bf16-channels-last")],
     ids=["out of memory", "overflow in a short type"],
 )
-def test_nothing_of_a_failed_attempt_is_held_while_the_next_one_runs(exhausted, form):
+def test_nothing_of_a_failed_attempt_is_held_while_the_next_one_runs(exhausted, precision):
     made: list[weakref.ref] = []
     alive: list[bool] = []
 
@@ -47,22 +47,22 @@ def test_nothing_of_a_failed_attempt_is_held_while_the_next_one_runs(exhausted, 
             return maps
 
     model = FakeModel(lambda spacing: Failing())
-    messages = [step.message for step in segment_steps(scan(), model, form=form)]
+    messages = [step.message for step in segment_steps(scan(), model, precision=precision)]
     assert any(message.startswith("trying again (") for message in messages)
     assert alive and not any(alive)
 
 
 def test_stops_between_planes_of_labels(monkeypatch):
     pushed = []
-    push = Labeller.push
+    push = NativeArgmax.push
 
     def counted(labeller, plane):
         pushed.append(plane)
         push(labeller, plane)
 
-    monkeypatch.setattr(Labeller, "push", counted)
+    monkeypatch.setattr(NativeArgmax, "push", counted)
     model = FakeModel(lambda spacing: local_network())
-    steps = segment_steps(scan(), model, form="fp32", should_stop=lambda: len(pushed) == 5)
+    steps = segment_steps(scan(), model, precision="fp32", should_stop=lambda: len(pushed) == 5)
     with pytest.raises(Cancelled):
         list(steps)
     assert len(pushed) == 5

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.core.models import FakeModel
 from torch import nn
 
 from napari_hyperspace.api.segment import segment, segment_steps
 from napari_hyperspace.core import resample
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.memory import PeakMemory
 from napari_hyperspace.core.resample import resample_to_grid
 from napari_hyperspace.core.volume import Volume
@@ -23,6 +22,7 @@ from napari_hyperspace.inference.inputs import (
     working_image,
 )
 from napari_hyperspace.inference.plan import make_plan
+from tests.models import FakeModel
 
 
 def turned(angle: float, shape=(13, 9, 7), spacing_mm=(1.5, 0.7, 2.1)) -> Grid:
@@ -64,14 +64,14 @@ class TestShear:
             def forward(self, x):
                 return torch.cat([torch.zeros_like(x), x - 1, 2 * x - 4], dim=1)
 
-        return FakeModel(lambda spacing: Bright(), normalisation=Normalisation("none"))
+        return FakeModel(lambda spacing: Bright(), normalization=Normalization("none"))
 
     @pytest.fixture
     def scan(self):
         """A cone of brightness: what exceeds a threshold is a ball."""
         grid = tilted()
-        from_centre = grid.index_to_mm(np.moveaxis(np.indices(grid.shape), 0, -1)) - grid.center_mm
-        bright = 3 - np.linalg.norm(from_centre, axis=-1) / 8
+        from_center = grid.index_to_mm(np.moveaxis(np.indices(grid.shape), 0, -1)) - grid.center_mm
+        bright = 3 - np.linalg.norm(from_center, axis=-1) / 8
         return Volume(bright.astype(np.float32), grid)
 
     def test_straight_grid_holds_the_sheared_one(self):
@@ -87,7 +87,7 @@ class TestShear:
 
     def test_labels_come_back_to_where_they_belong(self, model, scan):
         with pytest.warns(HyperspaceWarning, match="sheared"):
-            labels = segment(scan, model, form="fp32")
+            labels = segment(scan, model, precision="fp32")
         assert labels.grid == scan.grid
         clear = abs(scan.array - 1) > 2 / 8  # 2 mm and more from the ball's surface
         np.testing.assert_array_equal(labels.array[clear], scan.array[clear] > 1)
@@ -110,7 +110,7 @@ class TestShear:
             return len(done) > 2
 
         with pytest.raises(Cancelled):
-            for step in segment_steps(scan, model, form="fp32", should_stop=back_for_a_while):
+            for step in segment_steps(scan, model, precision="fp32", should_stop=back_for_a_while):
                 messages.append(step.message)
         assert len(done) == 3
 

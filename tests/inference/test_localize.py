@@ -9,16 +9,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.models import FakeModel
 from torch import nn
 
 import napari_hyperspace as hs
 from napari_hyperspace.api.estimate import estimate
 from napari_hyperspace.api.segment import segment, segment_steps
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.inference.localize import Search, crop, crop_grid, paste
+from napari_hyperspace.inference.localize import crop, crop_grid, found_box, paste, usual_box
+from napari_hyperspace.nets.base.localization import Localization
+from tests.models import FakeModel
 
 
 class Bright(nn.Module):
@@ -29,7 +30,10 @@ class Bright(nn.Module):
 
 
 def bright_model(**changes) -> FakeModel:
-    settings = {"normalisation": Normalisation("none"), "search": Search(3.0, 4.0, (30, 30, 30))}
+    settings = {
+        "normalization": Normalization("none"),
+        "localization": Localization(3.0, 4.0, (30, 30, 30)),
+    }
     return FakeModel(lambda _: Bright(), **(settings | changes))
 
 
@@ -69,16 +73,16 @@ def test_a_scan_in_which_nothing_is_found_is_segmented_whole() -> None:
     volume = scan().with_array(np.zeros((41, 30, 53), np.float32))
     tiny = volume.array.copy()
     tiny[20, 15, 26] = 1.0  # too small for the coarse pass
-    model = bright_model(search=Search(12.0, 4.0, (30, 30, 30)))
+    model = bright_model(localization=Localization(12.0, 4.0, (30, 30, 30)))
     found = segment(volume.with_array(tiny), model)
     assert found.array.sum() == 1 and found.array[20, 15, 26] == 1
     assert not segment(volume, model).array.any()
 
 
-def test_what_is_normalised_is_the_box() -> None:
+def test_what_is_normalized_is_the_box() -> None:
     """Air around changes nothing: the reason to search."""
     volume = scan()
-    model = bright_model(normalisation=Normalisation("z-score"))
+    model = bright_model(normalization=Normalization("z-score"))
     found = segment(volume, model)
     wide = np.pad(volume.array, 25)
     grid = volume.grid.crop((-25, -25, -25), wide.shape)
@@ -116,8 +120,8 @@ def test_the_first_pass_is_coarse_where_the_second_is_fine() -> None:
 
 def test_an_estimate_reckons_with_both_passes_and_the_usual_box() -> None:
     grid = Grid.from_spacing((200, 220, 180), (1, 1, 1))
-    model = bright_model(search=Search(4.0, 5.0, (50, 60, 40)))
-    whole, box = bright_model(search=None), Grid.from_spacing((50, 60, 40), (1, 1, 1))
+    model = bright_model(localization=Localization(4.0, 5.0, (50, 60, 40)))
+    whole, box = bright_model(localization=None), Grid.from_spacing((50, 60, 40), (1, 1, 1))
     first, second = estimate(grid, whole, (4, 4, 4)), estimate(box, whole)
     found = estimate(grid, model)
     assert found.seconds == pytest.approx(first.seconds + second.seconds, rel=0.05)
@@ -134,7 +138,7 @@ def test_an_estimate_reckons_with_both_passes_and_the_usual_box() -> None:
     size=st.tuples(*[st.floats(0.1, 1)] * 3),
 )
 def test_the_box_holds_what_was_found_and_the_margin(shape, steps, corner, size) -> None:
-    search = Search(3.0, 2.0, (20, 20, 20))
+    search = Localization(3.0, 2.0, (20, 20, 20))
     array = np.zeros(shape, np.uint8)
     start = [int(c * n) for c, n in zip(corner, shape, strict=True)]
     # Nothing thinner than the first pass: its labels come from a coarse grid.
@@ -145,7 +149,7 @@ def test_the_box_holds_what_was_found_and_the_margin(shape, steps, corner, size)
     start = [max(0, b - max(b - a, t)) for a, b, t in zip(start, stop, thick, strict=True)]
     array[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = 1
     labels = Volume(array, Grid.from_spacing(shape, steps))
-    box = search.box(labels)
+    box = found_box(search, labels)
     assert box is not None
     for part, a, b, n, step in zip(box, start, stop, shape, labels.spacing_mm, strict=True):
         assert part.start <= max(0, a - int(2.0 / step)) and part.stop >= min(n, b)
@@ -160,7 +164,7 @@ def test_the_box_holds_what_was_found_and_the_margin(shape, steps, corner, size)
 
 def test_the_usual_box_is_given_in_array_order() -> None:
     grid = replace(scan()).grid  # axes turned
-    box = Search(4.0, 5.0, (10.0, 1000.0, 21.0)).usual_box(grid)
+    box = usual_box(Localization(4.0, 5.0, (10.0, 1000.0, 21.0)), grid)
     canonical = grid.orientation.values_to_canonical([each.stop - each.start for each in box])
     steps = grid.orientation.values_to_canonical(grid.spacing_mm)
     sizes = grid.orientation.values_to_canonical(grid.shape)

@@ -1,4 +1,4 @@
-"""The form of a network is chosen by measurement, and never at the cost of the labels."""
+"""The precision of a network is chosen by measurement, and never at the cost of the labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2
-from tests.core.models import FakeModel, local_network
 from torch import nn
 
 from napari_hyperspace.api.segment import segment_steps
@@ -17,10 +16,11 @@ from napari_hyperspace.core import store
 from napari_hyperspace.core.errors import Cancelled
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.inference import precision as forms
+from napari_hyperspace.inference import precision as precisions
 from napari_hyperspace.inference.argmax import border_voxels
-from napari_hyperspace.inference.execution import FORMS, Runner
-from napari_hyperspace.inference.precision import choose_form, known_choice, upper_rate
+from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner
+from napari_hyperspace.inference.precision import choose_precision, known_choice, upper_rate
+from tests.models import FakeModel, local_network
 
 CPU = torch.device("cpu")
 SPACING = (1.0, 1.5, 2.0)
@@ -56,16 +56,16 @@ def ramp():
 @pytest.fixture
 def fast_short_types(monkeypatch):
     """Take time out of the choice: short types always run in half the time."""
-    timed = forms._timed
+    timed = precisions._timed
 
     def steady(runner, block):
         _, logits = timed(runner, block)
-        return {torch.float32: 1.0}.get(runner.form.dtype, 0.5), logits
+        return {torch.float32: 1.0}.get(runner.precision.dtype, 0.5), logits
 
-    monkeypatch.setattr(forms, "_timed", steady)
+    monkeypatch.setattr(precisions, "_timed", steady)
 
 
-@pytest.mark.parametrize("name", [name for name in FORMS if name != "fp16-channels-last"])
+@pytest.mark.parametrize("name", [name for name in PRECISIONS if name != "fp16-channels-last"])
 @pytest.mark.parametrize("n_dim", [2, 3])
 def test_every_form_computes_the_same_function(name, n_dim):
     network = local_network(n_dim=n_dim).eval()
@@ -73,40 +73,40 @@ def test_every_form_computes_the_same_function(name, n_dim):
     batch = image[None] if n_dim == 3 else image.movedim(1, 0)
     expected = network(batch)
     expected = expected[0] if n_dim == 3 else expected.movedim(0, 1)
-    logits = Runner(network, FORMS[name], CPU, n_dim)(image)
-    tolerance = 1e-5 if FORMS[name].dtype == torch.float32 else 0.15
+    logits = NetworkRunner(network, PRECISIONS[name], CPU, n_dim)(image)
+    tolerance = 1e-5 if PRECISIONS[name].dtype == torch.float32 else 0.15
     torch.testing.assert_close(logits.float(), expected, rtol=tolerance, atol=tolerance)
     assert next(network.parameters()).dtype == torch.float32
 
 
 def test_faster_short_type_is_taken_where_labels_stay(ramp, fast_short_types):
-    choice = choose_form(FakeModel(None), Signs(), SPACING, ramp, CPU)
-    assert choice.form == "bf16-channels-last"
+    choice = choose_precision(FakeModel(None), Signs(), SPACING, ramp, CPU)
+    assert choice.precision == "bf16-channels-last"
     assert 0 < choice.flips_per_border < 0.01
     assert choice.shape == (20, 48, 48)
 
 
 def test_short_type_that_moves_labels_is_not_taken(ramp, fast_short_types):
-    choice = choose_form(FakeModel(None), Signs(bias_in_short_types=0.1), SPACING, ramp, CPU)
-    assert FORMS[choice.form].dtype == torch.float32
+    choice = choose_precision(FakeModel(None), Signs(bias_in_short_types=0.1), SPACING, ramp, CPU)
+    assert PRECISIONS[choice.precision].dtype == torch.float32
     assert choice.flips_per_border == 0
 
 
 def test_without_a_border_nothing_is_learnt(ramp, fast_short_types):
     model = FakeModel(None)
-    choice = choose_form(model, Signs(), SPACING, ramp.abs() + 1, CPU)
-    assert FORMS[choice.form].dtype == torch.float32
+    choice = choose_precision(model, Signs(), SPACING, ramp.abs() + 1, CPU)
+    assert PRECISIONS[choice.precision].dtype == torch.float32
     assert known_choice(model, CPU, SPACING) is None
 
 
 def test_choice_is_made_once_and_kept_on_disk(ramp, fast_short_types, monkeypatch):
     model = FakeModel(None)
-    first = choose_form(model, Signs(), SPACING, ramp, CPU)
-    monkeypatch.setattr(forms, "_probe", lambda *_: pytest.fail("probed again"))
-    assert choose_form(model, Signs(), (1.05, 1.45, 2.1), ramp, CPU) == first
+    first = choose_precision(model, Signs(), SPACING, ramp, CPU)
+    monkeypatch.setattr(precisions, "_probe", lambda *_: pytest.fail("probed again"))
+    assert choose_precision(model, Signs(), (1.05, 1.45, 2.1), ramp, CPU) == first
     monkeypatch.setattr(store, "_MEMORY", {})  # as a new process would
     kept = known_choice(model, CPU, SPACING)
-    assert kept.form == first.form
+    assert kept.precision == first.precision
     assert known_choice(model, CPU, (4, 4, 4)) is None
     assert known_choice(FakeModel(None, identity="other"), CPU, SPACING) is None
 
@@ -118,23 +118,23 @@ def test_more_border_than_the_probe_promised_runs_again_in_fp32(monkeypatch):
     volume = Volume(checks, Grid.from_spacing(checks.shape, SPACING))
     model = FakeModel(lambda spacing: Signs())
     seconds = {"fp32": 3.0, "fp32-channels-last": 2.0, "bf16-channels-last": 1.0}
-    choice = forms.Choice("bf16-channels-last", 0.005, seconds, (48, 48, 48))
-    store.keep("forms", forms.choice_key(model, CPU, SPACING), forms.asdict(choice))
+    choice = precisions.Choice("bf16-channels-last", 0.005, seconds, (48, 48, 48))
+    store.keep("precisions", precisions.choice_key(model, CPU, SPACING), precisions.asdict(choice))
 
     blocks = np.where(x < 10, -1, 1).astype(np.float32)
     result = run_to_the_end(segment_steps(volume.with_array(blocks), model))
-    assert result.form == "bf16-channels-last"  # 0.005 of a border of 1 in 21 voxels is little
+    assert result.precision == "bf16-channels-last"  # 0.005 of a border of 1 in 21 voxels is little
 
-    assert run_to_the_end(segment_steps(volume, model)).form == "fp32-channels-last"
+    assert run_to_the_end(segment_steps(volume, model)).precision == "fp32-channels-last"
     settled = known_choice(model, CPU, SPACING)  # no scan is run twice again
-    assert (settled.form, settled.flips_per_border) == ("fp32-channels-last", 0.0)
+    assert (settled.precision, settled.flips_per_border) == ("fp32-channels-last", 0.0)
 
 
 def test_probe_can_be_stopped(ramp):
     stop = threading.Event()
     stop.set()
     with pytest.raises(Cancelled):
-        choose_form(FakeModel(None), Signs(), SPACING, ramp, CPU, stop.is_set)
+        choose_precision(FakeModel(None), Signs(), SPACING, ramp, CPU, stop.is_set)
 
 
 def test_border_is_counted_as_by_numpy():
@@ -152,14 +152,14 @@ def test_upper_rate_bounds_the_poisson_interval(flips, border):
 
 
 def test_damaged_store_is_made_anew(own_cache):
-    store.keep("forms", "a", {"b": 1})
-    path = own_cache / "measured-forms.json"
+    store.keep("precisions", "a", {"b": 1})
+    path = own_cache / "measured-precisions.json"
     assert json.loads(path.read_text()) == {"a": {"b": 1}}
     for damage in ("", "{", "[1]", "\x00"):
         path.write_text(damage)
         store._MEMORY.clear()
-        assert store.recall("forms", "a") is None
-        store.keep("forms", "c", 2)
+        assert store.recall("precisions", "a") is None
+        store.keep("precisions", "c", 2)
         assert json.loads(path.read_text()) == {"c": 2}
     assert [entry.name for entry in own_cache.iterdir()] == [path.name]
 
@@ -167,6 +167,6 @@ def test_damaged_store_is_made_anew(own_cache):
 def test_store_that_cannot_be_written_still_remembers(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setattr(store, "user_cache_path", lambda name: blocked / "cache")
-    store.keep("forms", "a", 1)
-    assert store.recall("forms", "a") == 1
+    monkeypatch.setenv("HYPERSPACE_CACHE", str(blocked / "cache"))
+    store.keep("precisions", "a", 1)
+    assert store.recall("precisions", "a") == 1

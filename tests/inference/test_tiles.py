@@ -33,7 +33,7 @@ def test_axis_is_covered_and_weights_sum_to_one(case):
 
 
 @given(axes)
-def test_neighbours_overlap_as_much_as_asked(case):
+def test_neighbors_overlap_as_much_as_asked(case):
     length, largest, overlap, multiple = case
     tiles = tile_axis(length, largest, overlap, multiple)
     for here, there in zip(tiles.starts, tiles.starts[1:], strict=False):

@@ -130,7 +130,7 @@ def test_fault_22_scaling_that_is_not_finite(dicom: Maker) -> None:
             read(folder)
 
 
-def test_fault_24_colour_is_refused(dicom: Maker) -> None:
+def test_fault_24_color_is_refused(dicom: Maker) -> None:
     folder = dicom(
         SamplesPerPixel=3,
         PhotometricInterpretation="RGB",

@@ -326,10 +326,10 @@ def test_fault_23_scaling(nifti: Maker) -> None:
             assert refused(path, "scaling is not finite").field == field
 
 
-def test_fault_24_complex_and_colour(nifti: Maker) -> None:
+def test_fault_24_complex_and_color(nifti: Maker) -> None:
     refused(nifti(np.ones((3, 5, 7), np.complex64)), "complex64")
-    colour = np.zeros((3, 5, 7), [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    refused(nifti(colour), "R/G/B")
+    color = np.zeros((3, 5, 7), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    refused(nifti(color), "R/G/B")
     refused(nifti(fields={"datatype": 777}), "pixel type is unknown")
 
 

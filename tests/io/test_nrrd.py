@@ -13,7 +13,7 @@ from napari_hyperspace.io import read, write
 from .text_files import VOXELS, nrrd, refused
 
 
-def test_label_names_and_colours_survive(tmp_path: Path) -> None:
+def test_label_names_and_colors_survive(tmp_path: Path) -> None:
     source = read(nrrd(tmp_path, space_directions="(1,0,0) (0,2,0) (0,0,4)"))
     labels = source.with_array(
         (source.array % 3).astype(np.uint8),
@@ -30,7 +30,7 @@ def test_label_names_and_colours_survive(tmp_path: Path) -> None:
 def test_names_belong_to_the_layer_that_is_read(tmp_path: Path) -> None:
     layers = np.zeros((2, 3, 4, 5), np.uint8)
     layers[0, :2], layers[0, 2], layers[1, 1] = 1, 2, 1
-    segments = (  # label value, layer (None: not stated), name, colour
+    segments = (  # label value, layer (None: not stated), name, color
         (1, "0", "liver", "0 1 0"),
         (1, "1", "tumour", "1 0 0"),
         (2, None, "spleen", "0 0 1"),

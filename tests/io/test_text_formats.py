@@ -351,7 +351,7 @@ def test_fault_21_two_axes(tmp_path: Path) -> None:
         assert read(path, volume=0, spacing_mm=(0.5, 1, 5)).spacing_mm[2] == 5
 
 
-def test_fault_24_colour_and_complex(tmp_path: Path) -> None:
+def test_fault_24_color_and_complex(tmp_path: Path) -> None:
     path = nrrd(
         tmp_path,
         bytes(180),
@@ -361,7 +361,7 @@ def test_fault_24_colour_and_complex(tmp_path: Path) -> None:
         kinds="RGB-color domain domain domain",
         space_directions="none (1,0,0) (0,1,0) (0,0,2)",
     )
-    assert "RGB-color of uchar" in str(refused(path, "colour and complex"))
+    assert "RGB-color of uchar" in str(refused(path, "color and complex"))
     refused(nrrd(tmp_path, type="block"), "pixel type")
     refused(meta(tmp_path, ElementType="MET_FLOAT_ARRAY"), "MET_FLOAT_ARRAY")
 

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_hyperspace.core import files as files_core
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
@@ -145,7 +146,7 @@ def test_fault_57_a_full_disk_while_writing(
 def test_fault_57_a_really_full_device(
     tmp_path: Path, labels: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files.secrets, "token_hex", lambda size: "full")
+    monkeypatch.setattr(files_core.secrets, "token_hex", lambda size: "full")
     for suffix in (".nii", ".nii.gz", ".nrrd", ".mha"):
         (tmp_path / f".full{suffix}").symlink_to("/dev/full")
         with pytest.raises(HyperspaceError):

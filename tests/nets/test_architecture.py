@@ -5,12 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core.models import FakeModel, local_network
 
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.cost import trace_cache as counted_module
 from napari_hyperspace.cost.trace import trace
 from napari_hyperspace.cost.trace_cache import count
+from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.plan import make_plan
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.build import build_factory
@@ -18,6 +18,7 @@ from napari_hyperspace.nets.card import LabelClass, ModelCard
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
+from tests.models import FakeModel, local_network
 
 CARD = ModelCard(name="levels", labels=(LabelClass(value=1, name="one"),))
 UNET = build_factory(
@@ -128,7 +129,9 @@ def test_the_tile_in_mm_follows_the_spacing():
     assert tile((2.5, 2.5, 3)) == (16, 32, 27)
     assert tile((0.5, 0.5, 0.5)) == (64, 64, 64)
     assert tile((100, 2, 2)) == (1, 40, 40)
-    assert make_plan(grid, model, (1, 1, 1), tile_shape=(50, 50, 50)).largest_tile == (50, 50, 50)
+    assert make_plan(
+        grid, model, (1, 1, 1), InferenceOptions(tile_shape=(50, 50, 50))
+    ).largest_tile == (50, 50, 50)
 
 
 def test_a_2d_model_has_two_edges_in_mm():

@@ -123,7 +123,7 @@ def test_fault_50_weights_that_are_not_finite(factory, network):
     assert caught.value.found == (1.5,) * network.n_dim
 
 
-def test_ours_starts_as_one_well_initialised_network():
+def test_ours_starts_as_one_well_initialized_network():
     """Before training all spacings share a network whose norm scales are 1 and shifts 0."""
     factory = build_factory(NETWORKS["3-D"], FACTORIES["ours"](3))
     a, b = factory.bake((1, 1, 1)).state_dict(), factory.bake((5, 2, 0.5)).state_dict()

@@ -13,14 +13,14 @@ import napari_hyperspace as hs
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.cost.trace import trace
 from napari_hyperspace.cost.trace_cache import count
-from napari_hyperspace.inference.execution import FORMS, Runner
+from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner
 from napari_hyperspace.nets.base.modules import prepared
 from napari_hyperspace.nets.build import build_factory
 from napari_hyperspace.nets.card import LabelClass, ModelCard
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
 from napari_hyperspace.nets.harmonic.factory import HarmonicFactory
-from napari_hyperspace.nets.harmonic.kernels import dimension, realise_basis
-from napari_hyperspace.nets.harmonic.steerable import CoupledBasis, realise_steerable, weights_of
+from napari_hyperspace.nets.harmonic.kernels import dimension, realize_basis
+from napari_hyperspace.nets.harmonic.steerable import CoupledBasis, realize_steerable, weights_of
 from napari_hyperspace.nets.hypernetwork.config import HypernetworkConfig
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
@@ -76,8 +76,8 @@ class TestSymmetry:
         image = torch.randn(1, dimension(incoming), 9, 8, 7, dtype=torch.float64)
 
         def response(features, spacing):
-            basis = realise_basis(5.0, spacing, 3, 2, LIKE, integrated=integrated)
-            kernel = realise_steerable(weight, own, incoming, outgoing, CoupledBasis(basis))
+            basis = realize_basis(5.0, spacing, 3, 2, LIKE, integrated=integrated)
+            kernel = realize_steerable(weight, own, incoming, outgoing, CoupledBasis(basis))
             padding = [n // 2 for n in kernel.shape[2:]]
             return torch.nn.functional.conv3d(features, kernel, padding=padding)
 
@@ -163,7 +163,7 @@ class TestSpacing:
             return torch.from_numpy(sum(waved))[None, None]
 
         def response(spacing, weight):
-            basis = realise_basis(12.0, spacing, 3, 2, LIKE, integrated=True)
+            basis = realize_basis(12.0, spacing, 3, 2, LIKE, integrated=True)
             kernels = torch.einsum("nm,nmt->mt", weight, basis.values).view(-1, 1, *basis.taps)
             padding = [n // 2 for n in basis.taps[::-1] for _ in range(2)]
             padded = torch.nn.functional.pad(image(spacing), padding, mode="circular")
@@ -178,7 +178,7 @@ class TestSpacing:
         """What integrating over voxels is for: here just where a tap is lost."""
 
         def to_a_constant(step, integrated):
-            basis = realise_basis(5.0, (step,) * 3, 3, 0, LIKE, integrated=integrated)
+            basis = realize_basis(5.0, (step,) * 3, 3, 0, LIKE, integrated=integrated)
             return basis.values.sum(-1)[:, 0]
 
         sampled = [to_a_constant(step, False) for step in (1.24, 1.26)]
@@ -260,7 +260,7 @@ class TestFactory:
         network, image = make(name).bake(SPACING), torch.randn(1, 9, 7, 6)
         expected = network(image[None])[0]
         for form in ("fp32", "fp32-channels-last"):
-            runner = Runner(network, FORMS[form], torch.device("cpu"), 3)
+            runner = NetworkRunner(network, PRECISIONS[form], torch.device("cpu"), 3)
             torch.testing.assert_close(runner(image), expected, atol=1e-3, rtol=1e-3)
 
     @pytest.mark.parametrize("name", CONFIGS)
@@ -288,7 +288,7 @@ class TestFactory:
             numeric = (values[0] - values[1]) / 2e-6
             assert float(parameter.grad[place]) == pytest.approx(numeric, rel=1e-3, abs=1e-5)
 
-    def test_a_baked_network_holds_convolutions_and_nothing_to_realise(self):
+    def test_a_baked_network_holds_convolutions_and_nothing_to_realize(self):
         network = make("published").bake(SPACING)
         kinds = {type(m).__name__ for m in network.modules() if list(m.parameters(recurse=False))}
         assert kinds <= {"Convolution", "Conv3d", "InstanceNorm", "SteerableNorm"}

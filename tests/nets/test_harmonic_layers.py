@@ -9,13 +9,13 @@ from e3nn.math import soft_one_hot_linspace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_hyperspace.nets.harmonic.kernels import dimension, reach, realise_basis
+from napari_hyperspace.nets.harmonic.kernels import dimension, reach, realize_basis
 from napari_hyperspace.nets.harmonic.layers import Gate, LinearUp, MaxNormPool, SteerableNorm, gated
 from napari_hyperspace.nets.harmonic.steerable import (
     CoupledBasis,
     paths,
-    realise_point,
-    realise_steerable,
+    realize_point,
+    realize_steerable,
     weights_of,
 )
 
@@ -69,14 +69,14 @@ def test_kernels_are_those_of_e3nns_tensor_product():
     """On concatenated fields, which are not in e3nn's order."""
     incoming, outgoing = ((2, 0), (1, 1), (1, 0), (2, 2)), gated(FIELDS)
     spacing, radial = (1.0, 1.7, 0.6), 4
-    basis = realise_basis(5.0, spacing, radial, 2, LIKE, integrated=False)
+    basis = realize_basis(5.0, spacing, radial, 2, LIKE, integrated=False)
     product = o3.FullyConnectedTensorProduct(
         irreps(incoming), "0e+1e+2e", irreps(outgoing), shared_weights=False, compile_right=True
     )
     weight = torch.randn(radial, product.weight_numel, dtype=torch.float64)
     assert weights_of(incoming, 2, outgoing) == product.weight_numel
     self_weight = torch.zeros(weights_of(incoming, 0, outgoing), dtype=torch.float64)
-    ours = realise_steerable(weight, self_weight, incoming, outgoing, CoupledBasis(basis))
+    ours = realize_steerable(weight, self_weight, incoming, outgoing, CoupledBasis(basis))
     # All functions are a product of a radial one and a harmonic: those of degree 0 are the former.
     harmonics = basis.values / basis.values[:, :1].clamp_min(1e-12)
     emb, sh = basis.values[:, 0].T, harmonics.amax(0).T  # (taps, radial), (taps, harmonics)
@@ -90,13 +90,13 @@ def test_points_are_those_of_e3nns_linear():
     incoming, outgoing = ((2, 0), (1, 1), (1, 0), (2, 2)), ((2, 0), (3, 2))
     linear = o3.Linear(irreps(incoming), irreps(outgoing))
     image = torch.randn(5, dimension(incoming))
-    weight = realise_point(linear.weight, incoming, outgoing)
+    weight = realize_point(linear.weight, incoming, outgoing)
     torch.testing.assert_close(image @ weight.T, linear(image), atol=1e-5, rtol=1e-5)
 
 
 def test_unconnected_fields_are_zero():
     weight = torch.ones(weights_of(((2, 0),), 0, ((1, 0), (1, 1))))
-    made = realise_point(weight, ((2, 0),), ((1, 0), (1, 1)))
+    made = realize_point(weight, ((2, 0),), ((1, 0), (1, 1)))
     assert made.shape == (4, 2)
     assert made[1:].abs().max() == 0
     assert len(paths(((2, 0),), 0, ((1, 0), (1, 1)))) == 1
@@ -155,14 +155,14 @@ class TestBasis:
     @given(spacing=st.tuples(*[st.floats(0.5, 4)] * 3))
     def test_integrals_over_voxels_add_up_to_that_over_the_ball(self, spacing):
         """Of a radial function that is 1; of all harmonics of higher degree that is 0."""
-        values = realise_basis(5.0, spacing, 3, 2, LIKE, integrated=True).values.sum(-1)
+        values = realize_basis(5.0, spacing, 3, 2, LIKE, integrated=True).values.sum(-1)
         np.testing.assert_allclose(values[:, 0], 1, atol=0.05)
         np.testing.assert_allclose(values[:, 1:4], 0, atol=1e-9)
 
     def test_integrals_are_those_of_many_samples(self):
         """Of the middle voxel and one beside it, sampled on a grid 60 times finer."""
         step, fine = 1.4, 1.4 / 60
-        values = realise_basis(5.0, (step,) * 3, 3, 1, LIKE, integrated=True)
+        values = realize_basis(5.0, (step,) * 3, 3, 1, LIKE, integrated=True)
         assert values.taps == (5, 5, 5)
         offsets = (torch.arange(60, dtype=torch.float64) + 0.5) * fine - step / 2
         places = torch.stack(torch.meshgrid(offsets, offsets, offsets + step, indexing="ij"), -1)
@@ -180,7 +180,7 @@ class TestBasis:
     def test_sampled_functions_jump_and_integrated_ones_do_not(self):
         def change(integrated):
             below, above = (
-                realise_basis(5.0, (step, 1, 1), 3, 0, LIKE, integrated=integrated)
+                realize_basis(5.0, (step, 1, 1), 3, 0, LIKE, integrated=integrated)
                 for step in (1.2499, 1.2501)
             )
             below, above = (basis.values.sum(-1)[:, 0] for basis in (below, above))

@@ -44,7 +44,7 @@ def spacing(golden, place):
 @pytest.mark.parametrize("place", [0, 1])
 def test_first_kernels_are_the_published_ones(golden, factory, place):
     """Those without the self-connection, at the middle tap here."""
-    kernel = factory.realise(spacing(golden, place))["encoder.0.0.conv.weight"]
+    kernel = factory.realize(spacing(golden, place))["encoder.0.0.conv.weight"]
     published = golden[0][f"first_kernel.{place}"]
     assert kernel.shape == published.shape
     middle = tuple(n // 2 for n in kernel.shape[2:])

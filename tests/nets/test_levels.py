@@ -61,12 +61,12 @@ def test_a_spacing_in_single_precision_pools_as_the_exact_one(size, spacing, lev
 
 
 @given(size=sizes, factor=factors)
-def test_going_up_follows_straight_lines_through_the_coarser_centres(size, factor):
+def test_going_up_follows_straight_lines_through_the_coarser_centers(size, factor):
     coarser = coarser_size(size, factor)
     matrix = interpolation_matrix(size, coarser, factor, LIKE).numpy()
-    centres = (np.arange(coarser) + 0.5) * factor  # in finer voxels, from the first one's edge
+    centers = (np.arange(coarser) + 0.5) * factor  # in finer voxels, from the first one's edge
     values = np.random.default_rng(size).normal(size=coarser)
-    expected = np.interp(np.arange(size) + 0.5, centres, values)
+    expected = np.interp(np.arange(size) + 0.5, centers, values)
     np.testing.assert_allclose(matrix @ values, expected, atol=1e-4)
 
 

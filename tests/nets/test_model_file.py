@@ -62,7 +62,7 @@ def test_bundled_models_load():
     for name, path in bundled_models().items():
         model = load_model(name)
         assert path.stat().st_size <= 40 << 20
-        assert model.card.licence
+        assert model.card.license
         assert model.trained_range_mm
         spacing = tuple(low for low, _ in model.trained_range_mm)
         size = (17, 20, 14)[: model.n_dim]
@@ -159,7 +159,7 @@ def test_fault_49_newer_version(path):
     [
         (lambda h: h["card"]["labels"].pop(), "number of classes"),
         (lambda h: h["card"].update(channel_names=["T1", "T2"]), "number of input channels"),
-        (lambda h: h["card"].update(colour="red"), "Extra inputs"),
+        (lambda h: h["card"].update(color="red"), "Extra inputs"),
         (lambda h: h["network"].update(channels=1 << 40), "less than or equal"),
         (lambda h: h["network"].update(channels=1024), "do not fit the configuration"),
         (
@@ -169,7 +169,7 @@ def test_fault_49_newer_version(path):
             "overflow|do not fit",
         ),
         (
-            lambda h: h["card"].update(normalisation={"kind": "percentile", "lower": -5}),
+            lambda h: h["card"].update(normalization={"kind": "percentile", "lower": -5}),
             "between 0 and 100",
         ),
         (lambda h: h["factory"].update(range_mm=[[1, 2]] * 2), "needs 3 pairs"),

@@ -136,7 +136,7 @@ def test_instance_norm_of_one_voxel_is_its_shift():
         {"strides": ((3, 2, 2),)},
         {"kernel_size": 4},
         {"out_channels": 1},
-        {"colour": 3},
+        {"color": 3},
         {"channels": 0},
     ],
 )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
-nib = pytest.importorskip("nibabel")
+from tests.training.heads import head_array, volume
+from training.synthesis.heads import Head
+from training.synthesis.labeled_head import LabeledHead
+from training.synthesis.tissues import IDS
 
 N_CASES = 7
 # Neither canonical nor isotropic nor a cube: axes run to Left, Superior, Anterior.
@@ -24,25 +30,14 @@ def case_arrays(index: int, values: tuple[int, int] = (1, 2)) -> tuple[np.ndarra
     """A bright ellipsoid whose two halves along the first axis are two structures."""
     rng = np.random.default_rng(index)
     shape = (15 + index % 3, 12, 13 - index % 2)
-    centre = (np.array(shape) - 1) / 2 + rng.uniform(-1, 1, 3)
+    center = (np.array(shape) - 1) / 2 + rng.uniform(-1, 1, 3)
     grid = np.moveaxis(np.indices(shape), 0, -1)
     radii = np.array([5.0, 3.5, 3.0])
-    inside = (((grid - centre) / radii) ** 2).sum(axis=-1) < 1
-    front = grid[..., 0] < centre[0]
+    inside = (((grid - center) / radii) ** 2).sum(axis=-1) < 1
+    front = grid[..., 0] < center[0]
     labels = np.where(inside, np.where(front, values[0], values[1]), 0).astype(np.uint8)
     image = 100 + 60 * inside + 40 * (inside & front) + rng.normal(0, 8, shape)
     return image.astype(np.float32), labels
-
-
-@pytest.fixture(scope="package", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what is measured of this machine out of the user's own cache folder."""
-    from napari_hyperspace.core import store
-
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "user_cache_path", lambda name: folder)
-        yield
 
 
 def write_dataset(
@@ -65,7 +60,7 @@ def write_dataset(
         training.append({"image": f"./imagesTr/{file}", "label": f"./labelsTr/{file}"})
     description = {
         "name": "Tiny",
-        "licence": "CC0",
+        "license": "CC0",
         "modality": {str(k): f"channel {k}" for k in range(modalities)},
         "labels": {"0": "background", str(values[0]): "front", str(values[1]): "back"},
         "training": training,
@@ -118,7 +113,7 @@ def config_values(**changes: Any) -> dict[str, Any]:
             "convs_per_level": 1,
         },
         "factory": {"kind": "hypernetwork", "rank": 2, "hidden": [4]},
-        "optimiser": {"learning_rate": 0.01, "warm_up_steps": 2, "ema_decay": 0.9},
+        "optimizer": {"learning_rate": 0.01, "warm_up_steps": 2, "ema_decay": 0.9},
         "training": {"steps": 6, "batch_size": 2},
         "validation": {
             "every_steps": 3,
@@ -148,3 +143,36 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         return plain(self, batch)
 
     monkeypatch.setattr(Trainer, "_step", interrupted)
+
+
+@pytest.fixture
+def labels() -> NDArray[np.int16]:
+    return head_array()
+
+
+@pytest.fixture
+def head(labels: NDArray[np.int16]) -> Head:
+    return Head.from_volume("tiny", volume(labels))
+
+
+@pytest.fixture
+def targets() -> torch.Tensor:
+    """Every generation class is its own channel."""
+    return torch.arange(len(IDS), dtype=torch.int16)
+
+
+@pytest.fixture
+def source(head: Head, targets: torch.Tensor) -> LabeledHead:
+    return LabeledHead(head, targets)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three label maps in files."""
+    path = tmp_path / "maps"
+    path.mkdir()
+    for i in range(3):
+        stored = volume(head_array(seed=i))
+        image = nib.Nifti1Image(stored.array.astype(np.int16), stored.grid.affine)
+        nib.save(image, path / f"head_{i}.nii.gz")
+    return path

@@ -11,7 +11,7 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
-from .conftest import AFFINE
+from tests.training.conftest import AFFINE
 
 SHAPE = (9, 7, 6)
 
@@ -59,7 +59,7 @@ def nnunet(folder: Path, n_cases: int = 3, ending: str = ".nii.gz", **changes: o
         "numTraining": n_cases,
         "file_ending": ending,
         "name": "Atria",
-        "licence": "CC0",
+        "license": "CC0",
         **changes,
     }
     (folder / "dataset.json").write_text(json.dumps(description))

@@ -18,7 +18,7 @@ from torch.nn.modules import activation, conv, pooling
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
-from training.cka.layers import Kind, Layer, Way
+from training.cka.layers import Kind, NetworkLayer, Way
 
 _PROBE_EDGE = 32  # divided by every usual stride: sizes then tell strides exactly
 _CONVOLUTIONS = (conv._ConvNd,)
@@ -34,7 +34,7 @@ _WINDOWED = (conv.Conv3d, pooling._MaxPoolNd, pooling.AvgPool3d)
 _SHORT = {"convolution": "conv", "non-linearity": "act"}
 
 
-def find_layers(network: nn.Module, in_channels: int) -> list[Layer]:
+def find_layers(network: nn.Module, in_channels: int) -> list[NetworkLayer]:
     """List the convolutions and non-linearities of a network in the order they run.
 
     Parameters
@@ -76,7 +76,7 @@ def find_layers(network: nn.Module, in_channels: int) -> list[Layer]:
 
 def _named(
     found: Sequence[tuple[str, Kind, Triple, bool]], offsets: dict[Triple, Triple]
-) -> list[Layer]:
+) -> list[NetworkLayer]:
     strides = sorted({s for _, _, s, _ in found}, key=lambda s: (s[0] * s[1] * s[2], s))
     levels = [strides.index(s) for _, _, s, _ in found]
     first, last = levels.index(max(levels)), len(levels) - 1 - levels[::-1].index(max(levels))
@@ -86,16 +86,16 @@ def _named(
         way: Way = "down" if i < first else "bottom" if i <= last else "up"
         numbers[way, level] += kind == "convolution"
         name = f"{way} {level}.{numbers[way, level]} {_SHORT[kind]}"
-        layers.append(Layer(name, module, kind, level, way, stride, offsets[stride], joins))
+        layers.append(NetworkLayer(name, module, kind, level, way, stride, offsets[stride], joins))
     return layers
 
 
 @torch.no_grad()
 def activations(
     network: nn.Module,
-    layers: Sequence[Layer],
+    layers: Sequence[NetworkLayer],
     image: Tensor,
-    centre: Sequence[float],
+    center: Sequence[float],
     extent: Sequence[float],
 ) -> list[Tensor]:
     """Run a network without gradient and keep each layer's part of a box.
@@ -106,8 +106,8 @@ def activations(
         A network, and what `find_layers` tells of it.
     image
         (C, D, H, W) float32.
-    centre, extent
-        Centre and edges of the box in voxels of the image; see `Layer.window`.
+    center, extent
+        Center and edges of the box in voxels of the image; see `NetworkLayer.window`.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def activations(
 
     def visit(module: nn.Module, image: Tensor, features: Tensor) -> None:
         if len(kept) < len(layers):
-            window = layers[len(kept)].window(centre, extent, features.shape[2:])
+            window = layers[len(kept)].window(center, extent, features.shape[2:])
             crop = features[0][(slice(None), *(part for part, _ in window))]
             roots = [torch.tensor(weights).sqrt() for _, weights in window]
             # A new tensor in any case: a non-linearity may overwrite the map.
@@ -184,7 +184,7 @@ def _stride(features: Tensor) -> Triple:
 
 
 def _moved(module: nn.Module, offset: Triple, before: Triple, after: Triple) -> Triple:
-    """Return the place of the first output voxel: the centre of the inputs that it is made of."""
+    """Return the place of the first output voxel: the center of the inputs that it is made of."""
     if isinstance(module, _WINDOWED) and not isinstance(module.padding, str):
         kernel, padding, dilation = (
             value if isinstance(value, tuple) else (value,) * 3

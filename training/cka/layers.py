@@ -16,7 +16,7 @@ _SLACK = 1e-6  # what rounding may do to an index
 
 
 @dataclass(frozen=True)
-class Layer:
+class NetworkLayer:
     """A layer and the place of its feature map.
 
     Parameters
@@ -49,7 +49,7 @@ class Layer:
     joins: bool
 
     def window(
-        self, centre: Sequence[float], extent: Sequence[float], shape: Sequence[int]
+        self, center: Sequence[float], extent: Sequence[float], shape: Sequence[int]
     ) -> list[tuple[slice, list[float]]]:
         """Return the part of the feature map that a box covers, an axis (z, y, x).
 
@@ -58,8 +58,8 @@ class Layer:
 
         Parameters
         ----------
-        centre
-            Index in the input of the box's centre (z, y, x).
+        center
+            Index in the input of the box's center (z, y, x).
         extent
             Edges of the box in voxels of the input.
         shape
@@ -67,7 +67,7 @@ class Layer:
         """
         window = []
         for c, edge, stride, offset, size in zip(
-            centre, extent, self.stride, self.offset, shape, strict=True
+            center, extent, self.stride, self.offset, shape, strict=True
         ):
             low, high = (c - offset - edge / 2) / stride, (c - offset + edge / 2) / stride
             start = max(math.floor(low + 0.5 + _SLACK), 0)
@@ -77,7 +77,7 @@ class Layer:
         return window
 
 
-def common_period(layers: Sequence[Layer]) -> tuple[int, int, int]:
+def common_period(layers: Sequence[NetworkLayer]) -> tuple[int, int, int]:
     """Return how far to move an input, an axis, so that all feature maps move by whole voxels."""
     a, b, c = (
         math.lcm(*(max(1, round(layer.stride[axis])) for layer in layers)) for axis in range(3)
@@ -85,7 +85,7 @@ def common_period(layers: Sequence[Layer]) -> tuple[int, int, int]:
     return a, b, c
 
 
-def skip_pairs(layers: Sequence[Layer]) -> list[tuple[int, int]]:
+def skip_pairs(layers: Sequence[NetworkLayer]) -> list[tuple[int, int]]:
     """Return, for each level but the coarsest, the two layers that its skip connection joins.
 
     The last layer of the level on the way down, and the first on the way up that takes its map in.

@@ -11,11 +11,11 @@ import torch
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.inference.protocols import SpacingModel
 from training.cka.activations import activations, find_layers
 from training.cka.blocks import cut_block, largest_box
-from training.cka.layers import Layer, common_period, skip_pairs
+from training.cka.layers import NetworkLayer, common_period, skip_pairs
 from training.cka.result import CKAResult, CKASettings, edge_mm
 from training.cka.similarity import MIN_EXAMPLES, Array, MinibatchCKA, gram
 from training.data.base import Case, DataSet
@@ -80,10 +80,10 @@ def measure_cka(
     jobs = len(batches) * len(within)
     done = 0
     for number, batch in enumerate(batches, start=1):
-        cases = dataset.load(batch, Normalisation("none"))
+        cases = dataset.load(batch, Normalization("none"))
         grams: dict[tuple[int, int], Array] = {}
         for m, model in enumerate(models):
-            seen = [_normalised(case, model.normalisation) for case in cases]
+            seen = [_normalized(case, model.normalization) for case in cases]
             for s, spacing in enumerate(spacings):
                 text = (
                     f"batch {number} of {len(batches)}: {model.name} at {edge_mm(spacing):.2f} mm"
@@ -92,7 +92,7 @@ def measure_cka(
                 network, period = model.network(spacing, device), common_period(layers[m][s])
                 blocks = (cut_block(x, spacing, box, settings.margin_mm, period) for x in seen)
                 grams[m, s] = _grams(
-                    activations(network, layers[m][s], b.image, b.centre, b.extent) for b in blocks
+                    activations(network, layers[m][s], b.image, b.center, b.extent) for b in blocks
                 )
                 done += 1
         cka.update(grams)
@@ -133,13 +133,13 @@ def _batches(names: Sequence[str], settings: CKASettings) -> list[list[str]]:
     return [[names[i] for i in part] for part in parts]
 
 
-def _normalised(case: Case, normalisation: Normalisation) -> Case:
-    image = np.stack([normalisation.apply(channel.numpy()) for channel in case.image])
+def _normalized(case: Case, normalization: Normalization) -> Case:
+    image = np.stack([normalization.apply(channel.numpy()) for channel in case.image])
     return dataclasses.replace(case, image=torch.from_numpy(image))
 
 
 def _common_box(dataset: DataSet, names: Sequence[str], settings: CKASettings) -> Triple:
-    grids = [dataset.load([name], Normalisation("none"))[0].grid for name in names]
+    grids = [dataset.load([name], Normalization("none"))[0].grid for name in names]
     return largest_box(grids, settings.box_mm)
 
 
@@ -164,7 +164,9 @@ def _check(models: Sequence[SpacingModel], dataset: DataSet, names: Sequence[str
         )
 
 
-def _check_layers(models: Sequence[SpacingModel], layers: Sequence[list[list[Layer]]]) -> None:
+def _check_layers(
+    models: Sequence[SpacingModel], layers: Sequence[list[list[NetworkLayer]]]
+) -> None:
     for model, kinds in zip(models, layers, strict=True):
         if len({tuple((layer.module, layer.kind) for layer in found) for found in kinds}) > 1:
             raise HyperspaceError(

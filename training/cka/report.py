@@ -19,14 +19,14 @@ from matplotlib.figure import Figure
 from scipy.sparse import lil_array
 from scipy.sparse.csgraph import shortest_path
 
+from napari_hyperspace.core.files import write_text
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.inference.protocols import SpacingModel
-from training.cka.layers import Layer
+from training.cka.layers import NetworkLayer
 from training.cka.measure import measure_cka
 from training.cka.result import CKAResult, CKASettings, edge_mm
 from training.cka.similarity import Array
 from training.data.base import DataSet
-from training.fit.run_folder import write_text
 
 _LEVELS = mpl.colormaps["tab10"]
 _UNDEFINED = "0.8"
@@ -147,7 +147,12 @@ def _spacing_text(spacing_mm: Triple) -> str:
 
 
 def _heat(
-    axes: Axes, cka: Array, rows: Sequence[Layer], columns: Sequence[Layer], title: str, label: str
+    axes: Axes,
+    cka: Array,
+    rows: Sequence[NetworkLayer],
+    columns: Sequence[NetworkLayer],
+    title: str,
+    label: str,
 ) -> None:
     image = _image(axes, cka, "magma", (0.0, 1.0))
     axes.set_title(title)
@@ -159,7 +164,7 @@ def _heat(
 def _slope(
     axes: Axes,
     slope: Array | None,
-    layers: Sequence[Layer],
+    layers: Sequence[NetworkLayer],
     skips: Sequence[tuple[int, int]],
     title: str,
 ) -> None:
@@ -175,27 +180,29 @@ def _slope(
     axes.figure.colorbar(image, ax=axes, shrink=0.8, label="change of CKA a mm")
 
 
-def _image(axes: Axes, values: Array, colours: str, limits: tuple[float, float]) -> Any:
-    colormap = mpl.colormaps[colours].with_extremes(bad=_UNDEFINED)
+def _image(axes: Axes, values: Array, colors: str, limits: tuple[float, float]) -> Any:
+    colormap = mpl.colormaps[colors].with_extremes(bad=_UNDEFINED)
     masked = np.ma.masked_invalid(values)
     return axes.imshow(masked, cmap=colormap, vmin=limits[0], vmax=limits[1], origin="lower")
 
 
-def _structure(axes: Axes, layers: Sequence[Layer], skips: Sequence[tuple[int, int]]) -> None:
+def _structure(
+    axes: Axes, layers: Sequence[NetworkLayer], skips: Sequence[tuple[int, int]]
+) -> None:
     """Draw distances below the diagonal and blocks of equal level above it."""
     n = len(layers)
     levels = np.array([layer.level for layer in layers])
     below = np.tril(np.ones((n, n), bool), -1)
     image = _image(axes, np.where(below, distances(n, skips), np.nan), "Greys", (0, n / 2))
     same = (levels[:, None] == levels) & ~below
-    colours = ListedColormap([_LEVELS(level % 10) for level in range(levels.max() + 1)])
+    colors = ListedColormap([_LEVELS(level % 10) for level in range(levels.max() + 1)])
     blocks = np.ma.masked_where(~same, np.broadcast_to(levels[:, None], (n, n)))
-    axes.imshow(blocks, cmap=colours, vmin=-0.5, vmax=levels.max() + 0.5, origin="lower")
+    axes.imshow(blocks, cmap=colors, vmin=-0.5, vmax=levels.max() + 0.5, origin="lower")
     _mark_levels(axes, layers, layers, "black")
     for down, up in skips:
         axes.plot([down, down, up], [down, up, up], color="tab:red", linewidth=1)
     _mark_skips(axes, [(down, up) for down, up in skips], both=False)
-    axes.set_title("d  layers: levels (colours), distance (grey)")
+    axes.set_title("d  layers: levels (colors), distance (grey)")
     axes.figure.colorbar(image, ax=axes, shrink=0.8, label="distance, in layers")
 
 
@@ -223,8 +230,8 @@ def _levels_against_spacing(axes: Axes, result: CKAResult, model: int) -> None:
     for group, members in _groups(layers):
         known = np.ma.masked_invalid(diagonals[:, members])
         style = {"down": "-", "bottom": "-.", "up": "--"}[layers[members[0]].way]
-        colour = _LEVELS(layers[members[0]].level % 10)
-        axes.plot(edges, known.mean(axis=1).filled(np.nan), style, color=colour, label=group)
+        color = _LEVELS(layers[members[0]].level % 10)
+        axes.plot(edges, known.mean(axis=1).filled(np.nan), style, color=color, label=group)
     axes.axvline(edges[result.reference], color="0.5", linewidth=1)
     reference = _spacing_text(result.spacings_mm[result.reference])
     axes.set(
@@ -236,20 +243,22 @@ def _levels_against_spacing(axes: Axes, result: CKAResult, model: int) -> None:
     axes.legend()
 
 
-def _groups(layers: Sequence[Layer]) -> list[tuple[str, list[int]]]:
+def _groups(layers: Sequence[NetworkLayer]) -> list[tuple[str, list[int]]]:
     """Return the runs of layers of one way and level."""
     keys = [f"{layer.way} {layer.level}" for layer in layers]
     return [(key, list(run)) for key, run in groupby(range(len(keys)), keys.__getitem__)]
 
 
-def _mark_levels(axes: Axes, rows: Sequence[Layer], columns: Sequence[Layer], colour: str) -> None:
+def _mark_levels(
+    axes: Axes, rows: Sequence[NetworkLayer], columns: Sequence[NetworkLayer], color: str
+) -> None:
     for draw, axis, layers in (
         (axes.axhline, axes.yaxis, rows),
         (axes.axvline, axes.xaxis, columns),
     ):
         groups = _groups(layers)
         for _, members in groups[1:]:
-            draw(members[0] - 0.5, color=colour, linewidth=0.6)
+            draw(members[0] - 0.5, color=color, linewidth=0.6)
         axis.set_ticks([float(np.mean(m)) for _, m in groups], [name for name, _ in groups])
     axes.tick_params(axis="x", rotation=45)
     axes.tick_params(length=0, labelsize=8)

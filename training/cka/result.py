@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple, check_spacing
-from training.cka.layers import Layer
+from training.cka.layers import NetworkLayer
 from training.cka.similarity import Array, slopes
 
 MIN_BATCH = 8
@@ -110,7 +110,7 @@ class CKAResult:
     """
 
     models: list[tuple[str, str]]
-    layers: list[list[Layer]]
+    layers: list[list[NetworkLayer]]
     skips: list[list[tuple[int, int]]]
     spacings_mm: list[Triple]
     reference: int

@@ -1,4 +1,4 @@
-"""Centred kernel alignment (CKA) with a linear kernel: how alike two layers tell examples apart.
+"""Centered kernel alignment (CKA) with a linear kernel: how alike two layers tell examples apart.
 
 All arithmetic is float64. A Gram matrix only ever spans the examples of one batch, and of the
 activations only their dot products enter it: neither grows with the data set.
@@ -30,7 +30,7 @@ _COLUMNS = 1 << 16  # features turned into float64 at once
 
 
 def gram(activations: NDArray[Any]) -> Array:
-    """Return the dot products of the examples, centred feature by feature.
+    """Return the dot products of the examples, centered feature by feature.
 
     Parameters
     ----------
@@ -52,8 +52,8 @@ def gram(activations: NDArray[Any]) -> Array:
     return total if np.trace(total) > _ROUNDING * squares else np.zeros((n, n))
 
 
-def u_centred(grams: Array) -> Array:
-    """Centre Gram matrices for the unbiased HSIC.
+def u_centered(grams: Array) -> Array:
+    """Center Gram matrices for the unbiased HSIC.
 
     The mean product of two such matrices over n (n - 3) is the unbiased HSIC: it equals
     [tr KL + 1ᵀK1 · 1ᵀL1 / (n - 1)(n - 2) - 2 · 1ᵀKL1 / (n - 2)] / n (n - 3) of the matrices without
@@ -86,9 +86,9 @@ def u_centred(grams: Array) -> Array:
     bare = np.where(diagonal, 0.0, grams)
     rows = bare.sum(axis=-1, keepdims=True) / (n - 2)
     everything = bare.sum(axis=(-2, -1), keepdims=True) / ((n - 1) * (n - 2))
-    centred = np.where(diagonal, 0.0, bare - rows - rows.swapaxes(-2, -1) + everything)
-    left, was = (np.square(m).sum(axis=(-2, -1), keepdims=True) for m in (centred, bare))
-    return np.where(left > _ROUNDING * was, centred, 0.0)
+    centered = np.where(diagonal, 0.0, bare - rows - rows.swapaxes(-2, -1) + everything)
+    left, was = (np.square(m).sum(axis=(-2, -1), keepdims=True) for m in (centered, bare))
+    return np.where(left > _ROUNDING * was, centered, 0.0)
 
 
 def linear_cka(x: NDArray[Any], y: NDArray[Any], *, unbiased: bool = False) -> float:
@@ -100,7 +100,7 @@ def linear_cka(x: NDArray[Any], y: NDArray[Any], *, unbiased: bool = False) -> f
         (n, p) and (n, q): activations of the same n examples.
     unbiased
         Whether HSIC is the unbiased estimate, which needs 4 examples; else Kornblith's CKA,
-        ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of the centred activations, which nears 1 where p and q exceed n.
+        ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of the centered activations, which nears 1 where p and q exceed n.
 
     Raises
     ------
@@ -111,8 +111,8 @@ def linear_cka(x: NDArray[Any], y: NDArray[Any], *, unbiased: bool = False) -> f
         raise HyperspaceError(
             "CKA compares activations of the same examples", found=(x.shape[0], y.shape[0])
         )
-    k, l = (u_centred(gram(z)) if unbiased else gram(z) for z in (x, y))  # noqa: E741
-    return float(_normalised(np.vdot(k, l), np.vdot(k, k), np.vdot(l, l)))
+    k, l = (u_centered(gram(z)) if unbiased else gram(z) for z in (x, y))  # noqa: E741
+    return float(_normalized(np.vdot(k, l), np.vdot(k, k), np.vdot(l, l)))
 
 
 class MinibatchCKA:
@@ -146,7 +146,7 @@ class MinibatchCKA:
             If there are fewer than 4 examples.
         """
         n = grams[next(iter(self._own))].shape[-1]
-        rows = {key: u_centred(grams[key]).reshape(-1, n * n) for key in self._own}
+        rows = {key: u_centered(grams[key]).reshape(-1, n * n) for key in self._own}
         scale = n / (n * (n - 3))  # unbiased HSIC, times the weight of the batch
         for key, own in rows.items():
             self._own[key] += scale * np.square(own).sum(axis=1)
@@ -157,12 +157,12 @@ class MinibatchCKA:
     def maps(self) -> dict[tuple[Any, Any], Array]:
         """Return CKA (layers of a, layers of b) of each pair; NaN where a layer is constant."""
         return {
-            (a, b): _normalised(cross, np.reshape(self._own[a], (-1, 1)), np.array(self._own[b]))
+            (a, b): _normalized(cross, np.reshape(self._own[a], (-1, 1)), np.array(self._own[b]))
             for (a, b), cross in self._cross.items()
         }
 
 
-def _normalised(cross: Any, own_a: Any, own_b: Any) -> Array:
+def _normalized(cross: Any, own_a: Any, own_b: Any) -> Array:
     scale = np.asarray(np.sqrt(own_a) * np.sqrt(own_b))  # own_a · own_b could underflow
     undefined = np.full(np.shape(cross), np.nan)
     cka: Array = np.divide(cross, scale, out=undefined, where=scale > 0)

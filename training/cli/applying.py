@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_hyperspace._resources import DEFAULT_MODEL
+from napari_hyperspace.core.format import format_bytes, format_seconds, format_spacing
 from training.cli.console import emit, progress, spacing, table
 from training.cli.options import (
     DeviceOption,
@@ -58,6 +59,7 @@ def predict(
     """Segment scans; the labels lie on each scan's own grid. Goes on after a bad scan."""
     from napari_hyperspace import load_model
     from napari_hyperspace.api.predict import Cleaning, Reading, list_scans, predict_all
+    from napari_hyperspace.inference.options import InferenceOptions
 
     wanted = spacing(working_spacing) if working_spacing else None
     reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
@@ -73,11 +75,10 @@ def predict(
             pairs,
             loaded,
             spacing_mm=wanted,
-            outside=outside.value,
-            device=device,
+            options=InferenceOptions(device=device, outside=outside.value),
             reading=reading,
             cleaning=Cleaning(largest_component, fill_holes_mm3),
-            show=shown,
+            report=shown,
         )
     done = [p for p in predictions if not p.error]
     failed = [p for p in predictions if p.error]
@@ -113,6 +114,7 @@ def estimate(
     """Predict time and memory of segmenting a scan, without doing it."""
     import napari_hyperspace as hs
     from napari_hyperspace.api.predict import Reading
+    from napari_hyperspace.inference.options import InferenceOptions
 
     loaded = hs.load_model(model)
     reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
@@ -120,8 +122,7 @@ def estimate(
         reading.read(source, loaded),
         loaded,
         spacing(working_spacing) if working_spacing else None,
-        device=device,
-        outside=outside.value,
+        InferenceOptions(device=device, outside=outside.value),
     )
     values: dict[str, Any] = {
         "seconds": cost.seconds,
@@ -133,11 +134,11 @@ def estimate(
         "n_tiles": cost.n_tiles,
     }
     rows = [
-        ("time", f"{cost.seconds:.3g} s"),
-        ("memory where it computes", f"{cost.peak_bytes / 1e6:.0f} MB"),
-        ("memory of the host", f"{cost.peak_host_bytes / 1e6:.0f} MB"),
+        ("time", format_seconds(cost.seconds)),
+        ("memory where it computes", format_bytes(cost.peak_bytes)),
+        ("memory of the host", format_bytes(cost.peak_host_bytes)),
         ("fits", "yes" if cost.fits else "no"),
-        ("working spacing", " × ".join(f"{s:g}" for s in cost.spacing_mm) + " mm (z, y, x)"),
+        ("working spacing", f"{format_spacing(cost.spacing_mm)} (z, y, x)"),
         ("working grid", " × ".join(str(n) for n in cost.working_shape) + " voxels"),
         ("tiles", cost.n_tiles),
     ]

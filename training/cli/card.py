@@ -22,11 +22,11 @@ def describe(header: ModelHeader) -> str:
         ("description", card.description or "-"),
         ("labels", ", ".join(f"{label.value} {label.name}" for label in card.labels)),
         ("input", ", ".join(card.channel_names)),
-        ("normalisation", card.normalisation.kind),
+        ("normalization", card.normalization.kind),
         ("trained range", trained),
         ("network", f"U-Net, {network.features}, {network.n_levels - 1} downs"),
         ("factory", header.factory.kind),
-        ("licence", card.licence or "-"),
+        ("license", card.license or "-"),
         ("citation", card.citation or "-"),
     ]
     if "steps" in summary:

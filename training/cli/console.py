@@ -7,22 +7,16 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.progress import ReportProgress
 
 _TRAINING_PACKAGES = ("lightning_fabric", "matplotlib", "monai", "tensorboard")
-
-
-class Show(Protocol):
-    """Shows how much of the work is done (0 to 1), and what comes next."""
-
-    def __call__(self, fraction: float, message: str) -> None:
-        """Show it."""
 
 
 class Commands(typer.core.TyperGroup):
@@ -74,7 +68,7 @@ def spacings(text: str) -> list[tuple[float, float, float]]:
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Show]:
+def progress(title: str) -> Iterator[ReportProgress]:
     """Show a bar on stderr while the work goes on; nothing where that is no terminal."""
     console = Console(stderr=True)
     bar = Progress(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from training.cli.console import emit, spacing
-from training.cli.options import JsonOption, Precision, app
+from training.cli.options import JsonOption, WeightsDtype, app
 
 
 @app.command(epilog="Example: python -m training fit hippocampus.yaml --set training.steps=2000")
@@ -50,8 +50,8 @@ def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or one of its checkpoints.")],
     target: Annotated[Path, typer.Argument(help="Model file to write (.safetensors).")],
     dtype: Annotated[
-        Precision, typer.Option(help="Number format of the weights in the file.")
-    ] = Precision.float32,
+        WeightsDtype, typer.Option(help="Number format of the weights in the file.")
+    ] = WeightsDtype.float32,
     tile_voxels: Annotated[
         int | None,
         typer.Option(

@@ -31,7 +31,7 @@ class OutsideRule(StrEnum):
     extrapolate = "extrapolate"
 
 
-class Precision(StrEnum):
+class WeightsDtype(StrEnum):
     """Number format of a model file's weights."""
 
     float32 = "float32"
@@ -77,7 +77,7 @@ SplitOption = Annotated[
     Path | None,
     typer.Option(
         help="Split file (JSON). Default: the configuration's, or the one that fit draws from it; "
-        "of a data set alone all labelled cases."
+        "of a data set alone all labeled cases."
     ),
 ]
 PartOption = Annotated[str, typer.Option(help="Which part of the split.")]

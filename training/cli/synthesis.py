@@ -74,7 +74,7 @@ def judge(
 ) -> None:
     """Measure Dice of a model on synthetic scans of whole heads, by structure and contrast."""
     from training.evaluation.synthetic import judge as measure
-    from training.evaluation.synthetic import write_judgement
+    from training.evaluation.synthetic import write_judgment
     from training.sampling.synthesize import open_label_maps
 
     maps = open_label_maps(labels)
@@ -83,8 +83,8 @@ def judge(
     if not kinds:
         raise HyperspaceError("no contrast is named", field="--contrasts")
     with progress("judge") as show:
-        judgement = measure(
+        judgment = measure(
             model, maps, names, spacings(at), kinds, seed=seed, device=device, show=show
         )
-    files = write_judgement(judgement, out, model if write_card else None)
-    emit(judgement.to_dict(), judgement.to_markdown() + "\n".join(map(str, files)), as_json)
+    files = write_judgment(judgment, out, model if write_card else None)
+    emit(judgment.to_dict(), judgment.to_markdown() + "\n".join(map(str, files)), as_json)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.fit.run_folder import write_text
+from napari_hyperspace.core.files import write_text
 
 _BLOCK = re.compile(r"<!-- begin (?P<name>\S+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
 

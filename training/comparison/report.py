@@ -9,15 +9,15 @@ from typing import Any
 
 from torch import nn
 
+from napari_hyperspace.core.files import write_text
 from napari_hyperspace.nets.model_file import load_model
 from training.comparison.page import block, renew
 from training.comparison.results import Results
 from training.comparison.runs import ComparedRun, State
-from training.comparison.summary import summarise_table
+from training.comparison.summary import summarize_table
 from training.comparison.tables import blocks_of_table, runs_table
 from training.evaluation.figures import draw_segment, save_figure
 from training.evaluation.summary import plain
-from training.fit.run_folder import write_text
 
 
 def describe_run(run: ComparedRun, state: State) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def write_report(
     blocks = {"runs": runs_table(summary["runs"])}
     first = [f"# {name}", "## Runs", block("runs", "")]
     for key, table in section.tables.items():
-        numbers = summarise_table(results, key)
+        numbers = summarize_table(results, key)
         summary["tables"][key] = numbers
         own = blocks_of_table(key, numbers)
         if not section.times:

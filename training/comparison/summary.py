@@ -27,7 +27,7 @@ from training.evaluation.summary import (
 _LEVEL = 0.05
 
 
-def summarise_table(results: Results, name: str) -> dict[str, Any] | None:
+def summarize_table(results: Results, name: str) -> dict[str, Any] | None:
     """Return the numbers of a table as plain data; `None` where none of its runs is done.
 
     A sample is a case at a spacing: the mean over its labels and the method's seeds. Standard

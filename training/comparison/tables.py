@@ -30,7 +30,7 @@ def blocks_of_table(name: str, numbers: dict[str, Any] | None) -> dict[str, str]
     name
         Of the table.
     numbers
-        From `training.comparison.summary.summarise_table`.
+        From `training.comparison.summary.summarize_table`.
     """
     if numbers is None:
         nothing = "*None of these runs is done yet.*"

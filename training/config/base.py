@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.nets.base.config import Config
 
 
-class Section(BaseModel):
+class Section(Config):
     """A part of the configuration: unknown keys, infinite numbers and NaN are refused."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:

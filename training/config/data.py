@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -17,7 +18,7 @@ from pydantic import (
 )
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.nets.card import HexColor, NormalisationConfig
+from napari_hyperspace.nets.card import HexColor, NormalizationConfig
 from training.config.base import Section, read_yaml
 from training.config.errors import explain
 
@@ -45,8 +46,17 @@ Ids = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_expand)]
 LabelMap = dict[NonNegativeInt, Ids]
 
 
+# Distinct colors for labels that were given none (Sasha Trubetskoy's list, public domain).
+DEFAULT_COLORS = (
+    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6",
+    "#bfef45", "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3",
+)  # fmt: skip
+
+
 class DataSection(Section):
     """What every data set's section has."""
+
+    former_keys: ClassVar[Mapping[str, str]] = {"normalisation": "normalization"}
 
     kind: str = ""
     """Layout of the data set."""
@@ -64,14 +74,14 @@ class DataSection(Section):
     ignore: Ids = ()
     """Ids in the files of voxels whose label is not known; they count in no loss and no score."""
     sparse: Plane | None = None
-    """Plane whose slices are labelled only in part: in slices of this plane that show no label at
+    """Plane whose slices are labeled only in part: in slices of this plane that show no label at
     all, the labels are not known."""
     names: dict[PositiveInt, str] = Field(default_factory=dict)
     """Name of a label value, where it should differ from the data set's own."""
     colors: dict[PositiveInt, HexColor] = Field(default_factory=dict)
-    """Colour of a label value as `#rrggbb`."""
-    normalisation: NormalisationConfig = NormalisationConfig()
-    """Intensity normalisation, which the model then asks of its users."""
+    """Color of a label value as `#rrggbb`."""
+    normalization: NormalizationConfig = NormalizationConfig()
+    """Intensity normalization, which the model then asks of its users."""
 
     @model_validator(mode="after")
     def _ids_once(self) -> DataSection:
@@ -153,8 +163,8 @@ class LabelMapsSection(DataSection):
 
     @model_validator(mode="after")
     def _can_be_synthesised(self) -> LabelMapsSection:
-        if self.normalisation.kind != "z-score":
-            raise ValueError("normalisation: synthetic images are made for a z-score")
+        if self.normalization.kind != "z-score":
+            raise ValueError("normalization: synthetic images are made for a z-score")
         if self.sparse is not None:
             raise ValueError("sparse: whole label maps are needed to make images from")
         return self

@@ -61,7 +61,7 @@ def dataset_at(path: str | os.PathLike[str]) -> DataSet:
     if not path.is_dir():
         return open_dataset(*load_data_section(path))
     for adapter in ADAPTERS:
-        if adapter.recognises(path):
+        if adapter.recognizes(path):
             return adapter(path)
     raise HyperspaceError(
         "the folder is in no layout that is known",

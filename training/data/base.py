@@ -17,7 +17,7 @@ from torch import Tensor
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Triple
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.resample import (
     grid_matrices,
     resample_axes,
@@ -35,7 +35,7 @@ _TOLERANCE = 1e-4  # of a share of a voxel
 
 @dataclass(frozen=True)
 class Case:
-    """A case in memory, in canonical order (z, y, x), normalised on its native grid.
+    """A case in memory, in canonical order (z, y, x), normalized on its native grid.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Case:
 
     @property
     def spacing_mm(self) -> Triple:
-        """Distance between voxel centres, in mm (z, y, x)."""
+        """Distance between voxel centers, in mm (z, y, x)."""
         return self.grid.spacing_mm
 
     def scans_at(self, spacing_mm: Sequence[float]) -> list[Case]:
@@ -91,7 +91,7 @@ def resample_known(labels: Volume, grid: Grid) -> Volume:
 
     A new voxel takes the label that covers most of its known part. Its label is known if what is
     known covers at least half of the old voxel or of the new one along each axis, whichever is
-    smaller: a labelled slice thinner than the new voxels stays one.
+    smaller: a labeled slice thinner than the new voxels stays one.
 
     Parameters
     ----------
@@ -130,8 +130,8 @@ class Description:
         Ids of voxels whose label is not known.
     name
         What to call it; empty: as its folder.
-    licence
-        Licence of the data, as far as the data set states it.
+    license
+        License of the data, as far as the data set states it.
     """
 
     channel_names: tuple[str, ...]
@@ -139,7 +139,7 @@ class Description:
     labels: Mapping[int, Sequence[int]] | None = None
     ignore: tuple[int, ...] = ()
     name: str = ""
-    licence: str = ""
+    license: str = ""
 
 
 class DataSet(ABC):
@@ -160,8 +160,8 @@ class DataSet(ABC):
         Name of each label value, the background (0) left out.
     channel_names
         Name of each input channel.
-    licence
-        Licence of the data, as far as the data set states it.
+    license
+        License of the data, as far as the data set states it.
     rule
         What the ids in the files of labels mean.
     listing
@@ -182,7 +182,7 @@ class DataSet(ABC):
         self.section = section or self.section_type(folder=os.fspath(folder))
         about = self.describe()
         self.name = about.name or self.folder.resolve().name
-        self.licence = about.licence
+        self.license = about.license
         self.channel_names = about.channel_names
         self.rule = _rule(self.section, about, self.folder)
         self.label_names = self.rule.names
@@ -190,7 +190,7 @@ class DataSet(ABC):
 
     @classmethod
     @abstractmethod
-    def recognises(cls, folder: Path) -> bool:
+    def recognizes(cls, folder: Path) -> bool:
         """Whether a folder looks like this layout."""
 
     @abstractmethod
@@ -199,10 +199,10 @@ class DataSet(ABC):
 
     @abstractmethod
     def find(self) -> Listing:
-        """List the labelled cases, in a fixed order, and all that is wrong with them."""
+        """List the labeled cases, in a fixed order, and all that is wrong with them."""
 
     def cases(self) -> Sequence[CaseFiles]:
-        """Return the labelled cases, in a fixed order.
+        """Return the labeled cases, in a fixed order.
 
         Raises
         ------
@@ -217,10 +217,10 @@ class DataSet(ABC):
                 fix="Mend it, or leave these cases out with data.exclude",
             )
         if not self.listing.cases:
-            raise HyperspaceError("no labelled case was found", where=self.folder)
+            raise HyperspaceError("no labeled case was found", where=self.folder)
         return self.listing.cases
 
-    def load(self, names: Sequence[str], normalisation: Normalisation) -> list[Case]:
+    def load(self, names: Sequence[str], normalization: Normalization) -> list[Case]:
         """Read cases into memory.
 
         Raises
@@ -228,7 +228,7 @@ class DataSet(ABC):
         HyperspaceError
             If a name is unknown, or image and label do not fit each other.
         """
-        return [self._load_case(files, normalisation) for files in self._named(names)]
+        return [self._load_case(files, normalization) for files in self._named(names)]
 
     def _named(self, names: Sequence[str]) -> list[CaseFiles]:
         """Return the files of the cases of these names."""
@@ -243,23 +243,23 @@ class DataSet(ABC):
             )
         return [known[name] for name in names]
 
-    def sources(self, names: Sequence[str], normalisation: Normalisation) -> Sequence[Any]:
-        """Read what samples are made from (see `training.sampling.batches.Source`): here, the cases.
+    def sources(self, names: Sequence[str], normalization: Normalization) -> Sequence[Any]:
+        """Read what training samples are made from: here, the cases.
 
         Raises
         ------
         HyperspaceError
             As `load` does.
         """
-        return self.load(names, normalisation)
+        return self.load(names, normalization)
 
-    def _load_case(self, files: CaseFiles, normalisation: Normalisation) -> Case:
+    def _load_case(self, files: CaseFiles, normalization: Normalization) -> Case:
         volumes = [read(path, volume=index) for path, index in files.images]
         labels = self.rule.check(read(files.label))
         for volume in volumes:
             check_pair(volume, labels)
         turned = [volume.canonical() for volume in volumes]
-        image = np.stack([normalisation.apply(volume.array) for volume in turned])
+        image = np.stack([normalization.apply(volume.array) for volume in turned])
         channels = torch.from_numpy(self.rule.channels(labels))
         return Case(files.name, torch.from_numpy(image), channels, turned[0].grid)
 

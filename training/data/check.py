@@ -95,7 +95,7 @@ def check(
     data = dataset_at(path)
     found = Listing(problems=list(data.listing.problems))
     if not data.listing.cases:
-        found.error("missing", "no labelled case was found", where=data.folder)
+        found.error("missing", "no labeled case was found", where=data.folder)
     for key, values in (("names", data.section.names), ("colors", data.section.colors)):
         for value in sorted(set(values) - set(data.label_names)):
             found.error("configuration", f"data.{key}: there is no label value {value}")

@@ -12,7 +12,7 @@ from training.data.description import (
     case_name,
     has_key,
     inside,
-    licence_of,
+    license_of,
     numbered,
     read_description,
 )
@@ -28,7 +28,7 @@ class Decathlon(DataSet):
     section_type = DecathlonSection
 
     @classmethod
-    def recognises(cls, folder: Path) -> bool:
+    def recognizes(cls, folder: Path) -> bool:
         """Whether a `dataset.json` names modalities."""
         return has_key(folder, "modality")
 
@@ -49,7 +49,7 @@ class Decathlon(DataSet):
         self._entries = entries
         channels = tuple(numbered(about, "modality", self.folder).values())
         return Description(
-            channels, labels, name=str(about.get("name") or ""), licence=licence_of(about)
+            channels, labels, name=str(about.get("name") or ""), license=license_of(about)
         )
 
     def find(self) -> Listing:

@@ -63,9 +63,9 @@ def numbered(description: dict[str, Any], key: str, folder: Path) -> dict[int, s
     return {number: str(part[str(number)]) for number in sorted(map(int, part))}
 
 
-def licence_of(description: dict[str, Any]) -> str:
-    """Return the licence, in either spelling."""
-    return str(description.get("licence") or description.get("license") or "")
+def license_of(description: dict[str, Any]) -> str:
+    """Return the license, in either spelling."""
+    return str(description.get("license") or description.get("license") or "")
 
 
 def inside(folder: Path, text: str, listed_in: Path) -> Path:

@@ -11,14 +11,14 @@ from typing import cast
 import torch
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.io import read
 from training.config.data import LabelMapsSection
 from training.data.base import Case, DataSet, Description
 from training.data.description import case_name
 from training.data.listing import CaseFiles, Listing
 from training.synthesis.heads import Head
-from training.synthesis.labelled import LabelledHead
+from training.synthesis.labeled_head import LabeledHead
 from training.synthesis.tissues import IDS
 
 STRUCTURES: dict[int, tuple[str, tuple[int, ...]]] = {
@@ -45,7 +45,7 @@ class LabelMaps(DataSet):
     section_type = LabelMapsSection
 
     @classmethod
-    def recognises(cls, folder: Path) -> bool:
+    def recognizes(cls, folder: Path) -> bool:
         """No folder of label maps tells what they are: it takes a configuration."""
         return False
 
@@ -83,7 +83,7 @@ class LabelMaps(DataSet):
         listing.find_duplicates()
         return listing
 
-    def load(self, names: Sequence[str], normalisation: Normalisation) -> list[Case]:
+    def load(self, names: Sequence[str], normalization: Normalization) -> list[Case]:
         """Refuse: there are no images.
 
         Raises
@@ -98,19 +98,19 @@ class LabelMaps(DataSet):
             "or measure on synthetic ones: python -m training judge",
         )
 
-    def sources(self, names: Sequence[str], normalisation: Normalisation) -> list[LabelledHead]:
-        """Read label maps; their images are normalised as they are made.
+    def sources(self, names: Sequence[str], normalization: Normalization) -> list[LabeledHead]:
+        """Read label maps; their images are normalized as they are made.
 
         Raises
         ------
         HyperspaceError
             If a name is unknown, or a map holds an id that stands for no tissue.
         """
-        del normalisation
+        del normalization
         channels = self.rule.lookup()
         targets = torch.tensor([channels[i] for i in IDS], dtype=torch.int16)
         return [
-            LabelledHead(
+            LabeledHead(
                 Head.from_volume(files.name, self.rule.check(read(files.label))).prepare(), targets
             )
             for files in self._named(names)

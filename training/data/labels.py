@@ -29,7 +29,7 @@ class LabelRule:
     ignore
         Ids of voxels whose label is not known.
     sparse
-        Plane whose slices are labelled only in part, or `None`: slices without any id are unknown.
+        Plane whose slices are labeled only in part, or `None`: slices without any id are unknown.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class Lesions(DataSet):
     section_type = LesionSection
 
     @classmethod
-    def recognises(cls, folder: Path) -> bool:
+    def recognizes(cls, folder: Path) -> bool:
         """Whether subjects have FLAIR images."""
         return any(
             any(folder.glob(f"sub-*/{session}anat/*_FLAIR.nii*")) for session in ("", "ses-*/")

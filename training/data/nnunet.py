@@ -8,7 +8,7 @@ from pathlib import Path
 from napari_hyperspace.core.errors import HyperspaceError
 from training.config.data import NNUNetSection
 from training.data.base import DataSet, Description
-from training.data.description import FILE, has_key, licence_of, numbered, read_description
+from training.data.description import FILE, has_key, license_of, numbered, read_description
 from training.data.listing import Listing, pair
 
 _IMAGE = re.compile(r"(.+)_(\d{4})")
@@ -24,7 +24,7 @@ class NNUNet(DataSet):
     section_type = NNUNetSection
 
     @classmethod
-    def recognises(cls, folder: Path) -> bool:
+    def recognizes(cls, folder: Path) -> bool:
         """Whether a `dataset.json` names channels."""
         return has_key(folder, "channel_names")
 
@@ -60,7 +60,7 @@ class NNUNet(DataSet):
             label_names={i: name for name, i in ids.items() if i != 0 and name != "ignore"},
             ignore=(ids["ignore"],) if "ignore" in ids else (),
             name=str(about.get("name") or ""),
-            licence=licence_of(about),
+            license=license_of(about),
         )
 
     def find(self) -> Listing:

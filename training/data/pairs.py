@@ -24,7 +24,7 @@ class Pairs(DataSet):
     section_type = PairsSection
 
     @classmethod
-    def recognises(cls, folder: Path) -> bool:
+    def recognizes(cls, folder: Path) -> bool:
         """Whether the table `cases.csv` is there."""
         return (folder / PairsSection(folder="").table).is_file()
 

@@ -27,7 +27,7 @@ class Brats(DataSet):
     section_type = BratsSection
 
     @classmethod
-    def recognises(cls, folder: Path) -> bool:
+    def recognizes(cls, folder: Path) -> bool:
         """Whether a folder in it holds a contrast-enhanced T1."""
         return any(folder.glob(f"*/*_t1ce{_NIFTI}"))
 
@@ -53,7 +53,7 @@ class Spider(DataSet):
     section_type = SpiderSection
 
     @classmethod
-    def recognises(cls, folder: Path) -> bool:
+    def recognizes(cls, folder: Path) -> bool:
         """Whether both folders hold images named by a contrast."""
         return all(any((folder / part).glob("*_t[12]*.mha")) for part in ("images", "masks"))
 
@@ -66,7 +66,7 @@ class Spider(DataSet):
         }
         names = {1: "vertebrae", 2: "spinal canal"}
         contrasts = " or ".join(contrast.replace("_", " ").upper() for contrast in self._contrasts)
-        return Description((contrasts,), names, labels, name="SPIDER", licence="CC-BY 4.0")
+        return Description((contrasts,), names, labels, name="SPIDER", license="CC-BY 4.0")
 
     def find(self) -> Listing:
         """Pair images and masks; the contrasts of one patient are cases of one subject."""
@@ -94,7 +94,7 @@ class MMWHS(DataSet):
     section_type = MMWHSSection
 
     @classmethod
-    def recognises(cls, folder: Path) -> bool:
+    def recognizes(cls, folder: Path) -> bool:
         """Whether images are in it or in a folder in it."""
         return any(any(folder.glob(f"{part}*_image{_NIFTI}")) for part in ("", "*/"))
 

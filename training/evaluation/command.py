@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import write_text
 from training.data.base import DataSet
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.figures import draw_segment, save_figure
-from training.evaluation.measure import Meter, Settings
+from training.evaluation.measure import Measurer, Settings
 from training.evaluation.methods import Method
 from training.evaluation.pictures import draw_case
 from training.evaluation.plan import Group
 from training.evaluation.record import write_card
 from training.evaluation.rows import check_format, write_rows
 from training.evaluation.scores import dice_table, mean_dice
-from training.evaluation.summary import plain, spacing_scores, summarise
+from training.evaluation.summary import plain, spacing_scores, summarize
 from training.evaluation.tables import method_table, report, test_table
-from training.fit.run_folder import write_text
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ def run(
         processes=processes,
         show=show,
     )
-    summary = plain(summarise(evaluation))
+    summary = plain(summarize(evaluation))
     files: list[Path] = []
     if folder is not None:
         show(1.0, "drawing")
-        files = _write(evaluation, summary, folder, Meter(dataset, settings), output)
+        files = _write(evaluation, summary, folder, Measurer(dataset, settings), output)
     if output.cards:
         for model in {method.model: method for method in reversed(methods)}.values():
             files.append(write_card(evaluation, model))
@@ -106,7 +106,7 @@ def run(
 
 
 def _write(
-    evaluation: Evaluation, summary: dict[str, Any], folder: Path, meter: Meter, output: Output
+    evaluation: Evaluation, summary: dict[str, Any], folder: Path, meter: Measurer, output: Output
 ) -> list[Path]:
     files = [folder / output.rows, folder / "summary.json", folder / "summary.md"]
     if files[0].suffix == ".parquet":

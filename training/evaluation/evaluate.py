@@ -18,11 +18,12 @@ import torch
 from filelock import FileLock, Timeout
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import write_text
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.inference.plan import working_spacing
 from napari_hyperspace.nets.card import ModelCard
 from training.data.base import DataSet, digest
-from training.evaluation.measure import Meter, Settings
+from training.evaluation.measure import Measurer, Settings
 from training.evaluation.methods import Method, check_fit
 from training.evaluation.plan import Group
 from training.evaluation.rows import (
@@ -33,9 +34,8 @@ from training.evaluation.rows import (
     to_csv,
     write_rows,
 )
-from training.fit.run_folder import write_text
 
-Show = Callable[[float, str], None]
+ReportProgress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def evaluate(
     settings: Settings | None = None,
     rows_file: str | os.PathLike[str] | None = None,
     processes: int = 1,
-    show: Show = lambda fraction, message: None,
+    show: ReportProgress = lambda fraction, message: None,
 ) -> Evaluation:
     """Measure every case at every spacing by every method.
 
@@ -119,7 +119,7 @@ def evaluate(
         refuses it, or the rows there belong to other models, data or settings.
     """
     settings = settings or Settings()
-    meter = Meter(dataset, settings)
+    meter = Measurer(dataset, settings)
     models = {}
     for method in methods:
         model = meter.model(method)
@@ -188,7 +188,7 @@ def evaluate(
 
 def _applied(card: ModelCard, settings: Settings) -> dict[str, Any]:
     """Return what of a model's card changes its labels; its weights are told by its identity."""
-    keys = {"normalisation", "search"}
+    keys = {"normalization", "localization"}
     if settings.tile_shape is None:
         keys |= {"tile_shape", "tile_mm"}
     return card.model_dump(mode="json", include=keys)
@@ -202,7 +202,7 @@ Job = tuple[str, Triple, list[Method]]
 
 
 def _measured(
-    meter: Meter, dataset: DataSet, settings: Settings, jobs: Sequence[Job], processes: int
+    meter: Measurer, dataset: DataSet, settings: Settings, jobs: Sequence[Job], processes: int
 ) -> Iterator[tuple[str, Triple, list[Row]]]:
     """Do jobs, here or in processes of their own, and yield their rows as they come."""
     if processes == 1 or len(jobs) < 2:
@@ -231,14 +231,14 @@ def _measured(
         pool.shutdown(cancel_futures=True)
 
 
-_worker: Meter | None = None
+_worker: Measurer | None = None
 
 
 def _start_worker(dataset: DataSet, settings: Settings, threads: int) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
     torch.set_num_threads(threads)
-    _worker = Meter(dataset, settings)
+    _worker = Measurer(dataset, settings)
 
 
 def _work(name: str, spacing_mm: Triple, methods: list[Method]) -> list[Row]:

@@ -24,7 +24,7 @@ _PANELS = (
     ("peak_bytes_working", "peak memory (MB)", 1e6),
 )
 _LONG = 8.0  # times the finest spacing: beyond it a linear axis would squeeze the fine ones
-_COLOURS = mpl.colormaps["tab10"]
+_COLORS = mpl.colormaps["tab10"]
 _TRAINED, _OUTSIDE, _FIXED = "tab:blue", "tab:pink", "tab:purple"
 
 
@@ -51,7 +51,7 @@ def draw_segment(evaluation: Evaluation, group: Group, times: bool = True) -> Fi
     places = [spacing[axis] for spacing in group.spacings_mm]
     samples = [(method, table(evaluation, group, method)) for method in evaluation.methods]
     labels = [m.label.removesuffix(MAX_RES) for m in evaluation.methods]
-    colours = {label: _COLOURS(i % 10) for i, label in enumerate(dict.fromkeys(labels))}
+    colors = {label: _COLORS(i % 10) for i, label in enumerate(dict.fromkeys(labels))}
     for axes, (metric, title, unit) in zip(panels, shown, strict=True):
         for (method, values), label in zip(samples, labels, strict=True):
             means = [spread(column)["mean"] for column in values[metric].T]
@@ -62,7 +62,7 @@ def draw_segment(evaluation: Evaluation, group: Group, times: bool = True) -> Fi
                 line,
                 ":" if dotted else "-",
                 marker="" if dotted else ".",
-                color=colours[label],
+                color=colors[label],
                 label=method.label,
                 zorder=3 if dotted else 2,
             )
@@ -130,13 +130,13 @@ def _shade(axes: Axes, evaluation: Evaluation, group: Group, axis: int) -> None:
     left, right = min(first, last), max(first, last)
     widest = max(zones, key=lambda zone: zone[1] - zone[0], default=(left, left))
     if some:
-        for start, stop, colour in (
+        for start, stop, color in (
             (left, widest[0], _OUTSIDE),
             (*widest, _TRAINED),
             (widest[1], right, _OUTSIDE),
         ):
             if start < stop:
-                axes.axvspan(start, stop, color=colour, alpha=0.12, linewidth=0, zorder=0)
+                axes.axvspan(start, stop, color=color, alpha=0.12, linewidth=0, zorder=0)
     for place in dict.fromkeys(lines):
         axes.axvline(place, color=_FIXED, linewidth=1, zorder=1)
 

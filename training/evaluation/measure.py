@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.api.segment import SegmentResult, segment_steps
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.execution import choose_device
 from napari_hyperspace.inference.plan import working_spacing
@@ -80,7 +80,7 @@ class _Measured:
         return result.seconds - result.bake_seconds + self.bake_seconds
 
 
-class Meter:
+class Measurer:
     """Measures; keeps models, and the last case that it read.
 
     Parameters
@@ -108,7 +108,7 @@ class Meter:
     def case(self, name: str) -> Case:
         """Return a case with its values as they are in the file."""
         if self._case is None or self._case.name != name:
-            self._case = self._dataset.load([name], Normalisation("none"))[0]
+            self._case = self._dataset.load([name], Normalization("none"))[0]
         return self._case
 
     def measure(self, name: str, spacing_mm: Triple, methods: Sequence[Method]) -> list[Row]:
@@ -139,7 +139,7 @@ class Meter:
             self.model(method),
             spacing_mm,
             device=self._device,
-            form=self._settings.form,
+            precision=self._settings.form,
             tile_shape=self._settings.tile_shape,
             outside=method.outside,
         )
@@ -193,13 +193,13 @@ class Meter:
         fresh = Model(model.factory, model.card)
         spacing = network_mm[3 - model.n_dim :]
         fresh.network([2 * step for step in spacing], self._device)  # what is done only once
-        self._synchronise()
+        self._synchronize()
         started = time.perf_counter()
         fresh.network(spacing, self._device)
-        self._synchronise()
+        self._synchronize()
         return time.perf_counter() - started
 
-    def _synchronise(self) -> None:
+    def _synchronize(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
@@ -242,7 +242,7 @@ class Meter:
                 bake_seconds=found.bake_seconds,
                 peak_bytes_working=found.working.peak_bytes,
                 peak_bytes_native=found.native.peak_bytes,
-                form=found.native.form,
+                form=found.native.precision,
                 device=found.native.device,
             )
             for value, (working, native) in found.agreements.items()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.inference.plan import Outside
+from napari_hyperspace.inference.options import Outside
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import load_model
 from training.data.base import DataSet

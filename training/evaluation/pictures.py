@@ -16,15 +16,15 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
 from training.data.base import Case
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.measure import Meter
+from training.evaluation.measure import Measurer
 from training.evaluation.summary import mean
 
 _MOST_SPACINGS = 5
 _ALPHA = 0.45
-_COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#42d4f4", "#f032e6")
+_COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#42d4f4", "#f032e6")
 
 
-def draw_case(evaluation: Evaluation, meter: Meter, name: str) -> Figure:
+def draw_case(evaluation: Evaluation, meter: Measurer, name: str) -> Figure:
     """Draw a case at up to five of its spacings: the truth, and what each method gives.
 
     Each column is the image resampled to a working spacing, in the axial slice in which the truth
@@ -44,7 +44,7 @@ def draw_case(evaluation: Evaluation, meter: Meter, name: str) -> Figure:
     case = meter.case(name)
     spacings = picked(evaluation, name)
     truth = meter.truth(case)
-    colours = dict(zip(sorted(evaluation.label_names), _COLOURS * 9, strict=False))
+    colors = dict(zip(sorted(evaluation.label_names), _COLORS * 9, strict=False))
     position = _position(case, truth)
     rows = 1 + len(evaluation.methods)
     figure = Figure(figsize=(2.4 * len(spacings) + 0.6, 2.6 * rows), layout="constrained")
@@ -65,17 +65,17 @@ def draw_case(evaluation: Evaluation, meter: Meter, name: str) -> Figure:
             dice = mean(row.dice_working for row in evaluation.at(method, name, spacing))
             shown[method.label] = labels, f"Dice {dice:.3f}"
         for axes, (title, (labels, text)) in zip(panels[:, column], shown.items(), strict=True):
-            _show(axes, image, labels, colours, extent)
+            _show(axes, image, labels, colors, extent)
             axes.set_title(text, fontsize=9)
             if column == 0:
                 axes.set_ylabel(title)
     figure.legend(
         handles=[
-            Patch(color=colour, alpha=_ALPHA, label=evaluation.label_names[value])
-            for value, colour in colours.items()
+            Patch(color=color, alpha=_ALPHA, label=evaluation.label_names[value])
+            for value, color in colors.items()
         ],
         loc="outside lower center",
-        ncols=len(colours),
+        ncols=len(colors),
     )
     figure.suptitle(f"{evaluation.data}, {name}; spacings z × y × x")
     return figure
@@ -97,7 +97,7 @@ def _position(case: Case, truth: NDArray[Any]) -> float:
 
 
 def _slice_at(case: Case, position_mm: float) -> int:
-    # Working grids share the centre of the native one.
+    # Working grids share the center of the native one.
     depth = case.labels.shape[0]
     index = round((depth - 1) / 2 + position_mm / case.spacing_mm[0])
     return min(max(index, 0), depth - 1)
@@ -112,7 +112,7 @@ def _show(
     axes: Axes,
     image: NDArray[Any],
     labels: NDArray[Any],
-    colours: Mapping[int, str],
+    colors: Mapping[int, str],
     extent: Sequence[float],
 ) -> None:
     low, high = np.percentile(image, (1, 99))
@@ -120,7 +120,7 @@ def _show(
         image, cmap="gray", vmin=low, vmax=high, extent=tuple(extent), interpolation="nearest"
     )
     overlay = np.zeros((*labels.shape, 4))
-    for value, colour in colours.items():
-        overlay[labels == value] = to_rgba(colour, _ALPHA)
+    for value, color in colors.items():
+        overlay[labels == value] = to_rgba(color, _ALPHA)
     axes.imshow(overlay, extent=tuple(extent), interpolation="nearest")
     axes.set(xticks=[], yticks=[])

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import write_text
 from napari_hyperspace.core.geometry import Triple
-from training.fit.run_folder import write_text
 
 Key = tuple[str, str, Triple]
 """Model's label, case, working spacing: what is measured in one go."""
@@ -45,7 +45,7 @@ class Row:
     hd95_working_mm, hd95_native_mm
         95th percentile of the surface distance.
     surface_dice_working, surface_dice_native
-        Normalised surface Dice at the tolerance.
+        Normalized surface Dice at the tolerance.
     volume_error_working_ml, volume_error_native_ml
         Predicted minus true volume.
     volume_native_ml

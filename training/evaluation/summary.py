@@ -34,7 +34,7 @@ METRICS = {
 TESTED = ("dice_working", "dice_native")
 
 
-def summarise(evaluation: Evaluation) -> dict[str, Any]:
+def summarize(evaluation: Evaluation) -> dict[str, Any]:
     """Return means, standard deviations and tests as plain data; `None` stands for NaN.
 
     A sample is a case at a spacing: the mean over its labels, of those present in truth or

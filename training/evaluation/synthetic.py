@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from napari_hyperspace.api.segment import segment
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.core.progress import ReportProgress
 from napari_hyperspace.nets.card import DiceRecord
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import bundled_models, load_model, save_model
-from training.cli.console import Show
 from training.data.labels import OUTSIDE
 from training.evaluation.record import stored_dtype
 from training.evaluation.scores import dice_per_label, spacing_text
@@ -28,7 +28,7 @@ from training.synthesis.render import covering_labels
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """Dice of one model on synthetic scans.
 
     Parameters
@@ -123,8 +123,8 @@ def judge(
     *,
     seed: int = 0,
     device: str | None = None,
-    show: Show | None = None,
-) -> Judgement:
+    show: ReportProgress | None = None,
+) -> Judgment:
     """Segment synthetic scans as a user's would be, and measure Dice on their own grids.
 
     Each scan is of a whole head at its spacing, whose draw depends on seed, map, spacing and
@@ -189,7 +189,7 @@ def judge(
                 found = segment(pair.image, loaded, device=device).array
                 truth = covering_labels(head.head, draw, head.targets).numpy()
                 dice[i, j, k] = _dice(found, truth, shared, values, channels)
-    return Judgement(
+    return Judgment(
         loaded.card.name,
         tuple(head.name for head in heads),
         tuple(shared),
@@ -218,12 +218,12 @@ def _dice(
     return dice_per_label(torch.from_numpy(ours[found]), torch.from_numpy(known), len(shared) + 1)
 
 
-def write_judgement(judgement: Judgement, folder: Path, model: str | None = None) -> list[Path]:
+def write_judgment(judgment: Judgment, folder: Path, model: str | None = None) -> list[Path]:
     """Write `synthetic.md` and `synthetic.json`, and perhaps Dice into the model's card.
 
     Parameters
     ----------
-    judgement
+    judgment
         What was measured.
     folder
         Where to write.
@@ -232,11 +232,11 @@ def write_judgement(judgement: Judgement, folder: Path, model: str | None = None
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "synthetic.md", folder / "synthetic.json"]
-    files[0].write_text(judgement.to_markdown(), encoding="utf-8")
-    files[1].write_text(json.dumps(judgement.to_dict(), indent=1) + "\n", encoding="utf-8")
+    files[0].write_text(judgment.to_markdown(), encoding="utf-8")
+    files[1].write_text(json.dumps(judgment.to_dict(), indent=1) + "\n", encoding="utf-8")
     if model is not None:
         path = bundled_models().get(model, Path(model))
         loaded = load_model(path)
-        card = loaded.card.model_copy(update={"dice": judgement.records()})
+        card = loaded.card.model_copy(update={"dice": judgment.records()})
         files.append(save_model(Model(loaded.factory, card), path, dtype=stored_dtype(path)))
     return files

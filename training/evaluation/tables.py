@@ -61,7 +61,7 @@ def report(summary: dict[str, Any], pictures: Sequence[Path]) -> str:
     Parameters
     ----------
     summary
-        From `training.evaluation.summary.summarise`.
+        From `training.evaluation.summary.summarize`.
     pictures
         Files beside the summary to show in it.
     """

@@ -21,13 +21,13 @@ _KEY = "hyperspace-checkpoint"
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a run is; all that it needs besides tensors to go on.
 
     Parameters
     ----------
     step
-        Optimiser steps done.
+        Optimizer steps done.
     best_dice, best_step
         Best mean Dice of a validation so far, and its step.
     stale
@@ -64,10 +64,10 @@ class Checkpoint:
     card
         Card of its model as plain data.
     tensors
-        State by name: ``factory.…``, ``average.…`` and ``optimiser.…``.
+        State by name: ``factory.…``, ``average.…`` and ``optimizer.…``.
     """
 
-    progress: Progress
+    progress: TrainingProgress
     config: dict[str, Any]
     data: str
     card: dict[str, Any]
@@ -91,13 +91,13 @@ class Checkpoint:
 def write_checkpoint(
     targets: Sequence[Path],
     *,
-    progress: Progress,
+    progress: TrainingProgress,
     config: dict[str, Any],
     data: str,
     card: dict[str, Any],
     factory: nn.Module,
     average: nn.Module | None,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
 ) -> None:
     """Write a checkpoint whole or not at all: temporary file, fsync, rename.
 
@@ -106,7 +106,7 @@ def write_checkpoint(
     targets
         Files to replace with it, in this order; later ones are links to the same bytes where the
         file system can.
-    progress, config, data, card, factory, average, optimiser
+    progress, config, data, card, factory, average, optimizer
         The state.
 
     Raises
@@ -117,7 +117,7 @@ def write_checkpoint(
     tensors = {f"factory.{name}": tensor for name, tensor in factory.state_dict().items()}
     if average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    tensors |= {f"optimiser.{name}": t for name, t in optimiser_tensors(factory, optimiser).items()}
+    tensors |= {f"optimizer.{name}": t for name, t in optimizer_tensors(factory, optimizer).items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     header = {
         "format_version": FORMAT_VERSION,
@@ -190,25 +190,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
                     expected=f"at most {FORMAT_VERSION}",
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            progress = Progress(**header["progress"])
+            progress = TrainingProgress(**header["progress"])
             return Checkpoint(progress, header["config"], header["data"], header["card"], tensors)
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise HyperspaceError("this is not a sound checkpoint", where=path, found=error) from error
 
 
-def optimiser_tensors(factory: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state as tensors named after the factory's parameters."""
+def optimizer_tensors(factory: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimizer's state as tensors named after the factory's parameters."""
     return {
         f"{name}.{key}": value
         for name, parameter in factory.named_parameters()
-        for key, value in optimiser.state.get(parameter, {}).items()
+        for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
-def restore_optimiser(
-    factory: nn.Module, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]
+def restore_optimizer(
+    factory: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 ) -> None:
-    """Put back what `optimiser_tensors` returned."""
+    """Put back what `optimizer_tensors` returned."""
     for name, parameter in factory.named_parameters():
         prefix = f"{name}."
         state = {
@@ -217,6 +217,6 @@ def restore_optimiser(
             if key.startswith(prefix) and "." not in key.removeprefix(prefix)
         }
         if state:
-            optimiser.state[parameter] = {
+            optimizer.state[parameter] = {
                 key: value.to(parameter.device) for key, value in state.items()
             }

@@ -32,7 +32,7 @@ def not_finite(
         f"loss or gradient is not finite at step {batch.step}; the step was not made",
         field="cases",
         found=f"loss {loss} at {spacing} mm, cases {names}",
-        fix="Look at these cases, or lower optimiser.learning_rate; the checkpoint is good",
+        fix="Look at these cases, or lower optimizer.learning_rate; the checkpoint is good",
     )
 
 

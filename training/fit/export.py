@@ -12,20 +12,15 @@ import torch
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.nets.build import build_factory
-from napari_hyperspace.nets.card import DiceRecord, LabelClass, ModelCard, SearchConfig
+from napari_hyperspace.nets.card import DiceRecord, LabelClass, LocalizationConfig, ModelCard
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import save_model
+from training.config.data import DEFAULT_COLORS
 from training.config.fit import FitConfig, parse_config
 from training.data.base import DataSet
 from training.evaluation.scores import SpacingScore
 from training.fit.checkpoint import Checkpoint, read_checkpoint
 from training.fit.run_folder import RunFolder
-
-# Distinct colours for labels that were given none (Sasha Trubetskoy's list, public domain).
-COLORS = (
-    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6",
-    "#bfef45", "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3",
-)  # fmt: skip
 
 
 def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
@@ -34,7 +29,7 @@ def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
         LabelClass(
             value=value,
             name=config.data.names.get(value, dataset.label_names[value]),
-            color=config.data.colors.get(value, COLORS[i % len(COLORS)]),
+            color=config.data.colors.get(value, DEFAULT_COLORS[i % len(DEFAULT_COLORS)]),
         )
         for i, value in enumerate(sorted(dataset.label_names))
     )
@@ -43,12 +38,12 @@ def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
         description=config.card.description,
         labels=labels,
         channel_names=dataset.channel_names,
-        normalisation=config.data.normalisation,
+        normalization=config.data.normalization,
         trained_range_mm=config.spacing.range_mm,
         # Instance norms see the whole tile: a larger one than in training is another input.
         tile_shape=config.training.patch_shape,
         tile_mm=config.training.patch_mm,
-        licence=config.card.licence or dataset.licence,
+        license=config.card.license or dataset.license,
         citation=config.card.citation,
         training={
             "seed": config.seed,
@@ -133,7 +128,7 @@ def export_checkpoint(
     dtype: str = "float32",
     tile_voxels: int | None = None,
     tile_mm: float | None = None,
-    search_extent_mm: Triple | None = None,
+    localization_extent_mm: Triple | None = None,
 ) -> Path:
     """Write a model file from a run or one of its checkpoints, whether or not it has ended.
 
@@ -152,7 +147,7 @@ def export_checkpoint(
         Largest tile that the model shall run in, along each axis; where both are given, both hold.
         `None` for both: the patch that it was trained on. Give more where a network knows whole
         scans from patches at coarse spacings.
-    search_extent_mm
+    localization_extent_mm
         Lets the model find what it segments by a coarse pass first, and segment a box round that
         alone: the usual size of that box in mm (z, y, x). `None`: whole scans are segmented.
 
@@ -172,7 +167,7 @@ def export_checkpoint(
         shape = None if tile_voxels is None else (tile_voxels,) * 3
         size = None if tile_mm is None else (tile_mm,) * 3
         card = card.model_copy(update={"tile_shape": shape, "tile_mm": size})
-    if search_extent_mm is not None:
-        search = SearchConfig(extent_mm=search_extent_mm)
-        card = card.model_copy(update={"search": search})
+    if localization_extent_mm is not None:
+        localization = LocalizationConfig(extent_mm=localization_extent_mm)
+        card = card.model_copy(update={"localization": localization})
     return save_model(build_model(checkpoint, card), target, dtype=dtype)

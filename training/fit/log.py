@@ -9,11 +9,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from napari_hyperspace.core.geometry import Triple
 from training.evaluation.scores import SpacingScore
-from training.fit.progress import Display
+from training.fit.progress import ProgressDisplay
 from training.fit.run_folder import RunFolder
 
 
-class Journal:
+class TrainingLog:
     """Tells of steps and validations.
 
     Parameters
@@ -21,7 +21,7 @@ class Journal:
     run
         Whose log to write.
     name, first_step, steps
-        As in `Display`.
+        As in `ProgressDisplay`.
     enabled
         Whether to tell anything: of several processes, one does.
     """
@@ -30,12 +30,12 @@ class Journal:
         self, run: RunFolder, name: str, first_step: int, steps: int, enabled: bool
     ) -> None:
         self.run = run
-        self.display = Display(name, first_step, steps, enabled)
+        self.display = ProgressDisplay(name, first_step, steps, enabled)
         self.writer = (
             SummaryWriter(str(run.tensorboard), purge_step=first_step + 1) if enabled else None
         )
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> TrainingLog:
         self.display.__enter__()
         return self
 

@@ -37,7 +37,7 @@ class SegmentationLoss(nn.Module):
         known = (target != OUTSIDE)[:, None]
         total = logits.new_zeros(())
         if self.config.cross_entropy_weight:
-            # Its own mean would be NaN where no label is known, as between labelled slices.
+            # Its own mean would be NaN where no label is known, as between labeled slices.
             entropy = F.cross_entropy(logits, target, ignore_index=OUTSIDE, reduction="sum")
             entropy = entropy / known.sum().clamp(min=1)
             total = total + self.config.cross_entropy_weight * entropy

@@ -19,7 +19,7 @@ from rich.progress import (
 _PLAIN_INTERVAL_S = 30.0
 
 
-class Display:
+class ProgressDisplay:
     """A bar with loss, Dice and time left; plain lines where stderr is no terminal.
 
     Parameters
@@ -54,7 +54,7 @@ class Display:
             name, total=steps, completed=first_step, loss=float("nan"), dice=float("nan")
         )
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> ProgressDisplay:
         self._bar.start()
         return self
 

@@ -10,10 +10,11 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from napari_hyperspace.core.files import write_text
 from training.config.fit import parse_config
 from training.evaluation.scores import SpacingScore, dice_table, mean_dice, spacing_text
 from training.fit.checkpoint import Checkpoint
-from training.fit.run_folder import RunFolder, write_text
+from training.fit.run_folder import RunFolder
 
 
 def write_report(

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import write_text
 
 
 class RunFolder:
@@ -85,19 +86,3 @@ class RunFolder:
         """Drop what the log tells of steps after this one: they are about to be done again."""
         kept = [entry for entry in self.entries() if entry.get("step", 0) <= step]
         write_text(self.log, "".join(json.dumps(entry) + "\n" for entry in kept))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise HyperspaceError(
-            f"the file cannot be written: {error.strerror}", where=path
-        ) from error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from training.config.fit import OptimiserSection
+from training.config.fit import OptimizerSection
 
 _POLY_POWER = 0.9
 
 
-def learning_rate(config: OptimiserSection, step: int, steps: int) -> float:
+def learning_rate(config: OptimizerSection, step: int, steps: int) -> float:
     """Return the learning rate of a step (from 0) in a run of so many steps."""
     if step < config.warm_up_steps:
         return config.learning_rate * (step + 1) / config.warm_up_steps

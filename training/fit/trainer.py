@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import write_text
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.nets.base.factory import Factory
 from napari_hyperspace.nets.build import build_factory
@@ -29,14 +30,14 @@ from training.evaluation.scores import FixedSpacings, SpacingScore, channels_las
 from training.fit.allocator import keep_freed_memory
 from training.fit.checkpoint import (
     Checkpoint,
-    Progress,
+    TrainingProgress,
     read_checkpoint,
-    restore_optimiser,
+    restore_optimizer,
     write_checkpoint,
 )
 from training.fit.errors import is_process_loss, not_finite, process_lost, worker_died
 from training.fit.export import build_model, make_card, trained_card
-from training.fit.log import Journal
+from training.fit.log import TrainingLog
 from training.fit.losses import SegmentationLoss
 from training.fit.preflight import (
     check_classes,
@@ -46,7 +47,7 @@ from training.fit.preflight import (
     start_from,
 )
 from training.fit.report import write_report
-from training.fit.run_folder import RunFolder, write_text
+from training.fit.run_folder import RunFolder
 from training.fit.schedule import learning_rate
 from training.fit.signals import Interrupted, StopRequest, stop_requests
 from training.fit.validation import scored
@@ -138,7 +139,7 @@ class Trainer:
         check_classes(config, dataset)
         self.split = choose_split(config, base, dataset)
         training, validation = (
-            dataset.sources(names, config.data.normalisation.build())
+            dataset.sources(names, config.data.normalization.build())
             for names in (self.split.training, self.split.validation)
         )
         # Once, before there are workers: torch reports a worker's death by an exception anywhere,
@@ -152,12 +153,12 @@ class Trainer:
         own = held_back[fabric.global_rank :: fabric.world_size]
         self.validation = FixedSpacings(own, config.validation.spacings_mm, names)
         self.reported = own
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self._between_steps = True  # whether state and log belong together
         self._build(checkpoint)
 
     def _build(self, checkpoint: Checkpoint | None) -> None:
-        config, optimiser = self.config, self.config.optimiser
+        config, optimizer = self.config, self.config.optimizer
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(generator(config.seed, "weights").integers(1 << 62)))
             self.factory = build_factory(config.network, config.factory)
@@ -174,23 +175,23 @@ class Trainer:
             self.progress = checkpoint.progress
         self.factory.to(self.fabric.device)
         self.average: Factory | None = None
-        if optimiser.ema_decay:
+        if optimizer.ema_decay:
             self.average = copy.deepcopy(self.factory).requires_grad_(False).eval()
-        kind = torch.optim.Adam if optimiser.kind == "adam" else torch.optim.AdamW
+        kind = torch.optim.Adam if optimizer.kind == "adam" else torch.optim.AdamW
         fused = self.fabric.device.type in ("cpu", "cuda")
-        self.optimiser = kind(
+        self.optimizer = kind(
             self.factory.parameters(),
-            lr=optimiser.learning_rate,
-            betas=optimiser.betas,
-            weight_decay=optimiser.weight_decay,
+            lr=optimizer.learning_rate,
+            betas=optimizer.betas,
+            weight_decay=optimizer.weight_decay,
             fused=fused,
         )
         if checkpoint is not None:
             if self.average is not None:
                 self.average.load_state_dict(checkpoint.part("average"))
-            restore_optimiser(self.factory, self.optimiser, checkpoint.part("optimiser"))
+            restore_optimizer(self.factory, self.optimizer, checkpoint.part("optimizer"))
         self.loss = SegmentationLoss(config.loss)
-        self.model, self.stepper = self.fabric.setup(self.factory, self.optimiser)
+        self.model, self.stepper = self.fabric.setup(self.factory, self.optimizer)
 
     def fit(self, request: StopRequest) -> dict[str, Any] | None:
         """Train to the end, then export and report.
@@ -209,7 +210,7 @@ class Trainer:
                 batches = prepared(self.batches, first, self.config.compute.workers)
                 batch = next(batches)
                 name, alone = self.config.name, self.fabric.is_global_zero
-                with Journal(self.run, name, first, steps, alone) as journal:
+                with TrainingLog(self.run, name, first, steps, alone) as journal:
                     self._train(batch, batches, request, journal)
             except WORKER_DEATHS as error:
                 if not is_worker_death(error):
@@ -238,7 +239,7 @@ class Trainer:
         batch: Batch | None,
         batches: Iterator[Batch],
         request: StopRequest,
-        journal: Journal,
+        journal: TrainingLog,
     ) -> None:
         progress, steps = self.progress, self.config.training.steps
         clock = time.monotonic()
@@ -265,10 +266,10 @@ class Trainer:
             batch = next(batches, None)
 
     def _step(self, batch: Batch) -> tuple[float, float]:
-        """Do one optimiser step; return loss and gradient norm."""
-        config = self.config.optimiser
+        """Do one optimizer step; return loss and gradient norm."""
+        config = self.config.optimizer
         rate = learning_rate(config, batch.step, self.config.training.steps)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
         image, labels = batch.image.to(self.fabric.device), batch.labels.to(self.fabric.device)
         if self.config.compute.channels_last:
@@ -294,7 +295,7 @@ class Trainer:
             return
         # A short memory at first, so that the first weights are soon forgotten.
         decay = min(
-            self.config.optimiser.ema_decay, (1 + self.progress.step) / (10 + self.progress.step)
+            self.config.optimizer.ema_decay, (1 + self.progress.step) / (10 + self.progress.step)
         )
         torch._foreach_lerp_(
             list(self.average.parameters()), list(self.factory.parameters()), 1 - decay
@@ -302,20 +303,20 @@ class Trainer:
         for mean, buffer in zip(self.average.buffers(), self.factory.buffers(), strict=True):
             mean.copy_(buffer)
 
-    def _log(self, batch: Batch, norm: float, journal: Journal) -> None:
+    def _log(self, batch: Batch, norm: float, journal: TrainingLog) -> None:
         progress = self.progress
         loss = sum(progress.recent) / len(progress.recent)
         progress.recent.clear()
         journal.training(
             progress.step,
             loss=loss,
-            learning_rate=self.optimiser.param_groups[0]["lr"],
+            learning_rate=self.optimizer.param_groups[0]["lr"],
             gradient_norm=norm,
             spacing_mm=batch.spacing_mm,
             seconds=progress.seconds,
         )
 
-    def _validate(self, journal: Journal) -> None:
+    def _validate(self, journal: TrainingLog) -> None:
         progress = self.progress
         started = time.monotonic()
         factory = (self.average or self.factory).eval()
@@ -367,7 +368,7 @@ class Trainer:
                 card=self.card,
                 factory=self.factory,
                 average=self.average,
-                optimiser=self.optimiser,
+                optimizer=self.optimizer,
             )
 
     def _finish(self) -> dict[str, Any] | None:

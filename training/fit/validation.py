@@ -13,9 +13,9 @@ from training.sampling.augment import working_shape
 from training.sampling.batches import Source
 from training.sampling.patch import patch_shape
 from training.seeding import generator
-from training.synthesis.labelled import LabelledHead
+from training.synthesis.labeled_head import LabeledHead
 from training.synthesis.render import covering_labels, render
-from training.synthesis.sample import draw_pair
+from training.synthesis.sample import sample_pair
 
 CONTRASTS = ("t1", "t2", "flair", "free", "pd")
 _AROUND_MM = 12.0  # how far from the brain's middle a patch may lie
@@ -35,7 +35,7 @@ class HeldBack:
         Its number among the maps held back.
     """
 
-    source: LabelledHead
+    source: LabeledHead
     config: FitConfig
     number: int
 
@@ -48,7 +48,7 @@ class HeldBack:
         for pair in range(config.validation.pairs_per_map):
             contrast = CONTRASTS[(self.number * 2 + pair) % len(CONTRASTS)]
             rng = generator(config.seed, "held back", self.number, pair, *place)
-            draw = draw_pair(rng, config.synthesis, head, spacing_mm, shape, contrast=contrast)
+            draw = sample_pair(rng, config.synthesis, head, spacing_mm, shape, contrast=contrast)
             low, high = head.brain_box
             middle = (low + high) / 2 * head.spacing_mm + rng.uniform(-1, 1, 3) * _AROUND_MM
             draw = draw.at(middle.tolist())
@@ -63,9 +63,9 @@ def scored(config: FitConfig, cases: Sequence[Source]) -> tuple[list[Scored], in
     """Return what a run is validated on, and how many scans that is at each spacing."""
     held_back: list[Scored] = []
     for number, case in enumerate(cases):
-        if isinstance(case, LabelledHead):
+        if isinstance(case, LabeledHead):
             held_back.append(HeldBack(case, config, number))
         else:
             held_back.append(case)
-    synthetic = bool(cases) and isinstance(cases[0], LabelledHead)
+    synthetic = bool(cases) and isinstance(cases[0], LabeledHead)
     return held_back, len(cases) * (config.validation.pairs_per_map if synthetic else 1)

@@ -42,7 +42,7 @@ class Deformation:
     Parameters
     ----------
     matrix
-        (3, 3), mm of the sample → mm of the case, both from the centre, canonical order.
+        (3, 3), mm of the sample → mm of the case, both from the center, canonical order.
     displacement_mm
         (3, a, b, c) displacement at control points spread evenly over the sample, or `None`.
     """
@@ -79,7 +79,7 @@ class Intensities:
 
 
 @dataclass(frozen=True)
-class SampleDraw:
+class SampleParameters:
     """Everything that chance decides about one sample besides its spacing.
 
     Parameters
@@ -106,7 +106,7 @@ class SampleDraw:
     intensities: Intensities
 
 
-def draw_spacing(rng: np.random.Generator, config: SpacingSection) -> Triple:
+def sample_spacing(rng: np.random.Generator, config: SpacingSection) -> Triple:
     """Draw a working spacing in mm (z, y, x), log-uniform over the range of each axis.
 
     Or one of the clusters that scans were acquired at, where the configuration lists some.
@@ -143,7 +143,7 @@ def draw_sample(
     spacing: SpacingSection,
     config: AugmentationSection,
     extent_mm: Sequence[float],
-) -> SampleDraw:
+) -> SampleParameters:
     """Draw the changes of one sample.
 
     Parameters
@@ -160,7 +160,7 @@ def draw_sample(
     antialias = bool(rng.random() < spacing.antialias_probability or spacing.clusters_mm)
     order: Order = "cubic" if rng.random() < spacing.cubic_probability else "linear"
     bent = rng.random() < config.deform_probability
-    return SampleDraw(
+    return SampleParameters(
         flips=(flips[0], flips[1], flips[2]),
         position=(position[0], position[1], position[2]),
         deformation=_draw_deformation(rng, config, extent_mm) if bent else None,
@@ -217,7 +217,7 @@ def working_shape(case: HasGrid, spacing_mm: Sequence[float]) -> Shape:
 
 
 def apply_sample(
-    case: Case, spacing_mm: Sequence[float], shape: Shape, draw: SampleDraw
+    case: Case, spacing_mm: Sequence[float], shape: Shape, draw: SampleParameters
 ) -> tuple[Tensor, Tensor]:
     """Make a sample.
 
@@ -240,12 +240,12 @@ def apply_sample(
     native = np.array(case.grid.shape)
     step = np.array(spacing_mm) / case.spacing_mm
     room = np.maximum(np.array(working_shape(case, spacing_mm)) - shape, 0)
-    # Native index of the sample's centre; where it is a crop, somewhere inside the case.
-    centre = (native - 1) / 2 + (np.array(draw.position) - 0.5) * room * step
+    # Native index of the sample's center; where it is a crop, somewhere inside the case.
+    center = (native - 1) / 2 + (np.array(draw.position) - 0.5) * room * step
     if draw.deformation is None:
-        image, labels = _separable(case, step, shape, centre, draw)
+        image, labels = _separable(case, step, shape, center, draw)
     else:
-        image, labels = _bent(case, step, shape, centre, draw)
+        image, labels = _bent(case, step, shape, center, draw)
     return change_intensities(image, spacing_mm, draw.intensities), labels
 
 
@@ -275,11 +275,11 @@ def _separable(
     case: Case,
     step: NDArray[np.float64],
     shape: Shape,
-    centre: NDArray[np.float64],
-    draw: SampleDraw,
+    center: NDArray[np.float64],
+    draw: SampleParameters,
 ) -> tuple[Tensor, Tensor]:
     signed = np.where(draw.flips, -step, step)
-    start = centre - signed * (np.array(shape) - 1) / 2
+    start = center - signed * (np.array(shape) - 1) / 2
     axes = [
         (n_in, n_out, float(a), float(b))
         for n_in, n_out, a, b in zip(case.grid.shape, shape, signed, start, strict=True)
@@ -300,13 +300,13 @@ def _bent(
     case: Case,
     step: NDArray[np.float64],
     shape: Shape,
-    centre: NDArray[np.float64],
-    draw: SampleDraw,
+    center: NDArray[np.float64],
+    draw: SampleParameters,
 ) -> tuple[Tensor, Tensor]:
     assert draw.deformation is not None
     native = np.array(case.grid.shape)
     spacing = np.array(case.spacing_mm)
-    # Sample index from the centre → mm → deformed mm → native index.
+    # Sample index from the center → mm → deformed mm → native index.
     linear = draw.deformation.matrix * np.where(draw.flips, -1.0, 1.0)
     linear = linear * (step * spacing) / spacing[:, None]  # (native axis, sample axis)
     image = case.image
@@ -322,7 +322,7 @@ def _bent(
         )
     # grid_sample wants (x, y, z) coordinates from -1 to 1 between the outer edges of the voxels.
     scale = 2 / native
-    middle = (2 * centre + 1) / native - 1
+    middle = (2 * center + 1) / native - 1
     coordinates = torch.empty(*shape, 3)
     ranges = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in shape]
     terms = (linear * scale[:, None]).astype(np.float32)

@@ -20,14 +20,14 @@ from training.sampling.augment import (
     apply_sample,
     bring_to,
     draw_sample,
-    draw_spacing,
+    sample_spacing,
     working_shape,
 )
 from training.sampling.patch import patch_shape
 from training.seeding import generator
-from training.synthesis.labelled import LabelledHead
+from training.synthesis.labeled_head import LabeledHead
 
-Source = Case | LabelledHead
+Source = Case | LabeledHead
 """What samples are made from: a scan with its labels, or a label map alone."""
 
 
@@ -57,7 +57,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class StepDraw:
+class StepParameters:
     """The spacing of a step, and the case (by its number) of each sample over all processes."""
 
     spacing_mm: Triple
@@ -88,14 +88,16 @@ class TrainingBatches(Dataset[Batch]):
     def __len__(self) -> int:
         return self.config.training.steps
 
-    def draw(self, step: int) -> StepDraw:
+    def draw(self, step: int) -> StepParameters:
         """Draw the spacing and the cases of a step."""
         rng = generator(self.config.seed, "step", step)
-        spacing_mm = draw_spacing(rng, self.config.spacing)
+        spacing_mm = sample_spacing(rng, self.config.spacing)
         size, count = self.config.training.batch_size, len(self.cases)
-        return StepDraw(spacing_mm, tuple(rng.choice(count, size, replace=size > count).tolist()))
+        return StepParameters(
+            spacing_mm, tuple(rng.choice(count, size, replace=size > count).tolist())
+        )
 
-    def shape(self, draw: StepDraw) -> Shape:
+    def shape(self, draw: StepParameters) -> Shape:
         """Return the sample shape of a step: of its largest case, within the patch shape."""
         shapes = [working_shape(self.cases[i], draw.spacing_mm) for i in draw.cases]
         return patch_shape(self.config.training, draw.spacing_mm, np.max(shapes, axis=0))
@@ -111,7 +113,7 @@ class TrainingBatches(Dataset[Batch]):
         for sample in range(self.rank, len(draw.cases), self.world_size):
             case = self.cases[draw.cases[sample]]
             rng = generator(config.seed, "sample", step, sample)
-            if isinstance(case, LabelledHead):
+            if isinstance(case, LabeledHead):
                 image, label = case.sample(rng, config.synthesis, draw.spacing_mm, shape)
             else:
                 extent_mm = np.multiply(shape, draw.spacing_mm).tolist()

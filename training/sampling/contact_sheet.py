@@ -17,15 +17,15 @@ _COLUMNS = 3  # pairs beside each other
 _PLANES = (("axial", 0), ("coronal", 1), ("sagittal", 2))
 
 
-def draw_sheet(pairs: Sequence[Pair], colours: Sequence[str], path: Path) -> Path:
-    """Draw three planes of each pair, the labels in colour over the lower half of each.
+def draw_sheet(pairs: Sequence[Pair], colors: Sequence[str], path: Path) -> Path:
+    """Draw three planes of each pair, the labels in color over the lower half of each.
 
     Parameters
     ----------
     pairs
         Pairs.
-    colours
-        Colour of each label, from 1 on.
+    colors
+        Color of each label, from 1 on.
     path
         PNG file to write.
     """
@@ -38,7 +38,7 @@ def draw_sheet(pairs: Sequence[Pair], colours: Sequence[str], path: Path) -> Pat
     for number, pair in enumerate(pairs):
         row, column = divmod(number, columns)
         for plane, panel in enumerate(panels[row, 3 * column : 3 * column + 3]):
-            _draw(panel, pair, plane, colours)
+            _draw(panel, pair, plane, colors)
         spacing = " × ".join(f"{step:.3g}" for step in pair.draw.spacing_mm)
         stripped = ", stripped" if pair.draw.stripping else ""
         panels[row, 3 * column].set_title(
@@ -51,7 +51,7 @@ def draw_sheet(pairs: Sequence[Pair], colours: Sequence[str], path: Path) -> Pat
     return path
 
 
-def _draw(panel: Axes, pair: Pair, plane: int, colours: Sequence[str]) -> None:
+def _draw(panel: Axes, pair: Pair, plane: int, colors: Sequence[str]) -> None:
     array, labels = pair.image.array, pair.labels.array
     shown = np.argwhere(labels > 0)
     middle = shown.mean(axis=0) if len(shown) else np.array(labels.shape) / 2
@@ -65,9 +65,9 @@ def _draw(panel: Axes, pair: Pair, plane: int, colours: Sequence[str]) -> None:
     lower[: len(mask) // 2] = np.ma.masked
     panel.imshow(
         lower,
-        cmap=ListedColormap(list(colours)),
+        cmap=ListedColormap(list(colors)),
         vmin=1,
-        vmax=max(len(colours), 2),
+        vmax=max(len(colors), 2),
         alpha=0.55,
         aspect=aspect,
         interpolation="nearest",

@@ -16,10 +16,10 @@ from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import write
 from training.config.synthesis import SynthesisSection
 from training.seeding import generator
-from training.synthesis.labelled import LabelledHead
-from training.synthesis.parameters import PairDraw
+from training.synthesis.labeled_head import LabeledHead
+from training.synthesis.parameters import PairParameters
 from training.synthesis.render import render
-from training.synthesis.sample import draw_pair
+from training.synthesis.sample import sample_pair
 
 _ROOM = 1.08  # bent heads are larger than their map by this
 
@@ -44,11 +44,11 @@ class Pair:
     source: str
     image: Volume
     labels: Volume
-    draw: PairDraw
+    draw: PairParameters
 
 
 def whole_head(
-    source: LabelledHead,
+    source: LabeledHead,
     config: SynthesisSection,
     spacing_mm: Triple,
     numbers: Sequence[int],
@@ -56,7 +56,7 @@ def whole_head(
     seed: int = 0,
     contrast: str | None = None,
     size_mm: float | None = None,
-) -> PairDraw:
+) -> PairParameters:
     """Draw a scan of a head at a spacing.
 
     Parameters
@@ -79,17 +79,17 @@ def whole_head(
     head = source.head
     if size_mm is None:
         extent = _ROOM * np.multiply(head.shape, head.spacing_mm)
-        centre = (np.array(head.shape) - 1) / 2 * head.spacing_mm
+        center = (np.array(head.shape) - 1) / 2 * head.spacing_mm
     else:
         extent = np.full(3, size_mm)
-        centre = (head.brain_box[0] + head.brain_box[1]) / 2 * head.spacing_mm
+        center = (head.brain_box[0] + head.brain_box[1]) / 2 * head.spacing_mm
     shape = np.maximum(np.ceil(extent / spacing_mm - 1e-4), 1).astype(int).tolist()
     rng = generator(seed, "synthesize", *numbers)
-    draw = draw_pair(rng, config, head, spacing_mm, shape, contrast=contrast)
-    return draw.at(centre.tolist())
+    draw = sample_pair(rng, config, head, spacing_mm, shape, contrast=contrast)
+    return draw.at(center.tolist())
 
 
-def make_pair(source: LabelledHead, draw: PairDraw, name: str) -> Pair:
+def make_pair(source: LabeledHead, draw: PairParameters, name: str) -> Pair:
     """Make a scan from its draw."""
     image, labels = render(source.head, draw, source.targets)
     grid = _grid(source.grid, draw)
@@ -102,17 +102,17 @@ def make_pair(source: LabelledHead, draw: PairDraw, name: str) -> Pair:
     )
 
 
-def _grid(head: Grid, draw: PairDraw) -> Grid:
-    """Return where a pair lies: unturned, its centre where the draw took it from the head."""
+def _grid(head: Grid, draw: PairParameters) -> Grid:
+    """Return where a pair lies: unturned, its center where the draw took it from the head."""
     shape: Shape = draw.shape
     affine = np.eye(4)
     affine[:3, :3] = head.directions * draw.spacing_mm
-    centre = head.index_to_mm(np.array(draw.geometry.centre_mm) / head.spacing_mm)
-    affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    center = head.index_to_mm(np.array(draw.geometry.center_mm) / head.spacing_mm)
+    affine[:3, 3] = center - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return Grid(shape, affine)
 
 
-def fingerprint(source: LabelledHead) -> str:
+def fingerprint(source: LabeledHead) -> str:
     """Return what tells a label map from others."""
     total = hashlib.blake2b(digest_size=16)
     for part in source.parts():
@@ -120,7 +120,7 @@ def fingerprint(source: LabelledHead) -> str:
     return total.hexdigest()
 
 
-def write_pair(pair: Pair, source: LabelledHead, folder: Path, values: Sequence[int]) -> list[Path]:
+def write_pair(pair: Pair, source: LabeledHead, folder: Path, values: Sequence[int]) -> list[Path]:
     """Write a scan, its labels and its draw.
 
     Parameters
@@ -151,7 +151,7 @@ def write_pair(pair: Pair, source: LabelledHead, folder: Path, values: Sequence[
     return files
 
 
-def read_draw(path: Path, sources: Sequence[LabelledHead]) -> tuple[LabelledHead, PairDraw]:
+def read_draw(path: Path, sources: Sequence[LabeledHead]) -> tuple[LabeledHead, PairParameters]:
     """Read the draw of a pair that was written, and find its label map.
 
     Raises
@@ -162,7 +162,7 @@ def read_draw(path: Path, sources: Sequence[LabelledHead]) -> tuple[LabelledHead
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         name, mark = str(about["map"]), str(about["fingerprint"])
-        draw = PairDraw.from_json(json.dumps(about["draw"]))
+        draw = PairParameters.from_json(json.dumps(about["draw"]))
     except OSError as error:
         raise HyperspaceError(f"the draw cannot be read: {error.strerror}", where=path) from error
     except (ValueError, KeyError, TypeError) as error:

@@ -11,20 +11,19 @@ from pydantic import ValidationError
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
-from training.cli.console import Show
+from napari_hyperspace.core.progress import ReportProgress
 from training.config.base import Section, read_yaml
-from training.config.data import LabelMapsSection, load_data_section
+from training.config.data import DEFAULT_COLORS, LabelMapsSection, load_data_section
 from training.config.errors import explain
 from training.config.fit import SpacingSection, load_config
 from training.config.synthesis import ContrastShares, SynthesisSection
 from training.data import open_dataset
 from training.data.label_maps import LabelMaps
-from training.fit.export import COLORS
-from training.sampling.augment import draw_spacing
+from training.sampling.augment import sample_spacing
 from training.sampling.contact_sheet import draw_sheet
 from training.sampling.pairs import Pair, make_pair, read_draw, whole_head, write_pair
 from training.seeding import generator
-from training.synthesis.labelled import LabelledHead
+from training.synthesis.labeled_head import LabeledHead
 
 CONTRASTS = tuple(ContrastShares.model_fields)
 _SYNTHESIS = SynthesisSection()
@@ -58,18 +57,18 @@ class Maps:
     synthesis: SynthesisSection = _SYNTHESIS
     spacing: SpacingSection = _SPACINGS
 
-    def load(self, names: Sequence[str] | None = None) -> list[LabelledHead]:
+    def load(self, names: Sequence[str] | None = None) -> list[LabeledHead]:
         """Read maps; all of them where none are named."""
         if names is None:
             names = [case.name for case in self.data.cases()]
-        return self.data.sources(names, self.data.section.normalisation.build())
+        return self.data.sources(names, self.data.section.normalization.build())
 
     @property
-    def colours(self) -> list[str]:
-        """Colour of each label."""
+    def colors(self) -> list[str]:
+        """Color of each label."""
         given = self.data.section.colors
         values = sorted(self.data.label_names)
-        return [given.get(v, COLORS[i % len(COLORS)]) for i, v in enumerate(values)]
+        return [given.get(v, DEFAULT_COLORS[i % len(DEFAULT_COLORS)]) for i, v in enumerate(values)]
 
 
 def open_label_maps(path: Path) -> Maps:
@@ -155,7 +154,7 @@ def make_pairs(
     *,
     again: Sequence[Path] = (),
     preview: bool = False,
-    show: Show | None = None,
+    show: ReportProgress | None = None,
 ) -> list[Path]:
     """Make pairs and write them.
 
@@ -197,7 +196,7 @@ def make_pairs(
             if wanted.spacings_mm:
                 spacing = wanted.spacings_mm[number % len(wanted.spacings_mm)]
             else:
-                spacing = draw_spacing(generator(wanted.seed, "spacing", number), maps.spacing)
+                spacing = sample_spacing(generator(wanted.seed, "spacing", number), maps.spacing)
             draw = whole_head(
                 source,
                 maps.synthesis,
@@ -212,5 +211,5 @@ def make_pairs(
         files += write_pair(pair, source, out, sorted(maps.data.label_names))
         pairs += [pair] if preview else []
     if preview:
-        files.append(draw_sheet(pairs, maps.colours, out / "preview.png"))
+        files.append(draw_sheet(pairs, maps.colors, out / "preview.png"))
     return files

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from training.config.synthesis import SynthesisSection
-from training.synthesis.tissues import EXTRA_CEREBRAL, LAWS, TISSUES
+from training.synthesis.tissues import CONTRAST_PRIORS, EXTRA_CEREBRAL, TISSUES
 
 # Tissues that often look like others: each is drawn as a mixture of these where images are free.
-_KIN: dict[str, tuple[str, ...]] = {
+RELATED_TISSUES: dict[str, tuple[str, ...]] = {
     "cerebellar grey": ("cortex",),
     "cerebellar white": ("white matter",),
     "hippocampus": ("cortex",),
@@ -44,7 +44,7 @@ _UNEVEN = {
 
 
 @dataclass(frozen=True)
-class Looks:
+class Appearance:
     """The intensities of each tissue, in the order of `training.synthesis.tissues.TISSUES`.
 
     Parameters
@@ -67,7 +67,7 @@ class Looks:
     smooth: tuple[float, ...]
     smooth_mm: float = 3.0
 
-    def without(self, names: set[str] | frozenset[str]) -> Looks:
+    def without(self, names: set[str] | frozenset[str]) -> Appearance:
         """Return these looks with some tissues as air."""
         keep = [name not in names for name in TISSUES]
         means, white, smooth = (
@@ -76,7 +76,7 @@ class Looks:
         )
         return replace(self, means=means, white=white, smooth=smooth)
 
-    def thinned(self, rng: np.random.Generator) -> Looks:
+    def thinned(self, rng: np.random.Generator) -> Appearance:
         """Return these looks with some of the extra-cerebral tissues left out, by chance."""
         chance = rng.random()
         names = {name for name in sorted(EXTRA_CEREBRAL) if rng.random() < chance}
@@ -85,7 +85,7 @@ class Looks:
 
 def draw_looks(
     rng: np.random.Generator, config: SynthesisSection, contrast: str | None = None
-) -> Looks:
+) -> Appearance:
     """Draw the looks of an image.
 
     Parameters
@@ -114,7 +114,7 @@ def draw_looks(
         spread[1, TISSUES.index(name)] += rng.uniform(*bounds) * means[name]
     spread[:, 0] = 0
     values = np.clip([means[name] for name in TISSUES], 0, 5)
-    return Looks(
+    return Appearance(
         contrast,
         tuple(values.tolist()),
         tuple(spread[0].tolist()),
@@ -128,7 +128,7 @@ def _free(rng: np.random.Generator) -> dict[str, float]:
     means: dict[str, float] = {}
     for name in _IN_ORDER:
         value = rng.uniform(0.02, 1)
-        kin = _KIN.get(name)
+        kin = RELATED_TISSUES.get(name)
         if kin and rng.random() < closeness:
             weights = rng.dirichlet(np.ones(len(kin)))
             alike = sum(w * means[other] for w, other in zip(weights, kin, strict=True))
@@ -138,7 +138,7 @@ def _free(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _lawful(rng: np.random.Generator, contrast: str) -> dict[str, float]:
-    law = LAWS[contrast].means
+    law = CONTRAST_PRIORS[contrast].means
     jitter = rng.uniform(0.01, 0.06)
     # The contrast among brain tissues varies; what is like grey matter varies together.
     middle = 0.5 * (law["cortex"] + law["white matter"])
@@ -158,7 +158,7 @@ def _ordered() -> tuple[str, ...]:
     done: list[str] = []
     todo = [name for name in TISSUES if name != "air"]
     while todo:
-        ready = [name for name in todo if all(k in done for k in _KIN.get(name, ()))]
+        ready = [name for name in todo if all(k in done for k in RELATED_TISSUES.get(name, ()))]
         done += ready
         todo = [name for name in todo if name not in ready]
     return tuple(done)

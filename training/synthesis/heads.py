@@ -6,12 +6,9 @@ The smooth map is made once and kept in a cache folder, where all processes map 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,25 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from napari_hyperspace.core.files import replacing
 from napari_hyperspace.core.geometry import Grid, Shape, Triple
+from napari_hyperspace.core.store import cache_folder
 from napari_hyperspace.core.volume import Volume
 from training.synthesis.tissues import BRAIN, IDS, INSIDE
 
-CACHE_VARIABLE = "HYPERSPACE_CACHE"
 MAX_DEPTH = 8
 _VERSION = b"1"  # of what the cache holds
 _BLOCK = 32  # voxels of the map worked on at once, an axis
 _HALO = 2
 _SMOOTHING = (0.1, 0.8, 0.1)
-
-
-def cache_folder() -> Path:
-    """Return the folder for what is made once: `HYPERSPACE_CACHE`, else the user's cache."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "napari-hyperspace"
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +111,9 @@ class Head:
         key.update(self.classes.numpy().tobytes())
         path = cache_folder() / "label-maps" / f"{key.hexdigest()}-{kind}.npy"
         if not path.exists():
-            _write(path, make().numpy())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                np.save(temporary, make().numpy())
         return torch.from_numpy(np.load(path, mmap_mode="c"))
 
     def parts(self) -> Iterator[bytes]:
@@ -164,19 +155,6 @@ def _dilate(region: Tensor, *, cross: bool) -> Tensor:
         )
         grown = torch.maximum(grown, pooled)
     return grown
-
-
-def _write(path: Path, array: NDArray[np.uint8]) -> None:
-    """Write a file that appears whole or not at all, whoever else writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".npy")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.save(stream, array)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def upsample(classes: Tensor) -> Tensor:

@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_hyperspace.core.geometry import Shape, Triple
-from training.synthesis.appearance import Looks
+from training.synthesis.appearance import Appearance
 
 Matrix = tuple[Triple, Triple, Triple]
 
 
 @dataclass(frozen=True)
-class Geometry:
+class HeadGeometry:
     """Where the sample lies in the head, and how the head is bent.
 
     Parameters
     ----------
-    centre_mm
-        Position of the sample's centre, from the centre of the map's first voxel.
+    center_mm
+        Position of the sample's center, from the center of the map's first voxel.
     flip
         Whether left and right are mirrored.
     matrix
-        mm of the sample → mm of the head, both from the centre.
+        mm of the sample → mm of the head, both from the center.
     elastic_mm
         Standard deviation of the displacement at its control points.
     elastic_points
@@ -34,7 +34,7 @@ class Geometry:
         Seed of the displacement.
     """
 
-    centre_mm: Triple
+    center_mm: Triple
     flip: bool = False
     matrix: Matrix = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     elastic_mm: float = 0.0
@@ -121,7 +121,7 @@ class Corruption:
 
 
 @dataclass(frozen=True)
-class PairDraw:
+class PairParameters:
     """Everything that chance decides about one synthetic pair.
 
     Parameters
@@ -136,38 +136,38 @@ class PairDraw:
         Axis, side (0: the array's start, 1: its end) and share of the sample that the field of view
         leaves out, or `None`.
     mean, scale
-        Subtracted from and divided by, as the normalisation of the whole scan would.
+        Subtracted from and divided by, as the normalization of the whole scan would.
     """
 
     spacing_mm: Triple
     shape: Shape
-    geometry: Geometry
+    geometry: HeadGeometry
     acquisition: Acquisition
-    looks: Looks
+    looks: Appearance
     corruption: Corruption = Corruption()
     stripping: Stripping | None = None
     cut: tuple[int, int, float] | None = None
     mean: float = 0.0
     scale: float = 1.0
 
-    def at(self, centre_mm: Sequence[float]) -> PairDraw:
-        """Return this draw about another centre, nothing of it cut off."""
-        centred = dataclasses.replace(self.geometry, centre_mm=as_triple(centre_mm))
-        return dataclasses.replace(self, geometry=centred, cut=None)
+    def at(self, center_mm: Sequence[float]) -> PairParameters:
+        """Return this draw about another center, nothing of it cut off."""
+        centered = dataclasses.replace(self.geometry, center_mm=as_triple(center_mm))
+        return dataclasses.replace(self, geometry=centered, cut=None)
 
     def to_json(self) -> str:
         """Return the text that `from_json` reads."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> PairDraw:
+    def from_json(cls, text: str) -> PairParameters:
         """Make one from what `to_json` wrote."""
         values = _tuples(json.loads(text))
         stripping = values.pop("stripping")
         return cls(
-            geometry=Geometry(**values.pop("geometry")),
+            geometry=HeadGeometry(**values.pop("geometry")),
             acquisition=Acquisition(**values.pop("acquisition")),
-            looks=Looks(**values.pop("looks")),
+            looks=Appearance(**values.pop("looks")),
             corruption=Corruption(**values.pop("corruption")),
             stripping=None if stripping is None else Stripping(**stripping),
             **values,

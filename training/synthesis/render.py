@@ -17,8 +17,8 @@ from torch import Tensor
 
 from napari_hyperspace.core.resample import AxisMatrix, axis_matrix, resample_axes
 from training.synthesis.heads import Head
-from training.synthesis.parameters import PairDraw, Stripping
-from training.synthesis.sampling_grid import Lattice, fine_lattice, scan_lattice
+from training.synthesis.parameters import PairParameters, Stripping
+from training.synthesis.sampling_grid import SamplingGrid, fine_grid, scan_grid
 from training.synthesis.tissues import EXTERNAL_CSF, IDS, MIRROR, TISSUE_OF_CLASS
 
 _GAUSS = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a unit Gaussian
@@ -29,7 +29,7 @@ _PART_MM = 1.0  # of a voxel whose largest share of labels is looked for
 
 def render(
     head: Head,
-    draw: PairDraw,
+    draw: PairParameters,
     targets: Tensor,
     *,
     device: torch.device | str = "cpu",
@@ -52,10 +52,10 @@ def render(
     tuple of Tensor
         Image (1, *shape) float32 and labels (*shape) int16.
     """
-    working = Lattice(draw.shape, draw.spacing_mm)
+    working = SamplingGrid(draw.shape, draw.spacing_mm)
     taken = draw.acquisition
-    scan = scan_lattice(draw.shape, draw.spacing_mm, taken.spacing_mm)
-    fine = fine_lattice(scan, taken.parts, taken.width_mm)
+    scan = scan_grid(draw.shape, draw.spacing_mm, taken.spacing_mm)
+    fine = fine_grid(scan, taken.parts, taken.width_mm)
     space = _Space(head, draw, fine, torch.device(device))
     image = _paint(space, draw, fine)
     image = resample_axes(image, [_profile(draw, fine, scan, i) for i in range(3)])
@@ -69,10 +69,10 @@ def render(
     return image[None], labels
 
 
-def covering_labels(head: Head, draw: PairDraw, targets: Tensor) -> Tensor:
+def covering_labels(head: Head, draw: PairParameters, targets: Tensor) -> Tensor:
     """Return the channel that covers most of each voxel of the working grid.
 
-    The truth to score against; `render` gives the one at the voxel's centre, which is what a
+    The truth to score against; `render` gives the one at the voxel's center, which is what a
     network learns from.
 
     Parameters
@@ -88,10 +88,10 @@ def covering_labels(head: Head, draw: PairDraw, targets: Tensor) -> Tensor:
     parts = [math.ceil(step / _PART_MM - 1e-6) for step in draw.spacing_mm]
     shape = [n * part for n, part in zip(draw.shape, parts, strict=True)]
     steps = [step / part for step, part in zip(draw.spacing_mm, parts, strict=True)]
-    split = Lattice((shape[0], shape[1], shape[2]), (steps[0], steps[1], steps[2]))
+    split = SamplingGrid((shape[0], shape[1], shape[2]), (steps[0], steps[1], steps[2]))
     taken = draw.acquisition
-    scan = scan_lattice(draw.shape, draw.spacing_mm, taken.spacing_mm)
-    fine = fine_lattice(scan, taken.parts, taken.width_mm)
+    scan = scan_grid(draw.shape, draw.spacing_mm, taken.spacing_mm)
+    fine = fine_grid(scan, taken.parts, taken.width_mm)
     labels = _labels(_Space(head, draw, fine, torch.device("cpu")), draw, split, targets)
     blocks = labels.view([size for pair in zip(draw.shape, parts, strict=True) for size in pair])
     winner = torch.zeros(draw.shape, dtype=torch.int16)
@@ -113,7 +113,9 @@ def _beyond(cut: tuple[int, int, float], shape: Sequence[int]) -> tuple[slice, .
     return (*(slice(None),) * axis, gone)
 
 
-def _profile(draw: PairDraw, fine: Lattice, scan: Lattice, axis: int) -> AxisMatrix | None:
+def _profile(
+    draw: PairParameters, fine: SamplingGrid, scan: SamplingGrid, axis: int
+) -> AxisMatrix | None:
     """Return the matrix that averages the fine grid over the slice profile along an axis."""
     width, step = draw.acquisition.width_mm[axis], fine.spacing_mm[axis]
     distance = np.abs(scan.axis(axis)[:, None] - fine.axis(axis)[None])
@@ -141,7 +143,9 @@ def _as_matrix(weights: NDArray[np.float64]) -> AxisMatrix:
     return AxisMatrix(torch.from_numpy(indices), torch.from_numpy(values), weights.shape[1])
 
 
-def _to_working(draw: PairDraw, scan: Lattice, working: Lattice, axis: int) -> AxisMatrix | None:
+def _to_working(
+    draw: PairParameters, scan: SamplingGrid, working: SamplingGrid, axis: int
+) -> AxisMatrix | None:
     if scan.spacing_mm[axis] == working.spacing_mm[axis]:
         return None
     n_in, n_out = scan.shape[axis], working.shape[axis]
@@ -154,7 +158,9 @@ def _to_working(draw: PairDraw, scan: Lattice, working: Lattice, axis: int) -> A
 class _Space:
     """Positions of lattices in the bent head; the bend is a field on the fine grid's box."""
 
-    def __init__(self, head: Head, draw: PairDraw, box: Lattice, device: torch.device) -> None:
+    def __init__(
+        self, head: Head, draw: PairParameters, box: SamplingGrid, device: torch.device
+    ) -> None:
         self.head, self.draw, self.box, self.device = head, draw, box, device
         bend = draw.geometry
         self.control: Tensor | None = None
@@ -162,7 +168,7 @@ class _Space:
             noise = _normal(bend.elastic_seed, (3, *bend.elastic_points))
             self.control = (noise * bend.elastic_mm).to(device)
 
-    def field(self, control: Tensor, lattice: Lattice) -> Tensor:
+    def field(self, control: Tensor, lattice: SamplingGrid) -> Tensor:
         """Draw a smooth field through control points that are spread over the box."""
         matrices = []
         for i, n in enumerate(control.shape[-3:]):
@@ -173,7 +179,7 @@ class _Space:
             matrices.append(axis_matrix(n, size, step, start, order="cubic", antialias=False))
         return resample_axes(control, matrices)
 
-    def voxels(self, lattice: Lattice, parts: int) -> list[Tensor]:
+    def voxels(self, lattice: SamplingGrid, parts: int) -> list[Tensor]:
         """Return the nearest voxel of each point in the head's map, or in a finer one.
 
         Parameters
@@ -195,7 +201,7 @@ class _Space:
         found = []
         for i in range(3):
             scale = parts / self.head.spacing_mm[i]
-            start = bend.centre_mm[i] * scale + (parts - 1) / 2 + 0.5
+            start = bend.center_mm[i] * scale + (parts - 1) / 2 + 0.5
             z, y, x = (
                 (axis * bend.matrix[i][j] * scale).float().to(self.device)
                 for j, axis in enumerate(axes)
@@ -218,7 +224,7 @@ class _Space:
         flat = (z * table.shape[1] + y).mul_(table.shape[2]).add_(x)
         return table.view(-1).to(self.device).index_select(0, flat.view(-1)).view(flat.shape)
 
-    def shown(self, stripping: Stripping, voxels: list[Tensor], lattice: Lattice) -> Tensor:
+    def shown(self, stripping: Stripping, voxels: list[Tensor], lattice: SamplingGrid) -> Tensor:
         """Return where something is left of the head; ``voxels`` are the head's own."""
         depth = self.look_up(self.head.depth, voxels).float()
         if stripping.wobble:
@@ -234,7 +240,7 @@ def _normal(seed: int, shape: Sequence[int], device: torch.device | str = "cpu")
     return torch.randn(tuple(shape), generator=source, device=device)
 
 
-def _paint(space: _Space, draw: PairDraw, fine: Lattice) -> Tensor:
+def _paint(space: _Space, draw: PairParameters, fine: SamplingGrid) -> Tensor:
     """Return the intensities on the fine grid."""
     looks, device = draw.looks, space.device
     voxels = space.voxels(fine, 2)
@@ -271,7 +277,7 @@ def _paint(space: _Space, draw: PairDraw, fine: Lattice) -> Tensor:
     return image.clamp_(min=0)
 
 
-def _corrupt(image: Tensor, draw: PairDraw) -> Tensor:
+def _corrupt(image: Tensor, draw: PairParameters) -> Tensor:
     """Do to a scan what scanners do: gamma, bias field, noise."""
     change = draw.corruption
     if change.gamma != 1:
@@ -292,8 +298,8 @@ def _corrupt(image: Tensor, draw: PairDraw) -> Tensor:
     return image
 
 
-def _labels(space: _Space, draw: PairDraw, working: Lattice, targets: Tensor) -> Tensor:
-    """Return the model's channel at each voxel centre of the working grid."""
+def _labels(space: _Space, draw: PairParameters, working: SamplingGrid, targets: Tensor) -> Tensor:
+    """Return the model's channel at each voxel center of the working grid."""
     head = space.head
     # The map itself where the grid is no finer: a pair at its own spacing shows it as it is.
     coarse = all(s > 0.999 * n for s, n in zip(working.spacing_mm, head.spacing_mm, strict=True))

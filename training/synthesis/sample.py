@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.geometry import Shape
 from training.config.synthesis import SynthesisSection
-from training.synthesis.appearance import Looks, draw_looks
+from training.synthesis.appearance import Appearance, draw_looks
 from training.synthesis.heads import Head
 from training.synthesis.parameters import (
     Acquisition,
     Corruption,
-    Geometry,
-    PairDraw,
+    HeadGeometry,
+    PairParameters,
     Stripping,
     as_triple,
 )
-from training.synthesis.sampling_grid import choose_parts, scan_lattice
+from training.synthesis.sampling_grid import choose_parts, scan_grid
 from training.synthesis.tissues import EXTERNAL_CSF, IDS, INSIDE, TISSUE_OF_CLASS, TISSUES
 
 
-def draw_pair(
+def sample_pair(
     rng: np.random.Generator,
     config: SynthesisSection,
     head: Head,
@@ -32,7 +32,7 @@ def draw_pair(
     shape: Sequence[int],
     *,
     contrast: str | None = None,
-) -> PairDraw:
+) -> PairParameters:
     """Draw a pair.
 
     Parameters
@@ -70,7 +70,7 @@ def draw_pair(
     deviation = max(deviation, 0.02)
     shift, stretch = rng.uniform(-0.25, 0.25), np.exp(rng.uniform(np.log(0.75), np.log(1.3)))
     z, y, x = size.tolist()
-    return PairDraw(
+    return PairParameters(
         as_triple(spacing),
         (z, y, x),
         geometry,
@@ -95,7 +95,7 @@ def _points(extent: NDArray[np.float64], control_mm: float) -> Shape:
 
 def _draw_geometry(
     rng: np.random.Generator, config: SynthesisSection, head: Head, extent: NDArray[np.float64]
-) -> Geometry:
+) -> HeadGeometry:
     matrix = np.eye(3)
     angles = np.deg2rad(rng.uniform(-config.rotation_deg, config.rotation_deg, 3))
     for (first, second), angle in zip(((1, 2), (0, 2), (0, 1)), angles, strict=True):
@@ -114,10 +114,10 @@ def _draw_geometry(
         low, high = np.zeros(3), (np.array(head.shape) - 1) * step
     # The patch may reach beyond the box by a little; a larger one has it near its middle.
     middle, room = (low + high) / 2, np.maximum((high - low - extent) / 2 + 15, 15)
-    centre = middle + rng.uniform(-1, 1, 3) * room
+    center = middle + rng.uniform(-1, 1, 3) * room
     rows = [as_triple(row) for row in matrix]
-    return Geometry(
-        as_triple(centre),
+    return HeadGeometry(
+        as_triple(center),
         bool(rng.random() < config.flip_probability),
         (rows[0], rows[1], rows[2]),
         float(rng.uniform(0, config.elastic_mm)),
@@ -141,7 +141,7 @@ def _draw_acquisition(
         width = width * rng.uniform(1.1, 1.6)
     # No scanner sees as sharply as the finest spacings.
     width = np.maximum(width, rng.uniform(0.3, 1.0))
-    scan = scan_lattice(size.tolist(), spacing.tolist(), taken.tolist())
+    scan = scan_grid(size.tolist(), spacing.tolist(), taken.tolist())
     return Acquisition(
         scan.spacing_mm,
         (kinds[0], kinds[1], kinds[2]),
@@ -170,7 +170,7 @@ def _draw_corruption(
 
 def expected_moments(
     head: Head,
-    looks: Looks,
+    looks: Appearance,
     corruption: Corruption,
     stripping: Stripping | None = None,
     *,

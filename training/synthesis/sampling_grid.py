@@ -17,8 +17,8 @@ _ENOUGH_PARTS = 3
 
 
 @dataclass(frozen=True)
-class Lattice:
-    """Points on a box around the sample's centre, evenly spaced along each axis.
+class SamplingGrid:
+    """Points on a box around the sample's center, evenly spaced along each axis.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ class Lattice:
     spacing_mm: Triple
 
     def axis(self, i: int) -> NDArray[np.float64]:
-        """Return the positions along an axis, mm from the centre."""
+        """Return the positions along an axis, mm from the center."""
         index = np.arange(self.shape[i], dtype=np.float64)
         return (index - (self.shape[i] - 1) / 2) * np.float64(self.spacing_mm[i])
 
 
-def scan_lattice(
+def scan_grid(
     shape: Sequence[int], spacing_mm: Sequence[float], taken_mm: Sequence[float]
-) -> Lattice:
+) -> SamplingGrid:
     """Return the scan's grid: the working grid, or a coarser one that covers it.
 
     Parameters
@@ -54,10 +54,10 @@ def scan_lattice(
         for n, step, taken in zip(shape, spacing_mm, taken_mm, strict=True)
     )
     a, b, c = taken_mm
-    return Lattice((z, y, x), (a, b, c))
+    return SamplingGrid((z, y, x), (a, b, c))
 
 
-def fine_lattice(scan: Lattice, parts: Sequence[int], width_mm: Sequence[float]) -> Lattice:
+def fine_grid(scan: SamplingGrid, parts: Sequence[int], width_mm: Sequence[float]) -> SamplingGrid:
     """Return the grid to paint on.
 
     Parameters
@@ -75,10 +75,10 @@ def fine_lattice(scan: Lattice, parts: Sequence[int], width_mm: Sequence[float])
     ]
     z, y, x = (n * part + 2 * more for n, part, more in zip(scan.shape, parts, beyond, strict=True))
     a, b, c = (step / part for step, part in zip(scan.spacing_mm, parts, strict=True))
-    return Lattice((z, y, x), (a, b, c))
+    return SamplingGrid((z, y, x), (a, b, c))
 
 
-def choose_parts(scan: Lattice, width_mm: Sequence[float], most: int) -> Shape:
+def choose_parts(scan: SamplingGrid, width_mm: Sequence[float], most: int) -> Shape:
     """Return how many points an axis each voxel of the scan is painted in.
 
     A few, so that borders within a voxel count by their share; fewer where the points would be
@@ -87,14 +87,14 @@ def choose_parts(scan: Lattice, width_mm: Sequence[float], most: int) -> Shape:
     Parameters
     ----------
     scan, width_mm
-        As for `fine_lattice`.
+        As for `fine_grid`.
     most
         Most points in all.
     """
     spacing = np.array(scan.spacing_mm)
     painted = np.clip(spacing / _ENOUGH_PARTS, _FINEST_MM, _COARSEST_MM)
     parts = np.maximum(np.ceil(spacing / painted - 1e-6), 1).astype(int)
-    while math.prod(fine_lattice(scan, parts.tolist(), width_mm).shape) > most and parts.max() > 1:
+    while math.prod(fine_grid(scan, parts.tolist(), width_mm).shape) > most and parts.max() > 1:
         parts[np.argmin(np.where(parts > 1, spacing / parts, np.inf))] -= 1
     z, y, x = parts.tolist()
     return z, y, x

@@ -88,17 +88,17 @@ BRAIN: tuple[bool, ...] = tuple(
 
 
 @dataclass(frozen=True)
-class Law:
+class ContrastPrior:
     """Usual brightness of each tissue in one kind of image, from 0 (air) to about 1."""
 
     means: Mapping[str, float]
 
 
-def _law(values: str) -> Law:
+def _law(values: str) -> ContrastPrior:
     means = dict(zip(_LAW_ORDER, map(float, values.split()), strict=True))
     missing = set(TISSUES) - {"air"} - set(means)
     assert not missing, missing
-    return Law(means)
+    return ContrastPrior(means)
 
 
 _LAW_ORDER = [
@@ -133,7 +133,7 @@ _LAW_ORDER = [
 ]
 # csf ctx wm thal caud put pall acc hipp amyg vdc stem cbg cbw plexus vessel chiasm | artery eye
 # soft muscle mucosa skin cord vein bone marrow nerve
-LAWS: dict[str, Law] = {
+CONTRAST_PRIORS: dict[str, ContrastPrior] = {
     "t1": _law(
         ".14 .46 .78 .63 .51 .57 .69 .47 .47 .47 .65 .62 .47 .68 .34 .40 .70"
         " .45 .18 .45 .42 .42 .72 .66 .38 .10 .62 .55"

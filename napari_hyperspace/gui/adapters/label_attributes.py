@@ -1,4 +1,4 @@
-"""Names, colours and values of labels: in a Labels layer, and in a volume's metadata."""
+"""Names, colors and values of labels: in a Labels layer, and in a volume's metadata."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNKNOWN = "#b0b0b0"  # values that the model does not have: painted by hand, st
 
 
 def label_attributes(names: Mapping[int, str], colors: Mapping[int, str]) -> dict[str, Any]:
-    """Make the attributes that show names in the status bar and paint the right colours."""
+    """Make the attributes that show names in the status bar and paint the right colors."""
     import pandas as pd
     from napari.utils.colormaps import DirectLabelColormap
 
@@ -32,7 +32,7 @@ def label_attributes(names: Mapping[int, str], colors: Mapping[int, str]) -> dic
 
 
 def label_metadata(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Read label names and colours back from the attributes of a Labels layer."""
+    """Read label names and colors back from the attributes of a Labels layer."""
     colormap = attributes.get("colormap")
     # Only colormaps of Labels layers know a background; napari names no layer type here.
     metadata: dict[str, Any] = {"is_labels": True} if hasattr(colormap, "background_value") else {}
@@ -55,7 +55,7 @@ def label_names(layer: Any) -> dict[int, str]:
 
 
 def painted(colormap: Any, value: int) -> str:
-    """Return the colour of a label value as "#rrggbb"."""
+    """Return the color of a label value as "#rrggbb"."""
     return "#" + "".join(f"{round(float(part) * 255):02x}" for part in colormap.map(value)[:3])
 
 

@@ -2,7 +2,7 @@
 
 A layer made here holds the voxels in canonical order, so that napari's three slice views are
 upright, and is placed with scale and translate alone, in mm. napari can't slice an oblique volume
-in 2D, so the nearest orthogonal placement is shown, turned about the centre; the true affine
+in 2D, so the nearest orthogonal placement is shown, turned about the center; the true affine
 travels in ``layer.metadata["hyperspace"]`` and comes back on the way to a volume.
 
 A layer made by anyone else is taken for what napari shows: its own array order, napari's world axes
@@ -281,7 +281,7 @@ def take(layer: Any) -> LayerSource:
 
 
 def _orthogonal_placement(canonical: Grid) -> tuple[Triple, Triple]:
-    """Return (scale, translate) of a canonical grid, turned upright about its centre."""
+    """Return (scale, translate) of a canonical grid, turned upright about its center."""
     center = _WORLD_TO_RAS @ canonical.center_mm
     half = np.array(canonical.spacing_mm) * (np.array(canonical.shape) - 1) / 2
     a, b, c = (center - half).tolist()

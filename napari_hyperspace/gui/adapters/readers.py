@@ -40,11 +40,11 @@ def read_layers(path: Paths) -> list[LayerData]:
     HyperspaceError
         If a file is faulty, or holds several volumes.
     """
-    from napari_hyperspace.gui.jobs.services import Services
+    from napari_hyperspace import io
 
     paths = [path] if isinstance(path, str) else path
     try:
-        return [layer for one in paths for layer in open_layers(one, Services())]
+        return [layer for one in paths for layer in open_layers(one, io)]
     except HyperspaceError as error:
         if open_question(error) is not None:
             # napari's way of opening files has no room for a question.

@@ -10,10 +10,10 @@ import numpy as np
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.adapters.layers import UNITS, LayerData, take
-from napari_hyperspace.gui.models.state import PREVIEW_MARK
 
 _FROM_THE_FRONT = (0.35, 0.85, -0.4)  # in napari's world: to Inferior, Posterior, Left
 _HEAD_UP = (-1.0, 0.0, 0.0)
+PREVIEW_MARK = "preview"
 PREVIEW_NAME = f"HyperSpace {PREVIEW_MARK}"
 # What moves or changes the voxels of a layer, and so makes an older result wrong.
 _CHANGES = ("data", "scale", "translate", "rotate", "shear", "affine", "units")
@@ -154,7 +154,7 @@ def respace(layer: Any, spacing_mm: Triple) -> None:
 
 
 def hiding(colormap: Any, values: Iterable[int], hidden: Iterable[int]) -> Any:
-    """Return the colours of these label values, with some of them transparent."""
+    """Return the colors of these label values, with some of them transparent."""
     from napari.utils.colormaps import DirectLabelColormap
 
     known = {None: "transparent", 0: "transparent", **getattr(colormap, "color_dict", {})}

@@ -10,7 +10,7 @@ from napari_hyperspace.gui.adapters import viewer as viewing
 from napari_hyperspace.gui.adapters.layers import METADATA_KEY, LayerSource, take
 
 
-class ChosenLayers:
+class InputLayers:
     """One image layer for each input channel of a model.
 
     Parameters

@@ -18,9 +18,9 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui.adapters import viewer as viewing
 from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, LayerData, to_volume
 from napari_hyperspace.gui.adapters.readers import open_layers, open_question
-from napari_hyperspace.gui.controllers.input_layers import ChosenLayers
-from napari_hyperspace.gui.jobs.model_library import ModelShelf
-from napari_hyperspace.gui.jobs.runner import Runner, Steps
+from napari_hyperspace.gui.controllers.input_layers import InputLayers
+from napari_hyperspace.gui.jobs.model_library import ModelLibrary
+from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models import formatting as texts
 from napari_hyperspace.gui.models.state import Choices
@@ -72,8 +72,8 @@ class Jobs:
         view: View,
         services: Services,
         choices: Choices,
-        chosen: ChosenLayers,
-        shelf: ModelShelf,
+        chosen: InputLayers,
+        shelf: ModelLibrary,
     ) -> None:
         self._viewer = viewer
         self._view = view
@@ -82,7 +82,7 @@ class Jobs:
         self._chosen = chosen
         self._shelf = shelf
         self._watched: tuple[Any, ...] = ()
-        self.runner = Runner(view)
+        self.runner = JobRunner(view)
         self.runner.finished.connect(self._unwatch)
 
     @property
@@ -196,7 +196,7 @@ class Jobs:
 
         def opened(outcome: list[LayerData] | _Refusal) -> None:
             if isinstance(outcome, _Refusal):
-                # A dialogue runs its own event loop: not before this job is over.
+                # A dialog runs its own event loop: not before this job is over.
                 self.runner.afterwards(lambda: self._mend(path, options, outcome.error))
             else:
                 layers = [viewing.add_layer(self._viewer, one) for one in outcome]
@@ -218,7 +218,7 @@ class Jobs:
         if wanted == "spacing_mm":
             spacing = self._view.ask_spacing(
                 "Spacing of the file",
-                f"{error}\n\nDistance between voxel centres along the file's own axes, in mm:",
+                f"{error}\n\nDistance between voxel centers along the file's own axes, in mm:",
                 (1.0, 1.0, 1.0),
             )
             return {} if spacing is None else {"spacing_mm": spacing}
@@ -297,7 +297,7 @@ class Jobs:
             ).available_bytes
             limits = [limit for limit in (n_bytes, free) if limit is not None]
             return self._services.spacing_for(
-                grid, model, seconds=seconds, bytes=min(limits, default=None), device=device
+                grid, model, seconds=seconds, memory_bytes=min(limits, default=None), device=device
             )
 
         def found(spacing: tuple[float, float, float]) -> None:

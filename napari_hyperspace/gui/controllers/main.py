@@ -7,10 +7,10 @@ from typing import Any
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.adapters import viewer as viewing
-from napari_hyperspace.gui.controllers.input_layers import ChosenLayers
+from napari_hyperspace.gui.controllers.input_layers import InputLayers
 from napari_hyperspace.gui.controllers.jobs import Jobs
 from napari_hyperspace.gui.jobs import preview as explore
-from napari_hyperspace.gui.jobs.model_library import Devices, Loaded, ModelShelf
+from napari_hyperspace.gui.jobs.model_library import Devices, Loaded, ModelLibrary
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.jobs.worker import Lane, Stop
 from napari_hyperspace.gui.models import formatting as texts
@@ -48,17 +48,17 @@ class Controller:
         self.view = view
         self.services = services or Services()
         self.choices = choices or Choices()
-        self.shelf = ModelShelf(self.services)
+        self.shelf = ModelLibrary(self.services)
         self.model: Any = None  # the chosen one, once it is loaded
         self._preview = viewing.PreviewLayer(viewer)
         self._users_spacing: Triple | None = None  # if the user has set one for this scan
         self._scales = state.make_scales(None, None)
         self._lane = Lane()
-        self._explorer = explore.Explorer(self.services)
+        self._explorer = explore.PreviewEngine(self.services)
         self.closed = False
         self._resting = False
         self._weights = ""  # how long they took, to be shown once there is an estimate too
-        self.chosen = ChosenLayers(viewer, self._scan_changed, self._list_layers)
+        self.chosen = InputLayers(viewer, self._scan_changed, self._list_layers)
         self.jobs = Jobs(viewer, view, self.services, self.choices, self.chosen, self.shelf)
         if not self.choices.model:
             self.choices.model = self.shelf.default()
@@ -142,7 +142,7 @@ class Controller:
             return
         spacing = self.view.ask_spacing(
             "Spacing of the scan",
-            f"Distance between voxel centres of “{source.name}”, in mm. Give it where the file's "
+            f"Distance between voxel centers of “{source.name}”, in mm. Give it where the file's "
             "own is missing or wrong: the layer is rescaled, and results are saved with it.",
             source.placement.layer_grid.spacing_mm,
         )
@@ -213,7 +213,7 @@ class Controller:
 
     def _choose_model(self, _: Any = None) -> None:
         self.model = None
-        self._preview.remove()  # in the names and colours of another model
+        self._preview.remove()  # in the names and colors of another model
         self.view.show_model("loading…" if self.choices.model else "No model yet: open one.", "")
         self._show_nothing()
         self._refresh_buttons()

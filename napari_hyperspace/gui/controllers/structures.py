@@ -34,7 +34,7 @@ Values = tuple[int, ...]
 
 @dataclass
 class _Shown:
-    """What the user wants to see of a layer; its own colours, while ours hide some."""
+    """What the user wants to see of a layer; its own colors, while ours hide some."""
 
     hidden: set[int] = field(default_factory=set)
     own: Any = None
@@ -252,7 +252,7 @@ class Structures:
         self._paint()
 
     def _paint(self) -> None:
-        """Give the layer colours in which what is hidden is transparent."""
+        """Give the layer colors in which what is hidden is transparent."""
         layer, measured = self.layer, self._measured
         if layer is None or measured is None:
             return
@@ -267,7 +267,7 @@ class Structures:
         state.ours = layer.colormap if hidden else None
 
     def _hides(self) -> bool:
-        """Whether the layer wears colours of ours."""
+        """Whether the layer wears colors of ours."""
         state = self._shown.get(self.layer)
         return state is not None and state.ours is self.layer.colormap
 
@@ -296,7 +296,7 @@ class Structures:
 
     def export(self, path: str) -> None:
         """Write the table, as it is shown, as CSV in UTF-8."""
-        from napari_hyperspace.io.files import replacing
+        from napari_hyperspace.core.files import replacing
 
         if self._measured is None:
             return

@@ -36,7 +36,7 @@ class _Place:
         self.model: Any = None
 
 
-class ModelShelf:
+class ModelLibrary:
     """Models by key: a bundled name, or the path of a file. Thread-safe."""
 
     def __init__(self, services: Services) -> None:

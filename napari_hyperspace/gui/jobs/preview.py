@@ -17,13 +17,14 @@ from napari_hyperspace.gui.adapters.layers import LayerSource
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.jobs.worker import Stop
 from napari_hyperspace.gui.models.state import (
-    Block,
     Outside,
+    PreviewBlock,
     Scale,
     block_within,
     coarse_spacing,
     curve_spacings,
 )
+from napari_hyperspace.gui.models.view import Curve
 
 _QUICK_S = 0.06  # a preview as fast as this needs no coarse one before it
 
@@ -75,14 +76,6 @@ class Cost:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
-    """What it would take at other spacings: geometric means, and an estimate for each."""
-
-    spacings_mm: tuple[float, ...]
-    estimates: tuple[Any, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class Preview:
     """Labels of a block, in the layer's array order."""
 
@@ -95,32 +88,32 @@ class Preview:
 Answer = Baked | Cost | Curve | Preview
 
 
-class _Normalised:
-    """A model for blocks, normalised already over the whole scan; nothing is searched for there."""
+class _Normalized:
+    """A model for blocks, normalized already over the whole scan; nothing is searched for there."""
 
     def __init__(self, model: Any) -> None:
-        from napari_hyperspace.core.intensity import Normalisation
+        from napari_hyperspace.core.intensity import Normalization
 
         self._model = model
-        self.normalisation = Normalisation("none")
-        self.search = None  # a block is what the user looks at
+        self.normalization = Normalization("none")
+        self.localization = None  # a block is what the user looks at
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
 
-class Explorer:
+class PreviewEngine:
     """Answers questions one at a time, and remembers what the next one will need again."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._normalised: tuple[Any, tuple[Volume, ...]] | None = None
+        self._normalized: tuple[Any, tuple[Volume, ...]] | None = None
         self._curve: tuple[Any, Curve] | None = None
         # Previews are sized by prediction; this is how much longer they took than that.
         self._pace = 1.0
 
     def forget_costs(self) -> None:
-        """Estimate the curve anew next time: a run has shown which form of a network is fastest."""
+        """Estimate the curve anew next time: a run has found the fastest precision."""
         self._curve = None
 
     def answer(self, question: Question, stop: Stop) -> Iterator[Answer]:
@@ -140,7 +133,7 @@ class Explorer:
             return
         yield self._costs(question, grid)
         if question.preview is None:
-            self._normalised = None  # as large as the scan, or larger
+            self._normalized = None  # as large as the scan, or larger
         elif not stop():
             yield from self._previews(question, question.preview, stop)
 
@@ -151,7 +144,7 @@ class Explorer:
         return time.perf_counter() - started
 
     def _estimate(
-        self, question: Question, grid: Grid, model: Any = None, form: str = "auto"
+        self, question: Question, grid: Grid, model: Any = None, precision: str = "auto"
     ) -> Any:
         return self._services.estimate(
             grid,
@@ -159,7 +152,7 @@ class Explorer:
             question.spacing_mm,
             device=question.device,
             outside=question.outside,
-            form=form,
+            precision=precision,
         )
 
     def _costs(self, question: Question, grid: Grid) -> Curve:
@@ -176,26 +169,26 @@ class Explorer:
         return self._curve[1]
 
     def _previews(self, question: Question, wish: PreviewWish, stop: Stop) -> Iterator[Preview]:
-        volumes = self._normalise(question)
+        volumes = self._normalize(question)
         grid = volumes[0].grid
 
         spacing = question.spacing_mm
-        form = self._services.settled_form(question.model, spacing, question.device)
+        precision = self._services.settled_precision(question.model, spacing, question.device)
 
-        model = _Normalised(question.model)
+        model = _Normalized(question.model)
 
         def seconds(block: Grid) -> float:
-            return float(self._estimate(question, block, model, form).seconds) * self._pace
+            return float(self._estimate(question, block, model, precision).seconds) * self._pace
 
         block = block_within(grid, wish.center, spacing, wish.budget_s, seconds)
         coarse = coarse_spacing(spacing, question.model.trained_range_mm)
         predicted = seconds(grid.crop(block.start, block.shape))
         if predicted > _QUICK_S and max(c / s for c, s in zip(coarse, spacing, strict=True)) > 1.2:
             first = replace(question, spacing_mm=coarse)
-            yield self._preview(first, volumes, block, form, stop)
+            yield self._preview(first, volumes, block, precision, stop)
         if wish.rest_s:
             stop.rest(wish.rest_s)
-        preview = self._preview(question, volumes, block, form, stop, sharp=True)
+        preview = self._preview(question, volumes, block, precision, stop, sharp=True)
         surprise = preview.seconds / max(predicted, 1e-3)
         self._pace *= min(max(surprise, 0.25), 4.0) ** 0.5
         yield preview
@@ -204,8 +197,8 @@ class Explorer:
         self,
         question: Question,
         volumes: Sequence[Volume],
-        block: Block,
-        form: str,
+        block: PreviewBlock,
+        precision: str,
         stop: Stop,
         *,
         sharp: bool = False,
@@ -215,19 +208,19 @@ class Explorer:
         result = run_to_end(
             self._services.segment_steps(
                 [Volume(one.array[block.slices], grid, one.name) for one in volumes],
-                _Normalised(question.model),
+                _Normalized(question.model),
                 question.spacing_mm,
                 device=question.device,
                 outside=question.outside,
-                form=form,
+                precision=precision,
                 should_stop=stop,
             )
         )
         return Preview(result.labels.array, block.start, sharp, time.perf_counter() - started)
 
-    def _normalise(self, question: Question) -> tuple[Volume, ...]:
-        key = (question.sources, question.model.normalisation)
-        known = self._normalised
+    def _normalize(self, question: Question) -> tuple[Volume, ...]:
+        key = (question.sources, question.model.normalization)
+        known = self._normalized
         if known is None or known[0] != key:
             volumes = [source.layer_volume() for source in question.sources]
             for volume in volumes:
@@ -237,14 +230,14 @@ class Explorer:
                         where=volume.name,
                         fix="Open its file with a fill value for them",
                     )
-            normalise = question.model.normalisation.apply
+            normalize = question.model.normalization.apply
             known = (
                 key,
                 tuple(
-                    Volume(normalise(volume.array), volume.grid, volume.name) for volume in volumes
+                    Volume(normalize(volume.array), volume.grid, volume.name) for volume in volumes
                 ),
             )
-            self._normalised = known
+            self._normalized = known
         return known[1]
 
 

@@ -13,7 +13,7 @@ from napari_hyperspace.gui.models.view import View
 Steps = Generator[Any, None, Any]
 
 
-class Runner:
+class JobRunner:
     """Starts work and follows it. Main thread only.
 
     Parameters

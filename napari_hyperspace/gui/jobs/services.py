@@ -52,18 +52,18 @@ class Services:
 
         return postprocess(labels, **options)
 
-    def settled_form(
+    def settled_precision(
         self, model: Any, spacing_mm: tuple[float, float, float], device: str | None
     ) -> str:
-        """Return the fastest form known to keep the labels, without trying any: previews wait for
-        nothing.
+        """Return the fastest precision known to keep the labels, without trying any: previews
+        wait for nothing.
         """
         from napari_hyperspace.inference.execution import choose_device
         from napari_hyperspace.inference.precision import candidates, known_choice
 
         target = choose_device(device)
         known = known_choice(model, target, spacing_mm[-model.n_dim :])
-        return known.form if known is not None else candidates(target)[0]
+        return known.precision if known is not None else candidates(target)[0]
 
     def estimate(self, *args: Any, **options: Any) -> Any:
         """Predict time and memory; see `napari_hyperspace.estimate`."""

@@ -139,7 +139,7 @@ def model(model: Any) -> str:
 def card(model: Any) -> str:
     """Describe a model at length, for a tool tip."""
     card, names = model.card, ", ".join(model.label_names.values())
-    parts = [card.name, card.description, names, card.licence and f"Licence: {card.licence}"]
+    parts = [card.name, card.description, names, card.license and f"License: {card.license}"]
     return "\n".join(part for part in (*parts, card.citation) if part)
 
 

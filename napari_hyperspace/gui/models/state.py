@@ -19,7 +19,6 @@ Outside = Literal["extrapolate", "clamp"]
 Range = tuple[float, float]
 AXES = ("z", "y", "x")
 
-PREVIEW_MARK = "preview"
 LIMITS_MM = (0.05, 50.0)  # what can be typed; the sliders draw less
 _USUAL_MM = (0.5, 6.0)  # drawn where neither model nor scan says more
 _CURVE_POINTS = 40
@@ -219,7 +218,7 @@ def coarse_spacing(spacing_mm: Triple, trained: Sequence[Range] | None) -> Tripl
 
 
 @dataclass(frozen=True)
-class Block:
+class PreviewBlock:
     """A block of voxels: its first voxel and its shape."""
 
     start: Shape
@@ -232,7 +231,7 @@ class Block:
         return a, b, c
 
 
-def block_around(grid: Grid, center: Sequence[float], side_mm: float) -> Block:
+def block_around(grid: Grid, center: Sequence[float], side_mm: float) -> PreviewBlock:
     """Return the block of a grid around a voxel, shifted inwards where it would stick out.
 
     Parameters
@@ -247,7 +246,7 @@ def block_around(grid: Grid, center: Sequence[float], side_mm: float) -> Block:
         size = min(n, max(1, round(side_mm / step)))
         starts.append(min(max(round(middle - (size - 1) / 2), 0), n - size))
         sizes.append(size)
-    return Block((starts[0], starts[1], starts[2]), (sizes[0], sizes[1], sizes[2]))
+    return PreviewBlock((starts[0], starts[1], starts[2]), (sizes[0], sizes[1], sizes[2]))
 
 
 def block_within(
@@ -256,7 +255,7 @@ def block_within(
     spacing_mm: Triple,
     budget_s: float,
     seconds: Callable[[Grid], float],
-) -> Block:
+) -> PreviewBlock:
     """Return the largest block around a voxel that is done within a time.
 
     Parameters
@@ -275,7 +274,7 @@ def block_within(
     low = math.log(_SMALLEST_BLOCK * max(spacing_mm))
     high = max(math.log(max(grid.field_of_view_mm)), low)
     if seconds(grid) <= budget_s:
-        return Block((0, 0, 0), grid.shape)
+        return PreviewBlock((0, 0, 0), grid.shape)
     best = block_around(grid, center, math.exp(low))
     for _ in range(6):
         middle = (low + high) / 2

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.jobs.preview import Curve
 from napari_hyperspace.gui.models.state import Choices, Range, Scales
 
 Entries = Sequence[tuple[str, str]]  # (key, what the user reads)
@@ -34,6 +33,14 @@ class Accuracy:
     measured: tuple[tuple[float, float], ...] = ()
     joined: bool = False
     current: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What it would take at other spacings: geometric means, and an estimate for each."""
+
+    spacings_mm: tuple[float, ...]
+    estimates: tuple[Any, ...]
 
 
 @dataclass(frozen=True)

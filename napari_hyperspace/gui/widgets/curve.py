@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor, QFont
 from qtpy.QtWidgets import QWidget
 
 from napari_hyperspace.gui.models import formatting as texts
-from napari_hyperspace.gui.widgets.theme import Colours, colours
+from napari_hyperspace.gui.widgets.theme import Colors, colors
 
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
@@ -60,7 +60,7 @@ class _DiceAxis(pg.AxisItem):
 class CostCurve(pg.PlotWidget):
     """Time over spacing, both logarithmic, and Dice on an axis of its own.
 
-    What does not fit into memory is drawn in another colour; Dice as dots where it was measured.
+    What does not fit into memory is drawn in another color; Dice as dots where it was measured.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -103,15 +103,15 @@ class CostCurve(pg.PlotWidget):
         for item in (self._dice, self._dice_point):
             self._accuracy.addItem(item)
         plot.getViewBox().sigResized.connect(self._follow)
-        self.setColours(colours("dark"))
+        self.setColors(colors("dark"))
         self.clear_curve()
 
     def sizeHint(self) -> QSize:
         """Return the wanted size."""
         return QSize(300, 132)
 
-    def setColours(self, chosen: Colours) -> None:
-        """Paint in other colours."""
+    def setColors(self, chosen: Colors) -> None:
+        """Paint in other colors."""
         faint = pg.mkPen(chosen.faint)
         plain = (self.getPlotItem().getAxis(name) for name in ("bottom", "left"))
         for axis in (*plain, self._dice_axis):

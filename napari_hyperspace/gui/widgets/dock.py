@@ -21,11 +21,10 @@ from qtpy.QtWidgets import (
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.controllers.main import Controller
 from napari_hyperspace.gui.controllers.structures import Structures
-from napari_hyperspace.gui.jobs.preview import Curve
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models import state
 from napari_hyperspace.gui.models.settings import load_choices, run_budget_s
-from napari_hyperspace.gui.models.view import Accuracy, Entries, Tone
+from napari_hyperspace.gui.models.view import Accuracy, Curve, Entries, Tone
 from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.budget import BudgetRow
 from napari_hyperspace.gui.widgets.choosers import Chooser, channel_name
@@ -36,7 +35,7 @@ from napari_hyperspace.gui.widgets.postprocessing import PostprocessingPanel
 from napari_hyperspace.gui.widgets.run import RunRow
 from napari_hyperspace.gui.widgets.spacing import SpacingPanel
 from napari_hyperspace.gui.widgets.structures import StructurePanel
-from napari_hyperspace.gui.widgets.theme import colours, style_sheet
+from napari_hyperspace.gui.widgets.theme import colors, style_sheet
 
 
 class HyperspaceWidget(QWidget):
@@ -217,16 +216,16 @@ class HyperspaceWidget(QWidget):
             self.controller.add_model_file(path)
 
     def _apply_theme(self, event: Any = None) -> None:
-        self._colours = colours(self._viewer.theme)
-        self._spacing.setColours(self._colours)
-        self._curve.setColours(self._colours)
-        self._page.setStyleSheet(style_sheet(self._colours, self._viewer.theme))
+        self._colors = colors(self._viewer.theme)
+        self._spacing.setColors(self._colors)
+        self._curve.setColors(self._colors)
+        self._page.setStyleSheet(style_sheet(self._colors, self._viewer.theme))
 
     def event(self, event: QEvent) -> bool:
         """Rest while no dock holds the widget; let go of the viewer before Qt deletes it."""
         if event.type() == QEvent.Type.ParentChange:
             self.controller.rest(self.parent() is None)
-        elif event.type() == QEvent.Type.Show:
+        elif event.type() == QEvent.Type.ReportProgress:
             self._drops.follow(self.window())
         elif event.type() == QEvent.Type.DeferredDelete:
             self._viewer.events.theme.disconnect(self._apply_theme)

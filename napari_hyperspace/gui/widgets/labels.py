@@ -26,7 +26,7 @@ class PlainLabel(QLabel):
         self.setProperty("tone", "plain")
 
     def set_tone(self, tone: Tone) -> None:
-        """Colour the text by what it says."""
+        """Color the text by what it says."""
         if tone != self.property("tone"):
             self.setProperty("tone", tone)
             self.style().unpolish(self)

@@ -19,7 +19,7 @@ from qtpy.QtGui import (
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_hyperspace.gui.models.state import LIMITS_MM, Scale
-from napari_hyperspace.gui.widgets.theme import Colours, colours
+from napari_hyperspace.gui.widgets.theme import Colors, colors
 
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _HANDLE = 7.0
@@ -51,7 +51,7 @@ class SpacingSlider(QWidget):
         super().__init__(parent)
         self._scale = Scale()
         self._value = 1.0
-        self._colours = colours("dark")
+        self._colors = colors("dark")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -79,9 +79,9 @@ class SpacingSlider(QWidget):
         self._scale = scale.reaching(self._value)
         self.update()
 
-    def setColours(self, chosen: Colours) -> None:
-        """Paint in other colours."""
-        self._colours = chosen
+    def setColors(self, chosen: Colors) -> None:
+        """Paint in other colors."""
+        self._colors = chosen
         self.update()
 
     def sizeHint(self) -> QSize:
@@ -153,22 +153,22 @@ class SpacingSlider(QWidget):
         left, right = self.position_of(self._scale.low), self.position_of(self._scale.high)
         groove = QRectF(left, middle - _GROOVE / 2, right - left, _GROOVE)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QBrush(self._colours.groove, Qt.BrushStyle.BDiagPattern))
+        painter.setBrush(QBrush(self._colors.groove, Qt.BrushStyle.BDiagPattern))
         painter.drawRoundedRect(groove, _GROOVE / 2, _GROOVE / 2)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(QPen(self._colours.groove, 1))
+        painter.setPen(QPen(self._colors.groove, 1))
         painter.drawRoundedRect(groove, _GROOVE / 2, _GROOVE / 2)
         if self._scale.trained is not None:
             low, high = (self.position_of(end) for end in self._scale.trained)
             painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(self._colours.accent)
+            painter.setBrush(self._colors.accent)
             painter.drawRoundedRect(QRectF(low, groove.top(), high - low, _GROOVE), 3, 3)
 
     def _paint_ticks(self, painter: QPainter, middle: float) -> None:
         font = QFont(self.font())
         font.setPixelSize(10)
         painter.setFont(font)
-        painter.setPen(self._colours.faint)
+        painter.setPen(self._colors.faint)
         metrics = painter.fontMetrics()
         free_from = -math.inf
         for tick in _TICKS_MM:
@@ -185,7 +185,7 @@ class SpacingSlider(QWidget):
 
     def _paint_native(self, painter: QPainter, middle: float) -> None:
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(self._colours.mark)
+        painter.setBrush(self._colors.mark)
         for spacing in self._scale.native:
             x = self.position_of(spacing)
             painter.drawPolygon(
@@ -200,11 +200,11 @@ class SpacingSlider(QWidget):
 
     def _paint_handle(self, painter: QPainter, middle: float) -> None:
         known = self._scale.is_trained(self._value)
-        ring = self._colours.accent if known else self._colours.bad
+        ring = self._colors.accent if known else self._colors.bad
         if not self.isEnabled():
-            ring = self._colours.faint
+            ring = self._colors.faint
         painter.setPen(QPen(ring, 3 if self.hasFocus() else 2))
-        painter.setBrush(self._colours.text)
+        painter.setBrush(self._colors.text)
         painter.drawEllipse(
             QPointF(self.position_of(self._value), middle), _HANDLE - 1, _HANDLE - 1
         )

@@ -9,7 +9,7 @@ from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.models.state import AXES, LIMITS_MM, Scales, mean_spacing
 from napari_hyperspace.gui.widgets.icons import lock_icon
 from napari_hyperspace.gui.widgets.slider import SpacingSlider
-from napari_hyperspace.gui.widgets.theme import Colours
+from napari_hyperspace.gui.widgets.theme import Colors
 
 _DIRECTIONS = ("head to foot", "front to back", "right to left")
 
@@ -24,7 +24,7 @@ class SpacingPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._quiet = False
-        self._colours: Colours | None = None
+        self._colors: Colors | None = None
         self.together = SpacingSlider(self)
         self.together.setObjectName("hyperspace.spacing")
         self.together.setAccessibleName("Working spacing")
@@ -108,12 +108,12 @@ class SpacingPanel(QWidget):
         for slider, scale in zip(self.each, scales.each, strict=True):
             slider.setScale(scale)
 
-    def setColours(self, chosen: Colours) -> None:
-        """Paint in other colours."""
-        self._colours = chosen
-        self.together.setColours(chosen)
+    def setColors(self, chosen: Colors) -> None:
+        """Paint in other colors."""
+        self._colors = chosen
+        self.together.setColors(chosen)
         for slider in self.each:
-            slider.setColours(chosen)
+            slider.setColors(chosen)
         self._show_rows()
 
     def _together_changed(self, value: float) -> None:
@@ -144,8 +144,8 @@ class SpacingPanel(QWidget):
             for widget in row:
                 widget.setVisible((i == 0) == locked)
         self._rows[0][0].setVisible(False)
-        if self._colours is not None:
-            self.lock.setIcon(lock_icon(locked, self._colours.text))
+        if self._colors is not None:
+            self.lock.setIcon(lock_icon(locked, self._colors.text))
         self.lock.setToolTip(
             "One spacing for all axes: open the lock for one an axis"
             if locked

@@ -1,4 +1,4 @@
-"""The colours that our own painting takes from napari's theme."""
+"""The colors that our own painting takes from napari's theme."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from qtpy.QtGui import QColor
 
 
 @dataclass(frozen=True)
-class Colours:
-    """What each colour is for."""
+class Colors:
+    """What each color is for."""
 
     text: QColor
     faint: QColor
@@ -30,14 +30,14 @@ class Colours:
     """A button under the mouse."""
 
 
-def colours(theme: str) -> Colours:
-    """Return the colours for a theme of napari."""
+def colors(theme: str) -> Colors:
+    """Return the colors for a theme of napari."""
     from napari.utils.theme import get_theme
 
     chosen = get_theme(theme)
     text, background = (QColor(chosen_.as_hex()) for chosen_ in (chosen.text, chosen.background))
     dark = background.lightness() < 128
-    return Colours(
+    return Colors(
         text=text,
         faint=_mix(text, background, 0.42),
         groove=_mix(text, background, 0.78),
@@ -53,12 +53,12 @@ def colours(theme: str) -> Colours:
 
 
 def _mix(one: QColor, other: QColor, share: float) -> QColor:
-    """Return a colour between two: ``share`` of the other in it."""
+    """Return a color between two: ``share`` of the other in it."""
     pairs = zip(one.getRgb()[:3], other.getRgb()[:3], strict=True)
     return QColor(*(round(a * (1 - share) + b * share) for a, b in pairs))
 
 
-def style_sheet(chosen: Colours, theme: str) -> str:
+def style_sheet(chosen: Colors, theme: str) -> str:
     """Return the style of what napari's own sheet leaves plain, in a theme of napari."""
     names = {
         "faint": chosen.faint,
@@ -74,8 +74,8 @@ def style_sheet(chosen: Colours, theme: str) -> str:
         "hover": chosen.accent.lighter(112),
     }
     sheet = _SHEET.replace("@theme:", f"theme_{theme}:")  # where napari keeps its drawings
-    for name, colour in names.items():
-        sheet = sheet.replace(f"@{name};", f"{colour.name()};")
+    for name, color in names.items():
+        sheet = sheet.replace(f"@{name};", f"{color.name()};")
     return sheet
 
 

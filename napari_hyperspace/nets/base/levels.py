@@ -35,10 +35,10 @@ def averaging_matrix(size: int, factor: float, like: Tensor) -> Tensor:
 
 def interpolation_matrix(size: int, coarser: int, factor: float, like: Tensor) -> Tensor:
     """Return the linear weights of the coarser voxels in each finer one: (size, coarser)."""
-    centre = (torch.arange(size, device=like.device)[:, None] + 0.5) / factor - 0.5
-    centre = centre.clamp(0, coarser - 1)
+    center = (torch.arange(size, device=like.device)[:, None] + 0.5) / factor - 0.5
+    center = center.clamp(0, coarser - 1)
     voxel = torch.arange(coarser, device=like.device)[None]
-    return (1 - (centre - voxel).abs()).clamp(min=0).to(like.dtype)
+    return (1 - (center - voxel).abs()).clamp(min=0).to(like.dtype)
 
 
 class Average(nn.Module):
@@ -70,7 +70,7 @@ class Average(nn.Module):
 
 
 class Interpolation(nn.Module):
-    """Fewer channels, then linear interpolation at the centres of the finer voxels.
+    """Fewer channels, then linear interpolation at the centers of the finer voxels.
 
     The two commute; on the coarser map the channels cost less.
 

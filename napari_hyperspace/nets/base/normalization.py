@@ -7,13 +7,13 @@ from torch.nn import functional as F
 
 
 class InstanceNorm(nn.GroupNorm):
-    """Instance normalisation with scale and shift, defined for maps of a single voxel too.
+    """Instance normalization with scale and shift, defined for maps of a single voxel too.
 
     Attributes
     ----------
     exact
         Whether a trained network computes it by ``instance_norm``, which gives the published
-        networks' logits bit for bit. Else, and in training, as group normalisation with a channel a
+        networks' logits bit for bit. Else, and in training, as group normalization with a channel a
         group: the same function up to rounding, several times faster on a CPU, and right in
         ``channels_last_3d`` memory.
     """

@@ -111,10 +111,10 @@ class HarmonicUNetConfig(Config):
 
 
 class PhysicalKernelsConfig(Config):
-    """Kernels defined in mm, realised on the grid of each level."""
+    """Kernels defined in mm, realized on the grid of each level."""
 
     kind: Literal["physical-kernels"] = "physical-kernels"
     voxels: Literal["sampled", "integrated"] = "sampled"
-    """``sampled``: the kernel at the voxels' centres, divided by their number, as published;
+    """``sampled``: the kernel at the voxels' centers, divided by their number, as published;
     ``integrated``: its integral over each voxel. That of a kernel smaller than a voxel is not 0,
     and responses keep their size from one grid to another."""

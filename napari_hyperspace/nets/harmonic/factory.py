@@ -1,4 +1,4 @@
-"""The factory of networks of physical kernels: one set of weights, realised for any spacing."""
+"""The factory of networks of physical kernels: one set of weights, realized for any spacing."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.base.factory import Factory
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
-from napari_hyperspace.nets.harmonic.kernels import dimension, realise_basis, realise_free
-from napari_hyperspace.nets.harmonic.network import HarmonicUNet, Layer, level_taps, plan
+from napari_hyperspace.nets.harmonic.kernels import dimension, realize_basis, realize_free
+from napari_hyperspace.nets.harmonic.network import HarmonicUNet, LayerPlan, level_taps, plan
 from napari_hyperspace.nets.harmonic.steerable import (
     CoupledBasis,
-    realise_point,
-    realise_steerable,
+    realize_point,
+    realize_steerable,
     weights_of,
 )
 
 
 class HarmonicFactory(Factory):
-    """Realises kernels defined in mm on the grids of a spacing.
+    """Realizes kernels defined in mm on the grids of a spacing.
 
     Its weights do not depend on the spacing; the network's architecture does: the shapes of its
-    kernels, and what its levels pool. One realisation serves a whole batch.
+    kernels, and what its levels pool. One realization serves a whole batch.
 
     Parameters
     ----------
     network
         The network to make.
     config
-        How kernels are realised.
+        How kernels are realized.
     """
 
     config: PhysicalKernelsConfig
@@ -73,7 +73,7 @@ class HarmonicFactory(Factory):
             taps += [1] * (layer.form == "depthwise")  # what mixes the responses
         return Architecture.of_factors(config.factors(spacing_mm), tuple(taps))
 
-    def realise(self, spacing_mm: Sequence[float], *, composed: bool = False) -> dict[str, Tensor]:
+    def realize(self, spacing_mm: Sequence[float], *, composed: bool = False) -> dict[str, Tensor]:
         """Make the network's weights by name for a spacing, differentiable.
 
         Parameters
@@ -88,7 +88,7 @@ class HarmonicFactory(Factory):
         grids = config.level_spacings_mm(check_spacing(spacing_mm, config.n_dim))
         bases = [
             CoupledBasis(
-                realise_basis(
+                realize_basis(
                     diameter,
                     steps,
                     config.radial_functions,
@@ -120,14 +120,14 @@ class HarmonicFactory(Factory):
         skeleton = self._skeleton(spacing_mm, composed=True).train(self.training)
         # In full precision: the kernels are small, and what they are made of differs in size.
         with torch.autocast(image.device.type, enabled=False):
-            weights = self.realise(spacing_mm, composed=True)
+            weights = self.realize(spacing_mm, composed=True)
         logits: Tensor = functional_call(skeleton, weights, (image,))
         return logits
 
     @torch.no_grad()
     def bake(self, spacing_mm: Sequence[float]) -> nn.Module:
         """Make the plain network of a spacing; see `Factory.bake`."""
-        weights = self.realise(spacing_mm)
+        weights = self.realize(spacing_mm)
         if not torch.isfinite(torch.stack([tensor.sum() for tensor in weights.values()])).all():
             raise HyperspaceError(
                 "the kernels made for this spacing are not finite",
@@ -148,7 +148,7 @@ _PARTS = {
 }
 
 
-def _initial(layer: Layer, config: HarmonicUNetConfig) -> dict[str, Tensor]:
+def _initial(layer: LayerPlan, config: HarmonicUNetConfig) -> dict[str, Tensor]:
     """Return the weights of a layer to start from."""
     incoming, outgoing = dimension(layer.incoming), dimension(layer.outgoing)
     functions = config.radial_functions * (config.max_degree + 1) ** 2
@@ -176,29 +176,29 @@ def _initial(layer: Layer, config: HarmonicUNetConfig) -> dict[str, Tensor]:
     return made
 
 
-def _steerable(layer: Layer, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
-    kernel = realise_steerable(own["radial"], own["self"], layer.incoming, layer.outgoing, basis)
+def _steerable(layer: LayerPlan, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
+    kernel = realize_steerable(own["radial"], own["self"], layer.incoming, layer.outgoing, basis)
     return {"conv.weight": kernel}
 
 
-def _free(layer: Layer, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
-    return {"conv.weight": realise_free(own["radial"], own["self"], basis.basis)}
+def _free(layer: LayerPlan, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
+    return {"conv.weight": realize_free(own["radial"], own["self"], basis.basis)}
 
 
-def _depthwise(layer: Layer, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
-    kernels = realise_free(own["radial"], own["self"], basis.basis)
+def _depthwise(layer: LayerPlan, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
+    kernels = realize_free(own["radial"], own["self"], basis.basis)
     return {
         "conv.filter.weight": kernels,
         "conv.mix.weight": own["mix"][..., None, None, None],
     }
 
 
-def _point(layer: Layer, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
-    weight = realise_point(own["self"], layer.incoming, layer.outgoing)
+def _point(layer: LayerPlan, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
+    weight = realize_point(own["self"], layer.incoming, layer.outgoing)
     return {"weight": weight[..., None, None, None]}
 
 
-_Maker = Callable[[Layer, dict[str, Tensor], CoupledBasis], dict[str, Tensor]]
+_Maker = Callable[[LayerPlan, dict[str, Tensor], CoupledBasis], dict[str, Tensor]]
 _MAKERS: dict[str, _Maker] = {
     "steerable": _steerable,
     "free": _free,
@@ -212,6 +212,6 @@ def _composed(parts: dict[str, Tensor]) -> Tensor:
     return parts["conv.mix.weight"] * parts["conv.filter.weight"].transpose(0, 1)
 
 
-def _key(layer: Layer, part: str) -> str:
+def _key(layer: LayerPlan, part: str) -> str:
     """Name a layer's weight as a parameter: those names hold no dots."""
     return f"{layer.name}.{part}".replace(".", "/")

@@ -1,4 +1,4 @@
-"""The functions in mm that kernels are made of, realised on a voxel grid.
+"""The functions in mm that kernels are made of, realized on a voxel grid.
 
 A kernel is a combination of radial functions and spherical harmonics:
 
@@ -9,7 +9,7 @@ kernel is then a small matrix product with its weights: cheap, and differentiabl
 
 References
 ----------
-Geiger & Smidt, e3nn, arXiv 2207.09453 (radial functions and harmonics, their normalisation);
+Geiger & Smidt, e3nn, arXiv 2207.09453 (radial functions and harmonics, their normalization);
 Diaz et al., Learning from spatially inhomogeneous data: resolution-adaptive convolutions, 2025
 (kernels in mm).
 """
@@ -49,7 +49,7 @@ def reach(diameter_mm: float, spacing_mm: float, *, integrated: bool) -> int:
     spacing_mm
         Of the grid, along the axis.
     integrated
-        Whether a tap stands for a voxel, some of which the ball touches, or for the voxel's centre,
+        Whether a tap stands for a voxel, some of which the ball touches, or for the voxel's center,
         which lies in the ball.
     """
     voxels = diameter_mm / 2 / spacing_mm
@@ -74,7 +74,7 @@ class Basis:
     values: Tensor
 
 
-def realise_basis(
+def realize_basis(
     diameter_mm: float,
     spacing_mm: Sequence[float],
     radial_functions: int,
@@ -96,7 +96,7 @@ def realise_basis(
     like
         A tensor of the wanted type and device.
     integrated
-        False: values at the voxels' centres divided by the number of taps, as published. True:
+        False: values at the voxels' centers divided by the number of taps, as published. True:
         integrals over the voxels, by Gauss–Legendre quadrature, divided by the integral of the
         radial function over the ball. The response to an image is then that of the kernel in mm,
         whatever the grid: to a constant one it is the weight.
@@ -141,14 +141,14 @@ def _samples(
     Of a voxel that the ball ends in, only the part inside is.
     """
     side = reach(2 * radius_mm, step_mm, integrated=integrated)
-    centres = np.arange(-side, side + 1)[:, None] * float(step_mm)
+    centers = np.arange(-side, side + 1)[:, None] * float(step_mm)
     if not integrated:
-        return torch.from_numpy(centres), torch.ones(len(centres), 1, dtype=torch.float64)
+        return torch.from_numpy(centers), torch.ones(len(centers), 1, dtype=torch.float64)
     width = radius_mm / (radial_functions + 1)  # between the tops of radial functions
     count = max(3, math.ceil(_POINTS * min(step_mm, 2 * radius_mm) / width))
     nodes, weights = np.polynomial.legendre.leggauss(count)
-    low = np.maximum(centres - step_mm / 2, -radius_mm)
-    length = np.minimum(centres + step_mm / 2, radius_mm) - low
+    low = np.maximum(centers - step_mm / 2, -radius_mm)
+    length = np.minimum(centers + step_mm / 2, radius_mm) - low
     places = low + length * (nodes + 1) / 2
     return torch.from_numpy(places), torch.from_numpy(length / step_mm * weights / 2)
 
@@ -167,7 +167,7 @@ def _integrals(radial_functions: int) -> tuple[float, ...]:
         return tuple(torch.trapezoid(shells, radii, dim=0).tolist())
 
 
-def realise_free(weight: Tensor, self_weight: Tensor, basis: Basis) -> Tensor:
+def realize_free(weight: Tensor, self_weight: Tensor, basis: Basis) -> Tensor:
     """Make kernels that are any combination of the functions.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The layers of a realised steerable network: plain tensor operations on channels."""
+"""The layers of a realized steerable network: plain tensor operations on channels."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ class Separable(nn.Module):
 
 
 class SteerableNorm(nn.Module):
-    """Instance normalisation that commutes with rotations.
+    """Instance normalization that commutes with rotations.
 
-    Scalars are normalised by mean and variance, features of higher degree by the mean square of
+    Scalars are normalized by mean and variance, features of higher degree by the mean square of
     their components alone; scale and shift are one a feature and one a scalar.
 
     Parameters
@@ -180,7 +180,7 @@ class MaxNormPool(nn.Module):
 
 
 class LinearUp(nn.Module):
-    """Linear interpolation between the outermost voxels' centres, as published."""
+    """Linear interpolation between the outermost voxels' centers, as published."""
 
     def forward(self, image: Tensor, sizes: Sequence[int]) -> Tensor:
         """(B, C, *S) → (B, C, *sizes)."""

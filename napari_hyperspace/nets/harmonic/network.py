@@ -29,7 +29,7 @@ from napari_hyperspace.nets.harmonic.layers import (
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerPlan:
     """A convolution of the network.
 
     Parameters
@@ -52,7 +52,7 @@ class Layer:
 
 
 @cache
-def plan(config: HarmonicUNetConfig) -> tuple[Layer, ...]:
+def plan(config: HarmonicUNetConfig) -> tuple[LayerPlan, ...]:
     """Return the convolutions of a network, in the order of execution."""
     fields = [
         growing(config.multiplicities, config.channel_growth**level)
@@ -67,7 +67,7 @@ def plan(config: HarmonicUNetConfig) -> tuple[Layer, ...]:
             if form == "depthwise" and incoming == image:
                 form = "free"  # a few kernels of one channel would be all
             name = f"{way}.{place}.{number}"
-            layers.append(Layer(name, form, level, incoming, gated(fields[level])))
+            layers.append(LayerPlan(name, form, level, incoming, gated(fields[level])))
             incoming = fields[level]
 
     add("encoder", 0, 0, image)
@@ -77,10 +77,10 @@ def plan(config: HarmonicUNetConfig) -> tuple[Layer, ...]:
         below = fields[level + 1]
         if config.pooling == "average":
             name = f"ups.{place}.narrow"
-            layers.append(Layer(name, "point", level + 1, below, fields[level]))
+            layers.append(LayerPlan(name, "point", level + 1, below, fields[level]))
             below = fields[level]
         add("decoder", place, level, below + fields[level])
-    layers.append(Layer("head", "point", 0, fields[0], ((config.out_channels, 0),)))
+    layers.append(LayerPlan("head", "point", 0, fields[0], ((config.out_channels, 0),)))
     return tuple(layers)
 
 
@@ -95,8 +95,8 @@ def level_taps(
     return tuple(found)
 
 
-class Block(nn.Module):
-    """A convolution, its normalisation and its gate, or a plain ReLU."""
+class HarmonicBlock(nn.Module):
+    """A convolution, its normalization and its gate, or a plain ReLU."""
 
     def __init__(self, conv: nn.Module, outgoing: Fields, *, steerable: bool) -> None:
         super().__init__()
@@ -165,7 +165,10 @@ class HarmonicUNet(nn.Module):
             ]
             return nn.ModuleList(
                 nn.Sequential(
-                    *(Block(convolution(n), layers[n].outgoing, steerable=steerable) for n in level)
+                    *(
+                        HarmonicBlock(convolution(n), layers[n].outgoing, steerable=steerable)
+                        for n in level
+                    )
                 )
                 for level in names
             )

@@ -5,7 +5,7 @@
 References
 ----------
 Weiler et al., 3D steerable CNNs, NeurIPS 2018; Geiger & Smidt, e3nn, arXiv 2207.09453 (conventions
-of irreps, couplings and their normalisation).
+of irreps, couplings and their normalization).
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class CoupledBasis:
         return self._known[key]
 
 
-def realise_point(weight: Tensor, incoming: Fields, outgoing: Fields) -> Tensor:
+def realize_point(weight: Tensor, incoming: Fields, outgoing: Fields) -> Tensor:
     """Make the linear map of each voxel that commutes with rotations.
 
     Parameters
@@ -123,7 +123,7 @@ def realise_point(weight: Tensor, incoming: Fields, outgoing: Fields) -> Tensor:
     return _join(_point_blocks(weight, incoming, outgoing), incoming, outgoing, weight)[..., 0]
 
 
-def realise_steerable(
+def realize_steerable(
     weight: Tensor, self_weight: Tensor, incoming: Fields, outgoing: Fields, coupled: CoupledBasis
 ) -> Tensor:
     """Make the kernel of one layer, with its self-connection at the middle tap.
@@ -133,7 +133,7 @@ def realise_steerable(
     weight
         (radial functions, weights of all paths).
     self_weight
-        As those of `realise_point`.
+        As those of `realize_point`.
     incoming, outgoing
         The features.
     coupled
@@ -152,7 +152,7 @@ def realise_steerable(
         key = (path.outgoing, path.incoming)
         blocks[key] = blocks[key] + part if key in blocks else part
     kernel = _join(blocks, incoming, outgoing, weight)
-    kernel = with_middle(kernel, realise_point(self_weight, incoming, outgoing))
+    kernel = with_middle(kernel, realize_point(self_weight, incoming, outgoing))
     return kernel.view(*kernel.shape[:2], *coupled.basis.taps)
 
 

@@ -32,7 +32,7 @@ class HypernetworkConfig(Config):
     rank: Annotated[int, Field(ge=1, le=1024)] | None = 8
     """Number of coefficients; `None`: the last hidden layer is taken for them."""
     output: Literal["residual", "tanh5"] = "residual"
-    """``residual``: differences to a well-initialised network, from 0; ``tanh5``: 5·tanh."""
+    """``residual``: differences to a well-initialized network, from 0; ``tanh5``: 5·tanh."""
 
     @model_validator(mode="after")
     def _encoding_has_its_range(self) -> Self:

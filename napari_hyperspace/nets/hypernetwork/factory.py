@@ -21,10 +21,10 @@ class Hypernetwork(LayeredFactory):
     layer weights = output(head(coefficients(encoding(spacing))))
 
     Two configurations of this one form matter. *Residual* (ours): each head's bias is that layer of
-    a well-initialised network and its matrix starts at 0, so that training starts from one good
+    a well-initialized network and its matrix starts at 0, so that training starts from one good
     network for all spacings and learns how it must change (norm scales are then 1 + a difference by
     themselves); a few coefficients do. *Paper*: the coefficients are the last hidden layer, the
-    heads are initialised as any linear layer, and 5·tanh bounds the result.
+    heads are initialized as any linear layer, and 5·tanh bounds the result.
 
     Making the weights is a single pass over the heads' bytes.
 

@@ -60,7 +60,7 @@ class UNetConfig(Config):
     up_kernel: Literal["double", "stride"] = "double"
     """Kernel of a transposed convolution: twice the stride (overlapping), or the stride."""
     norm: Literal["instance", "batch", "none"] = "instance"
-    """Normalisation, with learned scale and shift."""
+    """Normalization, with learned scale and shift."""
     activation: Literal["relu", "leaky-relu"] = "relu"
     """Non-linearity after each convolution."""
     order: Literal["conv-act-norm", "conv-norm-act"] = "conv-act-norm"

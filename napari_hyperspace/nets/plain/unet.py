@@ -16,8 +16,8 @@ from napari_hyperspace.nets.base.normalization import InstanceNorm
 from napari_hyperspace.nets.plain.config import UNetConfig
 
 
-class Block(nn.Module):
-    """A convolution, its non-linearity and its normalisation, in the configured order.
+class ConvolutionBlock(nn.Module):
+    """A convolution, its non-linearity and its normalization, in the configured order.
 
     A list of inputs counts as concatenated along the channels; it is emptied, so that the largest
     maps of a U-Net are freed before the next ones are made.
@@ -75,7 +75,7 @@ class Level(nn.Sequential):
     """The convolutions of one level, one way."""
 
     def forward(self, image: Tensor | list[Tensor]) -> Tensor:
-        """(B, C, *S) → (B, channels, *S); as `Block` with a list."""
+        """(B, C, *S) → (B, channels, *S); as `ConvolutionBlock` with a list."""
         first, *rest = self
         features: Tensor = first(image)
         for block in rest:
@@ -103,7 +103,7 @@ class UNet(nn.Module):
         widens = config.down == "strided" and not physical
         narrows = config.up == "transposed" or physical
         self.stem = (
-            Block(_conv(config.in_channels, widths[0], config), widths[0], config)
+            ConvolutionBlock(_conv(config.in_channels, widths[0], config), widths[0], config)
             if config.stem
             else None
         )
@@ -177,7 +177,7 @@ def _conv(
 
 def _level(incoming: int, width: int, n_convs: int, config: UNetConfig) -> Level:
     widths = [incoming, *[width] * n_convs]
-    return Level(*(Block(_conv(a, b, config), b, config) for a, b in pairwise(widths)))
+    return Level(*(ConvolutionBlock(_conv(a, b, config), b, config) for a, b in pairwise(widths)))
 
 
 def _down(level: int, config: UNetConfig) -> nn.Module:
@@ -189,7 +189,7 @@ def _down(level: int, config: UNetConfig) -> nn.Module:
         pool: nn.Module = kind(stride, ceil_mode=True)
         return pool
     width, wider = config.level_channels[level : level + 2]
-    return Block(_conv(width, wider, config, stride=stride), wider, config)
+    return ConvolutionBlock(_conv(width, wider, config, stride=stride), wider, config)
 
 
 def _up(level: int, config: UNetConfig) -> nn.Module:
@@ -204,7 +204,9 @@ def _up(level: int, config: UNetConfig) -> nn.Module:
     kernel = tuple(2 * s if overlap and s > 1 else s for s in stride)
     padding = tuple((k - s) // 2 for k, s in zip(kernel, stride, strict=True))
     kind: Any = nn.ConvTranspose3d if config.n_dim == 3 else nn.ConvTranspose2d
-    return Block(kind(wider, width, kernel, stride=stride, padding=padding), width, config)
+    return ConvolutionBlock(
+        kind(wider, width, kernel, stride=stride, padding=padding), width, config
+    )
 
 
 def _norm(channels: int, config: UNetConfig) -> nn.Module:

@@ -49,7 +49,7 @@ def test_layers_are_upright_in_mm(oblique_volume):
     np.testing.assert_array_equal(layer.rotate, np.eye(3))
     canonical = oblique_volume.grid.canonical()
     np.testing.assert_allclose(layer.scale, canonical.spacing_mm)
-    # Turned about the centre: nothing is drawn further from its place than the turn makes it.
+    # Turned about the center: nothing is drawn further from its place than the turn makes it.
     middle = (np.array(layer.data.shape) - 1) / 2
     np.testing.assert_allclose(ras_of_layer_voxel(layer, middle), oblique_volume.grid.center_mm)
 

@@ -107,7 +107,7 @@ def test_the_preview_lies_on_the_corrected_scan(controller, viewer, view, qtbot)
     np.testing.assert_allclose(steps(previews(viewer)[0]), steps(layer), atol=1e-12)
 
 
-def test_the_preview_is_in_the_names_and_colours_of_the_model(
+def test_the_preview_is_in_the_names_and_colors_of_the_model(
     controller, viewer, view, services, qtbot
 ):
     other = services.models["other"]

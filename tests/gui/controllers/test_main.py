@@ -77,8 +77,8 @@ def test_live_preview_is_of_the_whole_scans_intensities(controller, viewer, view
     viewer.layers["scan"].data = viewer.layers["scan"].data * 40 + 1000
     controller.choices.live = True
     qtbot.waitUntil(lambda: bool(previews(viewer)))
-    (volumes, spacing, _, normalisation) = services.runs[-1]
-    assert normalisation == "none"
+    (volumes, spacing, _, normalization) = services.runs[-1]
+    assert normalization == "none"
     assert volumes[0].array.mean() == pytest.approx(0, abs=1e-5)
     assert volumes[0].array.std() == pytest.approx(1, abs=1e-5)
     assert spacing == (1.0, 1.0, 1.0)

@@ -140,7 +140,7 @@ def test_a_tick_hides_a_structure_and_leaves_the_labels(dock, labels, viewer, qt
     assert table(dock).item(1, 0).checkState() == Qt.CheckState.Unchecked
     np.testing.assert_array_equal(labels.data, before)
     assert viewer.dims.point == point  # a tick is no wish to go there
-    # Colours are known still: to the table and to files.
+    # Colors are known still: to the table and to files.
     metadata = label_metadata({"features": labels.features, "colormap": labels.colormap})
     assert metadata["label_colors"][2] == COLORS[2]
     tick(qtbot, dock, 1)
@@ -188,7 +188,7 @@ def test_no_sides_nothing_to_add_up(dock, viewer, qtbot):
     assert texts(dock) == ["label 1", "label 2", "stem"]
 
 
-def test_labels_of_other_programs_have_colours_of_napari(dock, viewer, qtbot):
+def test_labels_of_other_programs_have_colors_of_napari(dock, viewer, qtbot):
     plain = Labels(make_labels().data, scale=SCALE, translate=TRANSLATE, units="mm", name="other")
     viewer.add_layer(plain)
     settle(qtbot, dock)

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("pytestqt")
 
-from napari_hyperspace.gui.jobs.model_library import ModelShelf
+from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 
 
 def test_an_own_model_file(controller, view, services, qtbot, tmp_path):
@@ -69,7 +69,7 @@ def test_a_file_opened_again_while_it_is_being_loaded_is_read_again(services):
         return "new"
 
     services.load_model = load_model
-    shelf = ModelShelf(services)
+    shelf = ModelLibrary(services)
     key = shelf.add("/mine.safetensors")
     loading = threading.Thread(target=shelf.load, args=(key,))
     loading.start()

@@ -108,7 +108,7 @@ def test_a_block_stays_inside(grid, center, side):
     assert np.zeros(grid.shape)[block.slices].shape == block.shape
 
 
-def test_a_block_is_centred_where_it_can_be():
+def test_a_block_is_centered_where_it_can_be():
     grid = Grid.from_spacing((40, 50, 60), (2.0, 1.0, 0.5))
     block = state.block_around(grid, (20.0, 24.5, 31.0), 10.0)
     assert block.shape == (5, 10, 20)

@@ -17,7 +17,7 @@ from napari_hyperspace.gui.widgets.curve import CostCurve
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
 from napari_hyperspace.gui.widgets.slider import SpacingSlider
 from napari_hyperspace.gui.widgets.spacing import SpacingPanel
-from napari_hyperspace.gui.widgets.theme import colours
+from napari_hyperspace.gui.widgets.theme import colors
 
 NAMES = (
     *("open", "model", "layer", "device", "lock", "live", "budget", "fit_budget"),
@@ -112,7 +112,7 @@ def test_keys_step(slider, qtbot):
 
 
 def test_zones_and_native_tick_are_painted(slider):
-    slider.setColours(colours("dark"))
+    slider.setColors(colors("dark"))
     slider.setValue(8.0)
     image = slider.grab().toImage()
     ratio = image.devicePixelRatio()
@@ -120,7 +120,7 @@ def test_zones_and_native_tick_are_painted(slider):
     def pixel(spacing, y):
         return image.pixelColor(round(slider.position_of(spacing) * ratio), round(y * ratio))
 
-    accent, mark = colours("dark").accent, colours("dark").mark
+    accent, mark = colors("dark").accent, colors("dark").mark
     for spacing in (0.9, 2.0, 3.8):
         assert pixel(spacing, 14).name() == accent.name()
     for spacing in (0.5, 6.0):
@@ -239,11 +239,11 @@ def test_curve_shows_measured_dice_and_only_joins_what_is_known(qtbot):
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_text_can_be_read_in_each_theme(theme):
-    chosen = colours(theme)
+    chosen = colors(theme)
 
     def contrast(one, other):
-        def luminance(colour):
-            parts = np.array(colour.getRgbF()[:3])
+        def luminance(color):
+            parts = np.array(color.getRgbF()[:3])
             linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
             return linear @ (0.2126, 0.7152, 0.0722)
 
@@ -416,10 +416,10 @@ def test_an_outside_spacing_is_shown(dock, qtbot):
 
 def test_the_theme_is_followed(dock, viewer):
     viewer.theme = "light"
-    assert dock._colours == colours("light")
+    assert dock._colors == colors("light")
 
 
-def test_dialogues_answer(qtbot, dock, monkeypatch):
+def test_dialogs_answer(qtbot, dock, monkeypatch):
     monkeypatch.setattr(dialogs.Dialog, "exec", lambda self: True)
     assert dialogs.ask_spacing(dock, "t", "q", (5.0, 0.7, 0.6)) == (5.0, 0.7, 0.6)
     assert dialogs.ask_choice(dock, "t", "<b>q</b>", ["first", "second"]) == 0

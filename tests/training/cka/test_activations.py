@@ -133,7 +133,7 @@ PLAIN = (1, 1, 1)
 
 def weighted(layer, values, block):
     """Sum and mean of the voxels' weights, from the values' squares over a ramp along x, in mm."""
-    window = layer.window(block.centre, block.extent, (999, 999, 999))
+    window = layer.window(block.center, block.extent, (999, 999, 999))
     roots = np.sqrt(np.einsum("i,j,k->ijk", *(weights for _, weights in window)))
     shown = values.numpy().reshape(roots.shape) / roots  # what the map holds there
     return (roots**2).sum(), (roots**2 * shown).sum() / (roots**2).sum()
@@ -152,7 +152,7 @@ def test_every_map_shows_the_same_box_in_mm(spacing, last):
     assert common_period(layers) == (2, 4, 4)
     block = cut_block(case, spacing, (16.0, 16.0, 16.0), 8.0, common_period(layers))
     middle = (15 + last) / 2 * 1.1
-    kept = activations(network, layers, block.image, block.centre, block.extent)
+    kept = activations(network, layers, block.image, block.center, block.extent)
     for layer, values in zip(layers[:4], kept, strict=False):
         voxels, mean = weighted(layer, values, block)
         assert voxels * np.prod(spacing) * np.prod(layer.stride) == pytest.approx(16**3)
@@ -168,8 +168,8 @@ def test_a_whole_number_of_voxels_is_shown_as_it_is():
     (layer,) = find_layers(network, 1)
     assert (layer.stride, layer.offset) == ((2, 2, 2), (0.5, 0.5, 0.5))
     block = cut_block(case, (1, 1, 1), (7.0, 7.0, 7.0), 100, (2, 2, 2))
-    assert block.centre == (8, 8, 8)
-    (values,) = activations(network, [layer], block.image, block.centre, block.extent)
+    assert block.center == (8, 8, 8)
+    (values,) = activations(network, [layer], block.image, block.center, block.extent)
     # The box goes from 5 to 12 mm: half of the voxel from 4 to 6, and three whole ones.
     line = values.reshape(4, 4, 4)[1, 1]
     torch.testing.assert_close(line, torch.tensor([5 * 0.5**0.5, 7, 9, 11]))
@@ -186,12 +186,12 @@ def test_maps_lie_alike_in_all_cases():
             for start in range(0, 25, 3):  # up against the scan's borders, and in between
                 case = ramp_case((30, 29, 28), (1, 1, 1), (slice(start, 28),) * 3)
                 block = cut_block(case, (spacing,) * 3, (25, 25, 25), 3, (8, 8, 8))
-                kept = activations(network, layers, block.image, block.centre, block.extent)
+                kept = activations(network, layers, block.image, block.center, block.extent)
                 weights = []
                 for layer, values in zip(layers, kept, strict=True):
                     size = [-(-n // int(s)) for n, s in zip(block.image.shape[1:], layer.stride,
                                                             strict=True)]  # fmt: skip
-                    window = layer.window(block.centre, block.extent, size)
+                    window = layer.window(block.center, block.extent, size)
                     assert values.numel() == np.prod([len(w) for _, w in window])
                     for _, w in window:
                         assert sum(w) * layer.stride[0] * spacing == pytest.approx(25)
@@ -200,18 +200,18 @@ def test_maps_lie_alike_in_all_cases():
             assert len(seen) == 1
 
 
-def test_the_box_is_centred_on_the_structures_and_stays_inside():
+def test_the_box_is_centered_on_the_structures_and_stays_inside():
     inside = ramp_case(box=(slice(18, 23), slice(20, 25), slice(19, 22)))
     block = cut_block(inside, (0.9, 0.7, 1.1), (12, 12, 12), 1000, PLAIN)
-    np.testing.assert_allclose(block.centre, (20, 22, 20), atol=1e-9)
+    np.testing.assert_allclose(block.center, (20, 22, 20), atol=1e-9)
     np.testing.assert_allclose(block.extent, (12 / 0.9, 12 / 0.7, 12 / 1.1))
     assert block.image.shape == (1, 41, 47, 39)  # a margin beyond the scan is cut there
     torch.testing.assert_close(block.image, inside.image)
     corner = ramp_case(box=(slice(0, 2), slice(46, 47), slice(0, 39)))
     block = cut_block(corner, (1, 1, 1), (12, 12, 12), 0, PLAIN)
-    assert block.image.shape == (1, 13, 13, 13)  # an odd number of voxels round the centre
-    unlabelled = cut_block(ramp_case(), (0.9, 0.7, 1.1), (12, 12, 12), 1000, PLAIN)
-    np.testing.assert_allclose(unlabelled.centre, (20, 23, 19), atol=1e-9)
+    assert block.image.shape == (1, 13, 13, 13)  # an odd number of voxels round the center
+    unlabeled = cut_block(ramp_case(), (0.9, 0.7, 1.1), (12, 12, 12), 1000, PLAIN)
+    np.testing.assert_allclose(unlabeled.center, (20, 23, 19), atol=1e-9)
 
 
 def test_the_margin_bounds_what_the_network_sees():

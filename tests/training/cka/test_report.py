@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.nets.model_file import save_model
 from training.cka.activations import activations
 from training.cka.blocks import cut_block
@@ -30,9 +30,9 @@ SMALL = CKASettings(
 class Watched(Decathlon):
     """Notes how many cases are read at once."""
 
-    def load(self, names, normalisation):
+    def load(self, names, normalization):
         self.loads = [*getattr(self, "loads", []), len(names)]
-        return super().load(names, normalisation)
+        return super().load(names, normalization)
 
 
 @pytest.fixture
@@ -51,14 +51,14 @@ def test_maps_are_those_of_the_definition(data, names, make_model):
     result = measure_cka(models, data, names, SMALL)
     assert result.spacings_mm == [(1, 1, 1), (2, 2, 2)]
     assert result.reference == 0
-    cases = data.load(names, models[0].normalisation)
+    cases = data.load(names, models[0].normalization)
 
     def layers(model, spacing):
         period = common_period(result.layers[0])
         blocks = [cut_block(case, spacing, (8.0, 8.0, 8.0), 2.0, period) for case in cases]
         network = model.network(spacing)
         kept = [
-            activations(network, result.layers[0], block.image, block.centre, block.extent)
+            activations(network, result.layers[0], block.image, block.center, block.extent)
             for block in blocks
         ]
         return [np.stack([x.numpy() for x in column]) for column in zip(*kept, strict=True)]
@@ -207,10 +207,10 @@ def test_spacings_beyond_the_trained_range_are_said(data, names, make_model):
         measure_cka([model], data, names[:4], SMALL)
 
 
-def test_each_model_has_its_own_normalisation(data, names, make_model):
+def test_each_model_has_its_own_normalization(data, names, make_model):
     z_score = make_model(seed=1)
-    window = make_model(seed=1, normalisation={"kind": "window", "lower": 80.0, "upper": 180.0})
-    assert window.normalisation == Normalisation("window", 80.0, 180.0)
+    window = make_model(seed=1, normalization={"kind": "window", "lower": 80.0, "upper": 180.0})
+    assert window.normalization == Normalization("window", 80.0, 180.0)
     result = measure_cka([z_score, window], data, names[:4], SMALL)
     assert np.diagonal(result.across[0])[-1] < 1 - 1e-6
 

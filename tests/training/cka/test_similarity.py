@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import linregress, ortho_group
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.cka.similarity import MinibatchCKA, gram, linear_cka, slopes, u_centred
+from training.cka.similarity import MinibatchCKA, gram, linear_cka, slopes, u_centered
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -135,15 +135,15 @@ def test_another_linear_map_does_change_it(rng):
 
 def test_gram_of_many_features_equals_one_product(rng):
     x = (100 + rng.normal(size=(5, 70_001))).astype(np.float32)  # more than one block of columns
-    centred = x.astype(np.float64) - x.astype(np.float64).mean(0)
-    np.testing.assert_allclose(gram(x), centred @ centred.T, rtol=1e-10, atol=1e-8)
+    centered = x.astype(np.float64) - x.astype(np.float64).mean(0)
+    np.testing.assert_allclose(gram(x), centered @ centered.T, rtol=1e-10, atol=1e-8)
     assert gram(x).dtype == np.float64
 
 
 def test_u_centring_leaves_no_sum(rng):
-    centred = u_centred(gram(rng.normal(size=(6, 4)))[None])[0]
-    np.testing.assert_allclose(centred.sum(axis=0), 0, atol=1e-12)
-    np.testing.assert_array_equal(np.diag(centred), 0)
+    centered = u_centered(gram(rng.normal(size=(6, 4)))[None])[0]
+    np.testing.assert_allclose(centered.sum(axis=0), 0, atol=1e-12)
+    np.testing.assert_array_equal(np.diag(centered), 0)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e8 / 3])

@@ -22,10 +22,9 @@ from typer.testing import CliRunner, Result
 import napari_hyperspace as hs
 import training
 from napari_hyperspace.core.resample import resample_labels, resample_to_spacing
+from tests.training.conftest import AFFINE, N_CASES, config_values, interrupt_after
 from training.cli import app
 from training.fit.checkpoint import read_checkpoint
-
-from .conftest import AFFINE, N_CASES, config_values, interrupt_after
 
 COMMANDS = ("fit", "predict", "estimate", "info", "evaluate", "export", "import-checkpoint")
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 import napari_hyperspace as hs
 from napari_hyperspace.core.errors import HyperspaceError
+from tests.training.conftest import config_values, interrupt_after, write_dataset
 from training.cli import app
 from training.comparison.config import load_comparison
 from training.comparison.page import block, renew
@@ -23,8 +24,6 @@ from training.comparison.tables import blocks_of_table
 from training.config.fit import changes, load_config
 from training.evaluation.rows import Row, read_rows
 from training.evaluation.summary import mean
-
-from .conftest import config_values, interrupt_after, write_dataset
 
 COMPARISON: dict[str, Any] = {
     "methods": {
@@ -231,7 +230,7 @@ def test_again_nothing_is_trained_or_measured(finished: Path) -> None:
     before = report.read_text(), summary.read_text()
     report.write_text(report.read_text().replace("# tiny run\n", "# My words\n\nAnd more.\n"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.evaluation.measure.Meter.measure", None)
+        patch.setattr("training.evaluation.measure.Measurer.measure", None)
         patch.setattr("training.fit.trainer.fit", None)
         assert _run(finished / "compare.yaml", "--out", finished / "runs").exit_code == 0
     words = "# My words\n\nAnd more.\n"
@@ -319,10 +318,10 @@ def test_missing_unfinished_and_strange_runs(
     page = (tmp_path / "results" / "page.md").read_text()
     assert "Not there: HS (no run is done); FS" in page and "| HS-0 | missing |" in page
     assert "Times were not compared" in page and "| seconds" not in page
-    changed = _write(tmp_path, section, optimiser__learning_rate=0.02)
+    changed = _write(tmp_path, section, optimizer__learning_rate=0.02)
     refused = _run(changed, "--out", out, "--no-train")
     assert refused.exit_code == 1
-    assert "optimiser.learning_rate" in refused.stderr and "AS-0" in refused.stderr
+    assert "optimizer.learning_rate" in refused.stderr and "AS-0" in refused.stderr
     (out / "AS-0" / "config.json").write_text("{")
     assert "cannot be read" in _run(path, "--out", out, "--no-train").stderr
 
@@ -346,8 +345,8 @@ def test_the_repository_s_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = comparison.shared()
     for (method, seed), config in configs.items():
         assert (config.name, config.seed) == (f"{shared.name}-{method}-{seed}", seed)
-        assert (config.data, config.optimiser, config.loss) == (
-            shared.data, shared.optimiser, shared.loss,
+        assert (config.data, config.optimizer, config.loss) == (
+            shared.data, shared.optimizer, shared.loss,
         )  # fmt: skip
         # The same budget for all but those that need larger patches; other keys as they say.
         differs = {key.partition(".")[0] for key in comparison.section.methods[method].set}

@@ -10,11 +10,10 @@ from pydantic import BaseModel
 
 import training
 from napari_hyperspace.core.errors import HyperspaceError
+from tests.training.conftest import config_values
 from training.config.errors import _models
 from training.config.fit import FitConfig, Section, load_config, parse_config
 from training.config.paths import resolve_path
-
-from .conftest import config_values
 
 
 def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
@@ -50,8 +49,8 @@ def test_the_factory_takes_the_training_range() -> None:
 def test_overrides_change_single_keys(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(config_values()))
-    config, base = load_config(path, ["training.steps=40", "optimiser.betas=[0.8, 0.9]"])
-    assert (config.training.steps, config.optimiser.betas, base) == (40, (0.8, 0.9), tmp_path)
+    config, base = load_config(path, ["training.steps=40", "optimizer.betas=[0.8, 0.9]"])
+    assert (config.training.steps, config.optimizer.betas, base) == (40, (0.8, 0.9), tmp_path)
     with pytest.raises(HyperspaceError, match="key=value"):
         load_config(path, ["training.steps"])
     with pytest.raises(HyperspaceError, match="holds a value"):
@@ -65,7 +64,7 @@ def test_overrides_change_single_keys(tmp_path: Path) -> None:
         ("training__stepps", "training.stepps: unknown key; did you mean steps?"),
         ("factory__ranks", "factory.ranks: unknown key; did you mean rank?"),
         ("network__chanels", "network.chanels: unknown key; did you mean channels?"),
-        ("data__learning_rate", "did you mean optimiser.learning_rate?"),
+        ("data__learning_rate", "did you mean optimizer.learning_rate?"),
     ],
 )
 def test_fault_51_unknown_key_gets_the_nearest(key: str, suggestion: str) -> None:
@@ -80,14 +79,14 @@ def test_fault_51_unknown_key_gets_the_nearest(key: str, suggestion: str) -> Non
     [
         ("training__steps", "many", "training.steps"),
         ("training__steps", 0, "training.steps"),
-        ("optimiser__learning_rate", float("nan"), "optimiser.learning_rate"),
-        ("optimiser__learning_rate", float("inf"), "optimiser.learning_rate"),
+        ("optimizer__learning_rate", float("nan"), "optimizer.learning_rate"),
+        ("optimizer__learning_rate", float("inf"), "optimizer.learning_rate"),
         ("spacing__range_mm", [[2.0, 1.0], [1, 2], [1, 2]], "spacing.range_mm.0"),
         ("spacing__range_mm", [[1, 2], [1, 2]], "spacing.range_mm"),
         ("factory__rank", 0, "factory.rank"),
         ("factory__kind", "hyper", "factory"),
         ("network__n_dim", 2, "n"),
-        ("optimiser__warm_up_steps", 6, "optimiser.warm_up_steps"),
+        ("optimizer__warm_up_steps", 6, "optimizer.warm_up_steps"),
         ("compute__devices", 4, "training.batch_size"),
         ("seed", -1, "seed"),
     ],

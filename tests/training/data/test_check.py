@@ -15,11 +15,10 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import training
+from tests.training import layouts
+from tests.training.conftest import AFFINE, case_arrays, config_values
 from training.cli import app
 from training.data.check import Report, check
-
-from . import layouts
-from .conftest import AFFINE, case_arrays, config_values
 
 LABEL = "labelsTr/tiny_{:03d}.nii.gz"
 
@@ -273,7 +272,7 @@ def test_a_wrong_count_and_a_label_that_no_case_shows(tmp_path: Path) -> None:
 
 def test_no_case_at_all(tmp_path: Path) -> None:
     layouts.nnunet(tmp_path, n_cases=0)
-    assert _only(tmp_path)[2] == "no labelled case was found"
+    assert _only(tmp_path)[2] == "no labeled case was found"
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "empty"])

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
+from tests.training.conftest import AFFINE, N_CASES, case_arrays
 from training.data.base import digest
 from training.data.decathlon import Decathlon
 from training.data.splits import Split, draw_split, read_split
 
-from .conftest import AFFINE, N_CASES, case_arrays
-
-NONE = Normalisation("none")
+NONE = Normalization("none")
 
 
 def _describe(folder: Path, **changes: object) -> None:
@@ -51,8 +50,8 @@ def test_labels_become_channels_and_modalities_too(make_dataset: Callable[..., P
     assert np.bincount(case.labels.numpy().ravel()).tolist() == counts.tolist()
 
 
-def test_normalised_on_the_native_grid(dataset: Path) -> None:
-    case = Decathlon(dataset).load(["tiny_001"], Normalisation("z-score"))[0]
+def test_normalized_on_the_native_grid(dataset: Path) -> None:
+    case = Decathlon(dataset).load(["tiny_001"], Normalization("z-score"))[0]
     assert float(case.image.mean()) == pytest.approx(0, abs=1e-5)
     assert float(case.image.std(unbiased=False)) == pytest.approx(1, abs=1e-5)
 

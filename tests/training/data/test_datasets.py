@@ -10,7 +10,9 @@ import pytest
 import SimpleITK
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
+from tests.training import layouts
+from tests.training.conftest import AFFINE
 from training.config.data import (
     LesionSection,
     MMWHSSection,
@@ -26,10 +28,7 @@ from training.data.pairs import Pairs
 from training.data.published import MMWHS, Brats, Spider
 from training.data.splits import draw_split
 
-from . import layouts
-from .conftest import AFFINE
-
-NONE = Normalisation("none")
+NONE = Normalization("none")
 
 
 def _names(data: DataSet) -> list[str]:
@@ -53,7 +52,7 @@ def test_nnunet(tmp_path: Path) -> None:
     assert _names(data) == ["la_000", "la_001", "la_002"]
     assert data.label_names == {1: "left atrium", 2: "aorta"}
     assert data.channel_names == ("T1", "CT")
-    assert (data.name, data.licence) == ("Atria", "CC0")
+    assert (data.name, data.license) == ("Atria", "CC0")
     case = data.load(["la_001"], NONE)[0]
     expected = _turned(layouts.image(1))
     assert np.array_equal(case.image, [expected, 2 * expected])

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
+from tests.training import layouts
+from tests.training.conftest import config_values
 from training.config.data import NNUNetSection, load_data_section
 from training.config.fit import parse_config
 from training.data import ADAPTERS, dataset_at, open_dataset
@@ -19,10 +21,7 @@ from training.data.decathlon import Decathlon
 from training.data.nnunet import NNUNet
 from training.data.published import Brats, Spider
 
-from . import layouts
-from .conftest import config_values
-
-NONE = Normalisation("none")
+NONE = Normalization("none")
 
 
 def test_excluded_cases_take_their_problems_along(tmp_path: Path) -> None:

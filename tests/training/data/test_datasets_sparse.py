@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
+from tests.training import layouts
+from tests.training.conftest import AFFINE, case_arrays, config_values
 from training.config.data import BratsSection, PairsSection
 from training.config.fit import LossSection, parse_config
 from training.data.base import Case
@@ -21,10 +23,7 @@ from training.evaluation.scores import FixedSpacings, dice_per_label
 from training.fit.losses import SegmentationLoss
 from training.fit.trainer import fit
 
-from . import layouts
-from .conftest import AFFINE, case_arrays, config_values
-
-NONE = Normalisation("none")
+NONE = Normalization("none")
 # Canonical axis (z, y, x) across the slices of a plane, and the array axis of AFFINE it comes from.
 PLANES = {"axial": (0, 1), "coronal": (1, 2), "sagittal": (2, 0)}
 
@@ -52,7 +51,7 @@ def test_slices_without_labels_are_not_known(tmp_path: Path, plane: str) -> None
     assert (labels == 1).sum() == 2 * 3 * 3
 
 
-def test_ids_of_the_background_show_that_a_slice_is_labelled(tmp_path: Path) -> None:
+def test_ids_of_the_background_show_that_a_slice_is_labeled(tmp_path: Path) -> None:
     layouts.brats(tmp_path, n_cases=1)
     truth = np.zeros(layouts.SHAPE, np.uint8)
     truth[:, 3, :2] = 2  # oedema only: the slice was looked at, and has no tumour core
@@ -64,7 +63,7 @@ def test_ids_of_the_background_show_that_a_slice_is_labelled(tmp_path: Path) -> 
 
 
 def test_ignored_ids_and_a_background_of_its_own(tmp_path: Path) -> None:
-    """Scribbles: 0 is not labelled, 1 is background, 2 the structure."""
+    """Scribbles: 0 is not labeled, 1 is background, 2 the structure."""
     layouts.brats(tmp_path, n_cases=1)
     section = BratsSection(folder="", labels={0: [1], 1: [2]}, ignore=[0, 4])
     labels = Brats(tmp_path, section).load(["BraTS2021_00000"], NONE)[0].labels
@@ -73,7 +72,7 @@ def test_ignored_ids_and_a_background_of_its_own(tmp_path: Path) -> None:
 
 
 def _one_slice(shape: tuple[int, int, int] = (8, 6, 10), place: int = 3) -> Case:
-    """Slices 1 mm apart, pixels 2 × 0.5 mm; one slice is labelled, its left half a structure."""
+    """Slices 1 mm apart, pixels 2 × 0.5 mm; one slice is labeled, its left half a structure."""
     labels = torch.full(shape, OUTSIDE, dtype=torch.int16)
     labels[place] = 0
     labels[place, :, : shape[2] // 2] = 1
@@ -83,7 +82,7 @@ def _one_slice(shape: tuple[int, int, int] = (8, 6, 10), place: int = 3) -> Case
 @pytest.mark.parametrize(
     ("spacing", "known"), [((2, 2, 0.5), [1]), ((4, 2, 0.5), [0]), ((0.5, 2, 0.5), [6, 7])]
 )
-def test_a_labelled_slice_stays_one_at_every_spacing(
+def test_a_labeled_slice_stays_one_at_every_spacing(
     spacing: tuple[float, float, float], known: list[int]
 ) -> None:
     labels = _one_slice().at_spacing(spacing).labels
@@ -94,7 +93,7 @@ def test_a_labelled_slice_stays_one_at_every_spacing(
         assert labels[i].tolist() == [[1] * 5 + [0] * 5] * 6
 
 
-def test_a_labelled_slice_in_coarser_pixels_keeps_what_covers_most() -> None:
+def test_a_labeled_slice_in_coarser_pixels_keeps_what_covers_most() -> None:
     labels = _one_slice().at_spacing((1, 4, 1)).labels[3]
     # Pixels of two: the fifth old column is the structure's last, so the third new one is half.
     assert labels.tolist() == [[1, 1, 0, 0, 0]] * 3
@@ -106,7 +105,7 @@ def test_dice_counts_known_voxels_only() -> None:
     assert dice_per_label(predicted, truth, 2).tolist() == pytest.approx([2 / 3])
 
 
-def test_scores_at_a_spacing_count_the_labelled_slice_only() -> None:
+def test_scores_at_a_spacing_count_the_labeled_slice_only() -> None:
     case = _one_slice()
 
     class Everything(torch.nn.Module):
@@ -133,7 +132,7 @@ def test_a_crop_of_nothing_known_changes_nothing() -> None:
     assert float(some) == pytest.approx(float(-known.log_softmax(0)[2].mean()), rel=1e-5)
 
 
-def test_a_run_over_labelled_slices(make_dataset, tmp_path: Path) -> None:
+def test_a_run_over_labeled_slices(make_dataset, tmp_path: Path) -> None:
     folder = make_dataset(n_cases=4)
     for i in range(4):
         truth = case_arrays(i)[1]

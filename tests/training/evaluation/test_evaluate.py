@@ -17,7 +17,7 @@ from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import save_model
 from training.data.decathlon import Decathlon
 from training.evaluation.evaluate import evaluate
-from training.evaluation.measure import Meter
+from training.evaluation.measure import Measurer
 from training.evaluation.methods import Method, name_methods
 from training.evaluation.plan import (
     NATIVE,
@@ -143,15 +143,15 @@ def test_resuming_gives_the_same_table(
 ) -> None:
     methods, data, groups = [Method("m", str(model_file))], Decathlon(dataset), listed(SPACINGS)
     whole = evaluate(methods, data, NAMES, groups, rows_file=tmp_path / "a" / "rows.csv")
-    plain, calls = Meter.measure, []
+    plain, calls = Measurer.measure, []
 
-    def counted(self: Meter, name: str, spacing: Any, wanted: Any) -> list[Row]:
+    def counted(self: Measurer, name: str, spacing: Any, wanted: Any) -> list[Row]:
         if len(calls) == stop:
             raise KeyboardInterrupt
         calls.append((name, spacing))
         return plain(self, name, spacing, wanted)
 
-    monkeypatch.setattr(Meter, "measure", counted)
+    monkeypatch.setattr(Measurer, "measure", counted)
     path, stop = tmp_path / "b" / "rows.csv", 3
     with pytest.raises(KeyboardInterrupt):
         evaluate(methods, data, NAMES, groups, rows_file=path)

@@ -21,7 +21,7 @@ def _blobs(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _surface_mm(mask: np.ndarray, steps: tuple[float, ...]) -> np.ndarray:
-    """Places of the voxels of which a face neighbour is none, beyond the grid as well."""
+    """Places of the voxels of which a face neighbor is none, beyond the grid as well."""
     padded = np.pad(mask, 1)
     inner = np.ones_like(mask)
     for axis in range(mask.ndim):

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import napari_hyperspace as hs
+from tests.training.conftest import config_values
 from training.cli import app
 from training.data.decathlon import Decathlon
 from training.data.splits import draw_split
@@ -28,10 +29,8 @@ from training.evaluation.plan import (
 )
 from training.evaluation.record import stored_dtype
 from training.evaluation.rows import Row, read_rows
-from training.evaluation.summary import METRICS, signed_rank, spread, summarise
+from training.evaluation.summary import METRICS, signed_rank, spread, summarize
 from training.evaluation.tables import method_table
-
-from .conftest import config_values
 
 NAMES = ("tiny_001", "tiny_004")
 
@@ -48,7 +47,7 @@ def test_summary_by_hand(dataset: Path, model_file: Path, narrow_file: Path) -> 
     names = [f"tiny_{i:03d}" for i in range(4)]
     drawn = interval(parse_interval("1.2:2.4"), 2, seed=0)
     found = evaluate(methods, Decathlon(dataset), names, [drawn])
-    summary = summarise(found)
+    summary = summarize(found)
     (group,) = summary["groups"]
     assert group["name"] == "Tiny [1.2, 2.4]³"
     cells = {
@@ -123,7 +122,7 @@ def test_signed_rank_is_corrected_for_the_pairs(dataset: Path, model_file: Path)
         _made_up(columns, template),
         settings=type("S", (), {"tolerance_mm": None})(),
     )
-    group = summarise(evaluation)["groups"][0]
+    group = summarize(evaluation)["groups"][0]
     tests = [test for test in group["tests"] if test["metric"] == "dice_working"]
     assert [(t["first"], t["second"]) for t in tests] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert all(t["cases"] == 6 for t in tests)

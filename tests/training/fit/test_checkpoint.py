@@ -19,9 +19,9 @@ from torch import nn
 import training.fit.checkpoint
 from napari_hyperspace.core.errors import HyperspaceError
 from training.fit.checkpoint import (
-    Progress,
+    TrainingProgress,
     read_checkpoint,
-    restore_optimiser,
+    restore_optimizer,
     write_checkpoint,
 )
 
@@ -29,34 +29,34 @@ from training.fit.checkpoint import (
 def _trained(seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     factory = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    optimiser = torch.optim.AdamW(factory.parameters(), fused=True)
+    optimizer = torch.optim.AdamW(factory.parameters(), fused=True)
     for _ in range(3):
         factory(torch.randn(5, 3)).square().mean().backward()
-        optimiser.step()
-        optimiser.zero_grad()
-    return factory, optimiser
+        optimizer.step()
+        optimizer.zero_grad()
+    return factory, optimizer
 
 
 def _write(targets: list[Path], step: int = 3) -> tuple[nn.Module, torch.optim.Optimizer]:
-    factory, optimiser = _trained()
+    factory, optimizer = _trained()
     write_checkpoint(
         targets,
-        progress=Progress(step=step, best_dice=0.1 + 0.2, recent=[1 / 3]),
+        progress=TrainingProgress(step=step, best_dice=0.1 + 0.2, recent=[1 / 3]),
         config={"seed": 1},
         data="abc",
         card={"name": "x"},
         factory=factory,
         average=copy.deepcopy(factory),
-        optimiser=optimiser,
+        optimizer=optimizer,
     )
-    return factory, optimiser
+    return factory, optimizer
 
 
 def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
-    factory, optimiser = _write([path])
+    factory, optimizer = _write([path])
     checkpoint = read_checkpoint(path)
-    assert checkpoint.progress == Progress(step=3, best_dice=0.1 + 0.2, recent=[1 / 3])
+    assert checkpoint.progress == TrainingProgress(step=3, best_dice=0.1 + 0.2, recent=[1 / 3])
     assert (checkpoint.config, checkpoint.data, checkpoint.card) == (
         {"seed": 1},
         "abc",
@@ -65,12 +65,12 @@ def test_everything_comes_back_bit_for_bit(tmp_path: Path) -> None:
     other = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     restored = torch.optim.AdamW(other.parameters(), fused=True)
     other.load_state_dict(checkpoint.weights)
-    restore_optimiser(other, restored, checkpoint.part("optimiser"))
+    restore_optimizer(other, restored, checkpoint.part("optimizer"))
     for a, b in zip(factory.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
-        assert optimiser.state[a].keys() == restored.state[b].keys()
+        assert optimizer.state[a].keys() == restored.state[b].keys()
         assert all(
-            torch.equal(optimiser.state[a][key], restored.state[b][key])
+            torch.equal(optimizer.state[a][key], restored.state[b][key])
             for key in restored.state[b]
         )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last.safetensors"]
@@ -117,16 +117,16 @@ import sys
 from pathlib import Path
 import torch
 from torch import nn
-from training.fit.checkpoint import Progress, write_checkpoint
+from training.fit.checkpoint import TrainingProgress, write_checkpoint
 
 factory = nn.Linear(1500, 1000)
-optimiser = torch.optim.AdamW(factory.parameters())
+optimizer = torch.optim.AdamW(factory.parameters())
 for step in range(10**9):
     with torch.no_grad():
         factory.weight.fill_(step)
     write_checkpoint(
-        [Path(sys.argv[1])], progress=Progress(step=step), config={}, data="", card={},
-        factory=factory, average=None, optimiser=optimiser,
+        [Path(sys.argv[1])], progress=TrainingProgress(step=step), config={}, data="", card={},
+        factory=factory, average=None, optimizer=optimizer,
     )
     print(step, flush=True)
 """

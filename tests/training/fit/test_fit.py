@@ -18,6 +18,7 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("monai")
 
 import napari_hyperspace as hs
+from tests.training.conftest import config_values, interrupt_after
 from training.config.fit import parse_config
 from training.fit.checkpoint import read_checkpoint
 from training.fit.export import export_checkpoint
@@ -25,8 +26,6 @@ from training.fit.run_folder import RunFolder
 from training.fit.signals import Interrupted
 from training.fit.trainer import fit
 from training.sampling.batches import TrainingBatches
-
-from .conftest import config_values, interrupt_after
 
 
 def _fit(base: Path, out: str = "run", **changes: Any) -> dict[str, Any]:
@@ -56,7 +55,7 @@ def test_a_run_leaves_a_model_and_a_report(dataset: Path) -> None:
     report = _fit(
         base,
         training__steps=60,
-        optimiser__warm_up_steps=5,
+        optimizer__warm_up_steps=5,
         validation__every_steps=30,
         data__names={2: "behind"},
         data__colors={1: "#123456"},
@@ -78,7 +77,7 @@ def test_a_run_leaves_a_model_and_a_report(dataset: Path) -> None:
     assert model.label_colors[1] == "#123456"
     assert model.trained_range_mm == ((1.0, 2.5), (1.2, 3.0), (1.0, 2.0))
     card = model.card
-    assert card.description == "Two halves." and card.licence == "CC0"
+    assert card.description == "Two halves." and card.license == "CC0"
     assert card.training["steps"] == report["best_step"]
     assert card.training["configuration"]["seed"] == 3
     assert [record.spacing_mm for record in card.dice] == [(1.5, 1.5, 1.0), (2.0, 2.0, 2.0)]
@@ -138,7 +137,7 @@ def test_the_seed_changes_everything(dataset: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"optimiser__kind": "adam", "optimiser__ema_decay": 0.0, "optimiser__gradient_clip": 0},
+        {"optimizer__kind": "adam", "optimizer__ema_decay": 0.0, "optimizer__gradient_clip": 0},
         {"factory": {"kind": "constant"}, "compute__channels_last": True},
         {"network__norm": "batch", "loss__dice_weight": 0.0},
     ],
@@ -162,8 +161,8 @@ def test_patience_stops_early(dataset: Path) -> None:
         training__steps=50,
         training__patience=2,
         validation__every_steps=1,
-        optimiser__learning_rate=1e-9,
-        optimiser__final_learning_rate=0.0,
+        optimizer__learning_rate=1e-9,
+        optimizer__final_learning_rate=0.0,
     )
     assert report["steps"] == 3
 
@@ -177,13 +176,13 @@ def test_a_warm_start_takes_the_weights_of_a_model_file(dataset: Path, tmp_path:
         "second",
         init=model,
         training__steps=1,
-        optimiser__warm_up_steps=0,
-        optimiser__learning_rate=1e-12,
-        optimiser__ema_decay=0.0,
+        optimizer__warm_up_steps=0,
+        optimizer__learning_rate=1e-12,
+        optimizer__ema_decay=0.0,
     )
     old, new = load_file(model), load_file(base / "second/model.safetensors")
     assert all(torch.allclose(old[key], new[key], atol=1e-9) for key in old)
-    changes = {"training__steps": 4, "optimiser__warm_up_steps": 0}
+    changes = {"training__steps": 4, "optimizer__warm_up_steps": 0}
     with pytest.MonkeyPatch.context() as patch:
         interrupt_after(patch, 2)
         with pytest.raises(Interrupted):
@@ -213,7 +212,7 @@ def test_a_run_is_exported_before_its_end(dataset: Path, monkeypatch: pytest.Mon
     wide = export_checkpoint(base / "run", base / "w.safetensors", **options)
     card = hs.load_model(wide).card
     assert card.tile_shape == (80,) * 3 and card.tile_mm == (60,) * 3
-    assert card.search is not None and card.search.extent_mm == (30, 40, 35)
+    assert card.localization is not None and card.localization.extent_mm == (30, 40, 35)
     assert hs.load_model(last).card.training["steps"] == 5
 
 
@@ -314,8 +313,8 @@ def test_fault_72_other_configuration_or_data(
         interrupt_after(patch, 2)
         with pytest.raises(Interrupted):
             _fit(base)
-    with pytest.raises(hs.HyperspaceError, match=r"optimiser\.learning_rate"):
-        _fit(base, resume=True, optimiser__learning_rate=0.02)
+    with pytest.raises(hs.HyperspaceError, match=r"optimizer\.learning_rate"):
+        _fit(base, resume=True, optimizer__learning_rate=0.02)
     image = dataset / "imagesTr" / "tiny_000.nii.gz"
     kept = image.read_bytes()
     image.write_bytes((dataset / "imagesTr" / "tiny_006.nii.gz").read_bytes())

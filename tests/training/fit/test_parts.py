@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from napari_hyperspace.core.intensity import Normalisation
-from training.config.fit import LossSection, OptimiserSection, parse_config
+from napari_hyperspace.core.intensity import Normalization
+from tests.training.conftest import config_values
+from training.config.fit import LossSection, OptimizerSection, parse_config
 from training.data.base import Case
 from training.data.decathlon import Decathlon
 from training.evaluation.scores import (
@@ -26,13 +27,11 @@ from training.fit.schedule import learning_rate
 from training.sampling.augment import OUTSIDE
 from training.sampling.batches import Batch, TrainingBatches, prepared
 
-from .conftest import config_values
-
 
 @pytest.fixture
 def cases(dataset: Path) -> list[Case]:
     data = Decathlon(dataset)
-    return data.load([case.name for case in data.cases()], Normalisation())
+    return data.load([case.name for case in data.cases()], Normalization())
 
 
 def _same(a: Batch, b: Batch) -> bool:
@@ -110,7 +109,7 @@ def test_unknown_voxels_get_no_gradient(rng: np.random.Generator) -> None:
 
 
 def test_learning_rates() -> None:
-    config = OptimiserSection(learning_rate=1.0, final_learning_rate=0.1, warm_up_steps=4)
+    config = OptimizerSection(learning_rate=1.0, final_learning_rate=0.1, warm_up_steps=4)
     assert [learning_rate(config, step, 14) for step in (0, 3, 4)] == [0.25, 1.0, 1.0]
     assert learning_rate(config, 9, 14) == pytest.approx(0.55)  # half way down the cosine
     assert learning_rate(config, 14, 14) == pytest.approx(0.1)

@@ -14,18 +14,17 @@ pytest.importorskip("monai")
 
 import napari_hyperspace as hs
 from napari_hyperspace.nets.model_file import read_card
+from tests.training.conftest import config_values
 from training.cli.card import describe
 from training.config.fit import parse_config
 from training.data import open_dataset
 from training.data.base import OUTSIDE
-from training.evaluation.measure import Meter, Settings
+from training.evaluation.measure import Measurer, Settings
 from training.evaluation.methods import Method
 from training.fit.trainer import fit
-from training.sampling.augment import bring_to, draw_spacing
+from training.sampling.augment import bring_to, sample_spacing
 from training.sampling.batches import TrainingBatches
 from training.seeding import generator
-
-from .conftest import config_values
 
 CLUSTERS = [[1, 1, 1], [3, 1, 1], [2, 2, 2]]
 NETWORK = {
@@ -49,12 +48,12 @@ def clusters(**changes):
 def batches(config, base: Path) -> TrainingBatches:
     dataset = open_dataset(config.data, base)
     names = [case.name for case in dataset.cases()][:4]
-    return TrainingBatches(config, dataset.load(names, config.data.normalisation.build()))
+    return TrainingBatches(config, dataset.load(names, config.data.normalization.build()))
 
 
 def test_one_of_the_clusters_is_drawn_for_each_step():
     config = clusters().spacing
-    drawn = [draw_spacing(generator(0, "step", step), config) for step in range(60)]
+    drawn = [sample_spacing(generator(0, "step", step), config) for step in range(60)]
     assert {tuple(spacing) for spacing in drawn} == {tuple(map(float, c)) for c in CLUSTERS}
 
 
@@ -109,7 +108,7 @@ def test_networks_and_factories_must_fit():
 
 
 def test_a_model_of_physical_kernels_is_trained_evaluated_and_used(dataset: Path):
-    values = config_values(training__steps=40, optimiser__warm_up_steps=4)
+    values = config_values(training__steps=40, optimizer__warm_up_steps=4)
     values |= {"network": NETWORK, "factory": {"kind": "physical-kernels", "voxels": "integrated"}}
     values["validation"] = {"every_steps": 40, "report_spacings_mm": [[1, 1, 1], [2, 2, 2]]}
     out = dataset.parent / "physical"
@@ -121,7 +120,7 @@ def test_a_model_of_physical_kernels_is_trained_evaluated_and_used(dataset: Path
     assert "free kernels in mm" in describe(read_card(out / "model.safetensors"))
     model = hs.load_model(out / "model.safetensors")
     config = parse_config(values)
-    meter = Meter(open_dataset(config.data, dataset.parent), Settings("cpu"))
+    meter = Measurer(open_dataset(config.data, dataset.parent), Settings("cpu"))
     method = Method("RA", str(out / "model.safetensors"), "extrapolate")
     case = next(iter(open_dataset(config.data, dataset.parent).cases())).name
     for spacing in ((1.0, 1.0, 1.0), (0.5, 1.5, 2.0)):

@@ -16,7 +16,7 @@ pytest.importorskip("monai")
 
 from napari_hyperspace import load_model
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.intensity import Normalisation
+from napari_hyperspace.core.intensity import Normalization
 from training.cli import app
 from training.config.fit import load_config, parse_config
 from training.data import open_dataset
@@ -52,7 +52,7 @@ def _values(**changes: Any) -> dict[str, Any]:
             "convs_per_level": 1,
         },
         "factory": {"kind": "hypernetwork", "rank": 2, "hidden": [4]},
-        "optimiser": {"warm_up_steps": 2},
+        "optimizer": {"warm_up_steps": 2},
         "training": {"steps": 4, "batch_size": 2, "patch_shape": [16, 16, 16], "patch_mm": 20},
         "validation": {
             "every_steps": 2,
@@ -78,9 +78,9 @@ def test_a_patch_has_a_limit_in_mm(folder: Path) -> None:
 
 
 def test_batches_are_a_function_of_the_step(folder: Path) -> None:
-    config = parse_config(_values(optimiser={"warm_up_steps": 1}))
+    config = parse_config(_values(optimizer={"warm_up_steps": 1}))
     data = open_dataset(config.data, folder.parent)
-    heads = data.sources([case.name for case in data.cases()], config.data.normalisation.build())
+    heads = data.sources([case.name for case in data.cases()], config.data.normalization.build())
     batches = TrainingBatches(config, heads)
     alone = [batches[step] for step in range(4)]
     shared = list(prepared(batches, 0, workers=1))
@@ -99,7 +99,7 @@ def test_batches_are_a_function_of_the_step(folder: Path) -> None:
 def test_validation_pairs_are_always_the_same(folder: Path) -> None:
     config = parse_config(_values())
     data = open_dataset(config.data, folder.parent)
-    heads = data.sources(["head_1", "head_2"], config.data.normalisation.build())
+    heads = data.sources(["head_1", "head_2"], config.data.normalization.build())
     held_back, count = scored(config, heads)
     assert len(held_back) == 2 and count == 4
     first, again = (held_back[1].scans_at((2, 2, 2)) for _ in range(2))
@@ -121,7 +121,7 @@ def test_a_run_on_label_maps(folder: Path, tmp_path: Path) -> None:
     assert fit(longer, tmp_path, tmp_path / "run", resume=True) is not None
 
 
-@pytest.mark.parametrize("change", [{"normalisation": {"kind": "window"}}, {"sparse": "axial"}])
+@pytest.mark.parametrize("change", [{"normalization": {"kind": "window"}}, {"sparse": "axial"}])
 def test_what_cannot_be_synthesised_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(HyperspaceError, match=next(iter(change))):
         parse_config(_values(data=_values()["data"] | change))
@@ -137,7 +137,7 @@ def test_label_maps_are_checked_and_have_no_images(folder: Path, tmp_path: Path)
     assert report["cases"] == 3 and not report["problems"]
     assert min(report["voxels"].values()) > 100
     with pytest.raises(HyperspaceError, match="no images"):
-        open_label_maps(description).data.load(["head_0"], Normalisation())
+        open_label_maps(description).data.load(["head_0"], Normalization())
     values = _values()["data"] | {"labels": {1: [3, 1001]}, "names": {1: "cortex"}}
     description.write_text(json.dumps({"data": values}))
     with pytest.raises(HyperspaceError, match="1001"):
@@ -195,9 +195,9 @@ def test_a_right_answer_is_judged_right(
     monkeypatch.setattr(module, "segment", right)
     labels = (LabelClass(value=4, name="white matter"), LabelClass(value=9, name="cortex"))
     model = make_model(labels=labels)
-    judgement = judge(model, maps, ["head_0"], [(2, 2, 2)], ["t1", "t2"])
-    assert judgement.names == ("white matter", "cortex") and judgement.dice.shape == (1, 1, 2, 2)
-    assert np.all(judgement.dice == 1)
+    judgment = judge(model, maps, ["head_0"], [(2, 2, 2)], ["t1", "t2"])
+    assert judgment.names == ("white matter", "cortex") and judgment.dice.shape == (1, 1, 2, 2)
+    assert np.all(judgment.dice == 1)
     monkeypatch.setattr(
         module, "segment", lambda image, *_, **__: image.with_array(np.zeros(image.shape, np.uint8))
     )

@@ -18,18 +18,18 @@ from training.sampling.augment import (
     OUTSIDE,
     Deformation,
     Intensities,
-    SampleDraw,
+    SampleParameters,
     apply_sample,
     change_intensities,
     draw_sample,
-    draw_spacing,
+    sample_spacing,
     working_shape,
 )
 from training.seeding import generator
 
 SPACING = (1.25, 1.5, 1.0)
 RANGES = SpacingSection(range_mm=((0.8, 4), (0.5, 2), (1, 1)))
-PLAIN = SampleDraw(
+PLAIN = SampleParameters(
     flips=(False, False, False),
     position=(0.5, 0.5, 0.5),
     deformation=None,
@@ -103,7 +103,7 @@ def test_bent_samples_agree_with_scipy(
     spacing, shape = (1.5, 1.2, 0.9), (9, 11, 10)
     draw = replace(PLAIN, deformation=Deformation(matrix, None), antialias=False, flips=flips)
     image, labels = apply_sample(case, spacing, shape, draw)
-    # Index → mm from the centre, mirrored → turned → native index.
+    # Index → mm from the center, mirrored → turned → native index.
     index = np.moveaxis(np.indices(shape), 0, -1) - (np.array(shape) - 1) / 2
     position = (index * spacing * np.where(flips, -1, 1)) @ matrix.T
     native = np.moveaxis(position / SPACING + (np.array(case.grid.shape) - 1) / 2, -1, 0)
@@ -145,7 +145,7 @@ def test_intensity_changes(case: Case) -> None:
 
 
 def test_spacings_are_log_uniform_over_their_range() -> None:
-    draws = np.log([draw_spacing(generator(0, "step", i), RANGES) for i in range(4000)])
+    draws = np.log([sample_spacing(generator(0, "step", i), RANGES) for i in range(4000)])
     low, high = np.log(RANGES.range_mm).T
     assert (draws >= low - 1e-9).all() and (draws <= high + 1e-9).all()
     shares = (draws[:, :2] - low[:2]) / (high - low)[:2]
@@ -154,16 +154,16 @@ def test_spacings_are_log_uniform_over_their_range() -> None:
     )
     assert abs(np.corrcoef(shares.T)[0, 1]) < 0.05
     jointly = RANGES.model_copy(update={"isotropic_probability": 1.0})
-    shares = (np.log(draw_spacing(generator(0, "step", 1), jointly))[:2] - low[:2]) / (high - low)[
-        :2
-    ]
+    shares = (np.log(sample_spacing(generator(0, "step", 1), jointly))[:2] - low[:2]) / (
+        high - low
+    )[:2]
     assert shares[0] == pytest.approx(shares[1])
 
 
 def test_draws_depend_on_seed_step_and_sample_alone() -> None:
     config = AugmentationSection()
 
-    def draw(*place: int) -> SampleDraw:
+    def draw(*place: int) -> SampleParameters:
         return draw_sample(
             generator(*place[:1], "sample", *place[1:]), RANGES, config, (40, 50, 30)
         )

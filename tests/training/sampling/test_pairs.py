@@ -15,11 +15,10 @@ from typer.testing import CliRunner, Result
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.io import read
+from tests.training.heads import SPACING
 from training.cli import app
 from training.sampling.synthesize import open_label_maps
-from training.synthesis.parameters import PairDraw
-
-from .conftest import SPACING
+from training.synthesis.parameters import PairParameters
 
 
 def _run(*arguments: object) -> Result:
@@ -46,7 +45,7 @@ def test_pairs_are_written_and_made_again(folder: Path, tmp_path: Path) -> None:
     assert image.shape == labels.shape and np.allclose(image.grid.affine, labels.grid.affine)
     assert set(np.unique(labels.array)) <= set(range(14)) and labels.array.any()
     about = json.loads(files[5].read_text())
-    draw = PairDraw.from_json(json.dumps(about["draw"]))
+    draw = PairParameters.from_json(json.dumps(about["draw"]))
     assert about["map"] == "head_1" and draw.spacing_mm == (1.5, 3.0, 1.2)
     # The head lies where its map does.
     middle = read(folder / "head_1.nii.gz").grid.center_mm
@@ -75,8 +74,8 @@ def test_a_contact_sheet(folder: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     sheet = imread(out / "preview.png")
     assert sheet.shape[1] > 1000 and sheet.std() > 0.05
-    coloured = np.ptp(sheet[..., :3], axis=-1) > 0.3
-    assert coloured.mean() > 0.005
+    colored = np.ptp(sheet[..., :3], axis=-1) > 0.3
+    assert colored.mean() > 0.005
     about = json.loads((out / "head_0-000.json").read_text())
     assert about["draw"]["looks"]["contrast"] == "t2"
 

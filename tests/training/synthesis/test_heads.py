@@ -11,19 +11,18 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tests.training.heads import SPACING, head_array, volume
 from training.synthesis import heads
 from training.synthesis.heads import MAX_DEPTH, Head, depth, upsample
 from training.synthesis.tissues import (
     BRAIN,
+    CONTRAST_PRIORS,
     IDS,
     INSIDE,
-    LAWS,
     MIRROR,
     TISSUE_OF_CLASS,
     TISSUES,
 )
-
-from .conftest import SPACING, head_array, volume
 
 
 def test_tables_fit_together() -> None:
@@ -32,7 +31,7 @@ def test_tables_fit_together() -> None:
     assert all(TISSUE_OF_CLASS[i] == TISSUE_OF_CLASS[m] for i, m in enumerate(MIRROR))
     assert IDS[MIRROR[IDS.index(17)]] == 53 and IDS[MIRROR[IDS.index(16)]] == 16
     assert {IDS[i] for i in range(len(IDS)) if INSIDE[i] and not BRAIN[i]} == {24}
-    assert all(set(law.means) == set(TISSUES) - {"air"} for law in LAWS.values())
+    assert all(set(law.means) == set(TISSUES) - {"air"} for law in CONTRAST_PRIORS.values())
 
 
 def test_a_map_is_turned_and_cropped(labels: NDArray[np.int16]) -> None:

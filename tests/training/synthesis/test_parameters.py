@@ -7,34 +7,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.training.heads import head_array, volume
 from training.config.fit import SpacingSection
 from training.config.synthesis import ContrastShares, SynthesisSection
-from training.sampling.augment import draw_spacing
+from training.sampling.augment import sample_spacing
 from training.seeding import generator
 from training.synthesis.appearance import draw_looks
 from training.synthesis.heads import Head
-from training.synthesis.parameters import Corruption, PairDraw, Stripping
+from training.synthesis.parameters import Corruption, PairParameters, Stripping
 from training.synthesis.render import render
-from training.synthesis.sample import draw_pair, expected_moments
-from training.synthesis.sampling_grid import Lattice, choose_parts, fine_lattice, scan_lattice
-from training.synthesis.tissues import LAWS, TISSUES
-
-from .conftest import head_array, volume
+from training.synthesis.sample import expected_moments, sample_pair
+from training.synthesis.sampling_grid import SamplingGrid, choose_parts, fine_grid, scan_grid
+from training.synthesis.tissues import CONTRAST_PRIORS, TISSUES
 
 CONFIG = SynthesisSection()
 HEAD = Head.from_volume("tiny", volume(head_array()))
 
 
-def _draw(seed: int, **changes: object) -> PairDraw:
+def _draw(seed: int, **changes: object) -> PairParameters:
     config = SynthesisSection.model_validate(changes)
-    return draw_pair(generator(seed, "sample", 0), config, HEAD, (1.3, 0.8, 2.0), (17, 20, 9))
+    return sample_pair(generator(seed, "sample", 0), config, HEAD, (1.3, 0.8, 2.0), (17, 20, 9))
 
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
 def test_a_draw_survives_json_and_depends_on_the_seed_alone(seed: int) -> None:
     draw = _draw(seed)
-    assert PairDraw.from_json(draw.to_json()) == draw == _draw(seed)
+    assert PairParameters.from_json(draw.to_json()) == draw == _draw(seed)
     assert draw != _draw(seed + 1)
 
 
@@ -74,8 +73,8 @@ def test_limits_are_kept() -> None:
 def test_patches_lie_near_the_brain() -> None:
     low, high = (index * HEAD.spacing_mm for index in HEAD.brain_box)
     for seed in range(100):
-        centre = np.array(_draw(seed, off_brain_probability=0).geometry.centre_mm)
-        assert (centre > low - 15).all() and (centre < high + 15).all()
+        center = np.array(_draw(seed, off_brain_probability=0).geometry.center_mm)
+        assert (center > low - 15).all() and (center < high + 15).all()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +121,7 @@ def test_the_t1_law_agrees_with_a_real_template() -> None:
         float(middle[part][counts[part].argmax()]) for part in (middle < 0.75, middle > 0.75)
     )
     assert grey == pytest.approx(0.66, abs=0.03) and white == pytest.approx(0.87, abs=0.03)
-    law = LAWS["t1"].means
+    law = CONTRAST_PRIORS["t1"].means
     far = {}
     for name, position in _IN_TEMPLATE.items():
         z, y, x = np.rint((inverse @ [*position, 1])[:3]).astype(int)
@@ -168,7 +167,7 @@ def test_moments_are_those_of_the_whole_scan(stripping: Stripping | None) -> Non
     import torch
 
     shape = tuple(HEAD.shape)
-    draw = draw_pair(
+    draw = sample_pair(
         generator(3, "sample", 0),
         SynthesisSection(elastic_mm=0, rotation_deg=0, scale=1, shear=0, coarse_probability=0),
         HEAD,
@@ -219,13 +218,13 @@ def test_lattices_cover_each_other(
 ) -> None:
     taken = [s * f for s, f in zip(spacing, (1.0, 1.7, 1.2), strict=True)]
     taken[0] = spacing[0]
-    scan = scan_lattice(shape, spacing, taken)
+    scan = scan_grid(shape, spacing, taken)
     assert scan.shape[0] == shape[0]
     widths = [s * w for s, w in zip(taken, width, strict=True)]
     parts = choose_parts(scan, widths, most)
-    fine = fine_lattice(scan, parts, widths)
+    fine = fine_grid(scan, parts, widths)
     assert max(parts) == 1 or np.prod(fine.shape) <= most
-    working = Lattice(shape, spacing)
+    working = SamplingGrid(shape, spacing)
     for axis in range(3):
         assert scan.axis(axis)[-1] >= working.axis(axis)[-1] - 1e-9
         assert fine.axis(axis)[-1] >= scan.axis(axis)[-1] - 1e-9
@@ -237,7 +236,7 @@ def test_thick_slices_lie_in_the_range() -> None:
     config = SpacingSection(
         range_mm=((0.5, 5.0), (0.4, 7.0), (0.4, 7.0)), thick_slice_probability=1
     )
-    drawn = np.array([draw_spacing(generator(0, "step", i), config) for i in range(400)])
+    drawn = np.array([sample_spacing(generator(0, "step", i), config) for i in range(400)])
     thick = drawn >= 3 - 1e-9
     assert (thick.sum(axis=1) == 1).all() and thick.any(axis=0).all()
     assert drawn[:, 0].max() <= 5 + 1e-9 and drawn[:, 0].min() >= 0.5 - 1e-9
@@ -245,4 +244,4 @@ def test_thick_slices_lie_in_the_range() -> None:
     inplane = drawn[thick[:, 0]][:, 1:]
     assert np.allclose(inplane[:, 0], inplane[:, 1])
     never = config.model_copy(update={"thick_slice_probability": 0.0})
-    assert draw_spacing(generator(0, "step", 1), never) != tuple(drawn[1])
+    assert sample_spacing(generator(0, "step", 1), never) != tuple(drawn[1])

@@ -12,22 +12,21 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tests.training.heads import head_array, volume
 from training.config.synthesis import SynthesisSection
 from training.seeding import generator
-from training.synthesis.appearance import Looks
+from training.synthesis.appearance import Appearance
 from training.synthesis.heads import Head
 from training.synthesis.parameters import (
     Acquisition,
     Corruption,
-    Geometry,
-    PairDraw,
+    HeadGeometry,
+    PairParameters,
     Stripping,
 )
 from training.synthesis.render import covering_labels, render
-from training.synthesis.sample import draw_pair
+from training.synthesis.sample import sample_pair
 from training.synthesis.tissues import IDS, MIRROR, TISSUE_OF_CLASS, TISSUES
-
-from .conftest import head_array, volume
 
 HEAD = Head.from_volume("tiny", volume(head_array()))
 CLASSES = torch.arange(len(IDS), dtype=torch.int16)
@@ -38,19 +37,19 @@ NONE = (0.0,) * len(TISSUES)
 def _plain(
     spacing: tuple[float, float, float],
     shape: tuple[int, int, int],
-    centre_mm: tuple[float, float, float] | None = None,
+    center_mm: tuple[float, float, float] | None = None,
     **changes: object,
-) -> PairDraw:
+) -> PairParameters:
     """A draw that does nothing but sample."""
-    if centre_mm is None:
+    if center_mm is None:
         z, y, x = ((np.array(HEAD.shape) - 1) / 2 * HEAD.spacing_mm).tolist()
-        centre_mm = (z, y, x)
-    draw = PairDraw(
+        center_mm = (z, y, x)
+    draw = PairParameters(
         spacing,
         shape,
-        Geometry(centre_mm),
+        HeadGeometry(center_mm),
         Acquisition(spacing),
-        Looks("t1", MEANS, NONE, NONE),
+        Appearance("t1", MEANS, NONE, NONE),
     )
     return dataclasses.replace(draw, **changes)
 
@@ -85,13 +84,13 @@ def test_beyond_the_map_is_air() -> None:
 def test_labels_are_the_nearest_voxels(
     spacing: tuple[float, float, float],
     shape: tuple[int, int, int],
-    centre: tuple[float, float, float],
+    center: tuple[float, float, float],
     entries: tuple[float, ...],
 ) -> None:
     matrix = np.eye(3) + np.reshape(entries, (3, 3))
     rows = tuple(tuple(row) for row in matrix.tolist())
     _, labels = render(
-        HEAD, _plain(spacing, shape, geometry=Geometry(centre, False, rows)), CLASSES
+        HEAD, _plain(spacing, shape, geometry=HeadGeometry(center, False, rows)), CLASSES
     )
     offset = np.stack(
         np.meshgrid(
@@ -100,7 +99,7 @@ def test_labels_are_the_nearest_voxels(
         ),
         axis=-1,
     )
-    place = (offset @ matrix.T + centre) / HEAD.spacing_mm
+    place = (offset @ matrix.T + center) / HEAD.spacing_mm
     nearest = np.floor(place + 0.5).astype(int)
     padded = np.clip(nearest, 0, np.array(HEAD.shape) - 1)
     expected = HEAD.classes.numpy()[tuple(np.moveaxis(padded, -1, 0))]
@@ -195,7 +194,7 @@ def test_a_flip_mirrors_and_swaps_the_sides() -> None:
     assert torch.allclose(mirrored_image, image.flip(-1), atol=1e-6)
     swapped = torch.tensor(MIRROR, dtype=torch.int16)[labels.flip(-1).int()]
     ties = mirrored != swapped
-    assert ties.float().mean() < 0.01  # centres half-way between two voxels
+    assert ties.float().mean() < 0.01  # centers half-way between two voxels
     left, right = IDS.index(3), IDS.index(42)
     assert (labels[..., :12] == right).sum() > 50 > (labels[..., :12] == left).sum()
     assert (mirrored[..., :12] == right).sum() > 50 > (mirrored[..., :12] == left).sum()
@@ -204,8 +203,8 @@ def test_a_flip_mirrors_and_swaps_the_sides() -> None:
 def test_a_pair_is_a_function_of_its_draw() -> None:
     config = SynthesisSection(strip_probability=0.5, cut_probability=0.5)
     for seed in range(6):
-        draw = draw_pair(generator(seed, "sample"), config, HEAD, (1.1, 2.3, 0.7), (15, 9, 22))
-        again = PairDraw.from_json(draw.to_json())
+        draw = sample_pair(generator(seed, "sample"), config, HEAD, (1.1, 2.3, 0.7), (15, 9, 22))
+        again = PairParameters.from_json(draw.to_json())
         for a, b in zip(render(HEAD, draw, CLASSES), render(HEAD, again, CLASSES), strict=True):
             assert torch.equal(a, b)
     other = dataclasses.replace(draw.corruption, noise=0.05, noise_seed=7)
@@ -217,7 +216,7 @@ def test_a_pair_is_a_function_of_its_draw() -> None:
 @settings(max_examples=40, deadline=None)
 def test_pairs_are_sound(seed: int, spacing: tuple[float, float, float]) -> None:
     shape = tuple(max(1, min(20, int(24 / s))) for s in spacing)
-    draw = draw_pair(generator(seed, "sample"), SynthesisSection(), HEAD, spacing, shape)
+    draw = sample_pair(generator(seed, "sample"), SynthesisSection(), HEAD, spacing, shape)
     targets = torch.zeros(len(IDS), dtype=torch.int16)
     targets[IDS.index(3)] = targets[IDS.index(42)] = 5
     image, labels = render(HEAD, draw, targets)
@@ -300,11 +299,11 @@ def test_texture_has_its_size() -> None:
     level = tuple(0.05 if i == tissue else 0.0 for i in range(len(TISSUES)))
 
     def deviation(**changes: object) -> tuple[float, float]:
-        looks = dataclasses.replace(Looks("t1", (0.5,) * len(TISSUES), NONE, NONE), **changes)
+        looks = dataclasses.replace(Appearance("t1", (0.5,) * len(TISSUES), NONE, NONE), **changes)
         draw = _plain(spacing, shape, (15.0, 15.0, 15.0), looks=looks)
         image = render(block, draw, CLASSES)[0][0]
-        neighbours = (image[1:] - image.mean()) * (image[:-1] - image.mean())
-        return float(image.std()), float(neighbours.mean() / image.var())
+        neighbors = (image[1:] - image.mean()) * (image[:-1] - image.mean())
+        return float(image.std()), float(neighbors.mean() / image.var())
 
     white, white_near = deviation(white=level)
     smooth, smooth_near = deviation(smooth=level, smooth_mm=3.0)

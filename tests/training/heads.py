@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import nibabel as nib
 import numpy as np
-import pytest
-import torch
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
-from training.synthesis.heads import Head
-from training.synthesis.labelled import LabelledHead
-from training.synthesis.tissues import IDS
 
 SPACING = (1.0, 1.25, 1.0)  # canonical
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    monkeypatch.setenv("HYPERSPACE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 def head_array(shape: tuple[int, int, int] = (37, 30, 33), seed: int = 0) -> NDArray[np.int16]:
@@ -41,12 +28,12 @@ def head_array(shape: tuple[int, int, int] = (37, 30, 33), seed: int = 0) -> NDA
         (0.5, (2, 41)),
     ):
         labels[radius < limit] = np.where(left, one, other)[radius < limit]
-    for centre, size, (one, other) in (
+    for center, size, (one, other) in (
         (0.12, 0.09, (10, 49)),
         (0.28, 0.06, (13, 52)),
     ):
         for sign, value in ((1, one), (-1, other)):
-            ball = u**2 + v**2 + (w / 2 - sign * centre / 2) ** 2 < size**2
+            ball = u**2 + v**2 + (w / 2 - sign * center / 2) ** 2 < size**2
             labels[ball] = value
     labels[(np.abs(w) < 0.05) & (radius < 0.3)] = 14
     return labels
@@ -64,36 +51,3 @@ def volume(labels: NDArray[np.int16], spacing: tuple[float, ...] = SPACING) -> V
     stored = Volume(array, Grid(array.shape, affine))
     assert stored.grid.axcodes == "LIA"
     return stored
-
-
-@pytest.fixture
-def labels() -> NDArray[np.int16]:
-    return head_array()
-
-
-@pytest.fixture
-def head(labels: NDArray[np.int16]) -> Head:
-    return Head.from_volume("tiny", volume(labels))
-
-
-@pytest.fixture
-def targets() -> torch.Tensor:
-    """Every generation class is its own channel."""
-    return torch.arange(len(IDS), dtype=torch.int16)
-
-
-@pytest.fixture
-def source(head: Head, targets: torch.Tensor) -> LabelledHead:
-    return LabelledHead(head, targets)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three label maps in files."""
-    path = tmp_path / "maps"
-    path.mkdir()
-    for i in range(3):
-        stored = volume(head_array(seed=i))
-        image = nib.Nifti1Image(stored.array.astype(np.int16), stored.grid.affine)
-        nib.save(image, path / f"head_{i}.nii.gz")
-    return path

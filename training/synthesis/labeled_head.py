@@ -12,11 +12,11 @@ from napari_hyperspace.core.geometry import Grid
 from training.config.synthesis import SynthesisSection
 from training.synthesis.heads import Head
 from training.synthesis.render import render
-from training.synthesis.sample import draw_pair
+from training.synthesis.sample import sample_pair
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledHead:
+class LabeledHead:
     """A label map with the model's channels.
 
     Parameters
@@ -63,5 +63,5 @@ class LabelledHead:
         spacing_mm, shape
             Working spacing and shape (z, y, x).
         """
-        draw = draw_pair(rng, config, self.head, spacing_mm, shape)
+        draw = sample_pair(rng, config, self.head, spacing_mm, shape)
         return render(self.head, draw, self.targets)
