@@ -3,7 +3,7 @@
 What is measured, once per (model, device, rough spacing), on a block of the scan itself: the time
 of each precision, and for the short number types how many labels differ from fp32, *relative to the
 border between classes* (labels flip where two classes are nearly even, and nowhere else). A
-precision is taken if the rate it flips at would change at most half of the allowed 0.1 % of that block.
+precision is taken if, at its rate, at most half of the allowed 0.1 % of that block would change.
 
 What is guaranteed: that block was looked at, not the whole scan. So the engine counts, while it
 labels any scan, how much border there is; where border × measured rate (with its statistical
