@@ -1,5 +1,6 @@
 # make run       napari with a real scan segmented; without a display the same under Xvfb, into run-output/
-# make test      lint, types and both suites
+# make test      lint, types and the suites with and without napari
+# make fuzz      the property tests with fresh random examples, for SECONDS=600
 # make picture   the README's pictures anew
 # make brain     the brain model anew, from label maps in HYPERSPACE_DATA: hours on a CPU
 # Each does all its set-up: Debian packages (as root, or where sudo asks nothing), then .venv.
@@ -10,6 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 INSTALL := $(PIP) install --quiet --retries 5 --prefer-binary -c .ci/constraints.txt
 OUTPUT ?= run-output
+SECONDS ?= 600
 # Options of the demonstration, such as --model hippocampus --spacing 1 3
 DEMO ?=
 
@@ -26,7 +28,7 @@ COARSE := --set training.steps=3000 --set training.patch_mm=128 --set optimizer.
 	--set 'validation.report_spacings_mm=[[2, 2, 2], [3, 3, 3], [2, 5, 2]]'
 BRAIN := resources/models/brain.safetensors
 
-.PHONY: run picture test brain clean
+.PHONY: run picture test fuzz brain clean
 
 run: $(VENV)/app.stamp
 ifeq ($(DISPLAY)$(WAYLAND_DISPLAY),)
@@ -58,6 +60,9 @@ brain: $(VENV)/train.stamp
 test: $(VENV)/tox.stamp
 	TORCH="$$(.ci/torch-requirement $(PIP))" $(BIN)/tox run
 
+fuzz: $(VENV)/fuzz.stamp
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) tests/core tests/io tests/nets tests/inference
+
 $(VENV)/venv.stamp: .ci/system-packages
 	PYTHON=$(PYTHON) .ci/system-packages
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
@@ -74,6 +79,10 @@ $(VENV)/train.stamp: $(VENV)/venv.stamp pyproject.toml .ci/constraints.txt
 
 $(VENV)/tox.stamp: $(VENV)/venv.stamp .ci/constraints.txt
 	$(INSTALL) tox
+	touch $@
+
+$(VENV)/fuzz.stamp: $(VENV)/venv.stamp pyproject.toml .ci/constraints.txt
+	$(INSTALL) "$$(.ci/torch-requirement $(PIP))" -e ".[train,test]"
 	touch $@
 
 clean:

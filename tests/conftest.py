@@ -6,18 +6,24 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+
+# The suite is deterministic; `make fuzz` draws fresh examples (see tests/fuzz).
+hypothesis.settings.register_profile("suite", derandomize=True, database=None)
+hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("suite")
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder of real scans; tests that need it are left out where it is not set."""
+    """The folder of real scans; tests that need it are skipped without it."""
     root = os.environ.get("HYPERSPACE_DATA")
     if not root or not Path(root).is_dir():
-        pytest.skip("HYPERSPACE_DATA is not set: no real scans here")
+        pytest.skip("set HYPERSPACE_DATA to the folder with the real scans to run this test")
     return Path(root)
 
 
