@@ -4,26 +4,53 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Literal, NamedTuple, Self, TypedDict, TypeVar, Unpack
+
+__all__ = [
+    "Cancelled",
+    "ErrorParts",
+    "HyperspaceError",
+    "HyperspaceWarning",
+    "OptionNeededError",
+    "ReadOption",
+    "SeriesChoice",
+    "ShouldStop",
+]
+
+_Error = TypeVar("_Error", bound="HyperspaceError")
 
 ShouldStop = Callable[[], bool]
-"""Asked between steps of long work: true once its caller wants it to stop."""
+"""Called between steps of long work; returns true to stop it."""
+
+ReadOption = Literal["spacing_mm", "series", "volume", "fill"]
+"""An option of `napari_hyperspace.read`."""
+
+
+class ErrorParts(TypedDict, total=False):
+    """The keyword arguments of `HyperspaceError`."""
+
+    where: str | os.PathLike[str] | None
+    field: str | None
+    found: object
+    expected: object
+    fix: str | None
 
 
 class HyperspaceError(Exception):
-    """Something that a user can mend: says what was wanted, what came and the way out.
+    """An error that a user can fix. It is not changed after it was made; see `replace`.
 
     Parameters
     ----------
     problem
         One sentence that says what is wrong.
     where
-        The file, layer or configuration it was found in.
+        The file, layer or configuration with the problem.
     field
         The part of it: a header field, a configuration key, a tensor.
     found, expected
-        What came and what was wanted; any object, shown through `str`.
+        The value found and the value expected; any object, shown through `str`.
     fix
-        The way out, as an imperative sentence.
+        What the user can do, as an imperative sentence.
     """
 
     def __init__(
@@ -56,15 +83,22 @@ class HyperspaceError(Exception):
             text += f" ({', '.join(details)})"
         return f"{text}. {self.fix}" if self.fix else text
 
+    def replace(self, **parts: Unpack[ErrorParts]) -> Self:
+        """Return an error of the same class with some parts replaced, to be raised instead."""
+        where = parts.get("where")
+        state: dict[str, object] = {**parts}
+        if where is not None:
+            state["where"] = os.fspath(where)
+        return _rebuild(type(self), self.problem, {**self.__dict__, **state})
+
     def __reduce__(self) -> tuple[object, ...]:
         # Worker processes send their errors through pickle; keyword arguments would be lost.
         return _rebuild, (type(self), self.problem, self.__dict__.copy())
 
 
-def _rebuild(
-    kind: type[HyperspaceError], problem: str, state: dict[str, object]
-) -> HyperspaceError:
-    error = kind(problem)
+def _rebuild(kind: type[_Error], problem: str, state: dict[str, object]) -> _Error:
+    # Without `__init__`: a subclass may require arguments of its own.
+    error = kind.__new__(kind, problem)
     error.__dict__.update(state)
     return error
 
@@ -72,8 +106,45 @@ def _rebuild(
 class Cancelled(HyperspaceError):
     """The work was stopped because its caller asked for it."""
 
-    def __init__(self, problem: str = "cancelled", **parts: str) -> None:
+    def __init__(self, problem: str = "cancelled", **parts: Unpack[ErrorParts]) -> None:
         super().__init__(problem, **parts)
+
+
+class SeriesChoice(NamedTuple):
+    """One of several DICOM series: what to ask for, and what to show."""
+
+    uid: str
+    description: str
+
+
+class OptionNeededError(HyperspaceError):
+    """A file that can be read if an option of `napari_hyperspace.read` is given.
+
+    Parameters
+    ----------
+    problem, **parts
+        As in `HyperspaceError`.
+    option
+        The option.
+    n_volumes
+        How many volumes there are to choose from, for the option ``"volume"``.
+    series
+        The image series to choose from, for the option ``"series"``.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        option: ReadOption,
+        n_volumes: int = 1,
+        series: tuple[SeriesChoice, ...] = (),
+        **parts: Unpack[ErrorParts],
+    ) -> None:
+        super().__init__(problem, **parts)
+        self.option: ReadOption = option
+        self.n_volumes = n_volumes
+        self.series = series
 
 
 class HyperspaceWarning(UserWarning):

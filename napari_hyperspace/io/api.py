@@ -275,8 +275,7 @@ def _compare(volume: Volume, temporary: Path, target: Path) -> Receipt:
     try:
         decoded = _decode(temporary)
     except HyperspaceError as error:
-        error.where = str(target)
-        raise
+        raise error.replace(where=target) from error
     equal = decoded.array.dtype == volume.dtype and np.array_equal(
         decoded.array, volume.array, equal_nan=volume.dtype.kind == "f"
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import ErrorParts, HyperspaceError, OptionNeededError
 from napari_hyperspace.core.geometry import Grid, check_spacing
 from napari_hyperspace.core.volume import Volume
 
@@ -74,8 +74,7 @@ class Decoded:
         try:
             grid = Grid(self.array.shape, self.affine)
         except HyperspaceError as error:
-            error.where = str(self.path)
-            raise
+            raise error.replace(where=self.path) from error
         self._check_extent(grid)
         if grid.is_sheared:
             self.notes.append(
@@ -102,12 +101,11 @@ class Decoded:
             return
         size = " × ".join(f"{extent:.4g}" for extent in grid.field_of_view_mm)
         if not self.units_stated:
-            raise HyperspaceError(
+            raise spacing_needed(
                 "the file does not state its units, and in mm its field of view is implausible",
                 where=self.path,
                 field="units",
                 found=f"{size} mm",
-                fix="Give spacing_mm, one number an array axis",
             )
         self.notes.append(f"the field of view is implausible: {size} mm")
 
@@ -119,8 +117,9 @@ class Decoded:
         if not count:
             return self.array
         if fill is None:
-            raise HyperspaceError(
+            raise OptionNeededError(
                 "the image holds voxels that are not finite",
+                option="fill",
                 where=self.path,
                 field="voxels",
                 found=f"{count} NaN or infinite of {bad.size}",
@@ -151,13 +150,18 @@ def override_spacing(
     return changed
 
 
-def missing_spacing(path: Path, field_name: str, found: object) -> HyperspaceError:
+def missing_spacing(path: Path, field_name: str, found: object) -> OptionNeededError:
     """Return the error for a file that does not say how far apart its voxels are."""
-    return HyperspaceError(
+    return spacing_needed(
         "the file does not say the voxel spacing",
         where=path,
         field=field_name,
         found=found,
         expected="positive numbers",
-        fix="Give spacing_mm, one number an array axis",
     )
+
+
+def spacing_needed(problem: str, **parts: Unpack[ErrorParts]) -> OptionNeededError:
+    """Return the error for a file that can be read if its voxel spacing is given."""
+    fix = "Give spacing_mm, one number per array axis"
+    return OptionNeededError(problem, option="spacing_mm", **{"fix": fix, **parts})

@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import UID
 from SimpleITK import GetArrayFromImage, ImageFileReader
 
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import HyperspaceError, OptionNeededError, SeriesChoice
 from napari_hyperspace.io.decoded import Decoded, override_spacing
 from napari_hyperspace.io.files import check_memory, fingerprint, open_unchanged
 from napari_hyperspace.io.series import Series, Slice, group, stack
@@ -103,8 +103,10 @@ def _choose(found: list[Series], uid: str | None, folder: Path) -> Series:
             expected=listed or "no DICOM files there",
         )
     if images:
-        raise HyperspaceError(
+        raise OptionNeededError(
             f"the folder holds {len(images)} series",
+            option="series",
+            series=tuple(SeriesChoice(series.uid, str(series)) for series in images),
             where=folder,
             found=listed,
             fix="Choose one with series=UID",

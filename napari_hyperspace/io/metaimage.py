@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import stem_of
-from napari_hyperspace.io.decoded import UNIT_MM, Decoded, missing_spacing, override_spacing
+from napari_hyperspace.io.decoded import (
+    UNIT_MM,
+    Decoded,
+    missing_spacing,
+    override_spacing,
+    spacing_needed,
+)
 from napari_hyperspace.io.files import companion, open_unchanged
 from napari_hyperspace.io.streams import Layout, read_data
 from napari_hyperspace.io.text import header_lines, numbers
@@ -208,13 +214,12 @@ def _affine(
     if spacing_mm is not None:
         return override_spacing(affine, spacing_mm), None, known
     if unit not in UNIT_MM and unit not in ("?", "", "none"):
-        raise HyperspaceError(
+        raise spacing_needed(
             "the unit of length is unknown",
             where=path,
             field="DistanceUnits",
             found=unit,
             expected="mm, cm or um",
-            fix="Give spacing_mm, one number an array axis",
         )
     kept = MetaHeader(tuple((spacing * factor).tolist()), directions)
     return affine, kept, known

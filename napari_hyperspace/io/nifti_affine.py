@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.io.decoded import UNIT_MM, missing_spacing, override_spacing
+from napari_hyperspace.io.decoded import UNIT_MM, missing_spacing, override_spacing, spacing_needed
 
 _UNITS = {0: 1.0, 1: UNIT_MM["m"], 2: UNIT_MM["mm"], 3: UNIT_MM["um"]}  # by the code's low bits
 _SPACING_TOLERANCE_MM = 1e-3
@@ -46,13 +46,12 @@ def geometry_of(
     """Return the affine in mm that counts, by the rule above."""
     code = int(header["xyzt_units"]) & 7
     if code not in _UNITS and spacing_mm is None:
-        raise HyperspaceError(
+        raise spacing_needed(
             "the unit of length is unknown",
             where=path,
             field="xyzt_units",
             found=code,
             expected="1 (m), 2 (mm) or 3 (µm)",
-            fix="Give spacing_mm, one number an array axis",
         )
     if spacing_mm is not None:
         return _overridden(header, path, spacing_mm)
@@ -82,12 +81,11 @@ def _choose_affine(header: Any, path: Path, *, compare: bool = True) -> Resolved
     pixdim = np.array(header["pixdim"][1:4], dtype=np.float64)
     notes: list[str] = []
     if not np.isfinite(pixdim).all():
-        raise HyperspaceError(
+        raise spacing_needed(
             "the spacing is not finite",
             where=path,
             field="pixdim",
             found=pixdim.tolist(),
-            fix="Give spacing_mm, one number an array axis",
         )
     if (pixdim < 0).any():
         notes.append(
@@ -142,15 +140,15 @@ def _sform(header: Any, path: Path, qform: NDArray[np.float64] | None) -> NDArra
     try:
         return Grid((1, 1, 1), affine).affine.copy()
     except HyperspaceError as error:
-        fix = "Give spacing_mm, one number an array axis"
-        if qform is not None:
-            fix = f"Its qform is valid ({qform.tolist()}): set sform_code to 0 to use that"
+        problem, field = "the sform is singular or not finite", "srow_x, _y, _z"
+        if qform is None:
+            raise spacing_needed(problem, where=path, field=field, found=affine.tolist()) from error
         raise HyperspaceError(
-            "the sform is singular or not finite",
+            problem,
             where=path,
-            field="srow_x, _y, _z",
+            field=field,
             found=affine.tolist(),
-            fix=fix,
+            fix=f"Its qform is valid ({qform.tolist()}): set sform_code to 0 to use that",
         ) from error
 
 

@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import stem_of
-from napari_hyperspace.io.decoded import UNIT_MM, Decoded, missing_spacing, override_spacing
+from napari_hyperspace.io.decoded import (
+    UNIT_MM,
+    Decoded,
+    missing_spacing,
+    override_spacing,
+    spacing_needed,
+)
 from napari_hyperspace.io.files import companion, open_unchanged
 from napari_hyperspace.io.streams import Layout, read_data
 from napari_hyperspace.io.text import header_lines, numbers
@@ -287,13 +293,12 @@ def _unit_factors(header: _Header, axes: list[int], *, overridden: bool) -> NDAr
         units = units[axes[0] : axes[-1] + 1]
     unknown = [unit for unit in units if unit.lower() not in _UNITS]
     if unknown and not overridden:
-        raise HyperspaceError(
+        raise spacing_needed(
             "the unit of length is unknown",
             where=header.path,
             field=name,
             found=unknown,
             expected='"mm", "cm", "m" or "um"',
-            fix="Give spacing_mm, one number an array axis",
         )
     return np.array((*(_UNITS.get(unit.lower(), 1.0) for unit in units), 1.0, 1.0, 1.0)[:3])
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import HyperspaceError, OptionNeededError
 from napari_hyperspace.io.files import check_claim, check_memory
 
 _CHUNK = 1 << 20
@@ -147,14 +147,16 @@ def choose_block(layout: Layout, volume: int | None, where: Path) -> int:
     """
     flat = len(layout.spatial) < 3
     if volume is None and (flat or layout.n_blocks > 1):
-        raise HyperspaceError(
+        raise OptionNeededError(
             "the file holds a 2-D image" if flat else "the file holds more than one 3-D volume",
+            option="volume",
+            n_volumes=layout.n_blocks,
             where=where,
             field="shape",
             found="×".join(map(str, layout.shape)),
             expected="three axes",
             fix="Choose volume=0 to take it as one slice"
-            if flat
+            if layout.n_blocks == 1
             else f"Choose one with volume=0 … {layout.n_blocks - 1}",
         )
     chosen = volume or 0

@@ -71,8 +71,7 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     try:
         factory = factory_from_reference(state)
     except HyperspaceError as error:
-        error.where = str(source)
-        raise
+        raise error.replace(where=source) from error
     network = factory.network_config
     card = ModelCard(
         name=Path(target).stem,

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import pickle
-
 import numpy as np
 import pytest
 
-from napari_hyperspace.core.errors import Cancelled, HyperspaceError
+from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 
@@ -50,18 +48,3 @@ def test_with_array_stays_on_the_grid():
     assert (labels.name, labels.metadata["format"]) == ("labels", "nifti")
     with pytest.raises(HyperspaceError, match="differ in shape"):
         scan.with_array(np.ones((3, 3, 3)))
-
-
-def test_errors_say_everything_and_cross_processes():
-    error = HyperspaceError(
-        "the sform is singular",
-        where="a.nii",
-        field="sform",
-        found="0",
-        expected="1",
-        fix="Mend it",
-    )
-    text = "a.nii: sform: the sform is singular (found 0, expected 1). Mend it"
-    assert str(error) == text
-    assert str(pickle.loads(pickle.dumps(error))) == text
-    assert isinstance(pickle.loads(pickle.dumps(Cancelled())), Cancelled)

@@ -9,21 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning, OptionNeededError
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters.layers import Kind, LayerData, to_layer_data
 
 Paths = str | list[str]
 
 _SNIFFED_FILES = 20
-
-# How the readers' errors name the option that is the way out.
-_QUESTIONS = {
-    "spacing_mm": "spacing_mm",
-    "series": "series=",
-    "volume": "volume=",
-    "fill": "with fill",
-}
 
 
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
@@ -45,11 +37,10 @@ def read_layers(path: Paths) -> list[LayerData]:
     paths = [path] if isinstance(path, str) else path
     try:
         return [layer for one in paths for layer in open_layers(one, io)]
-    except HyperspaceError as error:
-        if open_question(error) is not None:
-            # napari's way of opening files has no room for a question.
-            error.fix = "Open it through the HyperSpace widget, which asks for what is missing"
-        raise
+    except OptionNeededError as error:
+        # napari's readers cannot ask the user.
+        fix = "Open it through the HyperSpace widget, which asks for what is missing"
+        raise error.replace(fix=fix) from error
 
 
 class Source(Protocol):
@@ -148,9 +139,3 @@ def kind_of(volume: Volume) -> Kind:
     """Tell a label map from an image by what its file says of it."""
     says_so = volume.metadata.get("is_labels") or volume.metadata.get("label_names")
     return "labels" if says_so else "image"
-
-
-def open_question(error: HyperspaceError) -> str | None:
-    """Return the option of `napari_hyperspace.read` that would let a refused file be read."""
-    fix = error.fix or ""
-    return next((name for name, sign in _QUESTIONS.items() if sign in fix), None)

@@ -1,0 +1,70 @@
+"""Errors: what they say, and that nothing of them is lost on the way to another process."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from napari_hyperspace.core.errors import (
+    Cancelled,
+    HyperspaceError,
+    OptionNeededError,
+    SeriesChoice,
+)
+
+PARTS = {
+    "where": "a.nii",
+    "field": "sform",
+    "found": "0",
+    "expected": "1",
+    "fix": "Set it to 1",
+}
+TEXT = "a.nii: sform: the sform is singular (found 0, expected 1). Set it to 1"
+
+
+def test_an_error_names_place_values_and_fix():
+    assert str(HyperspaceError("the sform is singular", **PARTS)) == TEXT
+    assert str(HyperspaceError("no more")) == "no more"
+    assert str(HyperspaceError("no more", found=0)) == "no more (found 0)"
+
+
+def test_a_path_becomes_text():
+    path = Path("folder") / "a.nii"
+    assert HyperspaceError("wrong", where=path).where == str(path)
+    assert HyperspaceError("wrong").replace(where=path).where == str(path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        HyperspaceError("the sform is singular", **PARTS),
+        Cancelled(),
+        Cancelled("stopped", where="a.nii"),
+        OptionNeededError("several volumes", option="volume", n_volumes=7, where="a.nii"),
+        OptionNeededError("several series", option="series", series=(SeriesChoice("1.2", "T1"),)),
+    ],
+)
+def test_errors_cross_processes_whole(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert copy.args == error.args
+    assert vars(copy) == vars(error)
+
+
+def test_replace_makes_another_error_of_the_same_class():
+    error = OptionNeededError("several volumes", option="volume", n_volumes=7, where="a.nii")
+    other = error.replace(where=Path("b.nii"), fix=None)
+    assert type(other) is OptionNeededError
+    assert (other.where, other.option, other.n_volumes) == ("b.nii", "volume", 7)
+    assert other.problem == error.problem
+    assert error.where == "a.nii"
+
+
+def test_replace_keeps_the_parts_that_it_is_not_given():
+    error = HyperspaceError("the sform is singular", **PARTS)
+    assert vars(error.replace()) == vars(error)
+    assert error.replace(fix=None, expected=None).fix is None
+    assert error.replace(found=3).found == 3
