@@ -54,8 +54,8 @@ brain: $(VENV)/train.stamp
 	$(BIN)/python -m training fit training/configs/brain.yaml --out runs/brain \
 		--init runs/brain-coarse/model.safetensors
 	$(BIN)/python -m training export runs/brain $(BRAIN) --dtype float16 \
-		--tile-voxels 256 --tile-mm 256 --search-extent-mm 140,190,150
-	$(BIN)/python -m training judge $(BRAIN) training/configs/brain.yaml --out runs/brain-judged --write-card
+		--tile-voxels 256 --tile-mm 256 --localization-extent-mm 140,190,150
+	$(BIN)/python -m training evaluate-synthetic $(BRAIN) training/configs/brain.yaml --out runs/brain-synthetic --write-card
 
 test: $(VENV)/tox.stamp
 	TORCH="$$(.ci/torch-requirement $(PIP))" $(BIN)/tox run
