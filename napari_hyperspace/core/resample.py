@@ -1,20 +1,14 @@
-"""Resampling between grids, done by torch.
+"""Resampling of volumes and label maps between grids, done by torch.
 
-Where two grids share their axes (any permutation, any direction), the map is separable: each output
-sample along an axis is a weighted sum of a few input samples. Going coarser, the interpolation
-kernel is stretched by the step, so that it averages over the voxel it stands for (the classical
-anti-aliasing of image scaling; the sum of the weights stays 1). Otherwise the image is first
-smoothed by those stretched kernels and then interpolated point by point.
-
-Kernels: linear (a triangle), cubic (Keys 1981, a = -1/2), and the overlap of the new voxel with the
-old ones. Labels are taken from the nearest voxel or by majority, never blended.
+Where two grids share their axes (any permutation, any direction), each axis is resampled by itself;
+see `separable`. Otherwise the image is first smoothed along each axis and then interpolated point
+by point. Labels are taken from the nearest voxel or by majority, never blended.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,185 +17,21 @@ from torch import Tensor
 
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
 from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.separable import (
+    RADIUS,
+    SNAP,
+    Order,
+    axis_matrix,
+    kernel,
+    resample_axes,
+    snap,
+)
 from napari_hyperspace.core.volume import Volume
 
-Order = Literal["nearest", "linear", "cubic", "overlap"]
+__all__ = ["SLAB_VOXELS", "resample_labels", "resample_to_grid", "resample_to_spacing"]
 
-_RADIUS: dict[Order, float] = {"nearest": 0.5, "linear": 1.0, "cubic": 2.0}
-# Coordinates this near to a voxel center or to the border between two voxels are meant to be there.
-_SNAP = 1e-6
-# Under this length one dense product is faster than gathering tap by tap.
-DENSE_LENGTH = 128
-# Output voxels worked on at once by the point-by-point form; it can be stopped between them.
 SLAB_VOXELS = 1 << 16
-
-
-@dataclass(frozen=True)
-class AxisMatrix:
-    """The sparse (n_out, n_in) matrix that resamples one axis, kept as taps.
-
-    Parameters
-    ----------
-    indices
-        (n_out, taps) int64: input samples of each output sample, within the array.
-    weights
-        (n_out, taps) float32.
-    n_in
-        Length of the input axis.
-    """
-
-    indices: Tensor
-    weights: Tensor
-    n_in: int
-
-    @property
-    def n_out(self) -> int:
-        """Length of the output axis."""
-        return self.indices.shape[0]
-
-    def rows(self, start: int, stop: int) -> AxisMatrix:
-        """Return the matrix of the output samples from ``start`` to before ``stop``."""
-        return AxisMatrix(self.indices[start:stop], self.weights[start:stop], self.n_in)
-
-    def dense(self) -> Tensor:
-        """Return the matrix as a float32 tensor (n_out, n_in)."""
-        matrix = self.weights.new_zeros(self.n_out, self.n_in)
-        return matrix.scatter_add_(1, self.indices, self.weights)
-
-    def apply(self, tensor: Tensor, axis: int) -> Tensor:
-        """Resample one axis of a floating-point tensor, on its device and in its type."""
-        if self.n_in <= DENSE_LENGTH or 8 * self.indices.shape[1] >= self.n_in:
-            matrix = self.dense().to(tensor)
-            if axis % tensor.ndim == tensor.ndim - 1:
-                return tensor @ matrix.T
-            if axis % tensor.ndim == tensor.ndim - 2:
-                return matrix @ tensor
-            moved = matrix @ tensor.movedim(axis, 0).reshape(self.n_in, -1)
-            rest = tensor.movedim(axis, 0).shape[1:]
-            return moved.reshape(self.n_out, *rest).movedim(0, axis)
-        shape = [1] * tensor.ndim
-        shape[axis] = self.n_out
-        indices = self.indices.to(tensor.device)
-        weights = self.weights.to(tensor)
-        total = tensor.index_select(axis, indices[:, 0]).mul_(weights[:, 0].view(shape))
-        for tap in range(1, indices.shape[1]):
-            taken = tensor.index_select(axis, indices[:, tap])
-            total.addcmul_(taken, weights[:, tap].view(shape))
-        return total
-
-
-def axis_matrix(
-    n_in: int,
-    n_out: int,
-    step: float,
-    start: float,
-    *,
-    order: Order = "linear",
-    antialias: bool = True,
-    width: float | None = None,
-    extend: bool = True,
-) -> AxisMatrix:
-    """Make the matrix of one axis: output sample ``o`` lies at input index ``start + o·step``.
-
-    Parameters
-    ----------
-    n_in, n_out
-        Lengths of the axis before and after.
-    step
-        Input samples from one output sample to the next; negative where the axes run against each
-        other.
-    start
-        Input index of the first output sample.
-    order
-        Interpolation kernel; ``"overlap"``: the share of the output voxel that each input voxel
-        covers.
-    antialias
-        Whether the linear or cubic kernel is stretched by ``|step|`` where that exceeds 1.
-    width
-        How far to stretch it instead (in input samples).
-    extend
-        Beyond the border, whether the outermost voxel goes on (else zeros).
-    """
-    stretch = max(1.0, abs(step) if width is None else width)
-    if order == "nearest" or not antialias:
-        stretch = 1.0
-    centers = _snap(start + step * np.arange(n_out, dtype=np.float64))
-    if order == "nearest":
-        taps = np.floor(centers + 0.5 + _SNAP)[:, None]
-        weights = np.ones_like(taps)
-    elif order == "overlap":
-        low, high = centers[:, None] - abs(step) / 2, centers[:, None] + abs(step) / 2
-        taps = np.round(low) + np.arange(int(np.ceil(abs(step))) + 1)
-        shared = np.minimum(taps + 0.5, high) - np.maximum(taps - 0.5, low)
-        weights = shared.clip(0, None) / abs(step)
-    else:
-        radius = _RADIUS[order] * stretch
-        first = np.floor(centers - radius) + 1
-        taps = first[:, None] + np.arange(int(np.ceil(2 * radius)))
-        weights = _kernel(order, (taps - centers[:, None]) / stretch)
-        weights /= weights.sum(axis=1, keepdims=True)
-    if not extend:
-        weights = np.where((taps >= 0) & (taps < n_in), weights, 0.0)
-    indices = np.clip(taps, 0, n_in - 1).astype(np.int64)
-    return AxisMatrix(torch.from_numpy(indices), torch.from_numpy(weights.astype(np.float32)), n_in)
-
-
-def _snap(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
-    nearest = np.round(coordinates)
-    return np.where(np.abs(coordinates - nearest) < _SNAP, nearest, coordinates)
-
-
-def _kernel(order: Order, distance: Any) -> Any:
-    """Return the interpolation kernel at a distance in samples; numpy or torch."""
-    x = abs(distance)
-    if order == "linear":
-        return (1 - x).clip(0, None)
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return near * (x <= 1) + far * ((x > 1) & (x < 2))
-
-
-def resample_axes(tensor: Tensor, matrices: Sequence[AxisMatrix | None]) -> Tensor:
-    """Resample the last axes of a tensor, one matrix each; `None` leaves an axis as it is.
-
-    Parameters
-    ----------
-    tensor
-        (..., D, H, W), floating point.
-    matrices
-        One for each of the last axes.
-    """
-    first = tensor.ndim - len(matrices)
-    # The axis that shrinks most goes first: the others then have less to do.
-    todo = sorted(
-        ((first + i, matrix) for i, matrix in enumerate(matrices) if matrix is not None),
-        key=lambda item: item[1].n_out / item[1].n_in,
-    )
-    for axis, matrix in todo:
-        tensor = matrix.apply(tensor, axis)
-    return tensor
-
-
-def grid_matrices(
-    source: Grid, target: Grid, *, order: Order = "linear", antialias: bool = True
-) -> list[AxisMatrix | None]:
-    """Make the three matrices that resample one grid onto another with the same axes.
-
-    Both grids must have their array axes in the same order (turn them to canonical order first);
-    an axis that stays as it is gets `None`.
-    """
-    mapping = source.index_map(target)
-    matrices: list[AxisMatrix | None] = []
-    for axis in range(3):
-        step, start = float(mapping[axis, axis]), float(mapping[axis, 3])
-        n_in, n_out = source.shape[axis], target.shape[axis]
-        same = n_in == n_out and abs(step - 1) * n_in < _SNAP and abs(start) < _SNAP
-        matrices.append(
-            None
-            if same
-            else axis_matrix(n_in, n_out, step, start, order=order, antialias=antialias)
-        )
-    return matrices
+"""Output voxels interpolated at once between oblique grids; the work can be stopped in between."""
 
 
 def resample_to_grid(
@@ -325,7 +155,7 @@ def resample_labels(labels: Volume, grid: Grid) -> Volume:
     for value in np.unique(labels.array):
         indicator = labels.with_array(labels.array == value)
         share = resample_to_grid(indicator, grid, order="overlap").array
-        larger = share > best + _SNAP
+        larger = share > best + SNAP
         winner[larger] = value
         np.maximum(best, share, out=best)
     return Volume(winner, grid, labels.name)
@@ -338,7 +168,7 @@ def _shared_axes(linear: NDArray[np.float64]) -> tuple[int, ...] | None:
         return None
     rest = linear.copy()
     rest[axes, range(3)] = 0
-    return axes if np.abs(rest).max() <= _SNAP * np.abs(linear).max() else None
+    return axes if np.abs(rest).max() <= SNAP * np.abs(linear).max() else None
 
 
 def _nearest(
@@ -355,8 +185,8 @@ def _nearest(
         taken, inside = array.transpose(axes), []
         for i, axis in enumerate(axes):
             n_in = taken.shape[i]
-            centers = _snap(mapping[axis, 3] + mapping[axis, i] * np.arange(grid.shape[i]))
-            nearest = np.floor(centers + 0.5 + _SNAP).astype(np.int64)
+            centers = snap(mapping[axis, 3] + mapping[axis, i] * np.arange(grid.shape[i]))
+            nearest = np.floor(centers + 0.5 + SNAP).astype(np.int64)
             inside.append((nearest >= 0) & (nearest < n_in))
             taken = taken.take(np.clip(nearest, 0, n_in - 1), axis=i)
         if fill is not None:
@@ -370,7 +200,7 @@ def _nearest(
         for centers, n_in, stride in zip(
             _positions(grid, mapping, start, stop), array.shape, strides, strict=True
         ):
-            nearest = np.floor(centers + (0.5 + _SNAP)).astype(np.int64)
+            nearest = np.floor(centers + (0.5 + SNAP)).astype(np.int64)
             if fill is not None:
                 within = within & (nearest >= 0) & (nearest < n_in)
             index = index + nearest.clip(0, n_in - 1) * stride
@@ -385,7 +215,7 @@ def _smoothed(image: Tensor, mapping: NDArray[np.float64], order: Order, extend:
     widths = np.linalg.norm(mapping[:3, :3], axis=1)
     matrices = [
         axis_matrix(n, n, 1, 0, order=order, width=float(width), extend=extend)
-        if width > 1 + _SNAP
+        if width > 1 + SNAP
         else None
         for n, width in zip(image.shape, widths, strict=True)
     ]
@@ -401,7 +231,7 @@ def _point_by_point(
     should_stop: ShouldStop,
 ) -> Tensor:
     """Interpolate at arbitrary positions: sum the taps around each point."""
-    near = range(1 - int(_RADIUS[order]), 1 + int(_RADIUS[order]))
+    near = range(1 - int(RADIUS[order]), 1 + int(RADIUS[order]))
     flat, strides = image.reshape(-1), _strides(image.shape)
     out = torch.empty(grid.shape)
     for start, stop in _slabs(grid.shape, should_stop):
@@ -416,7 +246,7 @@ def _point_by_point(
             around = []
             for offset in near:
                 tap = first + offset
-                weight = _kernel(order, (tap - centers).float())
+                weight = kernel(order, (tap - centers).float())
                 if not extend:
                     weight *= (tap >= 0) & (tap < n_in)
                 around.append((tap.clamp_(0, n_in - 1).long() * stride, weight))

@@ -25,7 +25,7 @@ from napari_hyperspace.core import store
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.memory import keep_freed_blocks
-from napari_hyperspace.core.resample import axis_matrix
+from napari_hyperspace.core.separable import axis_matrix
 from napari_hyperspace.cost.cost_model import Rates
 from napari_hyperspace.cost.trace import trace
 from napari_hyperspace.inference.argmax import NativeArgmax

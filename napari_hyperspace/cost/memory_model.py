@@ -17,7 +17,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.format import format_bytes
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.memory import MAPPED, available_bytes
-from napari_hyperspace.core.resample import DENSE_LENGTH
+from napari_hyperspace.core.separable import DENSE_LENGTH
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.cost.cost_model import Trace
 from napari_hyperspace.cost.trace_cache import CannotTraceError, count

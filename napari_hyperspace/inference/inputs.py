@@ -12,12 +12,8 @@ from torch import Tensor
 
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning, ShouldStop
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.resample import (
-    SLAB_VOXELS,
-    grid_matrices,
-    resample_axes,
-    resample_to_grid,
-)
+from napari_hyperspace.core.resample import SLAB_VOXELS, resample_to_grid
+from napari_hyperspace.core.separable import grid_matrices, resample_axes
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.plan import Plan
 from napari_hyperspace.inference.protocols import SpacingModel

@@ -15,14 +15,8 @@ from scipy import ndimage
 
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.resample import (
-    axis_matrix,
-    grid_matrices,
-    resample_axes,
-    resample_labels,
-    resample_to_grid,
-    resample_to_spacing,
-)
+from napari_hyperspace.core.resample import resample_labels, resample_to_grid, resample_to_spacing
+from napari_hyperspace.core.separable import axis_matrix, grid_matrices, resample_axes
 from napari_hyperspace.core.volume import Volume
 
 OBLIQUE = nib.eulerangles.euler2mat(0.2, -0.3, 0.1)

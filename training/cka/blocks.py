@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_hyperspace.core.geometry import Grid, Triple
-from napari_hyperspace.core.resample import grid_matrices, resample_axes
+from napari_hyperspace.core.separable import grid_matrices, resample_axes
 from training.data.base import Case
 
 

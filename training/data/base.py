@@ -18,12 +18,8 @@ from torch import Tensor
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.intensity import Normalization
-from napari_hyperspace.core.resample import (
-    grid_matrices,
-    resample_axes,
-    resample_labels,
-    resample_to_grid,
-)
+from napari_hyperspace.core.resample import resample_labels, resample_to_grid
+from napari_hyperspace.core.separable import grid_matrices, resample_axes
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import check_pair, read
 from training.config.data import DataSection
@@ -273,8 +269,7 @@ def _rule(section: DataSection, about: Description, folder: Path) -> LabelRule:
     try:
         return LabelRule(names, ids, (*about.ignore, *section.ignore), section.sparse)
     except HyperspaceError as error:
-        error.where = os.fspath(folder)
-        raise
+        raise error.replace(where=folder) from error
 
 
 def _without(patterns: Sequence[str], listing: Listing) -> Listing:

@@ -63,10 +63,12 @@ class LabelRule:
         try:
             return check_labels(labels, self.lookup())
         except HyperspaceError as error:
-            if error.expected is not None:
-                error.expected = _spans(self.lookup())
-                error.fix = "Say in data.labels or data.ignore what these ids are"
-            raise
+            if error.expected is None:
+                raise
+            raise error.replace(
+                expected=_spans(self.lookup()),
+                fix="Say in data.labels or data.ignore what these ids are",
+            ) from error
 
     def channels(self, labels: Volume) -> NDArray[np.int16]:
         """Return the output channel of each voxel of a checked label map.

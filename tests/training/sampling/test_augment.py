@@ -21,7 +21,7 @@ from training.sampling.augment import (
     SampleParameters,
     apply_sample,
     change_intensities,
-    draw_sample,
+    sample_parameters,
     sample_spacing,
     working_shape,
 )
@@ -164,7 +164,7 @@ def test_draws_depend_on_seed_step_and_sample_alone() -> None:
     config = AugmentationSection()
 
     def draw(*place: int) -> SampleParameters:
-        return draw_sample(
+        return sample_parameters(
             generator(*place[:1], "sample", *place[1:]), RANGES, config, (40, 50, 30)
         )
 
