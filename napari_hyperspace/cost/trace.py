@@ -21,7 +21,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from napari_hyperspace.cost.cost_model import Operation, Strides, Trace
 from napari_hyperspace.nets.base.modules import copied, prepared
 
-_EDGE = 4096  # of the reference input: so large that rounding a map's size up is of no account
+# Edge of the reference input: so large that rounding up the size of a map hardly matters. Divisible
+# by 2 ** 8, 3 and 5: where networks pool by whole factors, maps are divided without a remainder.
+_EDGE = 3840
 _FEW = 1 << 16  # values; statistics and weights have fewer, a map of the reference input has more
 _USUAL_EDGE = 96  # of a tile: the length of the sums of a product along an axis
 
@@ -40,7 +42,7 @@ def trace(network: nn.Module, in_channels: int, n_dim: int) -> Trace:
     image = torch.empty(1, in_channels, *[_EDGE] * n_dim, device="meta")
     parameters = sum(weight.numel() for weight in skeleton.parameters())
     counter = _Counter(image, n_dim)
-    with torch.no_grad(), counter:
+    with torch.no_grad(), torch.device("meta"), counter:
         skeleton(image)
     strides = tuple(sorted({held.strides for row in counter.alive for held in row}))
 
@@ -57,7 +59,7 @@ def trace(network: nn.Module, in_channels: int, n_dim: int) -> Trace:
             kind=seen.kind,
             map=strides.index(seen.at.strides),
             channels=seen.channels,
-            macs=seen.macs,
+            macs=seen.macs / seen.at.voxels,
             moved=seen.moved / seen.at.voxels,
             fresh=seen.fresh / seen.output.voxels,
             fresh_map=strides.index(seen.output.strides),
@@ -89,15 +91,18 @@ class _Held:
 
 @dataclass(eq=False)
 class _Seen:
-    """An operation; `moved` and `fresh` are values in all."""
+    """An operation; `macs`, `moved` and `fresh` are totals over the reference input.
+
+    The voxels of a map are known once it is viewed, which may be after the operation.
+    """
 
     kind: str
     at: _Held
     output: _Held
     channels: tuple[int, int]
-    macs: float
-    moved: float
-    fresh: float
+    macs: int
+    moved: int
+    fresh: int
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -151,17 +156,17 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         last = outputs[0] if outputs else inputs[0]  # statistics of a map have no map of their own
         source, output = self._map_of(inputs[0]), self._map_of(last)
         assert source is not None and output is not None
-        kind, macs, at = "pointwise", 0.0, output
+        kind, macs, at = "pointwise", 0, output
         scratch = []
         if name == "aten::convolution":
             weight, transposed = args[1], args[6]
             at = source if transposed else output
             kind = "transposed" if transposed else "conv" if args[8] == 1 else "depthwise"
-            macs = float(weight.numel())  # groups included: the weight holds in/groups
+            macs = weight.numel() * at.voxels  # groups included: the weight has in/groups
             scratch = [source, output]
         elif name in ("aten::mm", "aten::bmm"):
             kind = "product"
-            macs = last.numel() / output.voxels * _USUAL_EDGE
+            macs = last.numel() * _USUAL_EDGE
         elif "norm" in name:
             kind = "norm"
         elif "upsample" in name:
