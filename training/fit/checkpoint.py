@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import replacing
 
 FORMAT_VERSION = 1
 _KEY = "hyperspace-checkpoint"
+_FORMER_PARTS = {"optimiser": "optimizer"}
 
 
 @dataclass
 class TrainingProgress:
-    """How far a run is; all that it needs besides tensors to go on.
+    """What a run needs to continue, besides its tensors.
 
     Parameters
     ----------
@@ -33,11 +37,11 @@ class TrainingProgress:
     stale
         Validations since then.
     seconds
-        Time spent so far.
+        Training time so far.
     recent
         Losses since the last line of the log.
     scores
-        Plain form of the scores of the best validation.
+        Scores of the best validation, by `SpacingScore.to_dict`.
     """
 
     step: int = 0
@@ -46,17 +50,17 @@ class TrainingProgress:
     stale: int = 0
     seconds: float = 0.0
     recent: list[float] = field(default_factory=list)
-    scores: list[dict[str, Any]] = field(default_factory=list)
+    scores: list[dict[str, JsonValue]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was read.
+    """The content of a checkpoint.
 
     Parameters
     ----------
     progress
-        How far the run was.
+        Progress of the run.
     config
         Its configuration as plain data.
     data
@@ -64,13 +68,13 @@ class Checkpoint:
     card
         Card of its model as plain data.
     tensors
-        State by name: ``factory.…``, ``average.…`` and ``optimizer.…``.
+        State by name: ``factory.…``, ``average.…`` and ``optimizer.…``; see `state_tensors`.
     """
 
     progress: TrainingProgress
-    config: dict[str, Any]
+    config: dict[str, JsonValue]
     data: str
-    card: dict[str, Any]
+    card: dict[str, JsonValue]
     tensors: dict[str, Tensor]
 
     def part(self, name: str) -> dict[str, Tensor]:
@@ -84,131 +88,40 @@ class Checkpoint:
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The factory's state to use: the moving average where there is one."""
+        """State of the factory to validate and export: the moving average if there is one."""
         return self.part("average") or self.part("factory")
 
 
-def write_checkpoint(
-    targets: Sequence[Path],
-    *,
-    progress: TrainingProgress,
-    config: dict[str, Any],
-    data: str,
-    card: dict[str, Any],
-    factory: nn.Module,
-    average: nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    """Write a checkpoint whole or not at all: temporary file, fsync, rename.
-
-    Parameters
-    ----------
-    targets
-        Files to replace with it, in this order; later ones are links to the same bytes where the
-        file system can.
-    progress, config, data, card, factory, average, optimizer
-        The state.
-
-    Raises
-    ------
-    HyperspaceError
-        If the disk is full or the folder read-only; the previous files are kept.
-    """
+def state_tensors(
+    factory: nn.Module, average: AveragedModel | None, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Return the state of a run as tensors in main memory, for `Checkpoint.tensors`."""
     tensors = {f"factory.{name}": tensor for name, tensor in factory.state_dict().items()}
     if average is not None:
-        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    tensors |= {f"optimizer.{name}": t for name, t in optimizer_tensors(factory, optimizer).items()}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {
-        "format_version": FORMAT_VERSION,
-        "progress": asdict(progress),
-        "config": config,
-        "data": data,
-        "card": card,
-    }
-    folder = targets[0].parent
-    temporary = folder / ".checkpoint.part"
-    link = folder / ".checkpoint.link"
-    try:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(header)})
-        _sync(temporary)
-        for target in targets[:-1]:
-            link.unlink(missing_ok=True)
-            try:
-                os.link(temporary, link)
-            except OSError:  # no hard links here
-                save_file(tensors, link, metadata={_KEY: json.dumps(header)})
-                _sync(link)
-            os.replace(link, target)
-        os.replace(temporary, targets[-1])
-        _sync_folder(folder)
-    except (OSError, SafetensorError) as error:
-        raise HyperspaceError(
-            f"the checkpoint cannot be written: {error}",
-            where=targets[-1],
-            fix="Make room on the disk and go on with --resume; the previous checkpoint is kept",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-        link.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises
-    ------
-    HyperspaceError
-        If there is none, it is not one, or a newer version wrote it.
-    """
-    if not path.is_file():
-        raise HyperspaceError("there is no checkpoint", where=path, fix="Train without --resume")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
-            version = header["format_version"]
-            if version > FORMAT_VERSION:
-                raise HyperspaceError(
-                    "a newer version of this program wrote this checkpoint",
-                    where=path,
-                    field="format_version",
-                    found=version,
-                    expected=f"at most {FORMAT_VERSION}",
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            progress = TrainingProgress(**header["progress"])
-            return Checkpoint(progress, header["config"], header["data"], header["card"], tensors)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise HyperspaceError("this is not a sound checkpoint", where=path, found=error) from error
-
-
-def optimizer_tensors(factory: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimizer's state as tensors named after the factory's parameters."""
-    return {
-        f"{name}.{key}": value
+        state = average.module.state_dict()
+        tensors |= {f"average.{name}": tensor for name, tensor in state.items()}
+    tensors |= {
+        f"optimizer.{name}.{key}": value
         for name, parameter in factory.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def restore_optimizer(
     factory: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 ) -> None:
-    """Put back what `optimizer_tensors` returned."""
+    """Restore an optimizer's state.
+
+    Parameters
+    ----------
+    factory
+        The factory whose parameters are optimized.
+    optimizer
+        The optimizer.
+    tensors
+        The part ``optimizer`` of a checkpoint.
+    """
     for name, parameter in factory.named_parameters():
         prefix = f"{name}."
         state = {
@@ -220,3 +133,84 @@ def restore_optimizer(
             optimizer.state[parameter] = {
                 key: value.to(parameter.device) for key, value in state.items()
             }
+
+
+def write_checkpoint(targets: Sequence[Path], checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Parameters
+    ----------
+    targets
+        Files to replace, in this order. They are links to the same bytes if the file system has
+        hard links.
+    checkpoint
+        The checkpoint.
+
+    Raises
+    ------
+    HyperspaceError
+        If the disk is full or the folder is read-only; the former files are kept.
+    """
+    header = {
+        "format_version": FORMAT_VERSION,
+        "progress": asdict(checkpoint.progress),
+        "config": checkpoint.config,
+        "data": checkpoint.data,
+        "card": checkpoint.card,
+    }
+    *copies, last = targets
+    try:
+        with replacing(last) as temporary:
+            save_file(checkpoint.tensors, temporary, metadata={_KEY: json.dumps(header)})
+            for copy in copies:
+                with replacing(copy) as link:
+                    _link(temporary, link)
+    except (HyperspaceError, SafetensorError) as error:
+        raise HyperspaceError(
+            "the checkpoint cannot be written",
+            where=last,
+            found=error.found if isinstance(error, HyperspaceError) else error,
+            fix="Free disk space and continue with --resume; the former checkpoint is kept",
+        ) from error
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    HyperspaceError
+        If the file does not exist, is not a checkpoint, or was written by a newer version.
+    """
+    if not path.is_file():
+        raise HyperspaceError("there is no checkpoint", where=path, fix="Train without --resume")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            version = header["format_version"]
+            if version > FORMAT_VERSION:
+                raise HyperspaceError(
+                    "the checkpoint was written by a newer version of this program",
+                    where=path,
+                    field="format_version",
+                    found=version,
+                    expected=f"at most {FORMAT_VERSION}",
+                )
+            names = list(file.keys())
+            tensors = {_present_name(name): file.get_tensor(name) for name in names}
+            progress = TrainingProgress(**header["progress"])
+            return Checkpoint(progress, header["config"], header["data"], header["card"], tensors)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise HyperspaceError("not a valid checkpoint", where=path, found=error) from error
+
+
+def _present_name(name: str) -> str:
+    part, _, rest = name.partition(".")
+    return f"{_FORMER_PARTS.get(part, part)}.{rest}"

@@ -1,14 +1,15 @@
-"""From a checkpoint to a model file with its card."""
+"""Export a checkpoint to a model file with its card."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from pydantic import JsonValue
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.nets.build import build_factory
@@ -23,8 +24,22 @@ from training.fit.checkpoint import Checkpoint, read_checkpoint
 from training.fit.run_folder import RunFolder
 
 
-def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
-    """Describe the model that a configuration and a data set will lead to, before it is trained."""
+def make_card(
+    config: FitConfig,
+    dataset: DataSet,
+    started_from: Mapping[str, JsonValue] | None = None,
+) -> ModelCard:
+    """Return the card of a model that is about to be trained.
+
+    Parameters
+    ----------
+    config
+        Configuration of the run.
+    dataset
+        Its data set.
+    started_from
+        The model that the run was started from; see `training.fit.preflight.lineage`.
+    """
     labels = tuple(
         LabelClass(
             value=value,
@@ -40,7 +55,7 @@ def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
         channel_names=dataset.channel_names,
         normalization=config.data.normalization,
         trained_range_mm=config.spacing.range_mm,
-        # Instance norms see the whole tile: a larger one than in training is another input.
+        # Instance norms depend on the whole tile: larger tiles than in training change the result.
         tile_shape=config.training.patch_shape,
         tile_mm=config.training.patch_mm,
         license=config.card.license or dataset.license,
@@ -50,19 +65,20 @@ def make_card(config: FitConfig, dataset: DataSet) -> ModelCard:
             "data": dataset.name,
             "machine": _machine(config),
             **({"commit": commit} if (commit := _commit()) else {}),
+            **({"started_from": dict(started_from)} if started_from else {}),
         },
     )
 
 
 def trained_card(checkpoint: Checkpoint, scores: Sequence[SpacingScore]) -> ModelCard:
-    """Return the card of a checkpoint's model: how it was trained, and what it reaches.
+    """Return the card of a checkpoint's model, with its training and its accuracy.
 
     Parameters
     ----------
     checkpoint
         The checkpoint.
     scores
-        Measured Dice.
+        Measured Dice at each spacing.
     """
     card = ModelCard.model_validate(checkpoint.card)
     progress = checkpoint.progress
@@ -86,7 +102,7 @@ def _record(score: SpacingScore) -> DiceRecord:
 
 
 def _machine(config: FitConfig) -> str:
-    """Describe the kind of machine, not which one."""
+    """Describe the kind of machine; nothing identifies the machine itself."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -100,8 +116,8 @@ def _machine(config: FitConfig) -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit of the source checkout that runs, if it is one."""
-    root = Path(__file__).parents[1]
+    """Return the commit of the source code, or `None` outside of a git checkout."""
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     try:
@@ -114,7 +130,7 @@ def _commit() -> str | None:
 
 
 def build_model(checkpoint: Checkpoint, card: ModelCard) -> Model:
-    """Make the model of a checkpoint."""
+    """Return the model of a checkpoint."""
     config = parse_config(checkpoint.config)
     factory = build_factory(config.network, config.factory)
     factory.load_state_dict(checkpoint.weights)
@@ -130,26 +146,26 @@ def export_checkpoint(
     tile_mm: float | None = None,
     localization_extent_mm: Triple | None = None,
 ) -> Path:
-    """Write a model file from a run or one of its checkpoints, whether or not it has ended.
+    """Write a model file from a run or one of its checkpoints; the run may still be training.
 
-    The card tells the Dice of the checkpoint's best validation; the file that a run leaves at its
-    end tells that of its report.
+    The card contains the Dice of the checkpoint's best validation. The model file that a run writes
+    at its end contains the Dice of its report instead.
 
     Parameters
     ----------
     source
-        Folder of a run (its best checkpoint is taken), or a checkpoint.
+        Folder of a run (its best checkpoint is used), or a checkpoint.
     target
         The model file to write.
     dtype
         ``"float32"`` or ``"float16"``.
     tile_voxels, tile_mm
-        Largest tile that the model shall run in, along each axis; where both are given, both hold.
-        `None` for both: the patch that it was trained on. Give more where a network knows whole
-        scans from patches at coarse spacings.
+        Largest tile to run the model in, along each axis; if both are given, both apply. `None` for
+        both: the training patch. A larger tile suits a network that was trained on whole scans at
+        coarse spacings.
     localization_extent_mm
-        Lets the model find what it segments by a coarse pass first, and segment a box round that
-        alone: the usual size of that box in mm (z, y, x). `None`: whole scans are segmented.
+        The model localizes the structures in a coarse first pass and then segments only the box
+        around them: the usual size of that box in mm (z, y, x). `None`: whole scans are segmented.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: the log, TensorBoard and the display on stderr."""
+"""Record steps and validations of a run in its log, in TensorBoard and on stderr."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from training.fit.run_folder import RunFolder
 
 
 class TrainingLog:
-    """Tells of steps and validations.
+    """Records the steps and validations of a run.
 
     Parameters
     ----------
     run
-        Whose log to write.
+        Folder of the run.
     name, first_step, steps
         As in `ProgressDisplay`.
     enabled
-        Whether to tell anything: of several processes, one does.
+        Whether to record anything: only one of several processes does.
     """
 
     def __init__(
         self, run: RunFolder, name: str, first_step: int, steps: int, enabled: bool
     ) -> None:
         self.run = run
-        self.display = ProgressDisplay(name, first_step, steps, enabled)
+        self.progress = ProgressDisplay(name, first_step, steps, enabled)
         self.writer = (
             SummaryWriter(str(run.tensorboard), purge_step=first_step + 1) if enabled else None
         )
 
     def __enter__(self) -> TrainingLog:
-        self.display.__enter__()
+        self.progress.__enter__()
         return self
 
     def __exit__(
@@ -45,7 +45,7 @@ class TrainingLog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.display.__exit__(kind, error, traceback)
+        self.progress.__exit__(kind, error, traceback)
         if self.writer is not None:
             self.writer.close()
 
@@ -59,7 +59,7 @@ class TrainingLog:
         spacing_mm: Triple,
         seconds: float,
     ) -> None:
-        """Tell of the steps since the last time: their mean loss, and the rest of the last one."""
+        """Record the mean loss since the last entry, and the other values of the last step."""
         if self.writer is None:
             return
         self.run.append(
@@ -85,10 +85,10 @@ class TrainingLog:
         scores: Sequence[SpacingScore],
         seconds: float,
     ) -> None:
-        """Tell of a validation that took so many seconds."""
+        """Record a validation and the time that it took."""
         if self.writer is None:
             return
-        self.display.validated(step, dice, best)
+        self.progress.validation(step, dice, best)
         self.run.append(
             {
                 "event": "validation",

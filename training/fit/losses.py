@@ -1,9 +1,9 @@
-"""Dice + cross-entropy over the voxels whose label is known."""
+"""Dice loss and cross-entropy over the voxels with a known label."""
 
 from __future__ import annotations
 
 import torch
-from monai.losses import MaskedDiceLoss
+from monai.losses.dice import MaskedDiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,7 +17,7 @@ class SegmentationLoss(nn.Module):
     Parameters
     ----------
     config
-        Weights and form.
+        Weights, and how the Dice loss is computed.
     """
 
     def __init__(self, config: LossSection) -> None:
@@ -31,13 +31,13 @@ class SegmentationLoss(nn.Module):
         )
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of logits (B, K, D, H, W) against labels (B, D, H, W), one number."""
+        """Return the loss of logits (B, K, D, H, W) against labels (B, D, H, W), a scalar."""
         logits = logits.float()
         target = labels.long()
-        known = (target != OUTSIDE)[:, None]
+        known = (target != OUTSIDE)[:, None]  # (B, 1, D, H, W)
         total = logits.new_zeros(())
         if self.config.cross_entropy_weight:
-            # Its own mean would be NaN where no label is known, as between labeled slices.
+            # The mean reduction is NaN if no label is known, such as between labeled slices.
             entropy = F.cross_entropy(logits, target, ignore_index=OUTSIDE, reduction="sum")
             entropy = entropy / known.sum().clamp(min=1)
             total = total + self.config.cross_entropy_weight * entropy

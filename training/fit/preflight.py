@@ -1,42 +1,116 @@
-"""What is checked and decided before the first step of a run."""
+"""What is read and checked before the first step of a run."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from torch import nn
+from pydantic import JsonValue
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.nets.model_file import load_model
+from napari_hyperspace.nets.card import ModelCard
+from napari_hyperspace.nets.model import Model
+from napari_hyperspace.nets.model_file import load_model, read_card
 from training.config.fit import FitConfig, changes, parse_config
 from training.config.paths import resolve_path
-from training.data.base import DataSet
-from training.data.splits import Split, draw_split, read_split
+from training.data import open_dataset
+from training.data.base import DataSet, Source, digest
+from training.data.splits import Split, random_split, read_split
 from training.fit.checkpoint import Checkpoint, read_checkpoint
+from training.fit.export import make_card
 from training.fit.run_folder import RunFolder
 
-# Sections that say how to compute or what to call things, not what is computed.
+# Sections that change how to compute or what to call things, and not the result.
 _MAY_CHANGE = ("compute", "card", "validation.report_spacings_mm", "data.folder", "data.split")
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run starts from.
+
+    Parameters
+    ----------
+    split
+        Names of the cases of the training and the validation set.
+    training, validation
+        The cases.
+    data
+        Fingerprint of the cases.
+    card
+        Card of the model to train.
+    checkpoint
+        Checkpoint to continue from, if the run is resumed.
+    initial
+        Model whose weights the run starts from, if there is one.
+    """
+
+    split: Split
+    training: Sequence[Source]
+    validation: Sequence[Source]
+    data: str
+    card: ModelCard
+    checkpoint: Checkpoint | None
+    initial: Model | None
+
+
+def read_inputs(
+    config: FitConfig,
+    base: Path,
+    run: RunFolder,
+    *,
+    resume: bool,
+    init: str | os.PathLike[str] | None,
+) -> RunInputs:
+    """Read the data of a run and the weights to start from, and check that they fit.
+
+    Parameters
+    ----------
+    config, base, resume, init
+        As in `training.fit.trainer.fit`.
+    run
+        Folder of the run.
+
+    Raises
+    ------
+    HyperspaceError
+        If configuration, data, run or model do not fit each other.
+    """
+    checkpoint = checkpoint_to_resume(run, resume, init)
+    dataset = open_dataset(config.data, base)
+    check_classes(config, dataset)
+    initial = None if init is None else initial_model(config, init)
+    split = choose_split(config, base, dataset)
+    training, validation = (
+        dataset.sources(names, config.data.normalization.build())
+        for names in (split.training, split.validation)
+    )
+    data = digest([*training, *validation])
+    started_from = None if initial is None else lineage(initial)
+    if checkpoint is not None:
+        check_resumable(checkpoint, config, data, run)
+        started_from = ModelCard.model_validate(checkpoint.card).training.get("started_from")
+    card = make_card(config, dataset, started_from)
+    return RunInputs(split, training, validation, data, card, checkpoint, initial)
 
 
 def checkpoint_to_resume(
     run: RunFolder, resume: bool, init: str | os.PathLike[str] | None
 ) -> Checkpoint | None:
-    """Return the checkpoint to go on from, or `None` for a run that starts.
+    """Return the checkpoint to continue from, or `None` for a new run.
 
     Raises
     ------
     HyperspaceError
-        If there is none to resume, or one that a new run would overwrite.
+        If there is no checkpoint to continue from, or a new run would overwrite one.
     """
     if not resume:
         if run.last.exists():
             raise HyperspaceError(
-                "the folder already holds a run",
+                "the folder already contains a run",
                 where=run.path,
-                fix="Go on with --resume, or choose another folder with --out",
+                fix="Continue with --resume, or choose another folder with --out",
             )
         return None
     if init is not None:
@@ -49,12 +123,12 @@ def checkpoint_to_resume(
 
 
 def check_classes(config: FitConfig, dataset: DataSet) -> None:
-    """Check that the network has the data set's channels and classes.
+    """Check that the network has the channels and classes of the data set.
 
     Raises
     ------
     HyperspaceError
-        If it has not, or the configuration names a label that the data set has not.
+        If it does not, or the configuration names a label that the data set does not have.
     """
     for key, found, expected in (
         ("network.in_channels", config.network.in_channels, len(dataset.channel_names)),
@@ -69,42 +143,42 @@ def check_classes(config: FitConfig, dataset: DataSet) -> None:
                 fix=f"Set {key}: {expected}",
             )
     for key, values in (("data.names", config.data.names), ("data.colors", config.data.colors)):
-        strange = sorted(set(values) - set(dataset.label_names))
-        if strange:
+        unknown = sorted(set(values) - set(dataset.label_names))
+        if unknown:
             raise HyperspaceError(
                 "the data set has no such label value",
                 field=key,
-                found=strange,
+                found=unknown,
                 expected=sorted(dataset.label_names),
             )
 
 
 def choose_split(config: FitConfig, base: Path, dataset: DataSet) -> Split:
-    """Read the split file, or draw a split where there is none."""
+    """Read the split file, or split at random if the configuration names none."""
     if config.data.split is not None:
         return read_split(resolve_path(config.data.split, base, field="data.split"))
     subjects = {case.name: case.subject for case in dataset.cases()}
-    return draw_split([*subjects], config.data.validation_cases, config.seed, subjects)
+    return random_split([*subjects], config.data.validation_cases, config.seed, subjects)
 
 
-def changed_keys(stored: dict[str, Any], config: FitConfig) -> list[str]:
+def changed_keys(stored: Mapping[str, JsonValue], config: FitConfig) -> list[str]:
     """List the keys that change the result and differ from a run's stored configuration."""
-    # Through the model, so that a key that is new with a default does not count as changed.
+    # The stored configuration is parsed, so that a key added since, with a default, is no change.
     old, new = (c.model_dump(mode="json") for c in (parse_config(stored), config))
     return [key for key in changes(old, new) if not key.startswith(_MAY_CHANGE)]
 
 
 def check_resumable(checkpoint: Checkpoint, config: FitConfig, data: str, run: RunFolder) -> None:
-    """Check that a run goes on with the configuration and data that it was started with.
+    """Check that a run continues with the configuration and data that it was started with.
 
     Raises
     ------
     HyperspaceError
         If keys that change the result differ, or the data does.
     """
-    way_out = (
+    fix = (
         "Undo the change; or start a new run from this one's weights: "
-        f"python -m training export {run.path} MODEL, then fit --init MODEL --out NEW"
+        f"hyperspace export {run.path} MODEL, then fit --init MODEL --out NEW"
     )
     changed = changed_keys(checkpoint.config, config)
     if changed:
@@ -112,52 +186,51 @@ def check_resumable(checkpoint: Checkpoint, config: FitConfig, data: str, run: R
             "the run was started with another configuration",
             where=run.path,
             field=", ".join(changed),
-            fix=way_out,
+            fix=fix,
         )
     if checkpoint.data != data:
         raise HyperspaceError(
-            "the run was started with other data", where=run.path, field="data", fix=way_out
+            "the run was started with other data", where=run.path, field="data", fix=fix
         )
 
 
-def start_from(
-    factory: nn.Module, config: FitConfig, init: str | os.PathLike[str]
-) -> dict[str, Any]:
-    """Load the weights of a model file into a new factory (a warm start).
-
-    Returns
-    -------
-    dict
-        What the new model's card says of that file: its name, identity, and how long it and the
-        models that it was itself started from were trained.
+def initial_model(config: FitConfig, init: str | os.PathLike[str]) -> Model:
+    """Load the model whose weights a run starts from (a warm start).
 
     Raises
     ------
     HyperspaceError
-        If the model's network or factory is configured otherwise.
+        If its network or factory has another configuration.
     """
-    model = load_model(init)
+    header = read_card(init)
     for section, old, new in (
-        ("network", model.factory.network_config, config.network),
-        ("factory", model.factory.config, config.factory),
+        ("network", header.network, config.network),
+        ("factory", header.factory, config.factory),
     ):
         differing = list(changes(old.model_dump(mode="json"), new.model_dump(mode="json"), section))
         if differing:
             raise HyperspaceError(
-                "the model to start from is built otherwise",
+                "the model to start from has a different architecture",
                 where=init,
                 field=", ".join(differing),
-                fix="Take these keys from the model: python -m training info MODEL --json",
+                fix="Copy these keys from the model: hyperspace info MODEL --json",
             )
-    factory.load_state_dict(model.factory.state_dict())
-    before = model.card.training
-    earlier = before.get("started_from", {})
+    return load_model(init)
+
+
+def lineage(initial: Model) -> dict[str, JsonValue]:
+    """Return what the card of a new model says of the model that it was started from.
+
+    Its name and identity, and the steps and seconds that it and its own ancestors were trained.
+    """
+    training = initial.card.training
+    earlier = training.get("started_from", {})
     return {
-        "name": model.card.name,
-        "identity": model.identity,
+        "name": initial.card.name,
+        "identity": initial.identity,
         **{
-            key: before.get(key, 0) + earlier.get(key, 0)
+            key: training.get(key, 0) + earlier.get(key, 0)
             for key in ("steps", "seconds")
-            if key in before
+            if key in training
         },
     }

@@ -1,4 +1,4 @@
-"""Live progress of a run on stderr."""
+"""Progress of a run on stderr."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from napari_hyperspace.core.format import format_seconds
+
 _PLAIN_INTERVAL_S = 30.0
 
 
 class ProgressDisplay:
-    """A bar with loss, Dice and time left; plain lines where stderr is no terminal.
+    """A progress bar with loss, Dice and remaining time; plain lines if stderr is not a terminal.
 
     Parameters
     ----------
     name
-        What is trained.
+        Name of the run.
     first_step, steps
         Step to start from, and number of steps.
     enabled
-        Whether to show anything: of several processes, one does.
+        Whether to show anything: only one of several processes does.
     """
 
     def __init__(self, name: str, first_step: int, steps: int, enabled: bool = True) -> None:
@@ -67,25 +69,24 @@ class ProgressDisplay:
         self._bar.stop()
 
     def step(self, step: int, loss: float) -> None:
-        """Show that so many steps are done."""
+        """Show the number of steps done and the loss of the last one."""
         self._bar.update(self._task, completed=step, loss=loss)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line >= _PLAIN_INTERVAL_S:
             self._last_line = now
             rate = (step - self._first_step) / (now - self._started)
             left = (self.steps - step) / rate if rate else float("inf")
-            self.console.print(
+            self.message(
                 f"step {step}/{self.steps}  loss {loss:.3f}  Dice {self._dice:.4f}  "
-                f"{rate:.2f} steps/s  {left / 60:.0f} min left",
-                highlight=False,
+                f"{rate:.2f} steps/s  {format_seconds(left)} left"
             )
 
-    def validated(self, step: int, dice: float, best: bool) -> None:
+    def validation(self, step: int, dice: float, best: bool) -> None:
         """Show the result of a validation."""
         self._dice = dice
         self._bar.update(self._task, dice=dice)
-        self.say(f"step {step}: validation Dice {dice:.4f}{' (best so far)' if best else ''}")
+        self.message(f"step {step}: validation Dice {dice:.4f}{' (best so far)' if best else ''}")
 
-    def say(self, text: str) -> None:
-        """Show a line."""
+    def message(self, text: str) -> None:
+        """Show a line of text."""
         self.console.print(text, highlight=False)

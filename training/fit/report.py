@@ -1,31 +1,52 @@
-"""The report of a run: curves and Dice against spacing, as pictures, Markdown and JSON."""
+"""The report of a run: loss curve and Dice against spacing, as figures, Markdown and JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from pydantic import JsonValue
 
-from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.files import replacing, write_text
+from napari_hyperspace.core.format import format_range, format_seconds, format_spacing
 from training.config.fit import parse_config
-from training.evaluation.scores import SpacingScore, dice_table, mean_dice, spacing_text
+from training.evaluation.scores import SpacingScore, dice_table, mean_dice
 from training.fit.checkpoint import Checkpoint
-from training.fit.run_folder import RunFolder
+from training.fit.run_folder import LogEntry, RunFolder
+
+
+class TrainingReport(TypedDict):
+    """Content of `report.json`."""
+
+    name: str
+    model: str
+    """Path of the model file."""
+    steps: int
+    """Steps of the run."""
+    best_step: int
+    """Step of the exported checkpoint."""
+    seconds: float
+    """Training time."""
+    mean_dice: float
+    """Mean over spacings and labels."""
+    dice: list[dict[str, JsonValue]]
+    """Scores at each spacing, by `SpacingScore.to_dict`."""
 
 
 def write_report(
     run: RunFolder, best: Checkpoint, scores: Sequence[SpacingScore]
-) -> dict[str, Any]:
+) -> TrainingReport:
     """Write `report.md`, `report.json`, `curves.png` and `dice.png` into the run's folder.
 
     Parameters
     ----------
     run
-        The run.
+        Folder of the run.
     best
         The checkpoint that was exported.
     scores
@@ -34,34 +55,33 @@ def write_report(
     Returns
     -------
     dict
-        What `report.json` holds.
+        The content of `report.json`.
     """
     entries = run.entries()
     _draw_curves(run.path / "curves.png", entries)
     _draw_dice(run.path / "dice.png", scores)
-    last = entries[-1]["step"] if entries else best.progress.step
-    summary = {
-        "name": best.config["name"],
-        "model": str(run.model),
-        "steps": last,
-        "best_step": best.progress.best_step,
-        "seconds": max((entry.get("seconds", 0) for entry in entries), default=0),
-        "mean_dice": mean_dice(scores),
-        "dice": [score.to_dict() for score in scores],
-    }
-    write_text(run.path / "report.json", json.dumps(summary, indent=1) + "\n")
-    write_text(run.report, _markdown(best, summary, scores))
-    return summary
+    report = TrainingReport(
+        name=str(best.config["name"]),
+        model=str(run.model),
+        steps=entries[-1]["step"] if entries else best.progress.step,
+        best_step=best.progress.best_step,
+        seconds=max((entry.get("seconds", 0) for entry in entries), default=0),
+        mean_dice=mean_dice(scores),
+        dice=[score.to_dict() for score in scores],
+    )
+    write_text(run.path / "report.json", json.dumps(report, indent=1) + "\n")
+    write_text(run.report, _markdown(best, report, scores))
+    return report
 
 
-def _markdown(best: Checkpoint, summary: dict[str, Any], scores: Sequence[SpacingScore]) -> str:
-    config = best.config
-    ranges = ", ".join(f"{low:g} to {high:g}" for low, high in config["spacing"]["range_mm"])
-    return f"""# {summary["name"]}
+def _markdown(best: Checkpoint, report: TrainingReport, scores: Sequence[SpacingScore]) -> str:
+    config = parse_config(best.config)
+    return f"""# {report["name"]}
 
-{summary["steps"]} steps in {best.progress.seconds / 60:.1f} minutes (up to the exported
-checkpoint, of step {summary["best_step"]}); seed {config["seed"]}; trained range {ranges} mm
-(z, y, x); {config["factory"]["kind"]} factory, {parse_config(config).network.features}.
+{report["steps"]} steps. The exported checkpoint is that of step {report["best_step"]}, after
+{format_seconds(best.progress.seconds)} of training; seed {config.seed};
+trained range {format_range(config.spacing.range_mm)} (z, y, x);
+{config.factory.kind} factory, {config.network.features}.
 
 Dice on {scores[0].cases} validation cases, on the working grid:
 
@@ -73,19 +93,28 @@ Dice on {scores[0].cases} validation cases, on the working grid:
 """
 
 
-def _draw_curves(path: Path, entries: Sequence[dict[str, Any]]) -> None:
+def _draw_curves(path: Path, entries: Sequence[LogEntry]) -> None:
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, event, key, title in (
-        (left, "training", "loss", "training loss"),
-        (right, "validation", "dice", "validation Dice"),
-    ):
-        points = [(e["step"], e[key]) for e in entries if e.get("event") == event]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker="." if event == "validation" else "")
-        axes.set(title=title, xlabel="step")
-        axes.grid(alpha=0.3)
+    _draw_curve(left, entries, "training", "loss", "training loss", marker="")
+    _draw_curve(right, entries, "validation", "dice", "validation Dice", marker=".")
     _save(figure, path)
+
+
+def _draw_curve(
+    axes: Axes,
+    entries: Sequence[LogEntry],
+    event: Literal["training", "validation"],
+    key: Literal["loss", "dice"],
+    title: str,
+    *,
+    marker: str,
+) -> None:
+    points = [(entry["step"], entry[key]) for entry in entries if entry.get("event") == event]
+    if points:
+        axes.plot(*zip(*points, strict=True), marker=marker)
+    axes.set(title=title, xlabel="step")
+    axes.grid(alpha=0.3)
 
 
 def _draw_dice(path: Path, scores: Sequence[SpacingScore]) -> None:
@@ -95,7 +124,8 @@ def _draw_dice(path: Path, scores: Sequence[SpacingScore]) -> None:
     for name in scores[0].dice:
         axes.plot(ticks, [score.dice[name] for score in scores], marker="o", label=name)
     axes.plot(ticks, [score.mean for score in scores], color="black", marker="s", label="mean")
-    axes.set_xticks(ticks, [spacing_text(s.spacing_mm) for s in scores], rotation=30, ha="right")
+    names = [format_spacing(score.spacing_mm, unit=False) for score in scores]
+    axes.set_xticks(ticks, names, rotation=30, ha="right")
     axes.set(xlabel="spacing (mm, z × y × x)", ylabel="Dice")
     axes.grid(alpha=0.3)
     axes.legend()
@@ -104,4 +134,5 @@ def _draw_dice(path: Path, scores: Sequence[SpacingScore]) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120)

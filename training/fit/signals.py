@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C ask a run to stop at the end of its step."""
+"""SIGTERM and Ctrl-C stop a run at the end of its step."""
 
 from __future__ import annotations
 
@@ -12,40 +12,46 @@ from napari_hyperspace.core.errors import HyperspaceError
 
 
 class Interrupted(HyperspaceError):
-    """The run was asked to stop, and left a checkpoint.
+    """The run was stopped by a signal and left a checkpoint.
 
     Parameters
     ----------
     number
-        The signal; 0 if it reached another process of the run.
+        The signal; 0 if it was sent to another process of the run.
     step
-        The step of the checkpoint.
+        Optimizer steps done at the checkpoint.
+
+    Attributes
+    ----------
+    exit_code
+        Exit status of a program that is stopped by this signal.
     """
 
     def __init__(self, number: int, step: int) -> None:
         name = signal.Signals(number).name if number else "a signal to another process"
         super().__init__(
             f"the run was stopped by {name} after step {step}, with a checkpoint",
-            fix="Go on with --resume",
+            fix="Continue with --resume",
         )
+        self.step = step
         self.exit_code = 128 + (number or signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether and by which signal a stop was asked for."""
+    """The signal that asked a run to stop; 0 if there was none."""
 
     number = 0
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Catch SIGTERM and SIGINT; a second SIGINT stops at once.
+    """Record SIGTERM and SIGINT; a second SIGINT raises `KeyboardInterrupt`.
 
-    Handlers belong to the main thread; elsewhere nothing is caught.
+    Signals are handled in the main thread only; in other threads nothing is recorded.
     """
     request = StopRequest()
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def record(number: int, frame: FrameType | None) -> None:
         if request.number and number == signal.SIGINT:
             raise KeyboardInterrupt
         request.number = number
@@ -54,7 +60,7 @@ def stop_requests() -> Iterator[StopRequest]:
         yield request
         return
     caught = (signal.SIGTERM, signal.SIGINT)
-    previous = [signal.signal(number, ask) for number in caught]
+    previous = [signal.signal(number, record) for number in caught]
     try:
         yield request
     finally:

@@ -1,8 +1,7 @@
-"""The training loop: set up, train, validate, finish."""
+"""Train a model: setup, training steps, validations, export and report."""
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import math
@@ -11,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -24,8 +23,6 @@ from napari_hyperspace.nets.base.factory import Factory
 from napari_hyperspace.nets.build import build_factory
 from napari_hyperspace.nets.model_file import save_model
 from training.config.fit import FitConfig
-from training.data import open_dataset
-from training.data.base import digest
 from training.evaluation.scores import FixedSpacings, SpacingScore, channels_last, mean_dice
 from training.fit.allocator import keep_freed_memory
 from training.fit.checkpoint import (
@@ -33,24 +30,24 @@ from training.fit.checkpoint import (
     TrainingProgress,
     read_checkpoint,
     restore_optimizer,
+    state_tensors,
     write_checkpoint,
 )
-from training.fit.errors import is_process_loss, not_finite, process_lost, worker_died
-from training.fit.export import build_model, make_card, trained_card
+from training.fit.errors import (
+    NotFiniteError,
+    ProcessLostError,
+    WorkerDiedError,
+    is_process_loss,
+)
+from training.fit.export import build_model, trained_card
 from training.fit.log import TrainingLog
 from training.fit.losses import SegmentationLoss
-from training.fit.preflight import (
-    check_classes,
-    check_resumable,
-    checkpoint_to_resume,
-    choose_split,
-    start_from,
-)
-from training.fit.report import write_report
+from training.fit.optimization import learning_rate, make_average, make_optimizer
+from training.fit.preflight import RunInputs, read_inputs
+from training.fit.report import TrainingReport, write_report
 from training.fit.run_folder import RunFolder
-from training.fit.schedule import learning_rate
 from training.fit.signals import Interrupted, StopRequest, stop_requests
-from training.fit.validation import scored
+from training.fit.validation import validation_cases
 from training.sampling.batches import (
     WORKER_DEATHS,
     Batch,
@@ -70,34 +67,49 @@ def fit(
     *,
     resume: bool = False,
     init: str | os.PathLike[str] | None = None,
-) -> dict[str, Any] | None:
+) -> TrainingReport | None:
     """Train a model.
 
     Parameters
     ----------
     config
-        What to train.
+        Configuration of the run.
     base
-        Folder that the configuration's relative paths start from.
+        Folder that relative paths in the configuration start from.
     out
         Folder of the run.
     resume
-        Whether to go on from the run's last checkpoint.
+        Whether to continue from the last checkpoint of the run.
     init
         Model file to start the weights from.
 
     Returns
     -------
     dict or None
-        The report; in one process of several.
+        The report; `None` in all but the first of several processes.
 
     Raises
     ------
     Interrupted
         If a signal stopped the run; it left a checkpoint.
     HyperspaceError
-        If the configuration does not fit the data or the run, or the loss is not finite.
+        If configuration, data and run do not fit each other, or the loss is not finite.
     """
+    fabric = _start_fabric(config)
+    run = RunFolder(out)
+    try:
+        with stop_requests() as request, run.locked() if fabric.is_global_zero else nullcontext():
+            fabric.barrier()
+            inputs = read_inputs(config, base, run, resume=resume, init=init)
+            return Trainer(fabric, config, run, inputs).fit(request)
+    except RuntimeError as error:
+        if fabric.world_size > 1 and is_process_loss(error):
+            raise ProcessLostError(run.path) from error
+        raise
+
+
+def _start_fabric(config: FitConfig) -> Fabric:
+    """Start the processes of a run, one per device."""
     compute = config.compute
     keep_freed_memory()
     if compute.threads:
@@ -110,122 +122,96 @@ def fit(
         precision=_PRECISION[compute.precision],
     )
     fabric.launch()
-    run = RunFolder(out)
-    try:
-        with stop_requests() as request, run.locked() if fabric.is_global_zero else nullcontext():
-            fabric.barrier()
-            return Trainer(fabric, config, base, run, resume, init).fit(request)
-    except RuntimeError as error:
-        if fabric.world_size > 1 and is_process_loss(error):
-            raise process_lost(run.path) from error
-        raise
+    return fabric
 
 
 class Trainer:
-    """One run in one process. Parameters as those of `fit`."""
+    """One process of a run.
+
+    Parameters
+    ----------
+    fabric
+        Device, precision and processes.
+    config
+        Configuration of the run.
+    run
+        Folder of the run.
+    inputs
+        What the run starts from.
+    """
+
+    # Setup
 
     def __init__(
-        self,
-        fabric: Fabric,
-        config: FitConfig,
-        base: Path,
-        run: RunFolder,
-        resume: bool,
-        init: str | os.PathLike[str] | None,
+        self, fabric: Fabric, config: FitConfig, run: RunFolder, inputs: RunInputs
     ) -> None:
-        self.fabric, self.config, self.run, self.init = fabric, config, run, init
-        checkpoint = checkpoint_to_resume(run, resume, init)
-        dataset = open_dataset(config.data, base)
-        check_classes(config, dataset)
-        self.split = choose_split(config, base, dataset)
-        training, validation = (
-            dataset.sources(names, config.data.normalization.build())
-            for names in (self.split.training, self.split.validation)
-        )
-        # Once, before there are workers: torch reports a worker's death by an exception anywhere,
-        # and within pydantic's code it would be lost.
+        self.fabric, self.config, self.run = fabric, config, run
+        self.split, self.data = inputs.split, inputs.data
+        # Plain data is made here, before there are workers: torch reports the death of a worker by
+        # an exception in whatever code is running, and pydantic would not pass it on.
         self._plain_config = config.model_dump(mode="json")
-        self.card = make_card(config, dataset).model_dump(mode="json")
-        self.data = digest([*training, *validation])
-        self.batches = TrainingBatches(config, training, fabric.global_rank, fabric.world_size)
-        names = [label["name"] for label in self.card["labels"]]
-        held_back, self.n_validation = scored(config, validation)
-        own = held_back[fabric.global_rank :: fabric.world_size]
-        self.validation = FixedSpacings(own, config.validation.spacings_mm, names)
-        self.reported = own
-        self.progress = TrainingProgress()
-        self._between_steps = True  # whether state and log belong together
-        self._build(checkpoint)
-
-    def _build(self, checkpoint: Checkpoint | None) -> None:
-        config, optimizer = self.config, self.config.optimizer
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(generator(config.seed, "weights").integers(1 << 62)))
-            self.factory = build_factory(config.network, config.factory)
-        if self.init is not None:
-            self.card["training"]["started_from"] = start_from(self.factory, config, self.init)
-        if checkpoint is not None:
-            check_resumable(checkpoint, config, self.data, self.run)
-            self.card["training"] |= {
-                key: value
-                for key, value in checkpoint.card["training"].items()
-                if key == "started_from"
-            }
-            self.factory.load_state_dict(checkpoint.part("factory"))
-            self.progress = checkpoint.progress
-        self.factory.to(self.fabric.device)
-        self.average: Factory | None = None
-        if optimizer.ema_decay:
-            self.average = copy.deepcopy(self.factory).requires_grad_(False).eval()
-        kind = torch.optim.Adam if optimizer.kind == "adam" else torch.optim.AdamW
-        fused = self.fabric.device.type in ("cpu", "cuda")
-        self.optimizer = kind(
-            self.factory.parameters(),
-            lr=optimizer.learning_rate,
-            betas=optimizer.betas,
-            weight_decay=optimizer.weight_decay,
-            fused=fused,
-        )
+        self._plain_card = inputs.card.model_dump(mode="json")
+        rank, world_size = fabric.global_rank, fabric.world_size
+        self.batches = TrainingBatches(config, inputs.training, rank, world_size)
+        cases, self.n_validation = validation_cases(config, inputs.validation)
+        self.validation_share = cases[rank::world_size]
+        self.label_names = [label.name for label in inputs.card.labels]
+        self.validation = self._fixed_spacings(config.validation.spacings_mm)
+        self.factory = self._make_factory(inputs)
+        self.optimizer = make_optimizer(config.optimizer, self.factory)
+        checkpoint = inputs.checkpoint
+        self.progress = TrainingProgress() if checkpoint is None else checkpoint.progress
+        decay = config.optimizer.ema_decay
+        self.average = make_average(decay, self.factory, self.progress.step) if decay else None
         if checkpoint is not None:
             if self.average is not None:
-                self.average.load_state_dict(checkpoint.part("average"))
+                self.average.module.load_state_dict(checkpoint.part("average"))
             restore_optimizer(self.factory, self.optimizer, checkpoint.part("optimizer"))
         self.loss = SegmentationLoss(config.loss)
-        self.model, self.stepper = self.fabric.setup(self.factory, self.optimizer)
+        self.model, self.stepper = fabric.setup(self.factory, self.optimizer)
+        self._between_steps = True  # whether the state is that of the last log entry
 
-    def fit(self, request: StopRequest) -> dict[str, Any] | None:
+    def _make_factory(self, inputs: RunInputs) -> Factory:
+        """Build the factory with its initial weights, or those of a model or checkpoint."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(generator(self.config.seed, "weights").integers(1 << 62)))
+            factory = build_factory(self.config.network, self.config.factory)
+        if inputs.initial is not None:
+            factory.load_state_dict(inputs.initial.factory.state_dict())
+        if inputs.checkpoint is not None:
+            factory.load_state_dict(inputs.checkpoint.part("factory"))
+        return factory.to(self.fabric.device)
+
+    def _fixed_spacings(self, spacings_mm: Sequence[Triple]) -> FixedSpacings:
+        """Return this process's share of the validation cases at some spacings."""
+        return FixedSpacings(self.validation_share, spacings_mm, self.label_names)
+
+    # Fit
+
+    def fit(self, request: StopRequest) -> TrainingReport | None:
         """Train to the end, then export and report.
 
         Parameters
         ----------
         request
-            Asked after every step.
+            Read after every step.
         """
         first, steps = self.progress.step, self.config.training.steps
         if self.fabric.is_global_zero:
             self._prepare_folder(first)
         if first < steps and not self._patience_is_over():
             try:
-                # Workers are forked before threads for the display and the log exist.
+                # Workers are forked before the progress display and the log start threads.
                 batches = prepared(self.batches, first, self.config.compute.workers)
                 batch = next(batches)
-                name, alone = self.config.name, self.fabric.is_global_zero
-                with TrainingLog(self.run, name, first, steps, alone) as journal:
-                    self._train(batch, batches, request, journal)
+                name, enabled = self.config.name, self.fabric.is_global_zero
+                with TrainingLog(self.run, name, first, steps, enabled) as log:
+                    self._train(batch, batches, request, log)
             except WORKER_DEATHS as error:
                 if not is_worker_death(error):
                     raise
                 raise self._worker_died(error, request) from error
         return self._finish()
-
-    def _worker_died(self, error: Exception, request: StopRequest) -> HyperspaceError:
-        """Return what to raise; torch reports such a death anywhere, even amid a step."""
-        step = self.progress.step
-        if self._between_steps:
-            self._save([self.run.last])
-            if request.number:  # a signal to all processes at once
-                return Interrupted(request.number, step)
-        return worker_died(self.batches, step, self.config.compute.workers, error)
 
     def _prepare_folder(self, first: int) -> None:
         self.run.rewind(first)
@@ -239,7 +225,7 @@ class Trainer:
         batch: Batch | None,
         batches: Iterator[Batch],
         request: StopRequest,
-        journal: TrainingLog,
+        log: TrainingLog,
     ) -> None:
         progress, steps = self.progress, self.config.training.steps
         clock = time.monotonic()
@@ -250,18 +236,20 @@ class Trainer:
             progress.recent.append(loss)
             now = time.monotonic()
             progress.seconds, clock = progress.seconds + now - clock, now
-            journal.display.step(progress.step, loss)
+            log.progress.step(progress.step, loss)
             last = progress.step == steps
             if last or progress.step % self.config.compute.log_every_steps == 0:
-                self._log(batch, norm, journal)
+                self._log(batch, norm, log)
             if last or progress.step % self.config.validation.every_steps == 0:
-                self._validate(journal)
+                self._validate(log)
             self._between_steps = True
             if self._stop(request):
                 self._save([self.run.last])
                 raise Interrupted(request.number, progress.step)
             if self._patience_is_over():
-                journal.display.say(f"stopped early: {progress.stale} validations in vain")
+                log.progress.message(
+                    f"stopped early: no improvement over {progress.stale} validations"
+                )
                 return
             batch = next(batches, None)
 
@@ -275,7 +263,7 @@ class Trainer:
         if self.config.compute.channels_last:
             image = channels_last(image)
         self.model.train()
-        logits = self.model(image, batch.spacing_mm)
+        logits = self.model(image, batch.spacing_mm)  # (B, K, D, H, W)
         loss = self.loss(logits, labels)
         self.fabric.backward(loss)
         parameters = [p for p in self.factory.parameters() if p.grad is not None]
@@ -283,31 +271,19 @@ class Trainer:
         norm = float(nn.utils.clip_grad_norm_(parameters, limit))
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(norm)):
-            raise not_finite(self.batches, batch, logits, value)
+            cases = self._cases_to_blame(batch, logits)
+            raise NotFiniteError(batch.step, batch.spacing_mm, cases, value)
         self.stepper.step()
         self.stepper.zero_grad()
-        self._update_average()
+        if self.average is not None:
+            self.average.update_parameters(self.factory)
         return value, norm
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        if self.average is None:
-            return
-        # A short memory at first, so that the first weights are soon forgotten.
-        decay = min(
-            self.config.optimizer.ema_decay, (1 + self.progress.step) / (10 + self.progress.step)
-        )
-        torch._foreach_lerp_(
-            list(self.average.parameters()), list(self.factory.parameters()), 1 - decay
-        )
-        for mean, buffer in zip(self.average.buffers(), self.factory.buffers(), strict=True):
-            mean.copy_(buffer)
-
-    def _log(self, batch: Batch, norm: float, journal: TrainingLog) -> None:
+    def _log(self, batch: Batch, norm: float, log: TrainingLog) -> None:
         progress = self.progress
         loss = sum(progress.recent) / len(progress.recent)
         progress.recent.clear()
-        journal.training(
+        log.training(
             progress.step,
             loss=loss,
             learning_rate=self.optimizer.param_groups[0]["lr"],
@@ -316,43 +292,28 @@ class Trainer:
             seconds=progress.seconds,
         )
 
-    def _validate(self, journal: TrainingLog) -> None:
-        progress = self.progress
-        started = time.monotonic()
-        factory = (self.average or self.factory).eval()
-        with self.fabric.autocast():
-            scores = self._score(self.validation, factory.bake)
-        dice = mean_dice(scores)
-        best = dice > progress.best_dice
-        progress.stale = 0 if best else progress.stale + 1
-        if best:
-            progress.best_dice, progress.best_step = dice, progress.step
-            progress.scores = [score.to_dict() for score in scores]
-        seconds = time.monotonic() - started
-        journal.validation(progress.step, dice=dice, best=best, scores=scores, seconds=seconds)
-        self._save([self.run.best, self.run.last] if best else [self.run.last])
+    def _cases_to_blame(self, batch: Batch, logits: Tensor) -> Sequence[str]:
+        """Return the cases whose logits are not finite, or all of the step if there are none."""
+        finite = torch.isfinite(logits.detach()).flatten(1).all(dim=1).tolist()
+        names = [name for name, good in zip(batch.names, finite, strict=True) if not good]
+        return names or self.batches.names(batch.step)
 
-    def _score(
-        self, spacings: FixedSpacings, bake: Callable[[Triple], nn.Module]
-    ) -> list[SpacingScore]:
-        """Score networks, each process its share of the cases."""
-        device = self.fabric.device
-        totals = spacings.totals(bake, device, self.config.compute.channels_last)
-        return spacings.scores(self._sum(torch.from_numpy(totals)).numpy(), self.n_validation)
+    def _worker_died(self, error: Exception, request: StopRequest) -> HyperspaceError:
+        """Return the error to raise; torch reports such a death anywhere, even during a step."""
+        step, workers = self.progress.step, self.config.compute.workers
+        if self._between_steps:
+            self._save([self.run.last])
+            if request.number:  # the signal was sent to all processes at once
+                return Interrupted(request.number, step)
+        ahead = range(step, min(step + 1 + workers, len(self.batches)))
+        cases = sorted({name for number in ahead for name in self.batches.names(number)})
+        return WorkerDiedError(step, cases, error)
 
     def _stop(self, request: StopRequest) -> bool:
-        """Whether any process was asked to stop; all of them learn of it after the same step."""
+        """Whether any process was asked to stop; all processes agree after the same step."""
         if self.fabric.world_size == 1:
             return bool(request.number)
         return bool(self._sum(torch.tensor(float(bool(request.number)))) > 0)
-
-    def _sum(self, values: Tensor) -> Tensor:
-        """Add up a tensor over the processes."""
-        if self.fabric.world_size == 1:
-            return values
-        total = self.fabric.all_reduce(values.to(self.fabric.device), reduce_op="sum")
-        assert isinstance(total, Tensor)
-        return total.cpu()
 
     def _patience_is_over(self) -> bool:
         patience = self.config.training.patience
@@ -360,26 +321,52 @@ class Trainer:
 
     def _save(self, targets: Sequence[Path]) -> None:
         if self.fabric.is_global_zero:
-            write_checkpoint(
-                targets,
-                progress=self.progress,
-                config=self._plain_config,
-                data=self.data,
-                card=self.card,
-                factory=self.factory,
-                average=self.average,
-                optimizer=self.optimizer,
+            tensors = state_tensors(self.factory, self.average, self.optimizer)
+            checkpoint = Checkpoint(
+                self.progress, self._plain_config, self.data, self._plain_card, tensors
             )
+            write_checkpoint(targets, checkpoint)
 
-    def _finish(self) -> dict[str, Any] | None:
+    # Validate
+
+    def _validate(self, log: TrainingLog) -> None:
+        progress = self.progress
+        started = time.monotonic()
+        factory = self.factory if self.average is None else self.average.module
+        assert isinstance(factory, Factory)
+        with self.fabric.autocast():
+            scores = self._score(self.validation, factory.eval().bake)
+        dice = mean_dice(scores)
+        best = dice > progress.best_dice
+        progress.stale = 0 if best else progress.stale + 1
+        if best:
+            progress.best_dice, progress.best_step = dice, progress.step
+            progress.scores = [score.to_dict() for score in scores]
+        seconds = time.monotonic() - started
+        log.validation(progress.step, dice=dice, best=best, scores=scores, seconds=seconds)
+        self._save([self.run.best, self.run.last] if best else [self.run.last])
+
+    def _score(
+        self, spacings: FixedSpacings, bake: Callable[[Triple], nn.Module]
+    ) -> list[SpacingScore]:
+        """Score networks; each process scores its share of the cases."""
+        device = self.fabric.device
+        totals = spacings.totals(bake, device, self.config.compute.channels_last)
+        return spacings.scores(self._sum(torch.from_numpy(totals)).numpy(), self.n_validation)
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """Add a tensor up over the processes."""
+        if self.fabric.world_size == 1:
+            return values
+        total = self.fabric.all_reduce(values.to(self.fabric.device), reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total.cpu()
+
+    def _finish(self) -> TrainingReport | None:
         """Score the best weights in full precision, export them, write the report."""
         best = read_checkpoint(self.run.best)
         self.factory.load_state_dict(best.weights)
-        spacings = FixedSpacings(
-            self.reported,
-            self.config.validation.report_spacings_mm,
-            self.validation.label_names,
-        )
+        spacings = self._fixed_spacings(self.config.validation.report_spacings_mm)
         scores = self._score(spacings, self.factory.eval().bake)
         report = None
         if self.fabric.is_global_zero:

@@ -1,4 +1,4 @@
-"""The same synthetic pairs at every validation: of maps held back, drawn by the run's seed."""
+"""The cases of a run's validations: scans, or synthetic scans of label maps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from napari_hyperspace.core.geometry import Grid
 from training.config.fit import FitConfig
-from training.data.base import Case
+from training.data.base import Case, Source
 from training.evaluation.scores import Scored
 from training.sampling.augment import working_shape
-from training.sampling.batches import Source
 from training.sampling.patch import patch_shape
 from training.seeding import generator
 from training.synthesis.labeled_head import LabeledHead
@@ -18,21 +17,21 @@ from training.synthesis.render import covering_labels, render
 from training.synthesis.sample import sample_pair
 
 CONTRASTS = ("t1", "t2", "flair", "free", "pd")
-_AROUND_MM = 12.0  # how far from the brain's middle a patch may lie
+_OFFSET_MM = 12.0  # largest distance of a patch from the center of the brain, along each axis
 
 
 @dataclass(frozen=True)
-class HeldBack:
-    """A label map that is kept for validation.
+class ValidationHead:
+    """A label map of the validation set; its synthetic scans are the same in every validation.
 
     Parameters
     ----------
     source
-        The map.
+        The label map.
     config
-        The run's configuration.
+        Configuration of the run.
     number
-        Its number among the maps held back.
+        Its index in the validation set.
     """
 
     source: LabeledHead
@@ -40,7 +39,7 @@ class HeldBack:
     number: int
 
     def scans_at(self, spacing_mm: Sequence[float]) -> list[Case]:
-        """Return synthetic scans of the map at a spacing, about the middle of its brain."""
+        """Return synthetic scans of the label map at a spacing, near the center of its brain."""
         config, head = self.config, self.source.head
         shape = patch_shape(config.training, spacing_mm, working_shape(self.source, spacing_mm))
         place = [round(1000 * step) for step in spacing_mm]
@@ -48,24 +47,41 @@ class HeldBack:
         for pair in range(config.validation.pairs_per_map):
             contrast = CONTRASTS[(self.number * 2 + pair) % len(CONTRASTS)]
             rng = generator(config.seed, "held back", self.number, pair, *place)
-            draw = sample_pair(rng, config.synthesis, head, spacing_mm, shape, contrast=contrast)
+            parameters = sample_pair(
+                rng, config.synthesis, head, spacing_mm, shape, contrast=contrast
+            )
             low, high = head.brain_box
-            middle = (low + high) / 2 * head.spacing_mm + rng.uniform(-1, 1, 3) * _AROUND_MM
-            draw = draw.at(middle.tolist())
-            image, _ = render(head, draw, self.source.targets)
-            labels = covering_labels(head, draw, self.source.targets)
+            center = (low + high) / 2 * head.spacing_mm + rng.uniform(-1, 1, 3) * _OFFSET_MM
+            parameters = parameters.at(center.tolist())
+            image, _ = render(head, parameters, self.source.targets)
+            labels = covering_labels(head, parameters, self.source.targets)
             grid = Grid.from_spacing(shape, spacing_mm)
             scans.append(Case(f"{head.name} {contrast}", image, labels, grid))
         return scans
 
 
-def scored(config: FitConfig, cases: Sequence[Source]) -> tuple[list[Scored], int]:
-    """Return what a run is validated on, and how many scans that is at each spacing."""
-    held_back: list[Scored] = []
-    for number, case in enumerate(cases):
-        if isinstance(case, LabeledHead):
-            held_back.append(HeldBack(case, config, number))
+def validation_cases(config: FitConfig, sources: Sequence[Source]) -> tuple[list[Scored], int]:
+    """Return the cases of a run's validations.
+
+    Parameters
+    ----------
+    config
+        Configuration of the run.
+    sources
+        Scans or label maps of the validation set.
+
+    Returns
+    -------
+    tuple
+        The cases, and the number of scans at each spacing.
+    """
+    cases: list[Scored] = []
+    n_scans = 0
+    for number, source in enumerate(sources):
+        if isinstance(source, LabeledHead):
+            cases.append(ValidationHead(source, config, number))
+            n_scans += config.validation.pairs_per_map
         else:
-            held_back.append(case)
-    synthetic = bool(cases) and isinstance(cases[0], LabeledHead)
-    return held_back, len(cases) * (config.validation.pairs_per_map if synthetic else 1)
+            cases.append(source)
+            n_scans += 1
+    return cases, n_scans
