@@ -43,10 +43,10 @@ def synthesize(
     as_json: JsonOption = False,
 ) -> None:
     """Make images from label maps, each with its labels and the draw that it came from."""
-    from training.sampling.synthesize import Wanted, make_pairs, open_label_maps
+    from training.sampling.synthesize import PairRequest, make_pairs, open_label_maps
 
     maps = open_label_maps(labels)
-    wanted = Wanted(number, spacings(at) if at else None, contrast, size, seed)
+    wanted = PairRequest(number, spacings(at) if at else None, contrast, size, seed)
     with progress("synthesize") as show:
         files = make_pairs(maps, out, wanted, again=again or [], preview=preview, show=show)
     emit({"files": [str(file) for file in files]}, "\n".join(map(str, files)), as_json)

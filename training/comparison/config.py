@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.config.base import Section, read_yaml
+from training.config.base import ConfigSection, read_yaml
 from training.config.errors import explain
 from training.config.fit import FitConfig, Spacing, parse_config, set_key
 from training.evaluation.methods import Method
@@ -45,7 +45,7 @@ Segment = Annotated[
 ]
 
 
-class MethodSection(Section):
+class MethodSection(ConfigSection):
     """A way to get from an image at a spacing to labels."""
 
     about: str = ""
@@ -61,7 +61,7 @@ class MethodSection(Section):
     spacing and brings the labels back, `extrapolate` runs the network there."""
 
 
-class TableSection(Section):
+class TableSection(ConfigSection):
     """Methods that stand beside each other in tables and figures."""
 
     title: str
@@ -74,7 +74,7 @@ class TableSection(Section):
     """Methods to test against each other."""
 
 
-class ComparisonSection(Section):
+class ComparisonSection(ConfigSection):
     """A comparison of methods."""
 
     report: str | None = None
@@ -138,7 +138,7 @@ class ComparisonSection(Section):
         return drawn + own + [segment_through(segment) for segment in self.segments]
 
 
-class ComparisonFile(Section):
+class ComparisonFile(ConfigSection):
     """The part of a configuration that only the command `compare` reads."""
 
     comparison: ComparisonSection

@@ -13,7 +13,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.base.config import Config
 
 
-class Section(Config):
+class ConfigSection(Config):
     """A part of the configuration: unknown keys, infinite numbers and NaN are refused."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)

@@ -19,7 +19,7 @@ from pydantic import (
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.card import HexColor, NormalizationConfig
-from training.config.base import Section, read_yaml
+from training.config.base import ConfigSection, read_yaml
 from training.config.errors import explain
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -53,7 +53,7 @@ DEFAULT_COLORS = (
 )  # fmt: skip
 
 
-class DataSection(Section):
+class DataSection(ConfigSection):
     """What every data set's section has."""
 
     former_keys: ClassVar[Mapping[str, str]] = {"normalisation": "normalization"}
@@ -189,7 +189,7 @@ AnyDataSection = Annotated[
 ]
 
 
-class DataFile(Section):
+class DataFile(ConfigSection):
     """A file, or the part of one, that describes a data set only."""
 
     data: AnyDataSection

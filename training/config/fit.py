@@ -22,7 +22,7 @@ from pydantic import (
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, check_pair
-from training.config.base import Section, read_yaml
+from training.config.base import ConfigSection, read_yaml
 from training.config.data import AnyDataSection
 from training.config.errors import explain
 from training.config.synthesis import SynthesisSection
@@ -43,7 +43,7 @@ PatchSize = Annotated[
 ]
 
 
-class SpacingSection(Section):
+class SpacingSection(ConfigSection):
     """The working spacings met in training. Axis order: canonical (z, y, x)."""
 
     range_mm: tuple[SpacingRange, SpacingRange, SpacingRange]
@@ -79,7 +79,7 @@ class SpacingSection(Section):
         return self
 
 
-class AugmentationSection(Section):
+class AugmentationSection(ConfigSection):
     """What is changed at random in a sample besides its spacing."""
 
     flip_probability: tuple[Probability, Probability, Probability] = (0.0, 0.0, 0.5)
@@ -110,7 +110,7 @@ class AugmentationSection(Section):
     """Largest standard deviation of an additional blur of the whole image, in mm."""
 
 
-class LossSection(Section):
+class LossSection(ConfigSection):
     """Weighted sum of soft Dice loss and cross-entropy."""
 
     dice_weight: NonNegativeFloat = 1.0
@@ -123,7 +123,7 @@ class LossSection(Section):
     """Whether the Dice is taken over the batch at once instead of sample by sample."""
 
 
-class OptimizerSection(Section):
+class OptimizerSection(ConfigSection):
     """Optimizer, learning rate over the steps, weight averaging."""
 
     kind: Literal["adam", "adamw"] = "adamw"
@@ -149,7 +149,7 @@ class OptimizerSection(Section):
     """Memory of the moving average of the weights that is validated and exported; 0: none."""
 
 
-class StepsSection(Section):
+class StepsSection(ConfigSection):
     """How long, and in what portions."""
 
     steps: PositiveInt
@@ -165,7 +165,7 @@ class StepsSection(Section):
     """Validations without improvement before the run stops early; 0: never."""
 
 
-class ValidationSection(Section):
+class ValidationSection(ConfigSection):
     """Dice on the validation cases, on the working grid, at the same spacings every time."""
 
     every_steps: PositiveInt = 500
@@ -192,7 +192,7 @@ class ValidationSection(Section):
     """Spacings of the report at the end and of the model's card, in mm (z, y, x)."""
 
 
-class ComputeSection(Section):
+class ComputeSection(ConfigSection):
     """Where and how to compute. May change when a run is resumed."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -211,7 +211,7 @@ class ComputeSection(Section):
     """Steps between lines of the log."""
 
 
-class CardSection(Section):
+class CardSection(ConfigSection):
     """What the exported model says of itself."""
 
     former_keys: ClassVar[Mapping[str, str]] = {"licence": "license"}
@@ -224,7 +224,7 @@ class CardSection(Section):
     """What to cite."""
 
 
-class FitConfig(Section):
+class FitConfig(ConfigSection):
     """A training run."""
 
     former_keys: ClassVar[Mapping[str, str]] = {"optimiser": "optimizer"}

@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from training.config.base import Section
+from training.config.base import ConfigSection
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(ge=0)]
 
 
-class ContrastShares(Section):
+class ContrastShares(ConfigSection):
     """How often each kind of image is drawn, relative to the others."""
 
     free: Share = 0.35
@@ -27,7 +27,7 @@ class ContrastShares(Section):
     """FLAIR."""
 
 
-class SynthesisSection(Section):
+class SynthesisSection(ConfigSection):
     """How a training pair is made from a label map. Lengths in mm, axes canonical (z, y, x)."""
 
     flip_probability: Probability = 0.5

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from napari_hyperspace.io import check_pair, read
 from training.config.data import DataSection
 from training.data.labels import OUTSIDE, LabelRule, one_to_one
 from training.data.listing import CaseFiles, Listing
+from training.synthesis.labeled_head import LabeledHead
 
 _TOLERANCE = 1e-4  # of a share of a voxel
 
@@ -108,6 +109,10 @@ def resample_known(labels: Volume, grid: Grid) -> Volume:
     steps = np.array(labels.spacing_mm) / grid.spacing_mm
     winner[known < 0.5 * min(1.0, float(steps.min())) - _TOLERANCE] = OUTSIDE
     return Volume(winner, grid, labels.name)
+
+
+Source = Case | LabeledHead
+"""Source of training samples: a scan with its labels, or a label map alone."""
 
 
 @dataclass(frozen=True)
@@ -239,8 +244,8 @@ class DataSet(ABC):
             )
         return [known[name] for name in names]
 
-    def sources(self, names: Sequence[str], normalization: Normalization) -> Sequence[Any]:
-        """Read what training samples are made from: here, the cases.
+    def sources(self, names: Sequence[str], normalization: Normalization) -> Sequence[Source]:
+        """Read the sources of training samples: here, the cases.
 
         Raises
         ------

@@ -33,7 +33,7 @@ _PLAIN_WIDTH = 160  # of a table that no terminal shows
 
 
 @dataclass(frozen=True)
-class Report:
+class DataReport:
     """What a check found.
 
     Parameters
@@ -77,7 +77,7 @@ def check(
     path: str | os.PathLike[str],
     *,
     show: Callable[[float, str], None] = lambda fraction, message: None,
-) -> Report:
+) -> DataReport:
     """Check a data set: its description, its list of cases, its split and every file.
 
     Parameters
@@ -112,7 +112,9 @@ def check(
     for name, count in voxels.items():
         if not count and data.listing.cases:
             found.warning("labels", f"no case shows the label {name!r}")
-    return Report(data.name, data.folder, len(data.listing.cases), voxels, tuple(found.problems))
+    return DataReport(
+        data.name, data.folder, len(data.listing.cases), voxels, tuple(found.problems)
+    )
 
 
 def _check_case(
@@ -221,7 +223,7 @@ def _noting(found: Listing, kind: str, case: str, where: str | os.PathLike[str])
             )
 
 
-def describe(report: Report) -> str:
+def describe(report: DataReport) -> str:
     """Return a report as text: a table of the problems, errors first, and a line that sums up."""
     console = Console()
     if not console.is_terminal:
@@ -242,7 +244,7 @@ def describe(report: Report) -> str:
     return capture.get().rstrip("\n")
 
 
-def _summary(report: Report) -> str:
+def _summary(report: DataReport) -> str:
     shown = ", ".join(f"{name} {count}" for name, count in report.voxels.items())
     return (
         f"{report.data}: {_number(report.cases, 'case')}, "

@@ -24,7 +24,7 @@ class Split:
         return json.dumps(parts, indent=1) + "\n"
 
 
-def draw_split(
+def random_split(
     names: Sequence[str],
     n_validation: int,
     seed: int,

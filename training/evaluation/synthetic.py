@@ -22,8 +22,8 @@ from napari_hyperspace.nets.model_file import bundled_models, load_model, save_m
 from training.data.labels import OUTSIDE
 from training.evaluation.record import stored_dtype
 from training.evaluation.scores import dice_per_label, spacing_text
-from training.sampling.pairs import make_pair, whole_head
-from training.sampling.synthesize import Maps, check_contrast
+from training.sampling.pairs import make_pair, sample_whole_head
+from training.sampling.synthesize import SynthesisInput, check_contrast
 from training.synthesis.render import covering_labels
 
 
@@ -116,7 +116,7 @@ def _table(rows: Sequence[str], columns: Sequence[str], values: NDArray[np.float
 
 def judge(
     model: str | Model,
-    maps: Maps,
+    maps: SynthesisInput,
     names: Sequence[str],
     spacings_mm: Sequence[Triple],
     contrasts: Sequence[str],
@@ -177,7 +177,7 @@ def judge(
                     show(done / total, f"{head.name}, {contrast}, {spacing_text(spacing)} mm")
                 done += 1
                 place = [round(1000 * step) for step in spacing]
-                draw = whole_head(
+                draw = sample_whole_head(
                     head,
                     maps.synthesis,
                     spacing,

@@ -1,4 +1,7 @@
-"""Batches of one spacing each, a pure function of (seed, step), prepared in worker processes."""
+"""Training batches: functions of (seed, step), prepared in worker processes.
+
+All samples of a batch have the same spacing.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,25 +17,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from napari_hyperspace.core.geometry import Shape, Triple
 from training.config.fit import FitConfig
-from training.data.base import Case
-from training.sampling.augment import (
-    apply_sample,
-    bring_to,
-    draw_sample,
-    sample_spacing,
-    working_shape,
-)
+from training.data.base import Source
+from training.sampling.augment import apply_sample, bring_to, working_shape
+from training.sampling.parameters import sample_parameters, sample_spacing
 from training.sampling.patch import patch_shape
 from training.seeding import generator
 from training.synthesis.labeled_head import LabeledHead
 
-Source = Case | LabeledHead
-"""What samples are made from: a scan with its labels, or a label map alone."""
-
 
 @dataclass(frozen=True)
 class Batch:
-    """What one process computes in one step.
+    """The samples that one process trains on in one step.
 
     Parameters
     ----------
@@ -42,11 +36,11 @@ class Batch:
     image
         (B, C, D, H, W) float32.
     labels
-        (B, D, H, W) int16; `training.sampling.augment.OUTSIDE` where nothing is known.
+        (B, D, H, W) int16; `training.data.labels.OUTSIDE` where the label is unknown.
     spacing_mm
         Working spacing (z, y, x).
     names
-        The case of each sample.
+        Name of the source of each sample.
     """
 
     step: int
@@ -58,84 +52,85 @@ class Batch:
 
 @dataclass(frozen=True)
 class StepParameters:
-    """The spacing of a step, and the case (by its number) of each sample over all processes."""
+    """Spacing of a step, and the index of the source of each sample, over all processes."""
 
     spacing_mm: Triple
-    cases: tuple[int, ...]
+    sources: tuple[int, ...]
 
 
 class TrainingBatches(Dataset[Batch]):
-    """The batches of a run, by step.
+    """The batches of a run, indexed by step.
 
     Parameters
     ----------
     config
-        The run's configuration.
-    cases
-        The training cases.
+        Configuration of the run.
+    sources
+        Sources of the training samples.
     rank, world_size
-        Which process this is, and of how many; each makes its share of every step's samples.
+        Index of this process and number of processes; each makes its share of the samples of every
+        step.
     """
 
     def __init__(
-        self, config: FitConfig, cases: Sequence[Source], rank: int = 0, world_size: int = 1
+        self, config: FitConfig, sources: Sequence[Source], rank: int = 0, world_size: int = 1
     ) -> None:
         self.config = config
-        self.cases = cases
+        self.sources = sources
         self.rank = rank
         self.world_size = world_size
 
     def __len__(self) -> int:
         return self.config.training.steps
 
-    def draw(self, step: int) -> StepParameters:
-        """Draw the spacing and the cases of a step."""
+    def parameters(self, step: int) -> StepParameters:
+        """Return the random parameters of a step."""
         rng = generator(self.config.seed, "step", step)
         spacing_mm = sample_spacing(rng, self.config.spacing)
-        size, count = self.config.training.batch_size, len(self.cases)
+        size, count = self.config.training.batch_size, len(self.sources)
         return StepParameters(
             spacing_mm, tuple(rng.choice(count, size, replace=size > count).tolist())
         )
 
-    def shape(self, draw: StepParameters) -> Shape:
-        """Return the sample shape of a step: of its largest case, within the patch shape."""
-        shapes = [working_shape(self.cases[i], draw.spacing_mm) for i in draw.cases]
-        return patch_shape(self.config.training, draw.spacing_mm, np.max(shapes, axis=0))
+    def shape(self, parameters: StepParameters) -> Shape:
+        """Return the sample shape of a step: that of its largest case, at most the patch shape."""
+        shapes = [working_shape(self.sources[i], parameters.spacing_mm) for i in parameters.sources]
+        return patch_shape(self.config.training, parameters.spacing_mm, np.max(shapes, axis=0))
 
     def __getitem__(self, step: int) -> Batch:
         with _one_thread():
             return self._batch(step)
 
     def _batch(self, step: int) -> Batch:
-        config, draw = self.config, self.draw(step)
-        shape = self.shape(draw)
+        config, parameters = self.config, self.parameters(step)
+        shape = self.shape(parameters)
         images, labels, names = [], [], []
-        for sample in range(self.rank, len(draw.cases), self.world_size):
-            case = self.cases[draw.cases[sample]]
+        for sample in range(self.rank, len(parameters.sources), self.world_size):
+            source = self.sources[parameters.sources[sample]]
             rng = generator(config.seed, "sample", step, sample)
-            if isinstance(case, LabeledHead):
-                image, label = case.sample(rng, config.synthesis, draw.spacing_mm, shape)
+            if isinstance(source, LabeledHead):
+                image, label = source.sample(rng, config.synthesis, parameters.spacing_mm, shape)
             else:
-                extent_mm = np.multiply(shape, draw.spacing_mm).tolist()
-                changes = draw_sample(rng, config.spacing, config.augmentation, extent_mm)
-                image, label = apply_sample(case, draw.spacing_mm, shape, changes)
+                extent_mm = np.multiply(shape, parameters.spacing_mm).tolist()
+                changes = sample_parameters(rng, config.spacing, config.augmentation, extent_mm)
+                image, label = apply_sample(source, parameters.spacing_mm, shape, changes)
             if config.spacing.resampled_mm is not None:
                 target_mm = config.spacing.resampled_mm
-                image, label = bring_to(image, label, draw.spacing_mm, target_mm)
+                image, label = bring_to(image, label, parameters.spacing_mm, target_mm)
             images.append(image)
             labels.append(label)
-            names.append(case.name)
-        spacing_mm = config.spacing.resampled_mm or draw.spacing_mm
+            names.append(source.name)
+        spacing_mm = config.spacing.resampled_mm or parameters.spacing_mm
         return Batch(step, torch.stack(images), torch.stack(labels), spacing_mm, tuple(names))
 
     def names(self, step: int) -> tuple[str, ...]:
-        """Return the cases of a step, those of all processes."""
-        return tuple(self.cases[i].name for i in self.draw(step).cases)
+        """Return the names of the sources of a step, over all processes."""
+        return tuple(self.sources[i].name for i in self.parameters(step).sources)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute as the workers do: sums and roots differ in the last digit between thread counts."""
+    """Use one thread, as workers do: the last digits of sums depend on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -144,34 +139,35 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _as_is(batch: Any) -> Any:
+def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
 def prepared(batches: TrainingBatches, first_step: int, workers: int) -> Iterator[Batch]:
-    """Return the batches from a step on, prepared ahead by worker processes (forked here).
+    """Return the batches from a step on, prepared in advance by worker processes (forked here).
 
-    Should one of these die, what is raised for it is one of `WORKER_DEATHS`, told from others by
-    `is_worker_death`.
+    If a worker process dies, one of `WORKER_DEATHS` is raised; `is_worker_death` distinguishes it
+    from other errors.
     """
     loader: DataLoader[Batch] = DataLoader(
         batches,
         batch_size=None,
-        sampler=range(first_step, len(batches)),  # type: ignore[arg-type]
+        sampler=range(first_step, len(batches)),
         num_workers=workers,
-        collate_fn=_as_is,
+        collate_fn=_unchanged,
         prefetch_factor=3 if workers else None,
-        # Forked workers share the cases in memory and read no file again.
+        # Forked workers share the cases in memory and do not read files again.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
     return iter(loader)
 
 
-# torch tells most deaths itself; one amid the hand-over of a batch breaks the connection for it.
+# torch raises RuntimeError for most deaths; a death during the transfer of a batch breaks the
+# connection instead.
 _BROKEN_CONNECTIONS = (ConnectionError, EOFError)
 WORKER_DEATHS = (RuntimeError, *_BROKEN_CONNECTIONS)
 
 
 def is_worker_death(error: Exception) -> bool:
-    """Whether this error was raised because a process that prepares batches was killed."""
+    """Whether an error was raised because a worker process died."""
     return isinstance(error, _BROKEN_CONNECTIONS) or "DataLoader worker" in str(error)

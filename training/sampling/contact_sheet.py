@@ -1,4 +1,4 @@
-"""A contact sheet: what synthetic pairs look like."""
+"""A contact sheet of synthetic pairs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from training.sampling.pairs import Pair
+from training.sampling.pairs import SyntheticPair
 
-_COLUMNS = 3  # pairs beside each other
+_COLUMNS = 3  # pairs per row
 _PLANES = (("axial", 0), ("coronal", 1), ("sagittal", 2))
 
 
-def draw_sheet(pairs: Sequence[Pair], colors: Sequence[str], path: Path) -> Path:
-    """Draw three planes of each pair, the labels in color over the lower half of each.
+def write_contact_sheet(pairs: Sequence[SyntheticPair], colors: Sequence[str], path: Path) -> Path:
+    """Write a picture of three planes per pair, with colored labels over the lower half of each.
 
     Parameters
     ----------
     pairs
-        Pairs.
+        The pairs.
     colors
         Color of each label, from 1 on.
     path
@@ -38,11 +38,11 @@ def draw_sheet(pairs: Sequence[Pair], colors: Sequence[str], path: Path) -> Path
     for number, pair in enumerate(pairs):
         row, column = divmod(number, columns)
         for plane, panel in enumerate(panels[row, 3 * column : 3 * column + 3]):
-            _draw(panel, pair, plane, colors)
-        spacing = " × ".join(f"{step:.3g}" for step in pair.draw.spacing_mm)
-        stripped = ", stripped" if pair.draw.stripping else ""
+            _show_plane(panel, pair, plane, colors)
+        spacing = " × ".join(f"{step:.3g}" for step in pair.parameters.spacing_mm)
+        stripped = ", stripped" if pair.parameters.stripping else ""
         panels[row, 3 * column].set_title(
-            f"{pair.name}\n{pair.draw.looks.contrast}{stripped}, {spacing} mm",
+            f"{pair.name}\n{pair.parameters.appearance.contrast}{stripped}, {spacing} mm",
             fontsize=7,
             loc="left",
         )
@@ -51,7 +51,7 @@ def draw_sheet(pairs: Sequence[Pair], colors: Sequence[str], path: Path) -> Path
     return path
 
 
-def _draw(panel: Axes, pair: Pair, plane: int, colors: Sequence[str]) -> None:
+def _show_plane(panel: Axes, pair: SyntheticPair, plane: int, colors: Sequence[str]) -> None:
     array, labels = pair.image.array, pair.labels.array
     shown = np.argwhere(labels > 0)
     middle = shown.mean(axis=0) if len(shown) else np.array(labels.shape) / 2

@@ -1,17 +1,19 @@
-"""Synthetic scans of whole heads, or of a part about the brain, with their labels."""
+"""Synthetic scans of whole heads, or of a cube around the brain, and their files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.geometry import Grid, Shape, Triple
+from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import write
 from training.config.synthesis import SynthesisSection
@@ -21,33 +23,34 @@ from training.synthesis.parameters import PairParameters
 from training.synthesis.render import render
 from training.synthesis.sample import sample_pair
 
-_ROOM = 1.08  # bent heads are larger than their map by this
+_MARGIN = 1.08  # extent of the scan relative to the map: a deformed head may be larger than its map
+_FORMER_PARAMETERS_KEY = "draw"  # of "parameters", in files written before
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A synthetic scan.
+class SyntheticPair:
+    """A synthetic scan and its labels.
 
     Parameters
     ----------
     name
-        What to call its files.
+        Name of its files, without their endings.
     source
         Name of the label map.
     image, labels
-        The scan, float32, and the model's channels, int16; canonical order.
-    draw
-        What it was made by.
+        The scan, float32, and the channels of the model, int16; canonical order.
+    parameters
+        The parameters that it was rendered from.
     """
 
     name: str
     source: str
     image: Volume
     labels: Volume
-    draw: PairParameters
+    parameters: PairParameters
 
 
-def whole_head(
+def sample_whole_head(
     source: LabeledHead,
     config: SynthesisSection,
     spacing_mm: Triple,
@@ -57,80 +60,81 @@ def whole_head(
     contrast: str | None = None,
     size_mm: float | None = None,
 ) -> PairParameters:
-    """Draw a scan of a head at a spacing.
+    """Sample the parameters of a scan of a head.
 
     Parameters
     ----------
     source
         The label map.
     config
-        What may happen.
+        Ranges of the random parameters.
     spacing_mm
         Spacing of the scan (z, y, x).
     numbers
-        Which one of the seed's draws.
+        Indices of the scan; scans with different indices are independent.
     seed
-        Seed.
+        Seed of the random parameters.
     contrast
-        Kind of image; `None`: drawn.
+        Kind of image; `None`: random.
     size_mm
-        Edge of a part about the middle of the brain; `None`: the whole head.
+        Edge of a cube around the center of the brain; `None`: the whole head.
     """
     head = source.head
     if size_mm is None:
-        extent = _ROOM * np.multiply(head.shape, head.spacing_mm)
+        extent = _MARGIN * np.multiply(head.shape, head.spacing_mm)
         center = (np.array(head.shape) - 1) / 2 * head.spacing_mm
     else:
         extent = np.full(3, size_mm)
         center = (head.brain_box[0] + head.brain_box[1]) / 2 * head.spacing_mm
     shape = np.maximum(np.ceil(extent / spacing_mm - 1e-4), 1).astype(int).tolist()
     rng = generator(seed, "synthesize", *numbers)
-    draw = sample_pair(rng, config, head, spacing_mm, shape, contrast=contrast)
-    return draw.at(center.tolist())
+    parameters = sample_pair(rng, config, head, spacing_mm, shape, contrast=contrast)
+    return parameters.at(center.tolist())
 
 
-def make_pair(source: LabeledHead, draw: PairParameters, name: str) -> Pair:
-    """Make a scan from its draw."""
-    image, labels = render(source.head, draw, source.targets)
-    grid = _grid(source.grid, draw)
-    return Pair(
+def make_pair(source: LabeledHead, parameters: PairParameters, name: str) -> SyntheticPair:
+    """Render a scan from its parameters."""
+    image, labels = render(source.head, parameters, source.targets)
+    grid = _grid(source.grid, parameters)
+    return SyntheticPair(
         name,
         source.name,
         Volume(image[0].numpy(), grid, name),
         Volume(labels.numpy(), grid, name),
-        draw,
+        parameters,
     )
 
 
-def _grid(head: Grid, draw: PairParameters) -> Grid:
-    """Return where a pair lies: unturned, its center where the draw took it from the head."""
-    shape: Shape = draw.shape
+def _grid(head: Grid, parameters: PairParameters) -> Grid:
+    """Return the grid of a pair: the axes of the map, centered at the center of the parameters."""
     affine = np.eye(4)
-    affine[:3, :3] = head.directions * draw.spacing_mm
-    center = head.index_to_mm(np.array(draw.geometry.center_mm) / head.spacing_mm)
-    affine[:3, 3] = center - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    return Grid(shape, affine)
+    affine[:3, :3] = head.directions * parameters.spacing_mm
+    center = head.index_to_mm(np.array(parameters.geometry.center_mm) / head.spacing_mm)
+    affine[:3, 3] = center - affine[:3, :3] @ ((np.array(parameters.shape) - 1) / 2)
+    return Grid(parameters.shape, affine)
 
 
 def fingerprint(source: LabeledHead) -> str:
-    """Return what tells a label map from others."""
+    """Return a hash that identifies a label map and its channels."""
     total = hashlib.blake2b(digest_size=16)
     for part in source.parts():
         total.update(part)
     return total.hexdigest()
 
 
-def write_pair(pair: Pair, source: LabeledHead, folder: Path, values: Sequence[int]) -> list[Path]:
-    """Write a scan, its labels and its draw.
+def write_pair(
+    pair: SyntheticPair, source: LabeledHead, folder: Path, values: Sequence[int]
+) -> list[Path]:
+    """Write a scan, its labels and its parameters.
 
     Parameters
     ----------
     pair, source
         The scan, and the label map that it was made from.
     folder
-        Where to write.
+        Folder to write to.
     values
-        Label value of each channel from 1 on; where nothing is known, 0 is written.
+        Label value of each channel from 1 on; 0 is written where the label is unknown.
 
     Returns
     -------
@@ -145,41 +149,53 @@ def write_pair(pair: Pair, source: LabeledHead, folder: Path, values: Sequence[i
     about = {
         "map": pair.source,
         "fingerprint": fingerprint(source),
-        "draw": json.loads(pair.draw.to_json()),
+        "parameters": pair.parameters.to_dict(),
     }
-    files[2].write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_text(files[2], json.dumps(about, indent=1) + "\n")
     return files
 
 
-def read_draw(path: Path, sources: Sequence[LabeledHead]) -> tuple[LabeledHead, PairParameters]:
-    """Read the draw of a pair that was written, and find its label map.
+def read_parameters(
+    path: Path, sources: Sequence[LabeledHead]
+) -> tuple[LabeledHead, PairParameters]:
+    """Read the parameters of a pair that was written, and find its label map.
 
     Raises
     ------
     HyperspaceError
-        If it cannot be read, or the map is missing or another one.
+        If the file cannot be read, or the label map is missing or has changed.
     """
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        name, mark = str(about["map"]), str(about["fingerprint"])
-        draw = PairParameters.from_json(json.dumps(about["draw"]))
+        name, identity, parameters = _parse(about)
     except OSError as error:
-        raise HyperspaceError(f"the draw cannot be read: {error.strerror}", where=path) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise HyperspaceError("not the draw of a synthetic pair", where=path, found=error) from None
+        raise HyperspaceError(
+            f"the parameters cannot be read: {error.strerror}", where=path
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise HyperspaceError(
+            "the file does not contain the parameters of a synthetic pair", where=path, found=error
+        ) from None
     found = [source for source in sources if source.name == name]
     if not found:
         raise HyperspaceError(
-            "the label map of this draw is not among those given",
+            "the label map of this pair is not among those given",
             where=path,
             found=name,
             expected=", ".join(source.name for source in sources[:10]),
         )
-    if fingerprint(found[0]) != mark:
+    if fingerprint(found[0]) != identity:
         raise HyperspaceError(
-            "the label map, or what its ids mean, is not the one of this draw",
+            "the label map, or the meaning of its ids, has changed since the pair was written",
             where=path,
             field="map",
             found=name,
         )
-    return found[0], draw
+    return found[0], parameters
+
+
+def _parse(about: Mapping[str, Any]) -> tuple[str, str, PairParameters]:
+    """Return name and fingerprint of the label map, and the parameters."""
+    key = "parameters" if "parameters" in about else _FORMER_PARAMETERS_KEY
+    parameters = PairParameters.from_dict(about[key])
+    return str(about["map"]), str(about["fingerprint"]), parameters

@@ -1,4 +1,4 @@
-"""How large the blocks are that a network is trained on."""
+"""Shape of the patches that a network is trained on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def patch_shape(config: StepsSection, spacing_mm: Sequence[float], size: ArrayLi
     Parameters
     ----------
     config
-        The largest patch, in voxels and perhaps in mm.
+        The largest patch in voxels, and optionally in mm.
     spacing_mm
         Working spacing.
     size
-        Shape of the whole case there.
+        Shape of the whole case at that spacing.
     """
     shape = np.minimum(size, config.patch_shape)
     if config.patch_mm is not None:

@@ -1,4 +1,4 @@
-"""Pairs on request: which ones, from which maps, into which files."""
+"""Make synthetic pairs from label maps and write them to files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from pydantic import ValidationError
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
-from training.config.base import Section, read_yaml
+from training.config.base import ConfigSection, read_yaml
 from training.config.data import DEFAULT_COLORS, LabelMapsSection, load_data_section
 from training.config.errors import explain
 from training.config.fit import SpacingSection, load_config
 from training.config.synthesis import ContrastShares, SynthesisSection
 from training.data import open_dataset
 from training.data.label_maps import LabelMaps
-from training.sampling.augment import sample_spacing
-from training.sampling.contact_sheet import draw_sheet
-from training.sampling.pairs import Pair, make_pair, read_draw, whole_head, write_pair
+from training.sampling.contact_sheet import write_contact_sheet
+from training.sampling.pairs import (
+    SyntheticPair,
+    make_pair,
+    read_parameters,
+    sample_whole_head,
+    write_pair,
+)
+from training.sampling.parameters import sample_spacing
 from training.seeding import generator
 from training.synthesis.labeled_head import LabeledHead
 
@@ -32,25 +38,25 @@ _SPACINGS = SpacingSection(
 )
 
 
-class MapsFile(Section):
-    """What a file that describes no network may say besides its section ``data``."""
+class SynthesisFile(ConfigSection):
+    """Sections that a file without a network may have besides ``data``."""
 
     synthesis: SynthesisSection = _SYNTHESIS
-    """How images are made."""
+    """Ranges of the random parameters of the images."""
     spacing: SpacingSection = _SPACINGS
-    """Their spacings."""
+    """Spacings of the images."""
 
 
 @dataclass(frozen=True)
-class Maps:
-    """Label maps and how images are made of them.
+class SynthesisInput:
+    """Label maps, and how images are made from them.
 
     Parameters
     ----------
     data
         The data set.
     synthesis, spacing
-        What may happen.
+        Ranges of the random parameters.
     """
 
     data: LabelMaps
@@ -58,7 +64,7 @@ class Maps:
     spacing: SpacingSection = _SPACINGS
 
     def load(self, names: Sequence[str] | None = None) -> list[LabeledHead]:
-        """Read maps; all of them where none are named."""
+        """Read the maps of these names; `None`: all."""
         if names is None:
             names = [case.name for case in self.data.cases()]
         return self.data.sources(names, self.data.section.normalization.build())
@@ -71,20 +77,20 @@ class Maps:
         return [given.get(v, DEFAULT_COLORS[i % len(DEFAULT_COLORS)]) for i, v in enumerate(values)]
 
 
-def open_label_maps(path: Path) -> Maps:
-    """Open label maps that a user names: a folder of them, or a configuration.
+def open_label_maps(path: Path) -> SynthesisInput:
+    """Open a folder of label maps, or a configuration that describes one.
 
     Raises
     ------
     HyperspaceError
-        If the configuration describes other data, or a key of it is wrong.
+        If the configuration describes other data or is not valid.
     """
     if path.is_dir():
-        return Maps(LabelMaps(path))
+        return SynthesisInput(LabelMaps(path))
     section, base = load_data_section(path)
     if not isinstance(section, LabelMapsSection):
         raise HyperspaceError(
-            "images are synthesised from label maps only",
+            "images can be synthesized only from label maps",
             where=path,
             field="data.kind",
             found=section.kind,
@@ -95,26 +101,26 @@ def open_label_maps(path: Path) -> Maps:
     values = read_yaml(path)
     if "network" in values:
         config, _ = load_config(path)
-        return Maps(data, config.synthesis, config.spacing)
-    own = {key: values[key] for key in MapsFile.model_fields if key in values}
+        return SynthesisInput(data, config.synthesis, config.spacing)
+    own = {key: values[key] for key in SynthesisFile.model_fields if key in values}
     try:
-        given = MapsFile.model_validate(own)
+        given = SynthesisFile.model_validate(own)
     except ValidationError as error:
-        raise explain(error, MapsFile, path) from None
-    return Maps(data, given.synthesis, given.spacing)
+        raise explain(error, SynthesisFile, path) from None
+    return SynthesisInput(data, given.synthesis, given.spacing)
 
 
 def check_contrast(contrast: str) -> str:
-    """Return a kind of image.
+    """Check the name of a kind of image, and return it.
 
     Raises
     ------
     HyperspaceError
-        If there is none of this name.
+        If it is unknown.
     """
     if contrast not in CONTRASTS:
         raise HyperspaceError(
-            "no such contrast is known",
+            "unknown contrast",
             field="contrast",
             found=contrast,
             expected=", ".join(CONTRASTS),
@@ -123,21 +129,21 @@ def check_contrast(contrast: str) -> str:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which pairs to make.
+class PairRequest:
+    """The pairs to make.
 
     Parameters
     ----------
     number
-        How many.
+        Number of pairs.
     spacings_mm
-        Their spacings in turn; `None`: drawn.
+        Spacings of the pairs, used in turn; `None`: random.
     contrast
-        Kind of image; `None`: drawn.
+        Kind of image; `None`: random.
     size_mm
-        Edge; `None`: the whole head.
+        Edge of a cube around the center of the brain; `None`: the whole head.
     seed
-        Seed of every draw.
+        Seed of all random parameters.
     """
 
     number: int
@@ -148,9 +154,9 @@ class Wanted:
 
 
 def make_pairs(
-    maps: Maps,
+    maps: SynthesisInput,
     out: Path,
-    wanted: Wanted,
+    request: PairRequest,
     *,
     again: Sequence[Path] = (),
     preview: bool = False,
@@ -161,55 +167,55 @@ def make_pairs(
     Parameters
     ----------
     maps
-        The label maps, taken in turn.
+        The label maps, used in turn.
     out
         Folder for the files.
-    wanted
-        Which pairs; not looked at where some are to be made again.
+    request
+        The pairs to make; ignored if `again` is given.
     again
-        Draws to make again instead.
+        JSON files of pairs to make again.
     preview
-        Whether to draw a contact sheet too, `preview.png`.
+        Whether to write a contact sheet, `preview.png`.
     show
-        Told how far it is.
+        Called with the progress.
 
     Returns
     -------
     list of Path
         The files.
     """
-    if wanted.contrast is not None:
-        check_contrast(wanted.contrast)
+    if request.contrast is not None:
+        check_contrast(request.contrast)
     files: list[Path] = []
-    pairs: list[Pair] = []
-    count = len(again) or wanted.number
+    pairs: list[SyntheticPair] = []
+    count = len(again) or request.number
     names = [case.name for case in maps.data.cases()]
-    sources = maps.load(names if again else names[: wanted.number])
+    sources = maps.load(names if again else names[: request.number])
     for number in range(count):
         if show is not None:
             show(number / count, f"pair {number + 1} of {count}")
         if again:
-            source, draw = read_draw(again[number], sources)
+            source, parameters = read_parameters(again[number], sources)
             name = again[number].stem
         else:
             source = sources[number % len(sources)]
-            if wanted.spacings_mm:
-                spacing = wanted.spacings_mm[number % len(wanted.spacings_mm)]
+            if request.spacings_mm:
+                spacing = request.spacings_mm[number % len(request.spacings_mm)]
             else:
-                spacing = sample_spacing(generator(wanted.seed, "spacing", number), maps.spacing)
-            draw = whole_head(
+                spacing = sample_spacing(generator(request.seed, "spacing", number), maps.spacing)
+            parameters = sample_whole_head(
                 source,
                 maps.synthesis,
                 spacing,
                 (number,),
-                seed=wanted.seed,
-                contrast=wanted.contrast,
-                size_mm=wanted.size_mm,
+                seed=request.seed,
+                contrast=request.contrast,
+                size_mm=request.size_mm,
             )
             name = f"{source.name}-{number:03d}"
-        pair = make_pair(source, draw, name)
+        pair = make_pair(source, parameters, name)
         files += write_pair(pair, source, out, sorted(maps.data.label_names))
         pairs += [pair] if preview else []
     if preview:
-        files.append(draw_sheet(pairs, maps.colors, out / "preview.png"))
+        files.append(write_contact_sheet(pairs, maps.colors, out / "preview.png"))
     return files

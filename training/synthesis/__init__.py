@@ -1,1 +1,1 @@
-"""Training pairs from label maps alone: images of any contrast at any spacing."""
+"""Synthesis of training pairs from label maps: images of any contrast at any spacing."""

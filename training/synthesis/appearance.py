@@ -1,8 +1,9 @@
-"""How bright each tissue is in one image, and how much it varies within."""
+"""The intensities of each tissue in one synthetic image, and their variation."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from training.config.synthesis import SynthesisSection
 from training.synthesis.tissues import CONTRAST_PRIORS, EXTRA_CEREBRAL, TISSUES
 
-# Tissues that often look like others: each is drawn as a mixture of these where images are free.
+# Tissues that often have similar intensities. In images of free contrast, the mean of a tissue is
+# often a mixture of those listed here.
 RELATED_TISSUES: dict[str, tuple[str, ...]] = {
     "cerebellar grey": ("cortex",),
     "cerebellar white": ("white matter",),
@@ -34,7 +36,7 @@ RELATED_TISSUES: dict[str, tuple[str, ...]] = {
     "vein": ("artery",),
 }
 _FATTY = {"skin": 1.0, "cancellous bone": 0.8, "soft tissue": 0.6}
-# Least and largest smooth variation of what is no uniform tissue, relative to its mean.
+# Smallest and largest smooth variation of inhomogeneous tissues, relative to their mean.
 _UNEVEN = {
     "soft tissue": (0.1, 0.5),
     "skin": (0.05, 0.35),
@@ -54,11 +56,11 @@ class Appearance:
     means
         Mean of each tissue; air is 0 and the brightest tissue about 1.
     white
-        Standard deviation of voxel-wise variation.
+        Standard deviation of the voxel-wise variation of each tissue.
     smooth
-        Standard deviation of smooth variation.
+        Standard deviation of the smooth variation of each tissue.
     smooth_mm
-        Distance over which that varies.
+        Distance between the control points of the smooth variation.
     """
 
     contrast: str
@@ -67,8 +69,8 @@ class Appearance:
     smooth: tuple[float, ...]
     smooth_mm: float = 3.0
 
-    def without(self, names: set[str] | frozenset[str]) -> Appearance:
-        """Return these looks with some tissues as air."""
+    def without(self, names: Set[str]) -> Appearance:
+        """Return this appearance with some tissues replaced by air."""
         keep = [name not in names for name in TISSUES]
         means, white, smooth = (
             tuple(value if kept else 0.0 for value, kept in zip(values, keep, strict=True))
@@ -77,34 +79,34 @@ class Appearance:
         return replace(self, means=means, white=white, smooth=smooth)
 
     def thinned(self, rng: np.random.Generator) -> Appearance:
-        """Return these looks with some of the extra-cerebral tissues left out, by chance."""
-        chance = rng.random()
-        names = {name for name in sorted(EXTRA_CEREBRAL) if rng.random() < chance}
+        """Return this appearance without a random subset of the extra-cerebral tissues."""
+        probability = rng.random()
+        names = {name for name in sorted(EXTRA_CEREBRAL) if rng.random() < probability}
         return self.without(names)
 
 
-def draw_looks(
+def sample_appearance(
     rng: np.random.Generator, config: SynthesisSection, contrast: str | None = None
 ) -> Appearance:
-    """Draw the looks of an image.
+    """Sample the appearance of an image.
 
     Parameters
     ----------
     rng
-        The generator of this sample.
+        Random generator of this sample.
     config
-        What may happen.
+        Ranges of the random parameters.
     contrast
-        Kind of image; `None`: drawn.
+        Kind of image; `None`: random.
     """
     shares = config.contrasts.model_dump()
     weights = np.array(list(shares.values()))
-    drawn = str(rng.choice(list(shares), p=weights / weights.sum()))
-    contrast = contrast or drawn
-    means = _free(rng) if contrast == "free" else _lawful(rng, contrast)
+    sampled = str(rng.choice(list(shares), p=weights / weights.sum()))
+    contrast = contrast or sampled
+    means = _free_means(rng) if contrast == "free" else _means_from_prior(rng, contrast)
     means["air"] = 0.0
     if rng.random() < 0.6:
-        # Fat outshines the brain several times in spin echoes.
+        # In spin echo images, fat can be several times as bright as the brain.
         gain = np.exp(rng.uniform(np.log(0.7), np.log(5)))
         for name, power in _FATTY.items():
             means[name] *= float(gain**power)
@@ -123,29 +125,33 @@ def draw_looks(
     )
 
 
-def _free(rng: np.random.Generator) -> dict[str, float]:
-    closeness = math.sqrt(rng.random())  # how much kin look alike in this image: rather much
+def _free_means(rng: np.random.Generator) -> dict[str, float]:
+    """Sample the mean of each tissue independently of any kind of scan."""
+    # Probability that related tissues look alike in this image; the square root favors large ones.
+    closeness = math.sqrt(rng.random())
     means: dict[str, float] = {}
-    for name in _IN_ORDER:
+    for name in _RELATED_FIRST:
         value = rng.uniform(0.02, 1)
-        kin = RELATED_TISSUES.get(name)
-        if kin and rng.random() < closeness:
-            weights = rng.dirichlet(np.ones(len(kin)))
-            alike = sum(w * means[other] for w, other in zip(weights, kin, strict=True))
-            value = alike + rng.normal(0, 0.08 * rng.random())
+        related = RELATED_TISSUES.get(name)
+        if related and rng.random() < closeness:
+            weights = rng.dirichlet(np.ones(len(related)))
+            mixture = sum(w * means[other] for w, other in zip(weights, related, strict=True))
+            value = mixture + rng.normal(0, 0.08 * rng.random())
         means[name] = float(value)
     return means
 
 
-def _lawful(rng: np.random.Generator, contrast: str) -> dict[str, float]:
-    law = CONTRAST_PRIORS[contrast].means
+def _means_from_prior(rng: np.random.Generator, contrast: str) -> dict[str, float]:
+    """Sample the mean of each tissue around the usual one of a kind of scan."""
+    prior = CONTRAST_PRIORS[contrast].means
     jitter = rng.uniform(0.01, 0.06)
-    # The contrast among brain tissues varies; what is like grey matter varies together.
-    middle = 0.5 * (law["cortex"] + law["white matter"])
-    # Grey and white matter differ little in spin echoes, much in images made to tell them apart.
+    # One gain scales the contrast among all brain tissues, so that they vary together.
+    middle = 0.5 * (prior["cortex"] + prior["white matter"])
+    # Grey and white matter differ little in many spin echo images, and strongly in images that are
+    # made to separate them.
     gain = rng.uniform(0.15, 0.5) if rng.random() < 0.25 else rng.uniform(0.5, 1.35)
     means = {}
-    for name, usual in law.items():
+    for name, usual in prior.items():
         outside = name in EXTRA_CEREBRAL
         value = usual if outside or name == "csf" else middle + gain * (usual - middle)
         means[name] = float(value + rng.normal(0, 3 * jitter if outside else jitter))
@@ -153,8 +159,8 @@ def _lawful(rng: np.random.Generator, contrast: str) -> dict[str, float]:
     return means
 
 
-def _ordered() -> tuple[str, ...]:
-    """Return the tissues but air, kin first."""
+def _related_first() -> tuple[str, ...]:
+    """Return the tissues except air, each after those that it is related to."""
     done: list[str] = []
     todo = [name for name in TISSUES if name != "air"]
     while todo:
@@ -164,4 +170,4 @@ def _ordered() -> tuple[str, ...]:
     return tuple(done)
 
 
-_IN_ORDER = _ordered()
+_RELATED_FIRST = _related_first()

@@ -1,6 +1,7 @@
-"""Label maps of whole heads, as the synthesis reads them: cropped, compact, and smooth at 2×.
+"""Label maps of whole heads for the synthesis: cropped, and upsampled by 2 with smooth borders.
 
-The smooth map is made once and kept in a cache folder, where all processes map it into memory.
+The upsampled map is computed once and stored in a cache folder; all processes map that file into
+memory.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from napari_hyperspace.core.volume import Volume
 from training.synthesis.tissues import BRAIN, IDS, INSIDE
 
 MAX_DEPTH = 8
-_VERSION = b"1"  # of what the cache holds
-_BLOCK = 32  # voxels of the map worked on at once, an axis
+_VERSION = b"1"  # of the cached arrays
+_BLOCK = 32  # voxels per axis that are upsampled at once
 _HALO = 2
 _SMOOTHING = (0.1, 0.8, 0.1)
 
@@ -36,11 +37,12 @@ class Head:
     Parameters
     ----------
     name
-        What to call it.
+        Name of the map.
     classes
-        (D, H, W) uint8 generation classes (`training.synthesis.tissues`), with a rim of air.
+        (D, H, W) uint8 generation classes (`training.synthesis.tissues`), with a border of one
+        voxel of air.
     grid
-        Their grid.
+        Grid of `classes`.
     """
 
     name: str
@@ -49,7 +51,7 @@ class Head:
 
     @classmethod
     def from_volume(cls, name: str, labels: Volume) -> Head:
-        """Make one from a checked label map of known ids."""
+        """Convert a label map whose ids were checked."""
         turned = labels.canonical()
         classes = np.searchsorted(IDS, turned.array).astype(np.uint8)
         spans = []
@@ -57,7 +59,7 @@ class Head:
             others = tuple({0, 1, 2} - {axis})
             shown = np.flatnonzero(classes.any(axis=others))
             spans.append((int(shown[0]), int(shown[-1]) + 1) if shown.size else (0, 1))
-        # One voxel of air all round: positions beyond are looked up there.
+        # A border of one voxel of air: positions outside of the map are clamped to it.
         start = [low - 1 for low, _ in spans]
         box = classes[tuple(slice(low, high) for low, high in spans)]
         padded = np.pad(box, 1)
@@ -70,19 +72,19 @@ class Head:
 
     @property
     def shape(self) -> Shape:
-        """Shape of the map, its rim included."""
+        """Shape of the map, including its border."""
         return self.grid.shape
 
     @cached_property
     def counts(self) -> NDArray[np.float64]:
-        """Number of voxels of each generation class, the air left out."""
+        """Number of voxels of each generation class; 0 for air."""
         found = torch.bincount(self.classes.flatten().int(), minlength=len(IDS)).double().numpy()
         found[0] = 0
         return np.asarray(found)
 
     @cached_property
     def brain_box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """First and last index of the brain along each axis; those of the head without one."""
+        """First and last index of the brain along each axis; of the head if there is no brain."""
         brain = torch.tensor(BRAIN)[self.classes.int()]
         where = torch.nonzero(brain if brain.any() else self.classes > 0)
         if not len(where):
@@ -92,20 +94,20 @@ class Head:
 
     @cached_property
     def fine(self) -> Tensor:
-        """(2D, 2H, 2W) uint8: the classes at half the spacing with smooth borders."""
+        """(2D, 2H, 2W) uint8: the classes at half the spacing, with smooth borders."""
         return self._cached("fine", lambda: upsample(self.classes))
 
     @cached_property
     def depth(self) -> Tensor:
-        """(D, H, W) int8: how many voxels outside of the skull's inside, about; negative within."""
+        """(D, H, W) int8: approximate signed distance in voxels from the inside of the skull."""
         return self._cached("depth", lambda: depth(torch.tensor(INSIDE)[self.classes.int()]))
 
     def prepare(self) -> Head:
-        """Make or map what sampling needs, before processes are forked."""
+        """Compute or load what sampling needs, before processes are forked."""
         _ = self.fine, self.depth, self.counts, self.brain_box
         return self
 
-    def _cached(self, kind: str, make: Callable[[], Tensor]) -> Tensor:
+    def _cached(self, kind: str, compute: Callable[[], Tensor]) -> Tensor:
         key = hashlib.blake2b(_VERSION, digest_size=16)
         key.update(repr(tuple(self.shape)).encode())
         key.update(self.classes.numpy().tobytes())
@@ -113,18 +115,18 @@ class Head:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary:
-                np.save(temporary, make().numpy())
+                np.save(temporary, compute().numpy())
         return torch.from_numpy(np.load(path, mmap_mode="c"))
 
     def parts(self) -> Iterator[bytes]:
-        """Return what makes this map differ from others."""
+        """Return the data that identifies this map."""
         yield self.name.encode()
         yield self.grid.affine.tobytes()
         yield self.classes.numpy().tobytes()
 
 
 def depth(region: Tensor) -> Tensor:
-    """Return the signed distance from a region's surface in voxels, about, clipped.
+    """Return the approximate signed distance from the surface of a region, clipped.
 
     Parameters
     ----------
@@ -134,7 +136,7 @@ def depth(region: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (D, H, W) int8: 1, 2, … outside, -1, -2, … inside, to `MAX_DEPTH`.
+        (D, H, W) int8, in voxels: 1, 2, … outside, -1, -2, … inside, up to `MAX_DEPTH`.
     """
     steps = torch.zeros(region.shape, dtype=torch.int8)
     for sign, start in ((1, region), (-1, ~region)):
@@ -146,7 +148,7 @@ def depth(region: Tensor) -> Tensor:
 
 
 def _dilate(region: Tensor, *, cross: bool) -> Tensor:
-    """Grow a region (1, 1, D, H, W) of 0 and 1 by a voxel; as a cross or a cube."""
+    """Dilate a region (1, 1, D, H, W) of 0 and 1 by one voxel, with a cross or a cube."""
     kernels = ((3, 1, 1), (1, 3, 1), (1, 1, 3))
     grown = region
     for kernel in kernels:
@@ -158,10 +160,10 @@ def _dilate(region: Tensor, *, cross: bool) -> Tensor:
 
 
 def upsample(classes: Tensor) -> Tensor:
-    """Double the grid of a map of classes, with smooth borders.
+    """Upsample a map of classes by 2, with smooth borders.
 
-    Each new voxel takes the class whose slightly smoothed indicator, linearly interpolated, is
-    largest there.
+    Each new voxel gets the class with the largest indicator after slight smoothing and linear
+    interpolation.
 
     Parameters
     ----------
@@ -187,14 +189,15 @@ def upsample(classes: Tensor) -> Tensor:
                     y : y + _BLOCK + 2 * _HALO,
                     x : x + _BLOCK + 2 * _HALO,
                 ]
-                best = _winner(block, matrix)
+                best = _upsampled_block(block, matrix)
                 fine[
                     2 * z : 2 * (z + _BLOCK), 2 * y : 2 * (y + _BLOCK), 2 * x : 2 * (x + _BLOCK)
                 ] = best
     return fine
 
 
-def _winner(block: Tensor, matrix: Tensor) -> Tensor:
+def _upsampled_block(block: Tensor, matrix: Tensor) -> Tensor:
+    """Upsample a block, given with a halo."""
     present = torch.unique(block)
     shape = [2 * (n - 2 * _HALO) for n in block.shape]
     winner = torch.full(shape, int(present[0]), dtype=torch.uint8)
@@ -213,7 +216,7 @@ def _winner(block: Tensor, matrix: Tensor) -> Tensor:
 
 
 def _doubling(n: int) -> Tensor:
-    """Return the (2n, n + 2·halo) matrix that smooths and interpolates linearly at ±1/4."""
+    """Return the (2n, n + 2·halo) matrix that smooths, and interpolates at ±1/4 of a voxel."""
     matrix = torch.zeros(2 * n, n + 2 * _HALO)
     smoothing = torch.tensor(_SMOOTHING)
     for i in range(n):

@@ -1,4 +1,4 @@
-"""A head and what the model calls its parts: what pairs are made from."""
+"""A label map with the channels of a model: the source of synthetic pairs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from training.synthesis.sample import sample_pair
 
 @dataclass(frozen=True, eq=False)
 class LabeledHead:
-    """A label map with the model's channels.
+    """A label map with the channels of a model.
 
     Parameters
     ----------
     head
         The map.
     targets
-        (classes,) int16, output channel of the network of each generation class.
+        (classes,) int16, output channel of the network for each generation class.
     """
 
     head: Head
@@ -32,7 +32,7 @@ class LabeledHead:
 
     @property
     def name(self) -> str:
-        """What splits and logs call it."""
+        """Name of the map in splits and logs."""
         return self.head.name
 
     @property
@@ -41,7 +41,7 @@ class LabeledHead:
         return self.head.grid
 
     def parts(self) -> Iterator[bytes]:
-        """Return what makes it differ from others: the map, and what its parts are called."""
+        """Return the data that identifies this source: the map and its channels."""
         yield from self.head.parts()
         yield self.targets.numpy().tobytes()
 
@@ -52,16 +52,16 @@ class LabeledHead:
         spacing_mm: Sequence[float],
         shape: Sequence[int],
     ) -> tuple[Tensor, Tensor]:
-        """Make a pair: image (1, *shape) float32 and labels (*shape) int16.
+        """Return a random pair: image (1, *shape) float32 and labels (*shape) int16.
 
         Parameters
         ----------
         rng
-            The generator of this sample.
+            Random generator of this sample.
         config
-            What may happen.
+            Ranges of the random parameters.
         spacing_mm, shape
-            Working spacing and shape (z, y, x).
+            Working spacing in mm and shape (z, y, x).
         """
-        draw = sample_pair(rng, config, self.head, spacing_mm, shape)
-        return render(self.head, draw, self.targets)
+        parameters = sample_pair(rng, config, self.head, spacing_mm, shape)
+        return render(self.head, parameters, self.targets)

@@ -1,10 +1,9 @@
-"""What chance decides about a synthetic pair, as plain data; see `chance` for how it does."""
+"""The random parameters of a synthetic pair, as plain data; see `sample_pair`."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +11,26 @@ from napari_hyperspace.core.geometry import Shape, Triple
 from training.synthesis.appearance import Appearance
 
 Matrix = tuple[Triple, Triple, Triple]
+FORMER_KEYS: Mapping[str, str] = {"looks": "appearance", "centre_mm": "center_mm"}
+"""Keys that were renamed, in files written before: old name to present name."""
 
 
 @dataclass(frozen=True)
 class HeadGeometry:
-    """Where the sample lies in the head, and how the head is bent.
+    """Position of the sample in the head, and deformation of the head.
 
     Parameters
     ----------
     center_mm
-        Position of the sample's center, from the center of the map's first voxel.
+        Position of the sample's center, relative to the center of the map's first voxel.
     flip
         Whether left and right are mirrored.
     matrix
-        mm of the sample → mm of the head, both from the center.
+        Linear map from mm of the sample to mm of the head, both relative to the center.
     elastic_mm
         Standard deviation of the displacement at its control points.
     elastic_points
-        Number of control points an axis, spread over the fine grid.
+        Number of control points per axis, spread over the fine grid.
     elastic_seed
         Seed of the displacement.
     """
@@ -44,18 +45,18 @@ class HeadGeometry:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How the scanner saw it.
+    """Voxels and slice profiles of the simulated scan.
 
     Parameters
     ----------
     spacing_mm
-        Spacing of the scan; where it exceeds the working spacing, the scan is interpolated.
+        Spacing of the scan; if it exceeds the working spacing, the scan is interpolated.
     profile
         Slice profile of each axis: ``"box"``, ``"gauss"`` or ``"triangle"``.
     width_mm
-        Its full width at half maximum; 0: a point.
+        Full width at half maximum of the profile; 0: a point.
     parts
-        How many points an axis each voxel of the scan is painted in before they are averaged.
+        Number of points per axis that each voxel of the scan is painted with before averaging.
     cubic
         Whether a coarser scan is interpolated by cubic instead of linear kernels.
     """
@@ -69,18 +70,18 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class Stripping:
-    """What is left of the head.
+    """Skull stripping.
 
     Parameters
     ----------
     margin
-        How far outside of the skull's inside something is left, in voxels of the map.
+        Distance outside of the inner surface of the skull that is kept, in voxels of the map.
     wobble
         Standard deviation of that margin.
     wobble_seed
-        Seed of its smooth field.
+        Seed of the smooth field by which the margin varies.
     keep_csf
-        Whether the fluid around the brain is left.
+        Whether the fluid around the brain is kept.
     """
 
     margin: float
@@ -91,20 +92,20 @@ class Stripping:
 
 @dataclass(frozen=True)
 class Corruption:
-    """What happens to the intensities of the scan.
+    """Changes of the scan's intensities.
 
     Parameters
     ----------
     bias
         Standard deviation of the logarithm of the bias field at its control points.
     bias_points
-        Number of control points an axis.
+        Number of control points per axis.
     bias_seed
         Seed of the field.
     gamma
         Exponent.
     noise
-        Standard deviation of the noise of either part of the signal.
+        Standard deviation of the noise of the real and of the imaginary part of the signal.
     rician
         Whether the magnitude of the noisy complex signal is taken.
     noise_seed
@@ -122,19 +123,19 @@ class Corruption:
 
 @dataclass(frozen=True)
 class PairParameters:
-    """Everything that chance decides about one synthetic pair.
+    """All random parameters of one synthetic pair; `render` is a function of them.
 
     Parameters
     ----------
     spacing_mm, shape
         Working spacing and shape of the sample.
-    geometry, acquisition, looks, corruption
-        See there.
+    geometry, acquisition, appearance, corruption
+        Parameters of each step.
     stripping
-        What is left of the head, or `None`: all of it.
+        Skull stripping; `None`: the whole head is kept.
     cut
-        Axis, side (0: the array's start, 1: its end) and share of the sample that the field of view
-        leaves out, or `None`.
+        Axis, side (0: the array's start, 1: its end) and fraction of the sample that lies outside
+        of the field of view; `None`: nothing does.
     mean, scale
         Subtracted from and divided by, as the normalization of the whole scan would.
     """
@@ -143,7 +144,7 @@ class PairParameters:
     shape: Shape
     geometry: HeadGeometry
     acquisition: Acquisition
-    looks: Appearance
+    appearance: Appearance
     corruption: Corruption = Corruption()
     stripping: Stripping | None = None
     cut: tuple[int, int, float] | None = None
@@ -151,38 +152,49 @@ class PairParameters:
     scale: float = 1.0
 
     def at(self, center_mm: Sequence[float]) -> PairParameters:
-        """Return this draw about another center, nothing of it cut off."""
+        """Return these parameters with another center, and without a cut."""
         centered = dataclasses.replace(self.geometry, center_mm=as_triple(center_mm))
         return dataclasses.replace(self, geometry=centered, cut=None)
 
-    def to_json(self) -> str:
-        """Return the text that `from_json` reads."""
-        return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that `from_dict` accepts."""
+        return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, text: str) -> PairParameters:
-        """Make one from what `to_json` wrote."""
-        values = _tuples(json.loads(text))
-        stripping = values.pop("stripping")
+    def from_dict(cls, values: Mapping[str, Any]) -> PairParameters:
+        """Build the parameters from plain data; former keys are accepted.
+
+        Raises
+        ------
+        KeyError, TypeError
+            If a key is missing or unknown.
+        """
+        parts = _present(values)
+        stripping = parts.pop("stripping")
         return cls(
-            geometry=HeadGeometry(**values.pop("geometry")),
-            acquisition=Acquisition(**values.pop("acquisition")),
-            looks=Appearance(**values.pop("looks")),
-            corruption=Corruption(**values.pop("corruption")),
+            geometry=HeadGeometry(**parts.pop("geometry")),
+            acquisition=Acquisition(**parts.pop("acquisition")),
+            appearance=Appearance(**parts.pop("appearance")),
+            corruption=Corruption(**parts.pop("corruption")),
             stripping=None if stripping is None else Stripping(**stripping),
-            **values,
+            **parts,
         )
 
 
-def _tuples(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename former keys, and turn the lists of JSON into tuples."""
+    return {FORMER_KEYS.get(key, key): _plain(value) for key, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _present(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item) for item in value)
     return value
 
 
-def as_triple(values: Any) -> Triple:
+def as_triple(values: Iterable[float]) -> Triple:
     """Return three numbers as plain floats."""
     z, y, x = (float(value) for value in values)
     return z, y, x

@@ -1,4 +1,4 @@
-"""The grids that a synthetic scan passes through: painted, taken by the scanner, worked on."""
+"""The grids of a synthetic pair: the fine grid, the scan's grid and the working grid."""
 
 from __future__ import annotations
 
@@ -11,63 +11,64 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.geometry import Shape, Triple
 
-_FINEST_MM = 0.5  # no use in painting finer than the maps are known
-_COARSEST_MM = 1.0  # what thick slices average over is thinner than they are
-_ENOUGH_PARTS = 3
+_FINEST_MM = 0.5  # the maps contain no finer detail
+_COARSEST_MM = 1.0  # thick slices average over thinner structures
+_ENOUGH_PARTS = 3  # points per voxel and axis
 
 
 @dataclass(frozen=True)
 class SamplingGrid:
-    """Points on a box around the sample's center, evenly spaced along each axis.
+    """A grid of points around the sample's center, evenly spaced along each axis.
 
     Parameters
     ----------
     shape
-        Number of points an axis.
+        Number of points per axis.
     spacing_mm
-        Distance between them.
+        Distance between them (z, y, x).
     """
 
     shape: Shape
     spacing_mm: Triple
 
     def axis(self, i: int) -> NDArray[np.float64]:
-        """Return the positions along an axis, mm from the center."""
+        """Return the positions along an axis, in mm relative to the center."""
         index = np.arange(self.shape[i], dtype=np.float64)
         return (index - (self.shape[i] - 1) / 2) * np.float64(self.spacing_mm[i])
 
 
 def scan_grid(
-    shape: Sequence[int], spacing_mm: Sequence[float], taken_mm: Sequence[float]
+    shape: Sequence[int], spacing_mm: Sequence[float], scan_mm: Sequence[float]
 ) -> SamplingGrid:
-    """Return the scan's grid: the working grid, or a coarser one that covers it.
+    """Return the grid of the scan: the working grid, or a coarser one that covers it.
 
     Parameters
     ----------
     shape, spacing_mm
         The working grid.
-    taken_mm
+    scan_mm
         Spacing of the scan.
     """
     z, y, x = (
-        n if taken == step else math.ceil(n * step / taken) + 2
-        for n, step, taken in zip(shape, spacing_mm, taken_mm, strict=True)
+        n if scan_step == step else math.ceil(n * step / scan_step) + 2
+        for n, step, scan_step in zip(shape, spacing_mm, scan_mm, strict=True)
     )
-    a, b, c = taken_mm
+    a, b, c = scan_mm
     return SamplingGrid((z, y, x), (a, b, c))
 
 
 def fine_grid(scan: SamplingGrid, parts: Sequence[int], width_mm: Sequence[float]) -> SamplingGrid:
-    """Return the grid to paint on.
+    """Return the grid that tissues are painted on.
 
     Parameters
     ----------
     scan
-        The scan's grid.
+        Grid of the scan.
     parts
-        How many points make a voxel of the scan, an axis.
+        Number of points per voxel of the scan along each axis.
     width_mm
-        Widths of the slice profiles; what reaches beyond the outermost voxels is painted too.
+        Widths of the slice profiles; the grid includes the part of the profiles that extends
+        beyond the outermost voxels.
     """
     beyond = [
         math.ceil(max(0.75 * width / step - 0.5, 0) * part)
@@ -79,17 +80,17 @@ def fine_grid(scan: SamplingGrid, parts: Sequence[int], width_mm: Sequence[float
 
 
 def choose_parts(scan: SamplingGrid, width_mm: Sequence[float], most: int) -> Shape:
-    """Return how many points an axis each voxel of the scan is painted in.
+    """Return the number of points per voxel of the scan along each axis.
 
-    A few, so that borders within a voxel count by their share; fewer where the points would be
-    more than can be afforded, the finest axis first.
+    There are several, so that borders within a voxel result in partial volumes. If the total
+    exceeds a limit, the number is reduced, starting with the axis of the finest points.
 
     Parameters
     ----------
     scan, width_mm
         As for `fine_grid`.
     most
-        Most points in all.
+        Largest total number of points.
     """
     spacing = np.array(scan.spacing_mm)
     painted = np.clip(spacing / _ENOUGH_PARTS, _FINEST_MM, _COARSEST_MM)

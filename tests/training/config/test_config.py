@@ -12,7 +12,7 @@ import training
 from napari_hyperspace.core.errors import HyperspaceError
 from tests.training.conftest import config_values
 from training.config.errors import _models
-from training.config.fit import FitConfig, Section, load_config, parse_config
+from training.config.fit import ConfigSection, FitConfig, load_config, parse_config
 from training.config.paths import resolve_path
 
 
@@ -24,7 +24,7 @@ def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
 def test_every_field_is_explained() -> None:
     for section in _sections(FitConfig):
         for name, field in section.model_fields.items():
-            if issubclass(section, Section):
+            if issubclass(section, ConfigSection):
                 assert field.description, f"{section.__name__}.{name}"
 
 

@@ -18,7 +18,7 @@ import training
 from tests.training import layouts
 from tests.training.conftest import AFFINE, case_arrays, config_values
 from training.cli import app
-from training.data.check import Report, check
+from training.data.check import DataReport, check
 
 LABEL = "labelsTr/tiny_{:03d}.nii.gz"
 
@@ -27,7 +27,7 @@ def _run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["check", *map(str, arguments)])
 
 
-def _found(report: Report, severity: str = "error") -> list[tuple[str, str, str]]:
+def _found(report: DataReport, severity: str = "error") -> list[tuple[str, str, str]]:
     """(kind, case, text) of each problem."""
     return [(p.kind, p.case, p.text) for p in report.problems if p.severity == severity]
 

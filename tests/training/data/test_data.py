@@ -15,7 +15,7 @@ from napari_hyperspace.core.intensity import Normalization
 from tests.training.conftest import AFFINE, N_CASES, case_arrays
 from training.data.base import digest
 from training.data.decathlon import Decathlon
-from training.data.splits import Split, draw_split, read_split
+from training.data.splits import Split, random_split, read_split
 
 NONE = Normalization("none")
 
@@ -148,13 +148,13 @@ def test_no_description(tmp_path: Path) -> None:
 
 def test_splits_are_drawn_by_seed_alone() -> None:
     names = [f"case {i}" for i in range(20)]
-    split = draw_split(names, 5, seed=1)
+    split = random_split(names, 5, seed=1)
     assert len(split.validation) == 5
     assert sorted(split.training + split.validation) == sorted(names)
-    assert draw_split(names[::-1], 5, seed=1) == split
-    assert draw_split(names, 5, seed=2) != split
+    assert random_split(names[::-1], 5, seed=1) == split
+    assert random_split(names, 5, seed=2) != split
     with pytest.raises(HyperspaceError, match="validation_cases"):
-        draw_split(names, 20, seed=1)
+        random_split(names, 20, seed=1)
 
 
 def test_split_files(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from training.data.lesions import Lesions
 from training.data.nnunet import NNUNet
 from training.data.pairs import Pairs
 from training.data.published import MMWHS, Brats, Spider
-from training.data.splits import draw_split
+from training.data.splits import random_split
 
 NONE = Normalization("none")
 
@@ -180,12 +180,12 @@ def test_splits_keep_the_cases_of_a_patient_together(tmp_path: Path) -> None:
     data = dataset_at(layouts.spider(tmp_path, n_patients=6))
     subjects = {case.name: case.subject for case in data.cases()}
     for seed in range(10):
-        split = draw_split([*subjects], 3, seed, subjects)
+        split = random_split([*subjects], 3, seed, subjects)
         assert len(split.validation) == 4
         parts = [{subjects[name] for name in part} for part in (split.training, split.validation)]
         assert not parts[0] & parts[1]
     with pytest.raises(HyperspaceError, match="no case would be left"):
-        draw_split(["a", "b"], 1, 0, {"a": "x", "b": "x"})
+        random_split(["a", "b"], 1, 0, {"a": "x", "b": "x"})
 
 
 def test_mmwhs_has_seven_structures(tmp_path: Path) -> None:

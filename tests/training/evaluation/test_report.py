@@ -17,7 +17,7 @@ import napari_hyperspace as hs
 from tests.training.conftest import config_values
 from training.cli import app
 from training.data.decathlon import Decathlon
-from training.data.splits import draw_split
+from training.data.splits import random_split
 from training.evaluation.evaluate import Evaluation, evaluate
 from training.evaluation.figures import trained_zone
 from training.evaluation.methods import Method, name_methods
@@ -253,7 +253,7 @@ def test_a_configuration_without_a_split_has_the_one_that_is_drawn(
     config = tmp_path / "run.yaml"
     config.write_text(json.dumps(values))
     names = [case.name for case in Decathlon(dataset).cases()]
-    drawn = draw_split(names, values["data"]["validation_cases"], values["seed"])
+    drawn = random_split(names, values["data"]["validation_cases"], values["seed"])
     for part, expected in (("validation", drawn.validation), ("training", drawn.training)):
         result = _run(model_file, config, "--spacings", "3", "--json", "--part", part)
         assert result.exit_code == 0, result.stderr

@@ -14,6 +14,7 @@ from tests.training.conftest import config_values
 from training.config.fit import LossSection, OptimizerSection, parse_config
 from training.data.base import Case
 from training.data.decathlon import Decathlon
+from training.data.labels import OUTSIDE
 from training.evaluation.scores import (
     FixedSpacings,
     SpacingScore,
@@ -24,7 +25,6 @@ from training.evaluation.scores import (
 )
 from training.fit.losses import SegmentationLoss
 from training.fit.schedule import learning_rate
-from training.sampling.augment import OUTSIDE
 from training.sampling.batches import Batch, TrainingBatches, prepared
 
 

@@ -18,12 +18,13 @@ from tests.training.conftest import config_values
 from training.cli.card import describe
 from training.config.fit import parse_config
 from training.data import open_dataset
-from training.data.base import OUTSIDE
+from training.data.labels import OUTSIDE
 from training.evaluation.measure import Measurer, Settings
 from training.evaluation.methods import Method
 from training.fit.trainer import fit
-from training.sampling.augment import bring_to, sample_spacing
+from training.sampling.augment import bring_to
 from training.sampling.batches import TrainingBatches
+from training.sampling.parameters import sample_spacing
 from training.seeding import generator
 
 CLUSTERS = [[1, 1, 1], [3, 1, 1], [2, 2, 2]]

@@ -178,7 +178,7 @@ def test_a_right_answer_is_judged_right(
     module = judge_module
     maps = open_label_maps(folder)
     answers: list[Any] = []
-    plain = module.whole_head
+    plain = module.sample_whole_head
 
     def remember(head: Any, *arguments: Any, **options: Any) -> Any:
         draw = plain(head, *arguments, **options)
@@ -191,7 +191,7 @@ def test_a_right_answer_is_judged_right(
         table[1], table[2] = 9, 4  # cortex and white matter, as the model calls them
         return image.with_array(table[truth])
 
-    monkeypatch.setattr(module, "whole_head", remember)
+    monkeypatch.setattr(module, "sample_whole_head", remember)
     monkeypatch.setattr(module, "segment", right)
     labels = (LabelClass(value=4, name="white matter"), LabelClass(value=9, name="cortex"))
     model = make_model(labels=labels)

@@ -1,4 +1,4 @@
-"""Samples: what is drawn, and what a draw does; scipy is the oracle."""
+"""Random parameters of samples, and samples made from them; scipy is the oracle."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from napari_hyperspace.core.resample import resample_to_grid
 from napari_hyperspace.core.volume import Volume
 from training.config.fit import AugmentationSection, SpacingSection
 from training.data.base import Case
-from training.sampling.augment import (
-    OUTSIDE,
+from training.data.labels import OUTSIDE
+from training.sampling.augment import apply_sample, change_intensities, working_shape
+from training.sampling.parameters import (
     Deformation,
     Intensities,
     SampleParameters,
-    apply_sample,
-    change_intensities,
     sample_parameters,
     sample_spacing,
-    working_shape,
 )
 from training.seeding import generator
 
@@ -53,11 +51,13 @@ def case(rng: np.random.Generator) -> Case:
 
 
 @pytest.mark.parametrize("spacing", [SPACING, (2.1, 1.9, 3.3), (0.9, 1.5, 1.7)])
-def test_an_unchanged_sample_is_what_inference_sees(case: Case, spacing: tuple[float, ...]) -> None:
+def test_an_unchanged_sample_is_the_input_of_inference(
+    case: Case, spacing: tuple[float, ...]
+) -> None:
     image, labels = apply_sample(case, spacing, working_shape(case, spacing), PLAIN)
     expected = case.at_spacing(spacing)
     assert torch.allclose(image, expected.image, atol=1e-6)
-    known = labels != OUTSIDE  # a working grid may reach beyond the scan by part of a voxel
+    known = labels != OUTSIDE  # a working grid may exceed the scan by part of a voxel
     native = Volume(case.labels.numpy(), case.grid)
     nearest = resample_to_grid(native, expected.grid, order="nearest").array
     assert np.array_equal(labels[known], nearest[known])
@@ -73,7 +73,7 @@ def test_mirroring_mirrors(case: Case) -> None:
     assert (mirrored[1] == labels.flip(0, 2)).float().mean() > 0.99
 
 
-def test_padding_extends_the_image_and_counts_in_no_loss(case: Case) -> None:
+def test_padding_extends_the_image_and_has_unknown_labels(case: Case) -> None:
     image, labels = apply_sample(case, SPACING, (17, 17, 15), PLAIN)
     assert torch.equal(labels[2:15, :, 2:13], case.labels)
     assert torch.equal(image[:, 2:15, :, 2:13], case.image)
@@ -83,17 +83,17 @@ def test_padding_extends_the_image_and_counts_in_no_loss(case: Case) -> None:
     assert torch.equal(image[0, 0, :, 2:13], case.image[0, 0])
 
 
-def test_crops_lie_where_they_are_drawn(case: Case) -> None:
+def test_crops_have_the_given_position(case: Case) -> None:
     for position, start in (((0.0, 0.5, 1.0), (0, 4, 6)), ((1.0, 1.0, 0.0), (8, 8, 0))):
-        draw = replace(PLAIN, position=position)
-        image, labels = apply_sample(case, SPACING, (5, 9, 5), draw)
+        parameters = replace(PLAIN, position=position)
+        image, labels = apply_sample(case, SPACING, (5, 9, 5), parameters)
         z, y, x = (slice(a, a + n) for a, n in zip(start, (5, 9, 5), strict=True))
         assert torch.allclose(image, case.image[:, z, y, x], atol=1e-6)
         assert torch.equal(labels, case.labels[z, y, x])
 
 
 @pytest.mark.parametrize("flips", [(False, False, False), (False, True, False)])
-def test_bent_samples_agree_with_scipy(
+def test_deformed_samples_agree_with_scipy(
     case: Case, rng: np.random.Generator, flips: tuple[bool, bool, bool]
 ) -> None:
     angle = np.deg2rad(20)
@@ -101,9 +101,9 @@ def test_bent_samples_agree_with_scipy(
     matrix[1:, 1:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     matrix = matrix @ np.diag([1.1, 0.9, 1.05])
     spacing, shape = (1.5, 1.2, 0.9), (9, 11, 10)
-    draw = replace(PLAIN, deformation=Deformation(matrix, None), antialias=False, flips=flips)
-    image, labels = apply_sample(case, spacing, shape, draw)
-    # Index → mm from the center, mirrored → turned → native index.
+    parameters = replace(PLAIN, deformation=Deformation(matrix, None), antialias=False, flips=flips)
+    image, labels = apply_sample(case, spacing, shape, parameters)
+    # Index → mm relative to the center, mirrored → rotated → native index.
     index = np.moveaxis(np.indices(shape), 0, -1) - (np.array(shape) - 1) / 2
     position = (index * spacing * np.where(flips, -1, 1)) @ matrix.T
     native = np.moveaxis(position / SPACING + (np.array(case.grid.shape) - 1) / 2, -1, 0)
@@ -117,11 +117,11 @@ def test_bent_samples_agree_with_scipy(
     assert (labels.numpy() == truth).mean() > 0.999
 
 
-def test_displacement_moves_by_millimetres(case: Case) -> None:
+def test_displacement_is_in_millimeters(case: Case) -> None:
     shift = np.zeros((3, 3, 3, 3), np.float32)
     shift[1] = 3.0  # two native voxels along y everywhere
-    draw = replace(PLAIN, deformation=Deformation(np.eye(3), shift))
-    image, labels = apply_sample(case, SPACING, case.grid.shape, draw)
+    parameters = replace(PLAIN, deformation=Deformation(np.eye(3), shift))
+    image, labels = apply_sample(case, SPACING, case.grid.shape, parameters)
     assert torch.allclose(image[:, :, :-2], case.image[:, :, 2:], atol=1e-4)
     assert torch.equal(labels[:, :-2], case.labels[:, 2:])
     assert (labels[:, -2:] == OUTSIDE).all()
@@ -145,10 +145,10 @@ def test_intensity_changes(case: Case) -> None:
 
 
 def test_spacings_are_log_uniform_over_their_range() -> None:
-    draws = np.log([sample_spacing(generator(0, "step", i), RANGES) for i in range(4000)])
+    samples = np.log([sample_spacing(generator(0, "step", i), RANGES) for i in range(4000)])
     low, high = np.log(RANGES.range_mm).T
-    assert (draws >= low - 1e-9).all() and (draws <= high + 1e-9).all()
-    shares = (draws[:, :2] - low[:2]) / (high - low)[:2]
+    assert (samples >= low - 1e-9).all() and (samples <= high + 1e-9).all()
+    shares = (samples[:, :2] - low[:2]) / (high - low)[:2]
     assert np.allclose(
         np.quantile(shares, [0.25, 0.5, 0.75], axis=0).T, [0.25, 0.5, 0.75], atol=0.03
     )
@@ -160,14 +160,28 @@ def test_spacings_are_log_uniform_over_their_range() -> None:
     assert shares[0] == pytest.approx(shares[1])
 
 
-def test_draws_depend_on_seed_step_and_sample_alone() -> None:
+def test_parameters_depend_only_on_seed_step_and_sample() -> None:
     config = AugmentationSection()
 
-    def draw(*place: int) -> SampleParameters:
-        return sample_parameters(
-            generator(*place[:1], "sample", *place[1:]), RANGES, config, (40, 50, 30)
-        )
+    def sampled(seed: int, *place: int) -> str:
+        rng = generator(seed, "sample", *place)
+        return repr(sample_parameters(rng, RANGES, config, (40, 50, 30)))
 
-    assert repr(draw(0, 5, 1)) == repr(draw(0, 5, 1))
-    assert len({repr(draw(*place)) for place in ((0, 5, 1), (1, 5, 1), (0, 6, 1), (0, 5, 2))}) == 4
+    assert sampled(0, 5, 1) == sampled(0, 5, 1)
+    assert len({sampled(*place) for place in ((0, 5, 1), (1, 5, 1), (0, 6, 1), (0, 5, 2))}) == 4
     assert generator(0, "step", 1).random() != generator(0, "sample", 1).random()
+
+
+def test_thick_slices_lie_in_the_range() -> None:
+    config = SpacingSection(
+        range_mm=((0.5, 5.0), (0.4, 7.0), (0.4, 7.0)), thick_slice_probability=1
+    )
+    spacings = np.array([sample_spacing(generator(0, "step", i), config) for i in range(400)])
+    thick = spacings >= 3 - 1e-9
+    assert (thick.sum(axis=1) == 1).all() and thick.any(axis=0).all()
+    assert spacings[:, 0].max() <= 5 + 1e-9 and spacings[:, 0].min() >= 0.5 - 1e-9
+    assert spacings[~thick].max() <= 1.3 + 1e-9
+    inplane = spacings[thick[:, 0]][:, 1:]
+    assert np.allclose(inplane[:, 0], inplane[:, 1])
+    never = config.model_copy(update={"thick_slice_probability": 0.0})
+    assert sample_spacing(generator(0, "step", 1), never) != tuple(spacings[1])

@@ -1,4 +1,4 @@
-"""The command `synthesize`: pairs in files, made again, on a contact sheet."""
+"""The command `synthesize`: files of pairs, pairs made again, contact sheet."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _describe(folder: Path, **data: Any) -> Path:
     return path
 
 
-def test_pairs_are_written_and_made_again(folder: Path, tmp_path: Path) -> None:
+def test_written_pairs_can_be_made_again(folder: Path, tmp_path: Path) -> None:
     out, again = tmp_path / "out", tmp_path / "again"
     result = _run("synthesize", folder, out, "-n", 4, "--spacing", "2 1.5,3,1.2", "--json")
     assert result.exit_code == 0, result.output
@@ -45,9 +45,9 @@ def test_pairs_are_written_and_made_again(folder: Path, tmp_path: Path) -> None:
     assert image.shape == labels.shape and np.allclose(image.grid.affine, labels.grid.affine)
     assert set(np.unique(labels.array)) <= set(range(14)) and labels.array.any()
     about = json.loads(files[5].read_text())
-    draw = PairParameters.from_json(json.dumps(about["draw"]))
-    assert about["map"] == "head_1" and draw.spacing_mm == (1.5, 3.0, 1.2)
-    # The head lies where its map does.
+    parameters = PairParameters.from_dict(about["parameters"])
+    assert about["map"] == "head_1" and parameters.spacing_mm == (1.5, 3.0, 1.2)
+    # The scan has the position of its map.
     middle = read(folder / "head_1.nii.gz").grid.center_mm
     assert np.abs(image.grid.center_mm - middle).max() < 2 * max(SPACING)
     result = _run("synthesize", folder, again, "--again", files[5])
@@ -57,7 +57,23 @@ def test_pairs_are_written_and_made_again(folder: Path, tmp_path: Path) -> None:
     assert json.loads((again / files[5].name).read_text()) == about
 
 
-def test_the_seed_decides(folder: Path, tmp_path: Path) -> None:
+def test_pairs_written_before_keys_were_renamed(folder: Path, tmp_path: Path) -> None:
+    """A file with the keys `draw`, `looks` and `centre_mm` gives the pair that its seed gives."""
+    former = Path(__file__).with_name("former-pair.json")
+    assert {"draw"} == set(json.loads(former.read_text())) - {"map", "fingerprint"}
+    result = _run("synthesize", folder, tmp_path, "--again", former)
+    assert result.exit_code == 0, result.output
+    arguments = ("-n", 1, "--spacing", 2, "--size", 20, "--seed", 5)
+    assert _run("synthesize", folder, tmp_path, *arguments).exit_code == 0
+    again, fresh = (read(tmp_path / f"{name}.nii.gz") for name in ("former-pair", "head_0-000"))
+    assert np.allclose(again.array, fresh.array, rtol=1e-4, atol=1e-4)
+    about = json.loads((tmp_path / "former-pair.json").read_text())
+    assert set(about) == {"map", "fingerprint", "parameters"}
+    assert {"appearance", "geometry"} < set(about["parameters"])
+    assert "center_mm" in about["parameters"]["geometry"]
+
+
+def test_pairs_depend_on_the_seed(folder: Path, tmp_path: Path) -> None:
     images = []
     for seed in (0, 0, 1):
         out = tmp_path / f"{len(images)}"
@@ -68,7 +84,7 @@ def test_the_seed_decides(folder: Path, tmp_path: Path) -> None:
     assert np.array_equal(images[0], images[1]) and not np.array_equal(images[0], images[2])
 
 
-def test_a_contact_sheet(folder: Path, tmp_path: Path) -> None:
+def test_contact_sheet(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = _run("synthesize", folder, out, "-n", 2, "--contrast", "t2", "--preview")
     assert result.exit_code == 0, result.output
@@ -77,10 +93,10 @@ def test_a_contact_sheet(folder: Path, tmp_path: Path) -> None:
     colored = np.ptp(sheet[..., :3], axis=-1) > 0.3
     assert colored.mean() > 0.005
     about = json.loads((out / "head_0-000.json").read_text())
-    assert about["draw"]["looks"]["contrast"] == "t2"
+    assert about["parameters"]["appearance"]["contrast"] == "t2"
 
 
-def test_labels_and_values_are_the_configuration_s(folder: Path, tmp_path: Path) -> None:
+def test_labels_and_values_of_the_configuration(folder: Path, tmp_path: Path) -> None:
     path = _describe(folder, labels={7: [3, 42], 40: [2, 41]}, names={7: "grey", 40: "white"})
     out = tmp_path / "out"
     assert _run("synthesize", path, out, "-n", 1, "--spacing", 2).exit_code == 0
@@ -90,7 +106,7 @@ def test_labels_and_values_are_the_configuration_s(folder: Path, tmp_path: Path)
     assert head.targets.max() == 2 and maps.data.label_names == {7: "grey", 40: "white"}
 
 
-def test_a_file_without_network_may_say_how_images_are_made(folder: Path) -> None:
+def test_a_file_without_network_may_configure_the_synthesis(folder: Path) -> None:
     path = folder.parent / "maps.yaml"
     data = "data: {kind: label-maps, folder: maps}\n"
     path.write_text(data + "synthesis: {noise: 0}\nspacing: {range_mm: [[1, 2], [1, 2], [3, 3]]}\n")
@@ -103,21 +119,22 @@ def test_a_file_without_network_may_say_how_images_are_made(folder: Path) -> Non
         open_label_maps(path)
 
 
-def test_what_is_wrong_is_said(folder: Path, tmp_path: Path) -> None:
+def test_invalid_requests_are_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "known" in _run("synthesize", folder, out, "--contrast", "ct").output
     assert _run("synthesize", folder, out, "-n", 1, "--spacing", 3).exit_code == 0
-    draw = out / "head_0-000.json"
-    about = json.loads(draw.read_text())
-    draw.write_text(json.dumps({**about, "fingerprint": "0"}))
-    assert "not the one of this draw" in _run("synthesize", folder, out, "--again", draw).output
-    draw.write_text(json.dumps({**about, "map": "head_9"}))
-    assert "not among those" in _run("synthesize", folder, out, "--again", draw).output
-    draw.write_text("{}")
-    result = _run("synthesize", folder, out, "--again", draw)
-    assert result.exit_code == 1 and "not the draw" in result.output
+    file = out / "head_0-000.json"
+    about = json.loads(file.read_text())
+    file.write_text(json.dumps({**about, "fingerprint": "0"}))
+    assert "has changed since" in _run("synthesize", folder, out, "--again", file).output
+    file.write_text(json.dumps({**about, "map": "head_9"}))
+    assert "not among those" in _run("synthesize", folder, out, "--again", file).output
+    for broken in ("{}", "[]", json.dumps({**about, "parameters": [1]}), "{"):
+        file.write_text(broken)
+        result = _run("synthesize", folder, out, "--again", file)
+        assert result.exit_code == 1 and "does not contain the parameters" in result.output
     (folder.parent / "other.yaml").write_text("data: {kind: decathlon, folder: maps}")
-    with pytest.raises(HyperspaceError, match="label maps only"):
+    with pytest.raises(HyperspaceError, match="only from label maps"):
         open_label_maps(folder.parent / "other.yaml")
 
 

@@ -1,4 +1,4 @@
-"""Label maps as the synthesis reads them."""
+"""Label maps for the synthesis."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_hyperspace.core.errors import HyperspaceError
 from tests.training.heads import SPACING, head_array, volume
 from training.synthesis import heads
 from training.synthesis.heads import MAX_DEPTH, Head, depth, upsample
@@ -25,16 +26,16 @@ from training.synthesis.tissues import (
 )
 
 
-def test_tables_fit_together() -> None:
+def test_tables_of_tissues_are_consistent() -> None:
     assert IDS[0] == 0 and TISSUES[0] == "air" and TISSUE_OF_CLASS[0] == 0
     assert [MIRROR[i] for i in MIRROR] == list(range(len(IDS)))
     assert all(TISSUE_OF_CLASS[i] == TISSUE_OF_CLASS[m] for i, m in enumerate(MIRROR))
     assert IDS[MIRROR[IDS.index(17)]] == 53 and IDS[MIRROR[IDS.index(16)]] == 16
     assert {IDS[i] for i in range(len(IDS)) if INSIDE[i] and not BRAIN[i]} == {24}
-    assert all(set(law.means) == set(TISSUES) - {"air"} for law in CONTRAST_PRIORS.values())
+    assert all(set(prior.means) == set(TISSUES) - {"air"} for prior in CONTRAST_PRIORS.values())
 
 
-def test_a_map_is_turned_and_cropped(labels: NDArray[np.int16]) -> None:
+def test_a_map_is_reoriented_and_cropped(labels: NDArray[np.int16]) -> None:
     stored = volume(labels)
     head = Head.from_volume("tiny", stored)
     ids = np.array(IDS)[head.classes.numpy()]
@@ -46,7 +47,7 @@ def test_a_map_is_turned_and_cropped(labels: NDArray[np.int16]) -> None:
     rim = ids.copy()
     rim[1:-1, 1:-1, 1:-1] = 0
     assert not rim.any()
-    # A voxel keeps its place in the world.
+    # A voxel keeps its position in mm.
     place = head.grid.index_to_mm((5, 6, 7))
     index = np.round(stored.grid.mm_to_index(place)).astype(int)
     assert stored.array[tuple(index)] == ids[5, 6, 7]
@@ -68,7 +69,7 @@ def test_an_empty_map_is_allowed() -> None:
 
 
 @pytest.mark.parametrize("shape", [(37, 41, 9), (5, 33, 64)])
-def test_the_smooth_map_is_that_of_scipy(shape: tuple[int, int, int]) -> None:
+def test_the_upsampled_map_agrees_with_scipy(shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(1)
     noise = ndimage.gaussian_filter(rng.standard_normal(shape), 2)
     classes = np.digitize(noise, np.quantile(noise, [0.3, 0.5, 0.9])).astype(np.uint8)
@@ -87,14 +88,14 @@ def test_the_smooth_map_is_that_of_scipy(shape: tuple[int, int, int]) -> None:
     assert np.array_equal(fine[clear], np.argmax(shares, axis=0)[clear])
 
 
-def test_flat_borders_stay_where_they_are() -> None:
+def test_flat_borders_keep_their_position() -> None:
     classes = torch.zeros(8, 9, 10, dtype=torch.uint8)
     classes[:, 4:] = 3
     fine = upsample(classes)
     assert (fine[:, :8] == 0).all() and (fine[:, 8:] == 3).all()
 
 
-def test_depth_is_about_the_distance() -> None:
+def test_depth_approximates_the_distance() -> None:
     region = np.zeros((25, 27, 23), bool)
     region[8:17, 9:18, 7:15] = True
     region[12, 13, 7] = False
@@ -104,13 +105,13 @@ def test_depth_is_about_the_distance() -> None:
         region, -ndimage.distance_transform_edt(region), ndimage.distance_transform_edt(~region)
     )
     near = np.abs(truth) < MAX_DEPTH * 0.8
-    # Cross and cube in turn lie between the city-block and the chessboard distance.
+    # Alternating cross and cube gives a distance between city-block and chessboard.
     assert np.abs(found - truth)[near].max() < 0.35 * MAX_DEPTH
     assert np.abs(found - truth)[near].mean() < 0.6
     assert found.min() >= -MAX_DEPTH and found.max() <= MAX_DEPTH
 
 
-def test_the_cache_is_made_once(
+def test_the_cache_is_written_once(
     head: Head, labels: NDArray[np.int16], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HYPERSPACE_CACHE", str(tmp_path))
@@ -124,12 +125,12 @@ def test_the_cache_is_made_once(
     monkeypatch.setattr(heads, "upsample", fail)
     again = Head.from_volume("other name", volume(labels))
     assert torch.equal(again.fine, first)
-    # Another map has another file.
+    # A different map has a different file.
     with pytest.raises(AssertionError, match="made again"):
         _ = Head.from_volume("tiny", volume(head_array(seed=5))).fine
 
 
-def test_writers_at_once_leave_one_whole_file(
+def test_concurrent_writers_leave_one_complete_file(
     labels: NDArray[np.int16], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HYPERSPACE_CACHE", str(tmp_path))
@@ -140,7 +141,7 @@ def test_writers_at_once_leave_one_whole_file(
     assert [file.suffix for file in tmp_path.rglob("*") if file.is_file()] == [".npy"]
 
 
-def test_a_write_that_fails_leaves_nothing(
+def test_a_failed_write_leaves_no_file(
     head: Head, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HYPERSPACE_CACHE", str(tmp_path))
@@ -149,6 +150,6 @@ def test_a_write_that_fails_leaves_nothing(
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(HyperspaceError, match="disk full"):
         _ = head.fine
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]

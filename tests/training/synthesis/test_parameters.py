@@ -1,18 +1,20 @@
-"""What chance decides about a synthetic pair."""
+"""Random parameters of synthetic pairs."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.heads import head_array, volume
-from training.config.fit import SpacingSection
 from training.config.synthesis import ContrastShares, SynthesisSection
-from training.sampling.augment import sample_spacing
 from training.seeding import generator
-from training.synthesis.appearance import draw_looks
+from training.synthesis.appearance import sample_appearance
 from training.synthesis.heads import Head
 from training.synthesis.parameters import Corruption, PairParameters, Stripping
 from training.synthesis.render import render
@@ -24,22 +26,23 @@ CONFIG = SynthesisSection()
 HEAD = Head.from_volume("tiny", volume(head_array()))
 
 
-def _draw(seed: int, **changes: object) -> PairParameters:
+def _sample(seed: int, **changes: object) -> PairParameters:
     config = SynthesisSection.model_validate(changes)
     return sample_pair(generator(seed, "sample", 0), config, HEAD, (1.3, 0.8, 2.0), (17, 20, 9))
 
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
-def test_a_draw_survives_json_and_depends_on_the_seed_alone(seed: int) -> None:
-    draw = _draw(seed)
-    assert PairParameters.from_json(draw.to_json()) == draw == _draw(seed)
-    assert draw != _draw(seed + 1)
+def test_parameters_survive_json_and_depend_only_on_the_seed(seed: int) -> None:
+    parameters = _sample(seed)
+    text = json.dumps(parameters.to_dict())
+    assert PairParameters.from_dict(json.loads(text)) == parameters == _sample(seed)
+    assert parameters != _sample(seed + 1)
 
 
-def test_parts_can_be_switched_off() -> None:
+def test_effects_can_be_switched_off() -> None:
     for seed in range(30):
-        draw = _draw(
+        parameters = _sample(
             seed,
             strip_probability=0,
             cut_probability=0,
@@ -51,29 +54,32 @@ def test_parts_can_be_switched_off() -> None:
             noise=0,
             flip_probability=0,
         )
-        assert draw.stripping is None and draw.cut is None and not draw.geometry.flip
-        assert np.array_equal(draw.geometry.matrix, np.eye(3)) and not draw.geometry.elastic_mm
-        assert draw.acquisition.spacing_mm == draw.spacing_mm and not draw.corruption.noise
+        geometry = parameters.geometry
+        assert parameters.stripping is None and parameters.cut is None
+        assert np.array_equal(geometry.matrix, np.eye(3))
+        assert not geometry.flip and not geometry.elastic_mm
+        assert parameters.acquisition.spacing_mm == parameters.spacing_mm
+        assert not parameters.corruption.noise
 
 
 def test_limits_are_kept() -> None:
-    draws = [_draw(seed) for seed in range(300)]
-    scales = np.array([np.linalg.svd(d.geometry.matrix)[1] for d in draws])
+    samples = [_sample(seed) for seed in range(300)]
+    scales = np.array([np.linalg.svd(d.geometry.matrix)[1] for d in samples])
     limit = CONFIG.scale * (1 + 2 * CONFIG.shear)
     assert scales.max() < limit and scales.min() > 1 / limit and scales.max() > 1.1
-    factors = np.array([np.divide(d.acquisition.spacing_mm, d.spacing_mm) for d in draws])
+    factors = np.array([np.divide(d.acquisition.spacing_mm, d.spacing_mm) for d in samples])
     assert factors.min() == 1 and 1.5 < factors.max() <= CONFIG.coarse_factor
-    assert {d.cut is None for d in draws} == {True, False}
-    assert {d.looks.contrast for d in draws} == set(ContrastShares.model_fields)
-    assert max(d.corruption.noise for d in draws) <= CONFIG.noise
-    flips = np.mean([d.geometry.flip for d in draws])
+    assert {d.cut is None for d in samples} == {True, False}
+    assert {d.appearance.contrast for d in samples} == set(ContrastShares.model_fields)
+    assert max(d.corruption.noise for d in samples) <= CONFIG.noise
+    flips = np.mean([d.geometry.flip for d in samples])
     assert 0.35 < flips < 0.65
 
 
 def test_patches_lie_near_the_brain() -> None:
     low, high = (index * HEAD.spacing_mm for index in HEAD.brain_box)
     for seed in range(100):
-        center = np.array(_draw(seed, off_brain_probability=0).geometry.center_mm)
+        center = np.array(_sample(seed, off_brain_probability=0).geometry.center_mm)
         assert (center > low - 15).all() and (center < high + 15).all()
 
 
@@ -86,10 +92,10 @@ def test_patches_lie_near_the_brain() -> None:
         ("flair", ("air", "csf", "white matter", "cortex")),
     ],
 )
-def test_laws_put_tissues_in_order(contrast: str, order: tuple[str, ...]) -> None:
-    looks = [draw_looks(np.random.default_rng(i), CONFIG, contrast) for i in range(60)]
-    assert {look.contrast for look in looks} == {contrast}
-    means = np.mean([look.means for look in looks], axis=0)
+def test_contrast_priors_put_tissues_in_order(contrast: str, order: tuple[str, ...]) -> None:
+    appearance = [sample_appearance(np.random.default_rng(i), CONFIG, contrast) for i in range(60)]
+    assert {item.contrast for item in appearance} == {contrast}
+    means = np.mean([item.means for item in appearance], axis=0)
     assert (np.diff([means[TISSUES.index(name)] for name in order]) > 0.02).all()
 
 
@@ -109,8 +115,8 @@ _IN_TEMPLATE = {
 }
 
 
-def test_the_t1_law_agrees_with_a_real_template() -> None:
-    """Brightness between the cortex's (0) and the white matter's (1), with the law's jitter."""
+def test_the_t1_prior_agrees_with_a_real_template() -> None:
+    """Intensity relative to the cortex (0) and white matter (1), within the jitter of the prior."""
     load = pytest.importorskip("nilearn.datasets").load_mni152_template
     image = load(resolution=1)
     array, inverse = np.asarray(image.dataobj), np.linalg.inv(image.affine)
@@ -121,22 +127,22 @@ def test_the_t1_law_agrees_with_a_real_template() -> None:
         float(middle[part][counts[part].argmax()]) for part in (middle < 0.75, middle > 0.75)
     )
     assert grey == pytest.approx(0.66, abs=0.03) and white == pytest.approx(0.87, abs=0.03)
-    law = CONTRAST_PRIORS["t1"].means
+    prior = CONTRAST_PRIORS["t1"].means
     far = {}
     for name, position in _IN_TEMPLATE.items():
         z, y, x = np.rint((inverse @ [*position, 1])[:3]).astype(int)
         there = (np.median(array[z - 1 : z + 2, y - 1 : y + 2, x - 1 : x + 2]) - grey) / (
             white - grey
         )
-        here = (law[name] - law["cortex"]) / (law["white matter"] - law["cortex"])
+        here = (prior[name] - prior["cortex"]) / (prior["white matter"] - prior["cortex"])
         if abs(here - there) > 0.25:
             far[name] = (here, there)
     assert not far
 
 
-def test_free_contrast_has_no_order_but_kin() -> None:
-    looks = [draw_looks(np.random.default_rng(i), CONFIG, "free") for i in range(300)]
-    means = np.array([look.means for look in looks])
+def test_free_contrast_has_no_order_but_similar_related_tissues() -> None:
+    appearance = [sample_appearance(np.random.default_rng(i), CONFIG, "free") for i in range(300)]
+    means = np.array([item.means for item in appearance])
     white, grey, cerebellar = (
         means[:, TISSUES.index(name)] for name in ("white matter", "cortex", "cerebellar grey")
     )
@@ -145,29 +151,26 @@ def test_free_contrast_has_no_order_but_kin() -> None:
     assert not means[:, 0].any() and means.min() >= 0
 
 
-def test_shares_of_contrasts() -> None:
+def test_only_contrasts_with_a_share_are_sampled() -> None:
     only = ContrastShares(free=0, t1=0, t2=2, pd=0, flair=0)
     config = SynthesisSection(contrasts=only)
-    assert {draw_looks(np.random.default_rng(i), config).contrast for i in range(20)} == {"t2"}
+    contrasts = {sample_appearance(np.random.default_rng(i), config).contrast for i in range(20)}
+    assert contrasts == {"t2"}
 
 
-def test_thinning_leaves_the_brain() -> None:
-    looks = draw_looks(np.random.default_rng(0), CONFIG, "t1")
-    thin = [looks.thinned(np.random.default_rng(i)) for i in range(40)]
+def test_thinning_keeps_the_brain() -> None:
+    appearance = sample_appearance(np.random.default_rng(0), CONFIG, "t1")
+    thin = [appearance.thinned(np.random.default_rng(i)) for i in range(40)]
     brain, bone = TISSUES.index("cortex"), TISSUES.index("skin")
-    assert {look.means[brain] for look in thin} == {looks.means[brain]}
-    assert {look.means[bone] for look in thin} == {looks.means[bone], 0.0}
+    assert {item.means[brain] for item in thin} == {appearance.means[brain]}
+    assert {item.means[bone] for item in thin} == {appearance.means[bone], 0.0}
 
 
 @pytest.mark.parametrize("stripping", [None, Stripping(0.0), Stripping(0.0, keep_csf=False)])
-def test_moments_are_those_of_the_whole_scan(stripping: Stripping | None) -> None:
-    """Against the image itself, painted at the map's own spacing with nothing else done to it."""
-    import dataclasses
-
-    import torch
-
+def test_expected_moments_agree_with_the_whole_scan(stripping: Stripping | None) -> None:
+    """Compared with the image itself, painted at the spacing of the map without other effects."""
     shape = tuple(HEAD.shape)
-    draw = sample_pair(
+    parameters = sample_pair(
         generator(3, "sample", 0),
         SynthesisSection(elastic_mm=0, rotation_deg=0, scale=1, shear=0, coarse_probability=0),
         HEAD,
@@ -176,30 +179,30 @@ def test_moments_are_those_of_the_whole_scan(stripping: Stripping | None) -> Non
         contrast="t1",
     )
     middle = (np.array(shape) - 1) / 2 * HEAD.spacing_mm
-    taken = dataclasses.replace(draw.acquisition, width_mm=(0, 0, 0), parts=(1, 1, 1))
-    looks = dataclasses.replace(draw.looks, smooth=(0.0,) * len(TISSUES))
+    taken = dataclasses.replace(parameters.acquisition, width_mm=(0, 0, 0), parts=(1, 1, 1))
+    appearance = dataclasses.replace(parameters.appearance, smooth=(0.0,) * len(TISSUES))
     corruption = Corruption(gamma=1.2, noise=0.04, noise_seed=1)
-    draw = dataclasses.replace(
-        draw.at(middle.tolist()),
+    parameters = dataclasses.replace(
+        parameters.at(middle.tolist()),
         acquisition=taken,
         corruption=corruption,
-        looks=looks,
+        appearance=appearance,
         stripping=stripping,
         mean=0.0,
         scale=1.0,
     )
-    image, _ = render(HEAD, draw, torch.zeros(200, dtype=torch.int16))
+    image, _ = render(HEAD, parameters, torch.zeros(200, dtype=torch.int16))
     air = 1 - HEAD.counts.sum() / np.prod(shape)
     share = air / (1 - air)
-    mean, deviation = expected_moments(HEAD, looks, corruption, stripping, air=share)
+    mean, deviation = expected_moments(HEAD, appearance, corruption, stripping, air=share)
     assert mean == pytest.approx(float(image.mean()), rel=0.06)
     assert deviation == pytest.approx(float(image.std()), rel=0.06)
 
 
 def test_more_air_lowers_the_mean() -> None:
-    looks = draw_looks(np.random.default_rng(0), CONFIG, "t1")
-    much = expected_moments(HEAD, looks, Corruption(), air=3)[0]
-    little = expected_moments(HEAD, looks, Corruption(), air=0.1)[0]
+    appearance = sample_appearance(np.random.default_rng(0), CONFIG, "t1")
+    much = expected_moments(HEAD, appearance, Corruption(), air=3)[0]
+    little = expected_moments(HEAD, appearance, Corruption(), air=0.1)[0]
     assert 0 < much < little
 
 
@@ -210,7 +213,7 @@ def test_more_air_lowers_the_mean() -> None:
     st.integers(5_000, 500_000),
 )
 @settings(max_examples=80, deadline=None)
-def test_lattices_cover_each_other(
+def test_sampling_grids_cover_each_other(
     spacing: tuple[float, ...],
     shape: tuple[int, ...],
     width: tuple[float, ...],
@@ -230,18 +233,3 @@ def test_lattices_cover_each_other(
         assert fine.axis(axis)[-1] >= scan.axis(axis)[-1] - 1e-9
         assert fine.spacing_mm[axis] * parts[axis] == pytest.approx(taken[axis])
         assert np.allclose(fine.axis(axis), -fine.axis(axis)[::-1])
-
-
-def test_thick_slices_lie_in_the_range() -> None:
-    config = SpacingSection(
-        range_mm=((0.5, 5.0), (0.4, 7.0), (0.4, 7.0)), thick_slice_probability=1
-    )
-    drawn = np.array([sample_spacing(generator(0, "step", i), config) for i in range(400)])
-    thick = drawn >= 3 - 1e-9
-    assert (thick.sum(axis=1) == 1).all() and thick.any(axis=0).all()
-    assert drawn[:, 0].max() <= 5 + 1e-9 and drawn[:, 0].min() >= 0.5 - 1e-9
-    assert drawn[~thick].max() <= 1.3 + 1e-9
-    inplane = drawn[thick[:, 0]][:, 1:]
-    assert np.allclose(inplane[:, 0], inplane[:, 1])
-    never = config.model_copy(update={"thick_slice_probability": 0.0})
-    assert sample_spacing(generator(0, "step", 1), never) != tuple(drawn[1])

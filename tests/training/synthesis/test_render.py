@@ -1,8 +1,9 @@
-"""From a draw to a pair, against independent oracles."""
+"""Rendering of synthetic pairs, compared with independent oracles."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -40,31 +41,31 @@ def _plain(
     center_mm: tuple[float, float, float] | None = None,
     **changes: object,
 ) -> PairParameters:
-    """A draw that does nothing but sample."""
+    """Parameters of a pair that only samples the map."""
     if center_mm is None:
         z, y, x = ((np.array(HEAD.shape) - 1) / 2 * HEAD.spacing_mm).tolist()
         center_mm = (z, y, x)
-    draw = PairParameters(
+    parameters = PairParameters(
         spacing,
         shape,
         HeadGeometry(center_mm),
         Acquisition(spacing),
         Appearance("t1", MEANS, NONE, NONE),
     )
-    return dataclasses.replace(draw, **changes)
+    return dataclasses.replace(parameters, **changes)
 
 
 def _paint(classes: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.array(MEANS)[np.array(TISSUE_OF_CLASS)[classes]]
 
 
-def test_the_identity_shows_the_map_itself() -> None:
+def test_identity_returns_the_map() -> None:
     image, labels = render(HEAD, _plain(HEAD.spacing_mm, HEAD.shape), CLASSES)
     assert image.shape == (1, *HEAD.shape) and labels.dtype == torch.int16
     assert torch.equal(labels, HEAD.classes.to(torch.int16))
 
 
-def test_beyond_the_map_is_air() -> None:
+def test_outside_of_the_map_is_air() -> None:
     shape = tuple(n + 7 for n in HEAD.shape)
     z, y, x = ((np.array(shape) - 1) / 2 * HEAD.spacing_mm - 3 * np.array(HEAD.spacing_mm)).tolist()
     image, labels = render(HEAD, _plain(HEAD.spacing_mm, shape, (z, y, x)), CLASSES)
@@ -107,7 +108,7 @@ def test_labels_are_the_nearest_voxels(
     assert np.array_equal(labels.numpy()[clear], expected[clear])
 
 
-def test_finer_spacings_use_the_smooth_map() -> None:
+def test_finer_spacings_use_the_upsampled_map() -> None:
     half = tuple(step / 2 for step in HEAD.spacing_mm)
     _, labels = render(HEAD, _plain(half, HEAD.fine.shape), CLASSES)
     assert torch.equal(labels, HEAD.fine.to(torch.int16))
@@ -115,7 +116,7 @@ def test_finer_spacings_use_the_smooth_map() -> None:
 
 @pytest.mark.parametrize("parts", [(2, 2, 2), (4, 4, 4), (6, 2, 4)])
 def test_partial_volume_is_the_mean_over_the_voxel(parts: tuple[int, int, int]) -> None:
-    """Painted on the fine map's own grid and boxed: what scipy's uniform filter gives."""
+    """Painted on the grid of the fine map with a box profile, the oracle is scipy's filter."""
     fine = _paint(HEAD.fine.numpy())
     spacing = tuple(p * s / 2 for p, s in zip(parts, HEAD.spacing_mm, strict=True))
     shape = tuple(n // p for n, p in zip(fine.shape, parts, strict=True))
@@ -137,15 +138,15 @@ def test_partial_volume_is_the_mean_over_the_voxel(parts: tuple[int, int, int]) 
 
 
 @pytest.mark.parametrize("parts", [(3, 3, 3), (1, 4, 2)])
-def test_covering_labels_are_those_of_most_voxels(parts: tuple[int, int, int]) -> None:
-    """Against the mode of the map's own voxels, for voxels that hold whole ones of them."""
+def test_covering_labels_are_the_most_frequent_ones(parts: tuple[int, int, int]) -> None:
+    """Compared with the mode of the map's voxels, for working voxels that consist of whole ones."""
     array = HEAD.classes.numpy()
     cube = Head.from_volume("cube", volume(np.array(IDS, np.int16)[array], (1.0, 1.0, 1.0)))
     shape = tuple(n // p for n, p in zip(cube.shape, parts, strict=True))
     z, y, x = ((np.multiply(shape, parts) - 1) / 2).tolist()
     spacing = tuple(float(part) for part in parts)
-    draw = _plain(spacing, shape, (z, y, x), cut=(1, 0, 0.25))
-    found = covering_labels(cube, draw, CLASSES).numpy()
+    parameters = _plain(spacing, shape, (z, y, x), cut=(1, 0, 0.25))
+    found = covering_labels(cube, parameters, CLASSES).numpy()
     for index in np.ndindex(shape):
         block = cube.classes.numpy()[
             tuple(slice(i * p, i * p + p) for i, p in zip(index, parts, strict=True))
@@ -155,14 +156,14 @@ def test_covering_labels_are_those_of_most_voxels(parts: tuple[int, int, int]) -
             assert found[index] == 0
         else:
             assert counts[found[index]] == counts.max()
-    # At the map's own spacing it is what `render` gives.
+    # At the spacing of the map they are equal to those of `render`.
     same = _plain((1.0, 1.0, 1.0), cube.shape, (z, y, x))
     assert torch.equal(covering_labels(cube, same, CLASSES), render(cube, same, CLASSES)[1])
 
 
 @pytest.mark.parametrize("kind", ["box", "gauss", "triangle"])
 def test_slice_profiles_have_their_width(kind: str) -> None:
-    """The image of a step edge rises over the width; no brightness is lost."""
+    """The image of a step edge rises over the width, and keeps its intensity."""
     array = np.zeros((40, 6, 6), np.int16)
     array[20:] = 2
     array[0, 0, 0], array[-1, -1, -1] = 2, 2  # the crop keeps the whole array
@@ -172,8 +173,8 @@ def test_slice_profiles_have_their_width(kind: str) -> None:
     def profile(width: float) -> NDArray[np.float64]:
         spacing = (0.5, 1.0, 1.0)
         taken = Acquisition(spacing, (kind, "box", "box"), (width, 1.0, 1.0), (2, 1, 1))
-        draw = _plain(spacing, (49, 1, 1), (20.5, 3.5, 3.5), acquisition=taken)
-        return render(edge, draw, CLASSES)[0][0, :, 0, 0].numpy().astype(float) / mean
+        parameters = _plain(spacing, (49, 1, 1), (20.5, 3.5, 3.5), acquisition=taken)
+        return render(edge, parameters, CLASSES)[0][0, :, 0, 0].numpy().astype(float) / mean
 
     sharp, wide = profile(0.5), profile(5.0)
     assert sharp[:20] == pytest.approx(0, abs=0.02) and sharp[-20:] == pytest.approx(1, abs=1e-5)
@@ -187,9 +188,11 @@ def test_slice_profiles_have_their_width(kind: str) -> None:
 
 
 def test_a_flip_mirrors_and_swaps_the_sides() -> None:
-    draw = _plain((1.5, 1.25, 1.0), (21, 23, 30))
-    image, labels = render(HEAD, draw, CLASSES)
-    flipped = dataclasses.replace(draw, geometry=dataclasses.replace(draw.geometry, flip=True))
+    parameters = _plain((1.5, 1.25, 1.0), (21, 23, 30))
+    image, labels = render(HEAD, parameters, CLASSES)
+    flipped = dataclasses.replace(
+        parameters, geometry=dataclasses.replace(parameters.geometry, flip=True)
+    )
     mirrored_image, mirrored = render(HEAD, flipped, CLASSES)
     assert torch.allclose(mirrored_image, image.flip(-1), atol=1e-6)
     swapped = torch.tensor(MIRROR, dtype=torch.int16)[labels.flip(-1).int()]
@@ -200,26 +203,32 @@ def test_a_flip_mirrors_and_swaps_the_sides() -> None:
     assert (mirrored[..., :12] == right).sum() > 50 > (mirrored[..., :12] == left).sum()
 
 
-def test_a_pair_is_a_function_of_its_draw() -> None:
+def test_a_pair_is_a_function_of_its_parameters() -> None:
     config = SynthesisSection(strip_probability=0.5, cut_probability=0.5)
     for seed in range(6):
-        draw = sample_pair(generator(seed, "sample"), config, HEAD, (1.1, 2.3, 0.7), (15, 9, 22))
-        again = PairParameters.from_json(draw.to_json())
-        for a, b in zip(render(HEAD, draw, CLASSES), render(HEAD, again, CLASSES), strict=True):
+        parameters = sample_pair(
+            generator(seed, "sample"), config, HEAD, (1.1, 2.3, 0.7), (15, 9, 22)
+        )
+        again = PairParameters.from_dict(json.loads(json.dumps(parameters.to_dict())))
+        for a, b in zip(
+            render(HEAD, parameters, CLASSES), render(HEAD, again, CLASSES), strict=True
+        ):
             assert torch.equal(a, b)
-    other = dataclasses.replace(draw.corruption, noise=0.05, noise_seed=7)
-    noisy = dataclasses.replace(draw, corruption=other)
-    assert not torch.equal(render(HEAD, noisy, CLASSES)[0], render(HEAD, draw, CLASSES)[0])
+    other = dataclasses.replace(parameters.corruption, noise=0.05, noise_seed=7)
+    noisy = dataclasses.replace(parameters, corruption=other)
+    assert not torch.equal(render(HEAD, noisy, CLASSES)[0], render(HEAD, parameters, CLASSES)[0])
 
 
 @given(st.integers(0, 100_000), st.tuples(*[st.floats(0.4, 7)] * 3))
 @settings(max_examples=40, deadline=None)
-def test_pairs_are_sound(seed: int, spacing: tuple[float, float, float]) -> None:
+def test_pairs_are_finite_and_have_known_labels(
+    seed: int, spacing: tuple[float, float, float]
+) -> None:
     shape = tuple(max(1, min(20, int(24 / s))) for s in spacing)
-    draw = sample_pair(generator(seed, "sample"), SynthesisSection(), HEAD, spacing, shape)
+    parameters = sample_pair(generator(seed, "sample"), SynthesisSection(), HEAD, spacing, shape)
     targets = torch.zeros(len(IDS), dtype=torch.int16)
     targets[IDS.index(3)] = targets[IDS.index(42)] = 5
-    image, labels = render(HEAD, draw, targets)
+    image, labels = render(HEAD, parameters, targets)
     assert image.shape == (1, *shape) and labels.shape == shape
     assert torch.isfinite(image).all() and image.abs().max() < 200
     assert set(labels.unique().tolist()) <= {0, 5}
@@ -240,18 +249,18 @@ def test_a_coarser_scan_is_interpolated() -> None:
     assert float(coarse.mean()) == pytest.approx(float(sharp.mean()), rel=0.03)
 
 
-def test_stripping_leaves_the_inside_of_the_skull() -> None:
-    draw = _plain(HEAD.spacing_mm, HEAD.shape)
+def test_stripping_keeps_the_inside_of_the_skull() -> None:
+    parameters = _plain(HEAD.spacing_mm, HEAD.shape)
     inside = torch.tensor([0 < i < 500 for i in IDS])[HEAD.classes.int()]
-    stripped = dataclasses.replace(draw, stripping=Stripping(0.0))
+    stripped = dataclasses.replace(parameters, stripping=Stripping(0.0))
     image, labels = render(HEAD, stripped, CLASSES)
     assert torch.equal(labels > 0, inside)
-    assert ((image[0] > 0) == inside).float().mean() > 0.97  # painted from the smooth map
-    dry = dataclasses.replace(draw, stripping=Stripping(0.0, keep_csf=False))
+    assert ((image[0] > 0) == inside).float().mean() > 0.97  # painted from the upsampled map
+    dry = dataclasses.replace(parameters, stripping=Stripping(0.0, keep_csf=False))
     assert not render(HEAD, dry, CLASSES)[0][0][HEAD.classes == IDS.index(24)].mean() > 0.05
     sizes = []
     for margin in (-2.0, 0.0, 2.0):
-        changed = dataclasses.replace(draw, stripping=Stripping(margin, 0.5, 3))
+        changed = dataclasses.replace(parameters, stripping=Stripping(margin, 0.5, 3))
         image, labels = render(HEAD, changed, CLASSES)
         assert not labels[image[0] == 0].any() or (labels[image[0] == 0] > 0).float().mean() < 0.03
         sizes.append(int((image > 0).sum()))
@@ -259,10 +268,10 @@ def test_stripping_leaves_the_inside_of_the_skull() -> None:
 
 
 @pytest.mark.parametrize(("axis", "side"), [(0, 0), (1, 1), (2, 0)])
-def test_a_cut_shows_nothing_beyond(axis: int, side: int) -> None:
-    draw = _plain(HEAD.spacing_mm, HEAD.shape, mean=0.5, scale=2.0)
-    whole, _ = render(HEAD, draw, CLASSES)
-    image, labels = render(HEAD, dataclasses.replace(draw, cut=(axis, side, 0.4)), CLASSES)
+def test_a_cut_is_empty_outside_of_the_field_of_view(axis: int, side: int) -> None:
+    parameters = _plain(HEAD.spacing_mm, HEAD.shape, mean=0.5, scale=2.0)
+    whole, _ = render(HEAD, parameters, CLASSES)
+    image, labels = render(HEAD, dataclasses.replace(parameters, cut=(axis, side, 0.4)), CLASSES)
     n = HEAD.shape[axis]
     gone = np.arange(n) < round(0.4 * n) if side == 0 else np.arange(n) >= n - round(0.4 * n)
     lost = np.moveaxis(labels.numpy(), axis, 0)[gone]
@@ -274,12 +283,12 @@ def test_a_cut_shows_nothing_beyond(axis: int, side: int) -> None:
     )
 
 
-def test_what_scanners_do() -> None:
-    draw = _plain(HEAD.spacing_mm, HEAD.shape)
-    plain = render(HEAD, draw, CLASSES)[0]
+def test_gamma_bias_and_noise() -> None:
+    parameters = _plain(HEAD.spacing_mm, HEAD.shape)
+    plain = render(HEAD, parameters, CLASSES)[0]
 
     def with_(**changes: object) -> torch.Tensor:
-        changed = dataclasses.replace(draw, corruption=Corruption(**changes))
+        changed = dataclasses.replace(parameters, corruption=Corruption(**changes))
         return render(HEAD, changed, CLASSES)[0]
 
     assert torch.allclose(with_(gamma=2.0), plain**2, atol=1e-6)
@@ -292,16 +301,17 @@ def test_what_scanners_do() -> None:
     assert rician[plain == 0].mean() == pytest.approx(0.1 * np.sqrt(np.pi / 2), rel=0.05)
 
 
-def test_texture_has_its_size() -> None:
+def test_texture_has_the_given_deviation() -> None:
     spacing, shape = (0.5, 0.5, 0.5), (40, 40, 40)
     block = Head.from_volume("block", volume(np.full((30, 30, 30), 2, np.int16), (1.0, 1.0, 1.0)))
     tissue = TISSUES.index("white matter")
     level = tuple(0.05 if i == tissue else 0.0 for i in range(len(TISSUES)))
 
     def deviation(**changes: object) -> tuple[float, float]:
-        looks = dataclasses.replace(Appearance("t1", (0.5,) * len(TISSUES), NONE, NONE), **changes)
-        draw = _plain(spacing, shape, (15.0, 15.0, 15.0), looks=looks)
-        image = render(block, draw, CLASSES)[0][0]
+        plain = Appearance("t1", (0.5,) * len(TISSUES), NONE, NONE)
+        appearance = dataclasses.replace(plain, **changes)
+        parameters = _plain(spacing, shape, (15.0, 15.0, 15.0), appearance=appearance)
+        image = render(block, parameters, CLASSES)[0][0]
         neighbors = (image[1:] - image.mean()) * (image[:-1] - image.mean())
         return float(image.std()), float(neighbors.mean() / image.var())
 
