@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from napari_hyperspace.core.intensity import Normalization
+from napari_hyperspace.core.volume import Laterality
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.base.localization import Localization
 
@@ -30,6 +31,7 @@ class FakeModel:
     label_values: tuple[int, ...] = (0, 1, 2)
     label_names: Mapping[int, str] = field(default_factory=lambda: {1: "one", 2: "two"})
     label_colors: Mapping[int, str] = field(default_factory=lambda: {1: "#ff0000", 2: "#00ff00"})
+    label_sides: Mapping[int, Laterality] = field(default_factory=dict)
     trained_range_mm: tuple[tuple[float, float], ...] | None = None
     normalization: Normalization = field(default_factory=Normalization)
     tile_shape: tuple[int, ...] | None = None

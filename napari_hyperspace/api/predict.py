@@ -12,7 +12,7 @@ from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.postprocess import postprocess
 from napari_hyperspace.core.progress import ReportProgress, run_to_end
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import PostprocessingStep, Volume
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.io import read, write
@@ -91,7 +91,7 @@ class Prediction:
     seconds: float = 0.0
     spacing_mm: tuple[float, ...] = ()
     volumes_ml: dict[str, float] | None = None
-    postprocessing: tuple[dict[str, Any], ...] = ()
+    postprocessing: tuple[PostprocessingStep, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -201,7 +201,7 @@ def predict(
             name: round(float((labels.array == value).sum()) * unit, 4)
             for value, name in model.label_names.items()
         },
-        postprocessing=tuple(labels.metadata.get("postprocessing", ())),
+        postprocessing=labels.metadata.get("postprocessing", ()),
     )
 
 

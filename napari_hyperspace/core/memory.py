@@ -1,4 +1,4 @@
-"""How much memory there is, and how much a piece of work took."""
+"""How much memory is free, and how much a piece of work takes."""
 
 from __future__ import annotations
 
@@ -6,53 +6,85 @@ import contextlib
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import psutil
-import torch
 
-MAPPED = 32 << 20  # allocations above this are mapped by themselves
-_BLOCK_MARGIN = 64 << 10  # alignment and the C library's own
+if TYPE_CHECKING:  # readers of files ask for the free memory, and load no torch
+    import torch
+
+__all__ = [
+    "MAPPED",
+    "PeakMemory",
+    "available_bytes",
+    "available_host_bytes",
+    "keep_freed_blocks",
+    "resident_bytes",
+]
+
+MAPPED = 32 << 20
+"""Allocations above this size are mapped by the C library one by one."""
+
+_BLOCK_MARGIN = 64 << 10  # alignment and the C library's bookkeeping
 _SAMPLING_S = 0.005
-_CGROUP_LIMIT, _CGROUP_USE = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory.current"),
-)
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def resident_bytes() -> int:
-    """Return the memory that this process holds in RAM."""
+    """Return the resident memory of this process."""
     return int(psutil.Process().memory_info().rss)
 
 
 def keep_freed_blocks() -> None:
-    """Let the C library keep freed blocks of up to 32 MB for the next ones.
+    """Let the C library reuse freed blocks of up to 32 MB.
 
-    glibc maps larger blocks by themselves, and gives them back when they are freed: what is large
-    it learns from the largest such block that was freed, 32 MB at most. Before it has, each map of
-    a network on a small scan is fetched from the system page by page, and a run takes up to twice
-    as long. Nothing is written to this block, so that it costs nothing.
+    glibc maps each large block separately and returns it to the system when it is freed. Its
+    threshold for "large" grows to the largest such block that was freed, up to 32 MB. Until then,
+    each feature map of a network on a small scan is fetched from the system page by page, and a
+    run takes up to twice as long. Nothing is written to the block allocated here, so it costs
+    nothing.
     """
+    import torch
+
     torch.empty(MAPPED - _BLOCK_MARGIN, dtype=torch.uint8)
 
 
 def available_bytes(device: torch.device) -> int:
-    """Return the memory that is still free on a device."""
+    """Return the free memory of a device."""
     if device.type == "cuda":
+        import torch
+
         free, _ = torch.cuda.mem_get_info(device)
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + held
+    return available_host_bytes()
+
+
+def available_host_bytes() -> int:
+    """Return the free main memory, within the limit of a container (cgroup version 2)."""
     free = int(psutil.virtual_memory().available)
-    with contextlib.suppress(OSError, ValueError):  # a container may allow less
-        free = min(free, int(_CGROUP_LIMIT.read_text()) - int(_CGROUP_USE.read_text()))
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text()) - _reclaimable_bytes()
+        free = min(free, max(limit - used, 0))
     return free
 
 
-class PeakMemory:
-    """Measures by how much memory grows while it is entered, at the highest point.
+def _reclaimable_bytes() -> int:
+    """Return the memory of the container that caches files, and is freed on demand."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (_CGROUP / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == "inactive_file":
+                return int(value)
+    return 0
 
-    On the CPU: the process's resident memory, sampled every 5 ms by a thread of its own. On CUDA:
-    what torch's allocator hands out.
+
+class PeakMemory:
+    """Context manager that measures the peak growth of memory.
+
+    On the CPU: resident memory of the process, sampled every 5 ms by a thread. On CUDA: memory
+    allocated by torch.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -64,6 +96,8 @@ class PeakMemory:
 
     def __enter__(self) -> Self:
         if self._device.type == "cuda":
+            import torch
+
             torch.cuda.reset_peak_memory_stats(self._device)
             self._before = torch.cuda.memory_allocated(self._device)
         else:
@@ -86,8 +120,10 @@ class PeakMemory:
 
     @property
     def peak_bytes(self) -> int:
-        """Growth at the highest point so far."""
+        """Largest growth so far."""
         if self._device.type == "cuda":
+            import torch
+
             return torch.cuda.max_memory_allocated(self._device) - self._before
         self._highest = max(self._highest, resident_bytes())
         return self._highest - self._before

@@ -1,15 +1,14 @@
-"""Cleaning a label map after segmentation: optional, measured in mm³, and written down.
+"""Optional cleaning of a label map after segmentation, with sizes in mm³.
 
-Structures are connected across faces, edges and corners (26 neighbors), holes across faces alone
-(6 neighbors): the pair for which inside and outside are well defined on a grid of voxels.
+Structures are connected across faces, edges and corners (26 neighbors), holes across faces only
+(6 neighbors): the pair for which inside and outside are well defined on a voxel grid.
 """
 
 from __future__ import annotations
 
 import math
-import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.structures import laterality_of
+from napari_hyperspace.core.volume import (
+    Laterality,
+    PostprocessingStep,
+    Volume,
+    VolumeMetadata,
+)
+
+__all__ = ["CONNECTIVITY", "postprocess"]
 
 CONNECTIVITY = {"structure": 26, "hole": 6}
 
 _STRUCTURE = ndimage.generate_binary_structure(3, 3)
 _HOLE = ndimage.generate_binary_structure(3, 1)
-_COUNTERPART = 0.5  # a second part at least this large beside the largest is the other side
-_FEW = 65535  # values up to which there is a box for each
-_SIDED = re.compile(r"(left|right)\b", re.IGNORECASE)
+_OTHER_SIDE = 0.5  # a second part of at least this share of the largest is the other side
+_FEW = 65535  # up to this largest value, `find_objects` is called with the values themselves
 
 
 def postprocess(
@@ -35,33 +41,37 @@ def postprocess(
     smallest_component_mm3: float = 0.0,
     fill_holes_mm3: float = 0.0,
     names: Mapping[int, str] | None = None,
+    sides: Mapping[int, Laterality] | None = None,
 ) -> Volume:
-    """Take small mistakes out of a label map; nothing happens unless asked for.
+    """Remove small errors from a label map; without options the label map is returned as it is.
 
-    Parts of a structure become background first, holes are filled then.
+    Parts of structures are removed first, then holes are filled.
 
     Parameters
     ----------
     labels
         Whole numbers, 0 for the background.
     largest_component
-        Keep the largest connected part of each structure. Structures come in pairs: one whose name
-        does not begin with "left" or "right" keeps its second largest part too, if that is at
-        least half as large.
+        Keep the largest connected part of each structure. A structure that does not lie on one
+        side of the body, left or right, also keeps its second largest part if that is at least
+        half as large.
     smallest_component_mm3
         Remove connected parts smaller than this.
     fill_holes_mm3
-        Give background up to this volume that labels enclose, and that does not touch the border
-        of the volume, the label that most of its faces touch.
+        Fill enclosed background up to this volume, not at the border of the volume, with the label
+        that most of its faces touch.
     names
-        Of the label values; those in the metadata of ``labels`` unless given.
+        Names of the label values; by default those in the metadata of ``labels``.
+    sides
+        Sides of the label values, see `Laterality`; by default those in the metadata of
+        ``labels``, unless names are given. A label whose side is not stated is on the side that
+        its name begins with, "left" or "right".
 
     Returns
     -------
     Volume
-        On the same grid. What was done is added to ``metadata["postprocessing"]``: for each step
-        its words (``step``), the neighborhood (``connectivity``) and the volume that it changed
-        (``changed_mm3``).
+        On the same grid. Each step is added to ``metadata["postprocessing"]``; see
+        `PostprocessingStep`.
 
     Raises
     ------
@@ -73,15 +83,18 @@ def postprocess(
     before = labels.array
     if not before.any():
         warnings.warn(
-            f"{labels.name or 'the label map'} holds background alone: nothing to post-process",
+            f"{labels.name or 'the label map'} is all background: nothing to post-process",
             HyperspaceWarning,
             stacklevel=2,
         )
         return labels
-    known = labels.metadata.get("label_names", {}) if names is None else names
+    if sides is None:
+        sides = labels.metadata.get("label_sides", {}) if names is None else {}
+    if names is None:
+        names = labels.metadata.get("label_names", {})
     voxel_mm3 = labels.grid.voxel_volume_ml * 1000
     cleaned = before.copy()
-    steps: list[dict[str, Any]] = []
+    steps: list[PostprocessingStep] = []
 
     def done(step: str, what: str, changed: int) -> None:
         steps.append(
@@ -94,7 +107,10 @@ def postprocess(
 
     if largest_component or smallest_component_mm3 > 0:
         removed = _remove_parts(
-            cleaned, known, largest_component, math.ceil(smallest_component_mm3 / voxel_mm3 - 1e-9)
+            cleaned,
+            lambda value: laterality_of(value, names, sides).side is not None,
+            largest_component,
+            math.ceil(smallest_component_mm3 / voxel_mm3 - 1e-9),
         )
         if largest_component:
             words = "largest component of each structure"
@@ -105,9 +121,11 @@ def postprocess(
     if fill_holes_mm3 > 0:
         filled = _fill_holes(cleaned, math.floor(fill_holes_mm3 / voxel_mm3 + 1e-9))
         done(f"holes up to {fill_holes_mm3:g} mm³ filled", "hole", filled)
-    former = tuple(labels.metadata.get("postprocessing", ()))
-    metadata = {**labels.metadata, "postprocessing": (*former, *steps)}
-    return labels.with_array(cleaned, metadata=metadata) if steps else labels
+    if not steps:
+        return labels
+    former = labels.metadata.get("postprocessing", ())
+    metadata: VolumeMetadata = {**labels.metadata, "postprocessing": (*former, *steps)}
+    return labels.with_array(cleaned, metadata=metadata)
 
 
 def _check(labels: Volume, volume_mm3: float, field: str) -> None:
@@ -135,11 +153,16 @@ def _check(labels: Volume, volume_mm3: float, field: str) -> None:
 
 
 def _remove_parts(
-    labels: NDArray[Any], names: Mapping[int, str], largest: bool, smallest: int
+    labels: NDArray[Any], is_sided: Callable[[int], bool], largest: bool, smallest: int
 ) -> int:
-    """Remove parts in place: all but the largest, or those of fewer voxels; return how many went.
+    """Remove parts in place: all but the largest, or those below a number of voxels.
 
-    Each structure is looked at within its own box.
+    Each structure is processed within its bounding box.
+
+    Returns
+    -------
+    int
+        Number of voxels removed.
     """
     removed = 0
     for value, box in _boxes(labels):
@@ -150,42 +173,42 @@ def _remove_parts(
         sizes = np.bincount(parts.ravel())[1:]
         keep = sizes >= smallest
         if largest:
-            keep &= _largest(sizes, sided=bool(_SIDED.match(names.get(value, ""))))
-        gone = np.append(False, ~keep)[parts]
-        region[gone] = 0
-        removed += int(gone.sum())
+            keep &= _largest(sizes, sided=is_sided(value))
+        dropped = np.append(False, ~keep)[parts]
+        region[dropped] = 0
+        removed += int(dropped.sum())
     return removed
 
 
 def _boxes(labels: NDArray[Any]) -> list[tuple[int, tuple[slice, ...]]]:
-    """Return each label value with the box that holds it."""
+    """Return each label value with its bounding box."""
     if int(labels.max()) <= _FEW:
         found: list[tuple[slice, ...] | None] = list(ndimage.find_objects(labels))
         return [(value, box) for value, box in enumerate(found, start=1) if box is not None]
-    values = np.unique(np.append(labels, labels.dtype.type(0)))  # far apart: by their ranks
+    values = np.unique(np.append(labels, labels.dtype.type(0)))  # sparse values: by their ranks
     boxes = ndimage.find_objects(np.searchsorted(values, labels))
     return list(zip(values[1:].tolist(), boxes, strict=True))
 
 
 def _largest(sizes: NDArray[Any], *, sided: bool) -> NDArray[np.bool_]:
-    """Tell the part to keep, and its counterpart on the other side."""
+    """Return which parts to keep: the largest, and the one on the other side of the body."""
     order = np.argsort(-sizes, kind="stable")
     keep = np.zeros(len(sizes), dtype=bool)
     keep[order[0]] = True
-    if not sided and len(sizes) > 1 and sizes[order[1]] >= _COUNTERPART * sizes[order[0]]:
+    if not sided and len(sizes) > 1 and sizes[order[1]] >= _OTHER_SIDE * sizes[order[0]]:
         keep[order[1]] = True
     return keep
 
 
 def _fill_holes(labels: NDArray[Any], largest: int) -> int:
-    """Fill enclosed background of up to so many voxels in place; return how many were filled."""
+    """Fill enclosed background of up to a number of voxels in place; return how many it filled."""
     holes, n = ndimage.label(labels == 0, _HOLE)
     sizes = np.bincount(holes.ravel(), minlength=n + 1)
     small = sizes <= largest
     small[0] = False
     for axis in range(3):
         for end in (0, -1):
-            small[holes.take(end, axis)] = False  # open to the outside
+            small[holes.take(end, axis)] = False  # touches the border of the volume
     filled = 0
     boxes = ndimage.find_objects(holes)
     for hole in np.flatnonzero(small).tolist():
@@ -198,11 +221,11 @@ def _fill_holes(labels: NDArray[Any], largest: int) -> int:
 
 
 def _touching(labels: NDArray[Any], inside: NDArray[np.bool_]) -> int:
-    """Return the label that most faces of a region touch; the smallest one of equals."""
+    """Return the label that most faces of a region touch; the smallest one of a tie."""
     faces = []
     for axis in range(3):
         for step in (1, -1):
-            beside = np.roll(labels, step, axis)  # the region never reaches the border of the box
+            beside = np.roll(labels, step, axis)  # the region does not touch the box's border
             faces.append(beside[inside & ~np.roll(inside, step, axis)])
     values, counts = np.unique(np.concatenate(faces), return_counts=True)
     return int(values[counts.argmax()])

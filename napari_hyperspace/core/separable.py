@@ -156,6 +156,7 @@ def axis_matrix(
 
 
 def snap(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round coordinates that lie within `SNAP` of a voxel center."""
     nearest = np.round(coordinates)
     return np.where(np.abs(coordinates - nearest) < SNAP, nearest, coordinates)
 

@@ -1,10 +1,11 @@
-"""What a label map holds: volume and mean intensity of each structure. No Qt, no napari."""
+"""Structures of a label map: volume and mean intensity of each, and which are left and right."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,30 +14,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hyperspace.core.errors import Cancelled
+from napari_hyperspace.core.errors import Cancelled, ShouldStop
 from napari_hyperspace.core.geometry import Shape
+from napari_hyperspace.core.volume import Laterality, Side
 
-SIDES = ("left ", "right ")
-_FEW = 4096  # values up to which a table of all of them is kept for every plane
+__all__ = [
+    "Origin",
+    "Structure",
+    "has_sides",
+    "laterality_in_name",
+    "laterality_of",
+    "measure",
+    "sum_sides",
+    "to_csv",
+]
+
+_NO_SIDE = Laterality(None, "")
+_SIDE_IN_NAME = re.compile(r"(left|right)\b", re.IGNORECASE)
+_FEW = 4096  # below this largest value, every plane is counted by the values themselves
 
 
 @dataclass(frozen=True)
 class Structure:
-    """A structure of a label map, or the two sides of one.
+    """A structure of a label map, or both sides of one.
 
     Parameters
     ----------
     values
         Its label values.
     name
-        Of the label; "label 7" where it has none.
+        Name of the label; "label 7" if it has none.
     voxels, volume_ml
-        How large it is.
+        Number of voxels, and their volume.
     mean
-        Of the image within it; NaN where there is no image or no voxel.
+        Mean intensity of the image inside it; NaN without an image or without voxels.
     place
-        Index of a voxel of it, in the middle of the plane that shows most of it; `None` where it
-        has no voxel.
+        Index of one of its voxels, near the center of the plane with most of them; `None` without
+        voxels.
+    laterality
+        Which side of the body it lies on.
     """
 
     values: tuple[int, ...]
@@ -45,11 +61,12 @@ class Structure:
     volume_ml: float
     mean: float
     place: Shape | None
+    laterality: Laterality = _NO_SIDE
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a label map comes from, for the table that is exported; empty where not known."""
+    """Where a label map comes from, for the exported table; empty where not known."""
 
     image: str = ""
     model: str = ""
@@ -62,7 +79,9 @@ def measure(
     image: NDArray[Any] | None,
     voxel_ml: float,
     names: Mapping[int, str],
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: ShouldStop = lambda: False,
+    *,
+    sides: Mapping[int, Laterality] | None = None,
 ) -> list[Structure]:
     """Measure every structure that has a name or a voxel, in one pass over the planes.
 
@@ -75,14 +94,16 @@ def measure(
     voxel_ml
         Volume of a voxel.
     names
-        Of label values.
+        Names of label values.
     should_stop
-        Asked between planes.
+        Called between planes.
+    sides
+        Sides of label values, as a model's card states them; see `laterality_of`.
 
     Raises
     ------
     Cancelled
-        When told to stop.
+        Once ``should_stop`` returns true.
     """
     values, indices = _indexed(labels)
     counts = np.zeros((len(labels), len(values)), np.int64)
@@ -103,43 +124,82 @@ def measure(
         mean = float(sums[i]) / voxels if voxels and image is not None else math.nan
         place = _place(labels, value, int(counts[:, i].argmax())) if voxels else None
         name = names.get(value, f"label {value}")
-        found.append(Structure((value,), name, voxels, voxels * voxel_ml, mean, place))
+        laterality = laterality_of(value, names, sides or {})
+        volume_ml = voxels * voxel_ml
+        found.append(Structure((value,), name, voxels, volume_ml, mean, place, laterality))
     return found
 
 
+def laterality_of(
+    value: int, names: Mapping[int, str], sides: Mapping[int, Laterality]
+) -> Laterality:
+    """Return the side of a label: the stated one, else the one in its name.
+
+    Parameters
+    ----------
+    value
+        Label value.
+    names
+        Names of label values.
+    sides
+        Sides of label values, as a model's card states them.
+    """
+    stated = sides.get(value)
+    return laterality_in_name(names.get(value, "")) if stated is None else stated
+
+
+def laterality_in_name(name: str) -> Laterality:
+    """Return the side that an English name begins with.
+
+    Only for labels whose side nothing states: label maps of other programs, and model cards from
+    before cards had sides. "left cortex" and "right cortex" are counterparts; other spellings, such
+    as "Left-Cortex", give a side but no counterpart.
+    """
+    match = _SIDE_IN_NAME.match(name)
+    if match is None:
+        return Laterality(None, name)
+    side: Side = "left" if match[1].lower() == "left" else "right"
+    return Laterality(side, name.removeprefix(f"{side} "))
+
+
 def sum_sides(structures: Sequence[Structure]) -> list[Structure]:
-    """Add up the structures that differ in "left " or "right " before their names alone."""
-    groups: dict[tuple[bool, str], list[Structure]] = defaultdict(list)
+    """Add up the left and right counterparts among structures."""
+    pairs: dict[str, list[Structure]] = defaultdict(list)
     for one in structures:
-        name = _without_side(one.name)
-        groups[name != one.name, name].append(one)
+        if one.laterality.side is not None:
+            pairs[one.laterality.structure].append(one)
     summed = []
-    for (_, name), members in groups.items():
-        if len(members) < 2:
-            summed += members
-            continue
-        voxels = sum(one.voxels for one in members)
-        weighted = sum(one.mean * one.voxels for one in members if one.voxels)
-        summed.append(
-            replace(
-                max(members, key=lambda one: one.voxels),
-                values=tuple(value for one in members for value in one.values),
-                name=name,
-                voxels=voxels,
-                volume_ml=sum(one.volume_ml for one in members),
-                mean=weighted / voxels if voxels else math.nan,
-            )
-        )
+    for one in structures:
+        members = pairs[one.laterality.structure] if one.laterality.side else [one]
+        if len({member.laterality.side for member in members}) < 2:
+            summed.append(one)
+        elif one is members[0]:
+            summed.append(_sum(members))
     return summed
 
 
+def _sum(members: Sequence[Structure]) -> Structure:
+    voxels = sum(one.voxels for one in members)
+    weighted = sum(one.mean * one.voxels for one in members if one.voxels)
+    name = members[0].laterality.structure
+    return replace(
+        max(members, key=lambda one: one.voxels),
+        values=tuple(value for one in members for value in one.values),
+        name=name,
+        voxels=voxels,
+        volume_ml=sum(one.volume_ml for one in members),
+        mean=weighted / voxels if voxels else math.nan,
+        laterality=Laterality(None, name),
+    )
+
+
 def has_sides(structures: Sequence[Structure]) -> bool:
-    """Whether there is anything to add up."""
+    """Whether any structures are left and right counterparts."""
     return len(sum_sides(structures)) < len(structures)
 
 
 def to_csv(structures: Sequence[Structure], origin: Origin) -> str:
-    """Write structures as a table: one row each, comma-separated, with a line of column names."""
+    """Return a table of structures as CSV: a line of column names, then one row per structure."""
     z, y, x = origin.spacing_mm or ("",) * 3
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -165,7 +225,7 @@ def to_csv(structures: Sequence[Structure], origin: Origin) -> str:
 def _indexed(
     labels: NDArray[Any],
 ) -> tuple[NDArray[Any], Callable[[NDArray[Any]], NDArray[Any]]]:
-    """Return the values that may occur, and what maps a plane to indices into them."""
+    """Return the values that may occur, and a function that maps a plane to indices of them."""
     if labels.size and int(labels.min()) >= 0 and int(labels.max()) < _FEW:
         return np.arange(int(labels.max()) + 1), lambda plane: plane
     values = np.unique(labels)
@@ -173,17 +233,13 @@ def _indexed(
 
 
 def _place(labels: NDArray[Any], value: int, z: int) -> Shape:
-    """Return the voxel of a structure that lies nearest to the middle of it in a plane."""
+    """Return the voxel of a structure nearest to its center of mass in a plane."""
     inside = np.argwhere(labels[z] == value)
     nearest = np.square(inside - inside.mean(axis=0)).sum(axis=1).argmin()
     y, x = inside[nearest].tolist()
     return z, y, x
 
 
-def _without_side(name: str) -> str:
-    return next((name[len(side) :] for side in SIDES if name.startswith(side)), name)
-
-
 def _as_text(text: str) -> str:
-    """Keep spreadsheets from running a name as a formula: names come from anywhere."""
+    """Keep spreadsheets from running a name as a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -1,17 +1,81 @@
-"""A volume: an array and the grid it lives on."""
+"""A volume: an array, the grid of its voxels, and what is known about it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Shape, Triple
+
+__all__ = ["Format", "Laterality", "PostprocessingStep", "Side", "Volume", "VolumeMetadata"]
+
+Format = Literal["nifti", "nrrd", "metaimage", "dicom"]
+Side = Literal["left", "right"]
+
+
+class Laterality(NamedTuple):
+    """Which side of the body a structure lies on.
+
+    Parameters
+    ----------
+    side
+        `None` for a structure in the middle, or one label for both sides.
+    structure
+        Name without the side. Two structures with the same one on opposite sides are counterparts.
+    """
+
+    side: Side | None
+    structure: str
+
+
+class PostprocessingStep(TypedDict):
+    """One thing that `napari_hyperspace.postprocess` did to a label map."""
+
+    step: str
+    """In words."""
+    connectivity: int
+    """Number of neighbors of a voxel that count as connected to it."""
+    changed_mm3: float
+    """Volume of the voxels whose label changed."""
+
+
+class VolumeMetadata(TypedDict, total=False):
+    """The metadata of a volume; every key is optional."""
+
+    path: str
+    """File or folder that it was read from. A result on its grid keeps it."""
+    format: Format
+    """Format of that file."""
+    header: object
+    """What the writer of that format needs to store the geometry bit for bit."""
+    series: str
+    """UID of the DICOM series that it was read from."""
+    orientation_unknown: bool
+    """Whether the file does not state its orientation, so that left and right are a guess."""
+    units_assumed: bool
+    """Whether the file does not state its unit of length, so that mm is an assumption."""
+    is_labels: bool
+    """Whether the file, or the kind of its layer, says that the values are labels."""
+    label_names: Mapping[int, str]
+    """Name of each label value."""
+    label_colors: Mapping[int, str]
+    """Color of each label value, as ``"#rrggbb"``."""
+    label_sides: Mapping[int, Laterality]
+    """Side of each label value, as the model's card states it."""
+    postprocessing: tuple[PostprocessingStep, ...]
+    """What was done to the label map after the segmentation, in order."""
+    image: str
+    """Name of the layer that was segmented."""
+    model: str
+    """Name of the model that segmented it."""
+    working_spacing_mm: tuple[float, ...]
+    """Spacing that the model ran at, in canonical order (z, y, x)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +89,9 @@ class Volume:
     grid
         Where its voxels lie.
     name
-        What to call it in messages and layers.
+        Used in messages and for layers.
     metadata
-        ``path`` and ``format`` of the file it came from, ``header`` (what the writer of that format
-        needs), ``is_labels``, ``label_names`` ({value: name}), ``label_colors``
-        ({value: "#rrggbb"}), ``orientation_unknown``. All optional.
+        Copied, read-only; for its keys see `VolumeMetadata`.
 
     Raises
     ------
@@ -40,7 +102,7 @@ class Volume:
     array: NDArray[Any]
     grid: Grid
     name: str = ""
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: VolumeMetadata = field(default_factory=VolumeMetadata)
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array).view()
@@ -78,7 +140,7 @@ class Volume:
     def canonical(self) -> Volume:
         """Return the same voxels in canonical order (axes to Inferior, Posterior, Left), a view.
 
-        The metadata stays behind: a file's header does not describe a turned array.
+        Without the metadata: a file's header does not describe a permuted array.
         """
         array = self.grid.orientation.to_canonical(self.array)
         return Volume(array, self.grid.canonical(), self.name)
@@ -88,9 +150,9 @@ class Volume:
         array: NDArray[Any],
         *,
         name: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: VolumeMetadata | None = None,
     ) -> Volume:
-        """Return another array on the same grid; name and metadata stay unless given."""
+        """Return another array on the same grid; with the same name and metadata unless given."""
         return Volume(
             array,
             self.grid,

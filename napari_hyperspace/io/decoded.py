@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import ErrorParts, HyperspaceError, OptionNeededError
 from napari_hyperspace.core.geometry import Grid, check_spacing
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import Format, Volume, VolumeMetadata
 
 _PLAUSIBLE_EXTENT_MM = (1.0, 3000.0)  # of the longest side of a scan
 UNIT_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "nm": 1e-6}
@@ -51,7 +51,7 @@ class Decoded:
     array: NDArray[Any]
     affine: NDArray[np.float64]
     path: Path
-    format: str
+    format: Format
     name: str
     header: object = None
     notes: list[str] = field(default_factory=list)
@@ -81,18 +81,25 @@ class Decoded:
                 "the voxel grid is sheared (its axes are not perpendicular); the shear is kept and "
                 "undone only by resampling"
             )
-        metadata: dict[str, Any] = {"path": str(self.path), "format": self.format}
-        optional = {
-            "header": self.header,
-            "series": self.series,
-            "orientation_unknown": self.orientation_unknown,
-            "units_assumed": not self.units_stated,
-            "is_labels": self.is_labels,
-            "label_names": dict(self.label_names),
-            "label_colors": dict(self.label_colors),
-        }
-        metadata.update((key, value) for key, value in optional.items() if value)
-        return Volume(self._finite(fill), grid, self.name, metadata)
+        return Volume(self._finite(fill), grid, self.name, self._metadata())
+
+    def _metadata(self) -> VolumeMetadata:
+        metadata: VolumeMetadata = {"path": str(self.path), "format": self.format}
+        if self.header is not None:
+            metadata["header"] = self.header
+        if self.series:
+            metadata["series"] = self.series
+        if self.orientation_unknown:
+            metadata["orientation_unknown"] = True
+        if not self.units_stated:
+            metadata["units_assumed"] = True
+        if self.is_labels:
+            metadata["is_labels"] = True
+        if self.label_names:
+            metadata["label_names"] = dict(self.label_names)
+        if self.label_colors:
+            metadata["label_colors"] = dict(self.label_colors)
+        return metadata
 
     def _check_extent(self, grid: Grid) -> None:
         longest = max(grid.field_of_view_mm)
@@ -163,5 +170,5 @@ def missing_spacing(path: Path, field_name: str, found: object) -> OptionNeededE
 
 def spacing_needed(problem: str, **parts: Unpack[ErrorParts]) -> OptionNeededError:
     """Return the error for a file that can be read if its voxel spacing is given."""
-    fix = "Give spacing_mm, one number per array axis"
-    return OptionNeededError(problem, option="spacing_mm", **{"fix": fix, **parts})
+    parts = {"fix": "Give spacing_mm, one number per array axis", **parts}
+    return OptionNeededError(problem, option="spacing_mm", **parts)

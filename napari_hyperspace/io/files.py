@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import psutil
-
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.format import format_bytes
+from napari_hyperspace.core.memory import available_host_bytes
 
 _DEFLATE_LIMIT = 1032  # no deflate stream grows by more
 
@@ -133,12 +133,12 @@ def check_claim(n_bytes: int, available: int, where: Path, *, compressed: bool =
 
 
 def check_memory(n_bytes: int, where: Path) -> None:
-    """Refuse what does not fit into the memory that is free now."""
-    free = psutil.virtual_memory().available
+    """Refuse voxels that need more than the free memory."""
+    free = available_host_bytes()
     if n_bytes > free:
         raise HyperspaceError(
             "the voxels do not fit into the memory",
             where=where,
-            found=f"{free / 2**30:.1f} GiB free",
-            expected=f"{n_bytes / 2**30:.1f} GiB",
+            found=f"{format_bytes(free)} free",
+            expected=format_bytes(n_bytes),
         )

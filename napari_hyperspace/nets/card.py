@@ -9,6 +9,8 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.intensity import Normalization
+from napari_hyperspace.core.structures import laterality_in_name
+from napari_hyperspace.core.volume import Laterality, Side
 from napari_hyperspace.nets.base.config import Config, Range
 from napari_hyperspace.nets.base.localization import Localization
 
@@ -24,6 +26,26 @@ class LabelClass(Config):
     """What users call it."""
     color: HexColor = "#e6194b"
     """Color to draw it in."""
+    side: Side | None = None
+    """Side of the body that it lies on; null: neither, or one label for both sides."""
+    structure: str = ""
+    """Name without the side, the same as of its counterpart on the other side."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _side_in_name(cls, values: Any) -> Any:
+        # Cards written before labels had sides: the side is that of the English name.
+        if not isinstance(values, dict) or not {"side", "structure"}.isdisjoint(values):
+            return values
+        name = values.get("name")
+        if not isinstance(name, str):
+            return values
+        return {**values, **laterality_in_name(name)._asdict()}
+
+    @property
+    def laterality(self) -> Laterality:
+        """Side and name without it."""
+        return Laterality(self.side, self.structure or self.name)
 
 
 class NormalizationConfig(Config):

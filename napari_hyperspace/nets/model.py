@@ -15,6 +15,7 @@ from torch import nn
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.intensity import Normalization
+from napari_hyperspace.core.volume import Laterality
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.base.config import Range
 from napari_hyperspace.nets.base.factory import Factory
@@ -101,6 +102,11 @@ class Model:
     def label_colors(self) -> Mapping[int, str]:
         """Color of each label value as ``"#rrggbb"``, without the background."""
         return {label.value: label.color for label in self.card.labels}
+
+    @property
+    def label_sides(self) -> Mapping[int, Laterality]:
+        """Side of the body of each label value, without the background."""
+        return {label.value: label.laterality for label in self.card.labels}
 
     @property
     def trained_range_mm(self) -> tuple[Range, ...] | None:

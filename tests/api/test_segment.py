@@ -17,7 +17,7 @@ from napari_hyperspace.core.errors import Cancelled, HyperspaceError, Hyperspace
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.resample import resample_to_grid
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import Laterality, Volume
 from napari_hyperspace.inference.plan import working_spacing
 from tests.models import FakeModel, local_network
 
@@ -102,12 +102,14 @@ def test_label_values_names_and_metadata(model):
     model.label_values = (0, 205, 600)
     model.label_names = {205: "a", 600: "b"}
     model.label_colors = {205: "#010203", 600: "#040506"}
+    model.label_sides = {205: Laterality("left", "c"), 600: Laterality("right", "c")}
     volume = scan()
     labels = segment(volume, model)
     assert labels.dtype == np.uint16
     assert set(np.unique(labels.array)) <= {0, 205, 600}
     assert labels.metadata["label_names"] == {205: "a", 600: "b"}
     assert labels.metadata["label_colors"] == {205: "#010203", 600: "#040506"}
+    assert labels.metadata["label_sides"] == model.label_sides
     assert labels.metadata["path"] == "scan.nii"
     np.testing.assert_array_equal(labels.affine, volume.affine)
 

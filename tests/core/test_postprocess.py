@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.postprocess import postprocess
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import Laterality, Volume
 
 SPACING = (2.0, 0.5, 1.5)  # 1.5 mm³ a voxel
 VOXEL_MM3 = 1.5
@@ -134,6 +134,28 @@ def test_a_structure_without_a_side_keeps_both(name, second, kept):
     assert (found[0] == 3).sum() == 10
 
 
+SIDED = {3: Laterality("left", "Mandelkern")}
+UNSIDED = {3: Laterality(None, "left")}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "options", "kept"),
+    [
+        ({"label_names": {3: "Mandelkern"}, "label_sides": SIDED}, {}, False),
+        ({"label_names": {3: "left"}, "label_sides": UNSIDED}, {}, True),
+        ({"label_names": {3: "left"}, "label_sides": {4: Laterality("right", "x")}}, {}, False),
+        ({"label_names": {3: "left"}}, {"sides": UNSIDED}, True),
+        ({"label_sides": UNSIDED}, {"names": {3: "left"}}, False),
+        ({"label_sides": UNSIDED}, {"names": {3: "left"}, "sides": UNSIDED}, True),
+        ({"label_sides": UNSIDED}, {"sides": SIDED}, False),
+    ],
+)
+def test_a_stated_side_counts_more_than_the_name(metadata, options, kept):
+    labels = labeled(pair(10, 8), **metadata)
+    found = postprocess(labels, largest_component=True, **options).array
+    assert (found[2] == 3).any() == kept
+
+
 def test_corners_connect_structures_but_not_holes():
     array = np.zeros((5, 5, 5), np.uint8)
     array[1:4, 1:4, 1:4] = 1
@@ -220,7 +242,7 @@ def test_fault_29_negative_values_are_listed():
 
 def test_fault_31_background_alone_warns():
     labels = labeled(np.zeros((2, 3, 4), np.uint8))
-    with pytest.warns(HyperspaceWarning, match="background alone"):
+    with pytest.warns(HyperspaceWarning, match="all background"):
         assert postprocess(labels, largest_component=True) is labels
 
 

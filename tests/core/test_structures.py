@@ -15,14 +15,18 @@ from napari_hyperspace.core.structures import (
     Origin,
     Structure,
     has_sides,
+    laterality_in_name,
+    laterality_of,
     measure,
     sum_sides,
     to_csv,
 )
+from napari_hyperspace.core.volume import Laterality
 
 
-def structure(name, *values, voxels=10, volume=1.0, mean=1.0, place=(0, 0, 0)):
-    return Structure(values, name, voxels, volume, mean, place)
+def structure(name, *values, voxels=10, volume=1.0, mean=1.0, place=(0, 0, 0), side=None):
+    laterality = side or laterality_in_name(name)
+    return Structure(values, name, voxels, volume, mean, place, laterality)
 
 
 @settings(deadline=None)
@@ -98,6 +102,54 @@ def test_sides_are_added_up():
     assert summed[1:] == rows[2:]
     assert has_sides(rows)
     assert not has_sides(rows[2:])
+
+
+def test_counterparts_are_those_of_the_card_in_any_language():
+    rows = [
+        structure("Rinde links", 1, side=Laterality("left", "Rinde")),
+        structure("left lobe", 2, side=Laterality(None, "left lobe")),
+        structure("Rinde rechts", 3, side=Laterality("right", "Rinde")),
+        structure("right lobe", 4, side=Laterality(None, "right lobe")),
+        structure("Kern", 5, side=Laterality("left", "Kern")),
+        structure("Kern", 6, side=Laterality("left", "Kern")),
+    ]
+    summed = sum_sides(rows)
+    assert [one.name for one in summed] == ["Rinde", "left lobe", "right lobe", "Kern", "Kern"]
+    assert summed[0].values == (1, 3)
+    assert summed[0].laterality == Laterality(None, "Rinde")
+    assert sum_sides(summed) == summed
+    assert has_sides(rows)
+    assert not has_sides(rows[1:2] + rows[3:])
+
+
+def test_measured_structures_know_their_side():
+    labels = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
+    names = {1: "Rinde links", 2: "left lobe", 3: "right lobe"}
+    sides = {1: Laterality("left", "Rinde"), 2: Laterality(None, "left lobe")}
+    found = measure(labels, None, 1.0, names, sides=sides)
+    assert [one.laterality for one in found] == [
+        *(sides[1], sides[2], Laterality("right", "lobe")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "rest"),
+    [
+        ("left cortex", "left", "cortex"),
+        ("right cortex", "right", "cortex"),
+        ("Right-Hippocampus", "right", "Right-Hippocampus"),
+        ("LEFT cortex", "left", "LEFT cortex"),
+        ("left", "left", "left"),
+        ("leftover", None, "leftover"),
+        ("cortex left", None, "cortex left"),
+        ("", None, ""),
+    ],
+)
+def test_the_side_in_an_english_name(name, side, rest):
+    assert laterality_in_name(name) == Laterality(side, rest)
+    assert laterality_of(1, {1: name}, {}) == Laterality(side, rest)
+    stated = Laterality(None, "stated")
+    assert laterality_of(1, {1: name}, {1: stated}) == stated
 
 
 def test_sides_of_which_one_or_both_are_empty():

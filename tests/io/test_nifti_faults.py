@@ -104,11 +104,9 @@ def test_fault_05_header_claims_more_than_the_file(nifti: Maker) -> None:
 def test_fault_05_header_claims_more_than_the_memory(
     nifti: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Memory:
-        available = 100
-
-    monkeypatch.setattr(files.psutil, "virtual_memory", Memory)
-    refused(nifti(), "do not fit into the memory")
+    monkeypatch.setattr(files, "available_host_bytes", lambda: 200)
+    error = refused(nifti(), "do not fit into the memory")
+    assert (error.found, error.expected) == ("200 B free", "210 B")
 
 
 @pytest.mark.parametrize("sizes", [(3, 3, 5, 0), (3, 3, -5, 7), (0, 3, 5, 7), (9, 3, 5, 7)])
