@@ -1,25 +1,56 @@
+"""Fakes for the tests of the plug-in: services that take no time, and a view that remembers."""
+
 from __future__ import annotations
 
 import threading
 import time
 import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 import pytest
+import torch
 
-from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
-from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.api.estimate import Estimate
+from napari_hyperspace.api.segment import SegmentResult
+from napari_hyperspace.core.errors import (
+    Cancelled,
+    HyperspaceError,
+    HyperspaceWarning,
+    ShouldStop,
+)
+from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.intensity import Normalization
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.progress import Progress
+from napari_hyperspace.core.spacing import Range
+from napari_hyperspace.core.volume import Laterality, Volume
+from napari_hyperspace.inference.options import InferenceOptions
+from napari_hyperspace.inference.protocols import SpacingModel
+from napari_hyperspace.io.receipt import Receipt
+from napari_hyperspace.io.series import Series, Slice
+from napari_hyperspace.nets.base.architecture import Architecture
+from napari_hyperspace.nets.base.localization import Localization
+from napari_hyperspace.nets.card import DiceRecord, LabelClass, ModelCard
+from napari_hyperspace.nets.model import Model
 
 pytest.importorskip("napari")
 
+from napari_hyperspace.gui.adapters.readers import ReadOptions
 from napari_hyperspace.gui.jobs.services import Services
+from napari_hyperspace.gui.models.choices import Choices
+from napari_hyperspace.gui.models.scales import Scales
+from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing, Entries, Tone, View
 
-# Oblique, anisotropic, in the order of no slice view: x runs along the second array axis.
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from pytestqt.qtbot import QtBot
+
+    from napari_hyperspace.gui.controllers.main import Controller
+
+# Oblique and anisotropic, its axes in the order of no slice view: x runs along the second axis.
 OBLIQUE = np.array(
     [
         [0.10, -0.68, 0.30, 41.5],
@@ -36,136 +67,150 @@ def oblique_volume() -> Volume:
     return Volume(array, Grid((5, 7, 3), OBLIQUE), "oblique", {"path": "/scans/oblique.nii"})
 
 
-@dataclass(frozen=True)
-class FakeEstimate:
-    seconds: float
-    peak_bytes: int
-    peak_host_bytes: int
-    spacing_mm: tuple[float, float, float]
-    available_bytes: int | None = 8 * 10**9
-    probe_seconds: float = 0.0
-
-    @property
-    def fits(self) -> bool:
-        return self.available_bytes is None or self.peak_bytes <= self.available_bytes
-
-
-@dataclass(frozen=True)
-class FakeProgress:
-    fraction: float
-    message: str
-
-
-@dataclass(frozen=True)
-class FakeResult:
-    labels: Volume
-    seconds: float
-    peak_bytes: int
-    spacing_mm: tuple[float, float, float]
-    bake_seconds: float = 0.001
-    precision: str = "fp32"
-    device: str = "cpu"
-
-
-class FakeNetwork:
-    pass
-
-
 @dataclass
 class FakeModel:
-    """Bright voxels are label 1, very bright ones label 2."""
+    """Stands for a `Model`. Bright voxels are label 1, very bright ones label 2."""
 
     name: str = "fake"
     in_channels: int = 1
     n_dim: int = 3
-    trained_range_mm: tuple | None = ((0.8, 4.0),) * 3
+    trained_range_mm: tuple[Range, ...] | None = ((0.8, 4.0),) * 3
     normalization: Normalization = field(default_factory=Normalization)
-    label_names: dict = field(default_factory=lambda: {1: "front", 2: "back"})
-    label_colors: dict = field(default_factory=lambda: {1: "#ff8800", 2: "#0088ff"})
-    dice: tuple = ()
-    baked: list = field(default_factory=list)
+    label_names: dict[int, str] = field(default_factory=lambda: {1: "front", 2: "back"})
+    label_colors: dict[int, str] = field(default_factory=lambda: {1: "#ff8800", 2: "#0088ff"})
+    dice: tuple[DiceRecord, ...] = ()
+    baked: list[tuple[float, ...]] = field(default_factory=list)
+    tile_shape: tuple[int, ...] | None = None
+    tile_mm: tuple[float, ...] | None = None
+    localization: Localization | None = None
 
     @property
-    def card(self):
-        channels = ("T1", "T2")[: self.in_channels]
-        return SimpleNamespace(
+    def identity(self) -> str:
+        return self.name
+
+    @property
+    def out_channels(self) -> int:
+        return 1 + len(self.label_names)
+
+    @property
+    def label_values(self) -> tuple[int, ...]:
+        return (0, *self.label_names)
+
+    @property
+    def label_sides(self) -> dict[int, Laterality]:
+        return {label.value: label.laterality for label in self.card.labels}
+
+    @property
+    def card(self) -> ModelCard:
+        return ModelCard(
             name=self.name,
             description="A fake.",
+            labels=tuple(LabelClass(value=v, name=name) for v, name in self.label_names.items()),
+            channel_names=("T1", "T2")[: self.in_channels],
             license="none",
-            citation="",
-            channel_names=channels,
             dice=self.dice,
         )
 
-    def network(self, spacing_mm, device=None):
+    def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
+        return Architecture("fake", ())
+
+    def skeleton(self, spacing_mm: Sequence[float]) -> torch.nn.Module:
+        return torch.nn.Identity()
+
+    def network(
+        self, spacing_mm: Sequence[float], device: str | torch.device | None = None
+    ) -> torch.nn.Module:
         self.baked.append(tuple(spacing_mm))
-        return FakeNetwork()
+        return torch.nn.Identity()
 
 
 class FakeServices(Services):
-    """Costs one microsecond a working voxel; segments by thresholds, in as many steps as told."""
+    """Estimates one microsecond per working voxel; segments by thresholds, in ``steps`` steps."""
 
     def __init__(self) -> None:
         self.models = {"fake": FakeModel(), "other": FakeModel("other", trained_range_mm=None)}
         self.steps = 3
         self.step_seconds = 0.0
         self.gate: threading.Event | None = None
-        self.runs: list = []
-        self.estimated: list = []
+        self.runs: list[tuple[Sequence[Volume], Triple, str, str]] = []
+        self.estimated: list[Triple] = []
         self.error: Exception | None = None
         self.warning: str | None = None
-        self.files: dict = {}
-        self.written: list = []
-        self.budgets: list = []
+        self.files: dict[str, Volume | Callable[..., Volume]] = {}
+        self.written: list[tuple[Volume, str]] = []
+        self.budgets: list[tuple[float, int]] = []
 
-    def bundled_models(self):
+    def bundled_models(self) -> Mapping[str, Path]:
         return {name: Path(name) for name in ("fake", "other")}
 
-    def load_model(self, name_or_path):
+    def load_model(self, name_or_path: str) -> Model:
         if name_or_path not in self.models:
             raise HyperspaceError("this is no model", where=name_or_path)
-        return self.models[name_or_path]
+        return cast(Model, self.models[name_or_path])
 
-    def devices(self):
+    def devices(self) -> list[tuple[str, str]]:
         return [("cpu", "CPU")]
 
-    def _estimate(self, grid, spacing_mm):
-        voxels = np.prod(np.divide(grid.field_of_view_mm, 1)) / np.prod(spacing_mm)
-        self.estimated.append(tuple(spacing_mm))
-        return FakeEstimate(voxels * 1e-6, int(voxels * 400), int(voxels * 4), tuple(spacing_mm))
+    def _estimate(self, grid: Grid, spacing_mm: Triple) -> Estimate:
+        voxels = float(np.prod(grid.field_of_view_mm) / np.prod(spacing_mm))
+        self.estimated.append(spacing_mm)
+        return Estimate(
+            seconds=voxels * 1e-6,
+            peak_bytes=int(voxels * 400),
+            peak_host_bytes=int(voxels * 4),
+            working_shape=(1, 1, 1),
+            spacing_mm=spacing_mm,
+            n_tiles=1,
+            available_bytes=8 * 10**9,
+            available_host_bytes=8 * 10**9,
+            precision="fp32",
+        )
 
-    def settled_precision(self, model, spacing_mm, device):
+    def settled_precision(self, model: SpacingModel, spacing_mm: Triple, device: str | None) -> str:
         return "fp32"
 
-    def estimate(self, grid, model, spacing_mm, *, device=None, outside="refuse", precision="auto"):
+    def estimate(
+        self, grid: Grid, model: SpacingModel, spacing_mm: Triple, options: InferenceOptions
+    ) -> Estimate:
         return self._estimate(grid, spacing_mm)
 
-    def estimate_curve(self, grid, model, spacings, *, device=None, outside="refuse"):
+    def estimate_curve(
+        self,
+        grid: Grid,
+        model: SpacingModel,
+        spacings: Sequence[Triple],
+        options: InferenceOptions,
+    ) -> Sequence[Estimate]:
         return [self._estimate(grid, spacing) for spacing in spacings]
 
-    def spacing_for(self, grid, model, *, seconds=None, bytes=None, device=None):
-        self.budgets.append((seconds, bytes))
+    def spacing_for(
+        self,
+        grid: Grid,
+        model: SpacingModel,
+        *,
+        seconds: float,
+        memory_bytes: int,
+        device: str | None,
+    ) -> Triple:
+        self.budgets.append((seconds, memory_bytes))
         if seconds < 1e-3:
             raise HyperspaceError("no trained spacing is that fast")
         return (2.0, 1.5, 1.5)
 
     def segment_steps(
         self,
-        volumes,
-        model,
-        spacing_mm,
-        *,
-        device=None,
-        outside="refuse",
-        precision="auto",
-        should_stop=None,
-    ):
+        volumes: Sequence[Volume],
+        model: SpacingModel,
+        spacing_mm: Triple,
+        options: InferenceOptions,
+        should_stop: ShouldStop,
+    ) -> Generator[Progress, None, SegmentResult]:
         started = time.perf_counter()
-        self.runs.append((volumes, tuple(spacing_mm), outside, model.normalization.kind))
+        self.runs.append((volumes, spacing_mm, options.outside, model.normalization.kind))
         if self.warning:
             warnings.warn(self.warning, HyperspaceWarning, stacklevel=2)
         for i in range(self.steps):
-            yield FakeProgress(i / self.steps, f"tile {i + 1} of {self.steps}")
+            yield Progress(i / self.steps, f"tile {i + 1} of {self.steps}")
             deadline = time.perf_counter() + self.step_seconds
             while time.perf_counter() < deadline or (self.gate and not self.gate.is_set()):
                 if should_stop():
@@ -178,20 +223,28 @@ class FakeServices(Services):
         volume = volumes[0]
         limits = np.quantile(volume.array, (0.9, 0.97))
         labels = np.digitize(volume.array, limits).astype(np.uint8)
-        return FakeResult(
-            volume.with_array(labels), time.perf_counter() - started, 10**6, tuple(spacing_mm)
+        return SegmentResult(
+            volume.with_array(labels),
+            seconds=time.perf_counter() - started,
+            bake_seconds=0.001,
+            peak_bytes=10**6,
+            spacing_mm=spacing_mm,
+            precision="fp32",
+            device="cpu",
         )
 
-    def read(self, path, **options):
+    def read(self, path: str, **options: Unpack[ReadOptions]) -> Volume:
         outcome = self.files[path]
-        return outcome(**options) if callable(outcome) else outcome
+        return outcome if isinstance(outcome, Volume) else outcome(**options)
 
-    def list_series(self, folder):
-        return [SimpleNamespace(uid=uid, is_image=True) for uid in ("1.2", "1.3")]
+    def list_series(self, folder: str) -> Sequence[Series]:
+        return [
+            Series(uid, "", "MR", (Slice(Path(folder), uid, "", "MR"),)) for uid in ("1.2", "1.3")
+        ]
 
-    def write(self, volume, path):
+    def write(self, volume: Volume, path: str) -> Receipt:
         self.written.append((volume, path))
-        return f"{path}: affine bit-identical"
+        return Receipt(Path(path), True, True, 0.0, volume.array.size)
 
 
 @pytest.fixture
@@ -200,35 +253,99 @@ def services() -> FakeServices:
 
 
 class MockView:
-    """Remembers what it was last told; answers what it is told to answer."""
+    """Remembers what it was told to show; answers with what tests put into ``answers``."""
 
-    def __init__(self):
-        self.said = []
-        self.answers = {}
-        self.asked = []
+    def __init__(self) -> None:
+        self.said: list[tuple[str, Any]] = []
+        self.answers: dict[str, list[Any]] = {}
+        self.asked: list[tuple[str, tuple[object, ...]]] = []
 
-    def __getattr__(self, name):
-        if name.startswith("show_"):
-            return lambda *args, **kwargs: self.said.append((name[5:], args or kwargs))
-        if name.startswith("ask_"):
-            return lambda *args: self.asked.append((name, args)) or self.answers[name].pop(0)
-        raise AttributeError(name)
-
-    def last(self, what):
+    def last(self, what: str) -> Any:
+        """Return the arguments of the last call of ``show_…``; `None` if there was none."""
         return next((args for name, args in reversed(self.said) if name == what), None)
 
     @property
-    def messages(self):
+    def messages(self) -> list[Any]:
         return [args for name, args in self.said if name == "message"]
+
+    def _say(self, what: str, *args: object) -> None:
+        self.said.append((what, args))
+
+    def _ask(self, what: str, *args: object) -> Any:
+        self.asked.append((what, args))
+        return self.answers[what].pop(0)
+
+    def show_models(self, entries: Entries, current: str) -> None:
+        self._say("models", entries, current)
+
+    def show_devices(self, entries: Entries, current: str) -> None:
+        self._say("devices", entries, current)
+
+    def show_layers(
+        self, entries: Entries, current: Sequence[str], channels: Sequence[str]
+    ) -> None:
+        self._say("layers", entries, current, channels)
+
+    def show_scan(self, text: str) -> None:
+        self._say("scan", text)
+
+    def show_model(self, text: str, details: str) -> None:
+        self._say("model", text, details)
+
+    def show_choices(self, choices: Choices) -> None:
+        self._say("choices", choices)
+
+    def show_scales(self, scales: Scales) -> None:
+        self._say("scales", scales)
+
+    def show_cost(self, text: str, fits: bool, notes: Sequence[str]) -> None:
+        self._say("cost", text, fits, notes)
+
+    def show_bake(self, text: str) -> None:
+        self._say("bake", text)
+
+    def show_curve(self, curve: CostOverSpacing | None, trained: Range | None) -> None:
+        self._say("curve", curve, trained)
+
+    def show_accuracy(self, accuracy: Accuracy) -> None:
+        self._say("accuracy", accuracy)
+
+    def show_point(self, spacing_mm: float, seconds: float) -> None:
+        self._say("point", spacing_mm, seconds)
+
+    def show_message(self, text: str, tone: Tone = "plain") -> None:
+        self._say("message", text, tone)
+
+    def show_progress(self, fraction: float | None) -> None:
+        self._say("progress", fraction)
+
+    def show_ready(self, *, run: bool, cancel: bool, save: bool) -> None:
+        self.said.append(("ready", {"run": run, "cancel": cancel, "save": save}))
+
+    def ask_choice(self, title: str, question: str, options: Sequence[str]) -> int | None:
+        index: int | None = self._ask("ask_choice", title, question, options)
+        return index
+
+    def ask_spacing(self, title: str, question: str, spacing_mm: Triple) -> Triple | None:
+        spacing: Triple | None = self._ask("ask_spacing", title, question, spacing_mm)
+        return spacing
+
+    def ask_save_path(self, suggestion: str) -> str | None:
+        path: str | None = self._ask("ask_save_path", suggestion)
+        return path
+
+
+if TYPE_CHECKING:
+    _mock: View = MockView()  # mypy compares its methods with those of the protocol
 
 
 @pytest.fixture
-def view():
+def view() -> MockView:
     return MockView()
 
 
 @pytest.fixture
-def viewer():
+def viewer() -> ViewerModel:
     """A viewer without a window, with one image."""
     from napari.components import ViewerModel
 
@@ -239,12 +356,13 @@ def viewer():
 
 
 @pytest.fixture
-def controller(qtbot, viewer, view, services):
+def controller(
+    qtbot: QtBot, viewer: ViewerModel, view: MockView, services: FakeServices
+) -> Iterator[Controller]:
     from napari_hyperspace.gui.controllers.main import Controller
-    from napari_hyperspace.gui.models.state import Choices
 
     controller = Controller(viewer, view, services, Choices(rest_ms=0))
-    qtbot.waitUntil(lambda: view.last("cost") is not None and bool(view.last("cost")[0]))
+    qtbot.waitUntil(lambda: (view.last("cost") or ("",))[0] != "")
     yield controller
     controller.jobs.cancel()
     qtbot.waitUntil(lambda: not controller.jobs.running)

@@ -1,30 +1,29 @@
-"""Layer ⇄ volume: the one owner of scale, translate, units and metadata, in both directions.
+"""Conversion between layers and volumes: scale, translate, units and metadata, in both directions.
 
 A layer made here holds the voxels in canonical order, so that napari's three slice views are
-upright, and is placed with scale and translate alone, in mm. napari can't slice an oblique volume
-in 2D, so the nearest orthogonal placement is shown, turned about the center; the true affine
-travels in ``layer.metadata["hyperspace"]`` and comes back on the way to a volume.
+upright, and is placed with scale and translate alone, in mm. napari cannot slice an oblique volume
+in 2-D, so the nearest orthogonal placement is shown, rotated about the center; the true affine is
+kept in ``layer.metadata["hyperspace"]`` and used when the layer is converted back.
 
-A layer made by anyone else is taken for what napari shows: its own array order, napari's world axes
-(z, y, x) running towards Inferior, Posterior and Left, and a spacing of |scale| times the norms of
-the columns of its affine.
+A layer from elsewhere is taken as napari shows it: in its own array order, with napari's world axes
+(z, y, x) towards Inferior, Posterior and Left, and a spacing of |scale| times the norms of the
+columns of its affine.
 
-The functions work on the attributes of a layer rather than on the layer: npe2 writers are given no
-more than those.
+The functions take the attributes of a layer and not the layer: npe2 passes no more to writers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Orientation, Shape, Triple
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import Laterality, Volume, VolumeMetadata
 from napari_hyperspace.gui.adapters.label_attributes import (
     label_attributes,
     label_metadata,
@@ -32,55 +31,62 @@ from napari_hyperspace.gui.adapters.label_attributes import (
 )
 from napari_hyperspace.gui.adapters.units import units_mm
 
-Kind = Literal["image", "labels"]
+if TYPE_CHECKING:
+    from napari.layers import Labels, Layer
+
+LayerKind = Literal["image", "labels"]
 LayerData = tuple[NDArray[Any], dict[str, Any], str]
+"""What napari makes a layer from: data, attributes and type."""
 
 METADATA_KEY = "hyperspace"
-RESULT_KEY = "hyperspace_result"  # of a segmentation: what it was made of, and with
-IMAGE_KEY = "hyperspace_image"  # of a segmentation: its image layer, weakly; for no file
+"""Key of a layer's metadata: shape, affine and metadata of the volume that it shows."""
+RESULT_KEY = "hyperspace_result"
+"""Key of a segmentation's metadata: the image and model that it was made with."""
+IMAGE_KEY = "hyperspace_image"
+"""Key of a segmentation's metadata: a weak reference to its image layer. Not saved to files."""
 UNITS = ("mm", "mm", "mm")
 AXIS_LABELS = ("z", "y", "x")
 
 _PLACEMENT = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-# napari's world axes (z, y, x) in RAS+: towards Inferior, Posterior, Left. It is its own inverse.
+# From napari's world axes (z, y, x), towards Inferior, Posterior, Left, to RAS+. Its own inverse.
 _WORLD_TO_RAS = np.array([[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
-_AS_IT_IS = Orientation((0, 1, 2), (False, False, False))
-_SAME_SPACING = 1e-5  # relative; napari keeps a scale in float64, writers of scales may round it
+_SAME_ORDER = Orientation((0, 1, 2), (False, False, False))
+_SAME_SPACING = 1e-5  # relative; napari's scale is float64, but other programs may round it
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What the attributes of a layer say about the volume it stands for.
+    """The geometry and metadata of a layer's volume, read from the layer's attributes.
 
     Parameters
     ----------
     grid
-        The volume's own grid: of the file for our layers, of the layer for others.
+        The volume's grid: that of its file for a layer made here, that of the layer for others.
     orientation
         From the volume's array order to the layer's.
     metadata
         The volume's metadata.
     note
-        What had to be assumed, for the user; empty if nothing.
+        An assumption that the user should know of; empty if there is none.
     """
 
     grid: Grid
     orientation: Orientation
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: VolumeMetadata = field(default_factory=VolumeMetadata)
     note: str = ""
 
     @property
     def layer_grid(self) -> Grid:
         """The grid of the voxels in the layer's array order."""
-        return self.grid if self.orientation == _AS_IT_IS else self.grid.canonical()
+        return self.grid if self.orientation == _SAME_ORDER else self.grid.canonical()
 
     def volume(self, data: NDArray[Any], name: str = "") -> Volume:
         """Return the volume of a layer's data, in the volume's own array order."""
         return Volume(self.orientation.from_canonical(data), self.grid, name, self.metadata)
 
 
-def attributes_of(layer: Any) -> dict[str, Any]:
-    """Take from a layer what the functions of this module need to know."""
+def attributes_of(layer: Layer) -> dict[str, Any]:
+    """Return the attributes of a layer that the functions of this module use."""
     attributes = {name: getattr(layer, name) for name in _PLACEMENT}
     attributes["affine"] = np.asarray(layer.affine.affine_matrix)
     attributes["name"] = layer.name
@@ -89,14 +95,16 @@ def attributes_of(layer: Any) -> dict[str, Any]:
     return attributes
 
 
-def to_layer_data(volume: Volume, kind: Kind = "image") -> LayerData:
-    """Make what napari needs to show a volume: (data, attributes, type).
+def to_layer_data(volume: Volume, kind: LayerKind = "image") -> LayerData:
+    """Convert a volume to a layer: (data, attributes, type).
 
-    Data in canonical order, without a copy; scale and translate in mm.
+    The data are in canonical order; those of an image are not copied. Scale and translate are in
+    mm.
     """
     orientation = volume.grid.orientation
     scale, translate = _orthogonal_placement(volume.grid.canonical())
-    file_facts = {k: v for k, v in volume.metadata.items() if not k.startswith("label_")}
+    # Names and colors of labels are attributes of the layer.
+    kept = {k: v for k, v in volume.metadata.items() if k not in ("label_names", "label_colors")}
     attributes: dict[str, Any] = {
         "name": volume.name or kind,
         "scale": scale,
@@ -105,7 +113,7 @@ def to_layer_data(volume: Volume, kind: Kind = "image") -> LayerData:
         "axis_labels": AXIS_LABELS,
         "metadata": {
             METADATA_KEY: {
-                **file_facts,
+                **kept,
                 "shape": volume.shape,
                 "affine": np.array(volume.affine),
             }
@@ -121,7 +129,14 @@ def to_layer_data(volume: Volume, kind: Kind = "image") -> LayerData:
 
 
 def to_volume(data: Any, attributes: Mapping[str, Any]) -> Volume:
-    """Make the volume that a layer stands for, on the grid of its file where there is one.
+    """Convert a layer to a volume, on the grid of its file if it has one.
+
+    Parameters
+    ----------
+    data
+        The layer's array; for a multiscale layer its list of arrays.
+    attributes
+        The layer's attributes.
 
     Raises
     ------
@@ -132,16 +147,16 @@ def to_volume(data: Any, attributes: Mapping[str, Any]) -> Volume:
     if attributes.get("multiscale"):
         data = data[0]  # the finest level
     placed = placement(np.shape(data), attributes)
-    facts = dict(attributes.get("metadata") or {}).get(RESULT_KEY, {})
-    metadata = dict(placed.metadata) | dict(facts) | label_metadata(attributes)
+    result = cast(VolumeMetadata, (attributes.get("metadata") or {}).get(RESULT_KEY, {}))
+    metadata: VolumeMetadata = {**placed.metadata, **result, **label_metadata(attributes)}
     return Volume(placed.orientation.from_canonical(np.asarray(data)), placed.grid, name, metadata)
 
 
 def placement(shape: Sequence[int], attributes: Mapping[str, Any]) -> Placement:
     """Read the geometry of a layer from its attributes.
 
-    The voxels of a layer of ours lie where its file says, unless its spacing was changed in napari:
-    then that spacing counts, along the axes of the file.
+    A layer made here has the grid of its file. If its spacing was changed in napari, it has the new
+    spacing along the axes of the file.
 
     Raises
     ------
@@ -150,40 +165,43 @@ def placement(shape: Sequence[int], attributes: Mapping[str, Any]) -> Placement:
     """
     if len(shape) != 3 or attributes.get("rgb"):
         raise HyperspaceError(
-            "only 3-D images of one channel have a spacing an axis",
+            "only 3-D images of one channel have one spacing per axis",
             where=str(attributes.get("name") or "layer"),
             found="RGB" if attributes.get("rgb") else f"{len(shape)} dimensions",
             expected="3 dimensions",
-            fix="Choose one volume of it as a layer of its own",
+            fix="Make a layer of one of its volumes",
         )
     matrix, note = _world_matrix_mm(attributes)
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    ours = dict(attributes.get("metadata") or {}).get(METADATA_KEY)
+    ours = (attributes.get("metadata") or {}).get(METADATA_KEY)
     if ours:
         grid = Grid(tuple(ours["shape"]), ours["affine"])
         if grid.canonical().shape == tuple(shape):
-            metadata = {k: v for k, v in ours.items() if k not in ("shape", "affine")}
+            metadata = cast(
+                VolumeMetadata, {k: v for k, v in ours.items() if k not in ("shape", "affine")}
+            )
             if not np.allclose(spacing, grid.canonical().spacing_mm, rtol=_SAME_SPACING, atol=0):
                 grid = _respaced(grid, spacing)
             return Placement(grid, grid.orientation, metadata)
     affine = np.eye(4)
     affine[:3] = _WORLD_TO_RAS @ matrix[:3]
     size: Shape = (shape[0], shape[1], shape[2])
-    return Placement(Grid(size, affine), _AS_IT_IS, {}, note)
+    return Placement(Grid(size, affine), _SAME_ORDER, note=note)
 
 
 @dataclass(frozen=True, eq=False)
 class LayerSource:
-    """A layer as it was at one moment: taken on the main thread, read on any other.
+    """A snapshot of a layer: taken on the main thread, to be read on any thread.
 
     Parameters
     ----------
     data
-        Its array, the finest level of a pyramid; lazy arrays stay lazy until `volume`.
+        The layer's array; for a multiscale layer that of the finest level. A lazy array is loaded
+        by `volume` and `layer_volume` only.
     attributes
-        What `attributes_of` took from it.
+        The layer's attributes; see `attributes_of`.
     placement
-        What they mean.
+        Its geometry.
     """
 
     data: Any
@@ -192,11 +210,11 @@ class LayerSource:
 
     @property
     def name(self) -> str:
-        """What the user calls the layer."""
+        """The name of the layer."""
         return str(self.attributes["name"])
 
     def volume(self) -> Volume:
-        """Return the volume that it stands for, in its file's array order; loads lazy arrays."""
+        """Return the layer's volume, in the array order of its file."""
         return self.placement.volume(np.asarray(self.data), self.name)
 
     def layer_volume(self) -> Volume:
@@ -209,23 +227,27 @@ class LayerSource:
         name: str,
         names: Mapping[int, str],
         colors: Mapping[int, str],
-        facts: Mapping[str, Any],
+        facts: VolumeMetadata,
     ) -> LayerData:
-        """Make the Labels layer of a result: on the source's voxels, placed exactly as it is.
+        """Return the Labels layer of a result, with the geometry of this layer.
 
         Parameters
         ----------
         labels
             On the grid of `volume`.
         name
-            Of the new layer.
+            Name of the new layer.
         names, colors
-            Of the label values.
+            Names and colors of the label values.
         facts
-            What the result was made with, to become metadata of its volume.
+            What the result was made with; metadata of its volume.
         """
         attributes = self._placed(name) | label_attributes(names, colors)
-        attributes["metadata"][RESULT_KEY] = {"image": self.name, **facts}
+        sides = labels.metadata.get("label_sides")
+        result: VolumeMetadata = {"image": self.name, **facts}
+        if sides:
+            result["label_sides"] = sides
+        attributes["metadata"][RESULT_KEY] = result
         return (
             _editable(self.placement.orientation.to_canonical(labels.array)),
             attributes,
@@ -240,35 +262,47 @@ class LayerSource:
         names: Mapping[int, str],
         colors: Mapping[int, str],
     ) -> LayerData:
-        """Make the Labels layer of a block of the source.
+        """Return the Labels layer of a block of this layer, for a preview.
 
         Parameters
         ----------
         labels
-            In the layer's array order.
+            Labels of the block, in the layer's array order.
         start
-            First voxel of the block in the layer's array order.
+            Index of its first voxel, in the layer's array order.
+        name
+            Name of the new layer.
+        names, colors
+            Names and colors of the label values.
         """
         attributes = self._placed(name) | label_attributes(names, colors)
         offset = _own_matrix(self.attributes)[:3, :3] @ np.asarray(start, dtype=np.float64)
         attributes["translate"] = np.asarray(self.attributes["translate"], np.float64) + offset
-        # The block is not the file's whole grid: its metadata would promise the wrong affine.
-        attributes["metadata"] = {}
+        attributes["metadata"] = {}  # that of the layer states the affine of the whole grid
         return _editable(labels), attributes, "labels"
 
     def world_to_index(self, position: Sequence[float]) -> NDArray[np.float64]:
         """Map a position in the viewer's world to a fractional index into the layer's array."""
         matrix = _affine_matrix(self.attributes) @ _own_matrix(self.attributes)
-        index: NDArray[np.float64] = np.linalg.solve(matrix, [*position, 1.0])[:3]
-        return index
+        return np.asarray(np.linalg.solve(matrix, [*position, 1.0])[:3], dtype=np.float64)
 
     def _placed(self, name: str) -> dict[str, Any]:
         attributes = {key: self.attributes[key] for key in _PLACEMENT}
         return attributes | {"name": name, "metadata": dict(self.attributes["metadata"])}
 
 
-def take(layer: Any) -> LayerSource:
-    """Take a layer as it is now.
+def label_sides(layer: Labels) -> Mapping[int, Laterality]:
+    """Return the side of the body of each label value of a layer, as far as they are stated."""
+    for key in (RESULT_KEY, METADATA_KEY):
+        metadata = cast(VolumeMetadata, layer.metadata.get(key, {}))
+        sides = metadata.get("label_sides")
+        if sides:
+            return sides
+    return {}
+
+
+def take(layer: Layer) -> LayerSource:
+    """Take a snapshot of a layer.
 
     Raises
     ------
@@ -281,7 +315,7 @@ def take(layer: Any) -> LayerSource:
 
 
 def _orthogonal_placement(canonical: Grid) -> tuple[Triple, Triple]:
-    """Return (scale, translate) of a canonical grid, turned upright about its center."""
+    """Return (scale, translate) of a canonical grid, rotated upright about its center."""
     center = _WORLD_TO_RAS @ canonical.center_mm
     half = np.array(canonical.spacing_mm) * (np.array(canonical.shape) - 1) / 2
     a, b, c = (center - half).tolist()
@@ -289,7 +323,7 @@ def _orthogonal_placement(canonical: Grid) -> tuple[Triple, Triple]:
 
 
 def _respaced(grid: Grid, canonical_spacing_mm: NDArray[np.float64]) -> Grid:
-    """Return a grid with another spacing; the voxel that napari draws first stays in place."""
+    """Return a grid with another spacing; the voxel at the layer's index 0 stays in place."""
     orientation = grid.orientation
     spacing = orientation.values_from_canonical(canonical_spacing_mm.tolist())
     first = np.zeros(3)
@@ -302,7 +336,7 @@ def _respaced(grid: Grid, canonical_spacing_mm: NDArray[np.float64]) -> Grid:
 
 
 def _own_matrix(attributes: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Scale, rotate, shear and translate of a layer as one 4×4 matrix."""
+    """Return scale, rotate, shear and translate of a layer as one 4×4 matrix."""
     from napari.utils.transforms import Affine
 
     own = Affine(
@@ -312,26 +346,23 @@ def _own_matrix(attributes: Mapping[str, Any]) -> NDArray[np.float64]:
         shear=attributes.get("shear"),
         ndim=3,
     )
-    matrix: NDArray[np.float64] = np.asarray(own.affine_matrix, dtype=np.float64)
-    return matrix
+    return np.asarray(own.affine_matrix, dtype=np.float64)
 
 
 def _affine_matrix(attributes: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Return the affine of a layer, which applies after `_own_matrix`, as a 4×4 matrix."""
     affine = attributes.get("affine")
     if affine is None:
         return np.eye(4)
-    matrix: NDArray[np.float64] = np.asarray(
-        getattr(affine, "affine_matrix", affine), dtype=np.float64
-    )
-    return matrix
+    return np.asarray(getattr(affine, "affine_matrix", affine), dtype=np.float64)
 
 
 def _world_matrix_mm(attributes: Mapping[str, Any]) -> tuple[NDArray[np.float64], str]:
-    """Return the 4×4 matrix from a layer's index to mm, and what had to be assumed for it."""
+    """Return the 4×4 matrix from a layer's index to mm, and a note about its units."""
     factors, note = units_mm(attributes.get("units"))
     return np.diag([*factors, 1.0]) @ _affine_matrix(attributes) @ _own_matrix(attributes), note
 
 
 def _editable(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return a copy that napari's brush may write to; the arrays of volumes are read-only."""
+    """Return a copy that can be painted on: the arrays of volumes are read-only."""
     return np.array(labels, order="C")

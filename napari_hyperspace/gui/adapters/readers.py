@@ -1,36 +1,59 @@
-"""npe2 readers: every format of `napari_hyperspace.io`, as upright layers in mm."""
+"""npe2 readers: files of all formats of `napari_hyperspace.io` are read as upright layers in mm."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict, Unpack
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning, OptionNeededError
+from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.gui.adapters.layers import Kind, LayerData, to_layer_data
+from napari_hyperspace.gui.adapters.layers import LayerData, LayerKind, to_layer_data
+
+if TYPE_CHECKING:
+    from napari_hyperspace.io import Series
 
 Paths = str | list[str]
 
-_SNIFFED_FILES = 20
+_SNIFFED_FILES = 20  # files of a folder that are checked for DICOM
+
+
+class ReadOptions(TypedDict, total=False):
+    """Options of `napari_hyperspace.read`."""
+
+    volume: int
+    series: str
+    spacing_mm: Triple
+    fill: float
+
+
+class VolumeSource(Protocol):
+    """Reads volumes: `napari_hyperspace.io`, or the services of the plug-in."""
+
+    def read(self, path: str, **options: Unpack[ReadOptions]) -> Volume:
+        """Read a volume; see `napari_hyperspace.read`."""
+
+    def list_series(self, folder: str) -> Sequence[Series]:
+        """List the DICOM series of a folder; see `napari_hyperspace.io.list_series`."""
 
 
 def get_reader(path: Paths) -> Callable[[Paths], list[LayerData]] | None:
-    """Return the reader of a file, a DICOM folder, or a list of files (one layer each)."""
+    """Return the reader of a file, a DICOM folder, or a list of files. napari calls it."""
     first = path if isinstance(path, str) else path[0]
     return read_layers if os.path.exists(first) else None
 
 
 def read_layers(path: Paths) -> list[LayerData]:
-    """Read files into layers; a DICOM folder gives one layer a series.
+    """Read files into layers: one layer per file, and one per series of a DICOM folder.
 
     Raises
     ------
     HyperspaceError
-        If a file is faulty, or holds several volumes.
+        If a file is invalid, or cannot be read without an option.
     """
     from napari_hyperspace import io
 
@@ -39,35 +62,25 @@ def read_layers(path: Paths) -> list[LayerData]:
         return [layer for one in paths for layer in open_layers(one, io)]
     except OptionNeededError as error:
         # napari's readers cannot ask the user.
-        fix = "Open it through the HyperSpace widget, which asks for what is missing"
+        fix = "Open it with the HyperSpace widget, which asks for what is missing"
         raise error.replace(fix=fix) from error
 
 
-class Source(Protocol):
-    """What reads files."""
-
-    def read(self, path: str, **options: Any) -> Volume:
-        """Read a volume; see `napari_hyperspace.read`."""
-
-    def list_series(self, folder: str) -> Any:
-        """List the DICOM series of a folder; see `napari_hyperspace.io.list_series`."""
-
-
-def open_layers(path: str, source: Source, **options: Any) -> list[LayerData]:
+def open_layers(path: str, source: VolumeSource, **options: Unpack[ReadOptions]) -> list[LayerData]:
     """Read a file, or every series of a DICOM folder, into layers.
 
-    A folder without series of its own is taken for a study: those of the folders within it are
-    read. Of several layers only the largest is visible. Series that cannot be read are left out
-    with a warning, unless there is no other.
+    For a folder without series of its own, such as a study, the series of its subfolders are read.
+    Of several layers only the largest is visible. Series that cannot be read are left out with a
+    warning.
 
     Parameters
     ----------
     path
         A file or a folder.
     source
-        What reads it.
+        Reads the volumes.
     **options
-        As for `napari_hyperspace.read`: then one volume is read.
+        As for `napari_hyperspace.read`. With any option, one volume is read.
 
     Raises
     ------
@@ -79,16 +92,16 @@ def open_layers(path: str, source: Source, **options: Any) -> list[LayerData]:
     found = list(_series(Path(path), source))
     if len(found) < 2:
         return [layer_data(source.read(found[0][0] if found else path))]
-    volumes, errors = [], []
+    volumes, problems = [], []
     for folder, uid in found:
         try:
             volumes.append(source.read(folder, series=uid))
         except HyperspaceError as error:
-            errors.append(error)
+            problems.append(error)
     if not volumes:
-        raise errors[0]
-    for error in errors:
-        warnings.warn(f"left out: {error}", HyperspaceWarning, stacklevel=2)
+        raise problems[0]
+    for problem in problems:
+        warnings.warn(f"left out: {problem}", HyperspaceWarning, stacklevel=2)
     layers = [layer_data(volume) for volume in volumes]
     largest = max(range(len(layers)), key=lambda i: layers[i][0].size)
     for i, (_, attributes, _) in enumerate(layers):
@@ -103,39 +116,39 @@ def holds_dicom(path: str) -> bool:
     files = _files(Path(path)) if os.path.isdir(path) else iter([Path(path)])
     try:
         return any(map(is_dicom, itertools.islice(files, _SNIFFED_FILES)))
-    except OSError:  # what may not be read
+    except OSError:  # no permission to read it
         return False
 
 
-def _series(folder: Path, source: Source) -> Iterator[tuple[str, str]]:
-    """Give (folder, UID) of the series of a folder, or of those within it if it has none."""
+def _series(folder: Path, source: VolumeSource) -> Iterator[tuple[str, str]]:
+    """Yield (folder, UID) of the series in a folder, or of those in its subfolders."""
     own = [one.uid for one in source.list_series(str(folder)) if one.is_image]
     if own:
         yield from ((str(folder), uid) for uid in own)
     else:
-        for inner in _inner(folder):
+        for inner in _subfolders(folder):
             yield from _series(inner, source)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Give the files of a folder, then those of the folders within it."""
+    """Yield the files in a folder, then those in its subfolders."""
     yield from (one for one in sorted(folder.iterdir()) if one.is_file())
-    for inner in _inner(folder):
+    for inner in _subfolders(folder):
         yield from _files(inner)
 
 
-def _inner(folder: Path) -> list[Path]:
-    """Return the folders within a folder, without hidden ones and links: those can be circles."""
+def _subfolders(folder: Path) -> list[Path]:
+    """Return the subfolders, without hidden ones and links: links can form a cycle."""
     found = sorted(one for one in folder.iterdir() if one.is_dir() and not one.is_symlink())
     return [one for one in found if not one.name.startswith(".")]
 
 
 def layer_data(volume: Volume) -> LayerData:
-    """Make the layer of a volume that was read: Labels where the file says that it holds labels."""
+    """Convert a volume to a layer: a Labels layer if its file states that it contains labels."""
     return to_layer_data(volume, kind_of(volume))
 
 
-def kind_of(volume: Volume) -> Kind:
-    """Tell a label map from an image by what its file says of it."""
-    says_so = volume.metadata.get("is_labels") or volume.metadata.get("label_names")
-    return "labels" if says_so else "image"
+def kind_of(volume: Volume) -> LayerKind:
+    """Return whether a volume is an image or a label map, as its file states it."""
+    is_labels = volume.metadata.get("is_labels") or volume.metadata.get("label_names")
+    return "labels" if is_labels else "image"

@@ -1,4 +1,4 @@
-"""Sample images: a real T1-weighted template of the head, whole and around a hippocampus."""
+"""Sample images: the MNI152 T1-weighted template, whole and cropped around a hippocampus."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters.layers import LayerData, to_layer_data
 
-# Middle of the right hippocampus in RAS+ mm of MNI space, and the field of view around it in
-# canonical order: the size of the crops that the hippocampus model was trained on.
+# Center of the right hippocampus in RAS+ mm of MNI space, and the shape of the crop around it in
+# canonical order: that of the crops that the hippocampus model was trained on.
 _HIPPOCAMPUS_CENTER_MM = (27.0, -22.0, -14.0)
 _HIPPOCAMPUS_SHAPE = (36, 51, 35)
 
@@ -22,11 +22,11 @@ def mni152() -> list[LayerData]:
 
 def mni152_hippocampus() -> list[LayerData]:
     """Return the MNI152 T1 template at 1 mm, cropped around the right hippocampus."""
-    return [to_layer_data(crop_around(mni152_volume().canonical()))]
+    return [to_layer_data(crop_hippocampus(mni152_volume().canonical()))]
 
 
 def mni152_volume() -> Volume:
-    """Return the MNI152 T1 template that nilearn carries, 1 mm.
+    """Return the MNI152 T1 template at 1 mm, which is included in nilearn.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def mni152_volume() -> Volume:
         from nilearn.datasets import load_mni152_template
     except ImportError as error:
         raise HyperspaceError(
-            "the sample images come with nilearn, which is not installed",
+            "the sample images are part of nilearn, which is not installed",
             fix='Run: pip install "napari-hyperspace[all]"',
         ) from error
     image = load_mni152_template(resolution=1)
@@ -45,8 +45,8 @@ def mni152_volume() -> Volume:
     return Volume(array, Grid(array.shape, image.affine), "MNI152 T1")
 
 
-def crop_around(volume: Volume) -> Volume:
-    """Return the block of a canonical volume in MNI space that holds the right hippocampus."""
+def crop_hippocampus(volume: Volume) -> Volume:
+    """Crop a canonical volume in MNI space to the block around the right hippocampus."""
     center = np.round(volume.grid.mm_to_index(_HIPPOCAMPUS_CENTER_MM)).astype(int)
     start = center - np.array(_HIPPOCAMPUS_SHAPE) // 2
     block = tuple(slice(a, a + n) for a, n in zip(start, _HIPPOCAMPUS_SHAPE, strict=True))

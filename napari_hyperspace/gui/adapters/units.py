@@ -9,9 +9,15 @@ from napari_hyperspace.core.geometry import Triple
 
 
 def units_mm(units: Any) -> tuple[Triple, str]:
-    """Return the mm in one unit of each world axis; what has no length counts as mm, and is said.
+    """Return the length of each world axis's unit in mm, and a note for the user.
 
-    napari's units are pint's, or the words for them.
+    Units that are not lengths, such as pixels, are taken as mm; the note says so, and is empty
+    otherwise.
+
+    Parameters
+    ----------
+    units
+        The units of a layer: pint's units or their names, one or one per axis; or `None`.
     """
     import pint
 
@@ -19,7 +25,7 @@ def units_mm(units: Any) -> tuple[Triple, str]:
         return (1.0, 1.0, 1.0), "The layer has no units: its scale is taken as mm."
     if isinstance(units, str) or not isinstance(units, Sequence):
         units = (units,) * 3
-    registry = pint.get_application_registry()
+    registry = pint.get_application_registry()  # type: ignore[no-untyped-call]
     try:
         a, b, c = (float(registry.Quantity(1, str(unit)).to("mm").magnitude) for unit in units)
     except pint.PintError:

@@ -46,7 +46,7 @@ def view_position(viewer: Any) -> tuple[float, float, float]:
     position = list(viewer.dims.point)[-3:]
     shown = viewer.dims.displayed
     # The camera knows the shown axes alone, in the order in which they are shown.
-    for place, center in zip(shown, camera(viewer).center[-len(shown) :], strict=True):
+    for place, center in zip(shown, camera_of(viewer).center[-len(shown) :], strict=True):
         axis = place - (viewer.dims.ndim - 3)
         if axis >= 0:
             position[axis] = center
@@ -54,27 +54,27 @@ def view_position(viewer: Any) -> tuple[float, float, float]:
     return z, y, x
 
 
-def move_to(viewer: Any, position: Sequence[float]) -> None:
+def move_view_to(viewer: Any, position: Sequence[float]) -> None:
     """Bring the view to a position in the viewer's world (z, y, x)."""
     first = viewer.dims.ndim - 3
     for axis, coordinate in enumerate(position, start=first):
         viewer.dims.set_point(axis, coordinate)
     shown = viewer.dims.displayed
-    center = list(camera(viewer).center)
+    center = list(camera_of(viewer).center)
     for i, axis in enumerate(shown, start=len(center) - len(shown)):
         if axis >= first:
             center[i] = position[axis - first]
-    camera(viewer).center = center
+    camera_of(viewer).center = center
 
 
-def show_scan(viewer: Any, layer: Any) -> None:
+def show_opened_layer(viewer: Any, layer: Any) -> None:
     """Make a layer that was just opened the active one, and bring the view to it."""
     viewer.layers.selection.active = layer
     viewer.fit_to_view() if hasattr(viewer, "fit_to_view") else viewer.reset_view()
-    move_to(viewer, layer.extent.world.mean(axis=0)[-3:])
+    move_view_to(viewer, layer.extent.world.mean(axis=0)[-3:])
 
 
-def turn_in_space(viewer: Any, layer: Any) -> list[Any]:
+def show_labels_in_3d(viewer: Any, layer: Any) -> list[Any]:
     """Show a Labels layer in three dimensions, from the front and a little from above and aside.
 
     Images would hide what is inside them: they are switched off, and returned.
@@ -86,11 +86,11 @@ def turn_in_space(viewer: Any, layer: Any) -> list[Any]:
     layer.iso_gradient_mode = "smooth"  # the other one shades every voxel by itself
     viewer.dims.order = tuple(range(viewer.dims.ndim))
     viewer.dims.ndisplay = 3
-    camera(viewer).set_view_direction(_FROM_THE_FRONT, _HEAD_UP)
+    camera_of(viewer).set_view_direction(_FROM_THE_FRONT, _HEAD_UP)
     return images
 
 
-def camera(viewer: Any) -> Any:
+def camera_of(viewer: Any) -> Any:
     """Return the camera, by its name of napari 0.9 or of before."""
     return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
 
@@ -138,7 +138,7 @@ class PreviewLayer:
             self._viewer.layers.remove(layer)
 
 
-def respace(layer: Any, spacing_mm: Triple) -> None:
+def set_layer_spacing(layer: Any, spacing_mm: Triple) -> None:
     """Give a 3-D image layer another spacing (z, y, x); how its axes run and its affine stay.
 
     Raises
@@ -153,7 +153,7 @@ def respace(layer: Any, spacing_mm: Triple) -> None:
     layer.scale = layer.scale * (np.asarray(spacing_mm) / present)
 
 
-def hiding(colormap: Any, values: Iterable[int], hidden: Iterable[int]) -> Any:
+def hide_values(colormap: Any, values: Iterable[int], hidden: Iterable[int]) -> Any:
     """Return the colors of these label values, with some of them transparent."""
     from napari.utils.colormaps import DirectLabelColormap
 
@@ -163,14 +163,14 @@ def hiding(colormap: Any, values: Iterable[int], hidden: Iterable[int]) -> Any:
     return DirectLabelColormap(color_dict=known)
 
 
-def watch(layer: Any, callback: Any, *more: str) -> None:
+def watch_layer(layer: Any, callback: Any, *more: str) -> None:
     """Call back whenever the voxels of a layer change or move, and at more events, by name."""
     for name in (*_CHANGES, *more):
         getattr(layer.events, name).connect(callback)
 
 
-def unwatch(layer: Any, callback: Any, *more: str) -> None:
-    """Undo `watch`."""
+def unwatch_layer(layer: Any, callback: Any, *more: str) -> None:
+    """Undo `watch_layer`."""
     for name in (*_CHANGES, *more):
         getattr(layer.events, name).disconnect(callback)
 

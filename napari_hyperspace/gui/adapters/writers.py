@@ -1,25 +1,28 @@
-"""npe2 writers: one image or Labels layer into one file, on the grid of the scan it came from."""
+"""npe2 writers: an image or Labels layer is written to a file, on the grid of its scan."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters.layers import to_volume
 
+if TYPE_CHECKING:
+    from napari_hyperspace.io import Receipt
+
 
 def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
-    """Write a layer and check it; return the path.
+    """Write a layer, check the file, and return its path. napari calls it.
 
     Raises
     ------
     HyperspaceError
-        If the layer is not 3-D, the path is that of the scan itself, or what was written differs
-        from the layer once read back.
+        If the layer is not 3-D, the path is that of the scan itself, or the file that was written
+        differs from the layer.
     """
     from napari.utils.notifications import show_info
 
@@ -28,8 +31,8 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
     return [os.fspath(path)]
 
 
-def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Any:
-    """Write a volume unless the path is that of the file it was read from; return the receipt.
+def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Receipt:
+    """Write a volume, but never over the file that it was read from.
 
     Raises
     ------
@@ -39,17 +42,17 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> Any:
     from napari_hyperspace.io import write
 
     source = volume.metadata.get("path")
-    if source and _same_file(Path(source), Path(path)):
+    if source and _is_same_file(Path(source), Path(path)):
         raise HyperspaceError(
             "this would overwrite the scan itself", where=path, fix="Choose another name"
         )
     return write(volume, path)
 
 
-def _same_file(a: Path, b: Path) -> bool:
-    if a.is_dir():  # a DICOM series: no file of it may be written over
-        return a.resolve() in b.resolve().parents
+def _is_same_file(source: Path, target: Path) -> bool:
+    if source.is_dir():  # a DICOM series: none of its files may be overwritten
+        return source.resolve() in target.resolve().parents
     try:
-        return a.samefile(b)
+        return source.samefile(target)
     except OSError:
-        return a.resolve() == b.resolve()
+        return source.resolve() == target.resolve()

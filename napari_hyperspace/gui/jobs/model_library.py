@@ -1,4 +1,4 @@
-"""The models at hand: bundled ones and files of the user's own, loaded once."""
+"""The models that the user can choose: bundled ones and their own files, each loaded once."""
 
 from __future__ import annotations
 
@@ -6,79 +6,89 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from napari_hyperspace._resources import DEFAULT_MODEL
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.view import Entries
 
+if TYPE_CHECKING:
+    from napari_hyperspace.nets.model import Model
+
 
 @dataclass(frozen=True)
-class Devices:
-    """What can compute: (key, name), the best first."""
+class AvailableDevices:
+    """The devices that can compute: (key, name), the fastest first."""
 
     entries: Entries
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
-    """A model was loaded."""
+class LoadedModel:
+    """A model that was loaded, and its key."""
 
     key: str
-    model: Any
+    model: Model
 
 
-class _Place:
-    """Holds a model once it is loaded; has a lock of its own, lest anyone wait for another's."""
+class _Slot:
+    """Holds a model once it is loaded. Its own lock keeps one load from blocking another."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.model: Any = None
+        self.model: Model | None = None
 
 
 class ModelLibrary:
-    """Models by key: a bundled name, or the path of a file. Thread-safe."""
+    """Models by key: a bundled name, or the path of a file. Thread-safe.
+
+    Parameters
+    ----------
+    services
+        Loads the models.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._own: dict[str, str] = {}
-        self._places: dict[str, _Place] = {}
+        self._slots: dict[str, _Slot] = {}
 
     def entries(self) -> list[tuple[str, str]]:
-        """Return (key, what to show) of every model, bundled ones first."""
+        """Return (key, name to show) of every model, bundled ones first."""
         bundled = [(name, name) for name in self._services.bundled_models()]
         return [*bundled, *self._own.items()]
 
     def default(self) -> str:
-        """Return the key of the model to begin with; empty if there is none."""
+        """Return the key of the initial model; empty if there is none."""
         keys = [key for key, _ in self.entries()]
         return DEFAULT_MODEL if DEFAULT_MODEL in keys else next(iter(keys), "")
 
     def add(self, path: str) -> str:
-        """Put a model file on the shelf; return its key.
+        """Add a model file and return its key.
 
-        It is loaded when next asked for, even if it was before: the file may be another now.
+        The file is read when the model is next loaded, even if it was read before: it may have
+        changed.
         """
         key = str(Path(path).resolve())
         self._own[key] = Path(path).stem
-        self._places[key] = _Place()
+        self._slots[key] = _Slot()
         return key
 
-    def load(self, key: str) -> Any:
-        """Return a model, from the file the first time since it was added.
+    def load(self, key: str) -> Model:
+        """Return a model; its file is read the first time after it was added.
 
         Raises
         ------
         HyperspaceError
-            If the file is no sound model.
+            If the file is not a valid model.
         """
-        place = self._places.setdefault(key, _Place())
-        with place.lock:
-            if place.model is None:
-                place.model = self._services.load_model(key)
-            return place.model
+        slot = self._slots.setdefault(key, _Slot())
+        with slot.lock:
+            if slot.model is None:
+                slot.model = self._services.load_model(key)
+            return slot.model
 
-    def steps(self, key: str) -> Iterator[Devices | Loaded]:
-        """Say what can compute, then load a model: both need torch, which takes its time."""
-        yield Devices(tuple(self._services.devices()))
-        yield Loaded(key, self.load(key))
+    def load_steps(self, key: str) -> Iterator[AvailableDevices | LoadedModel]:
+        """List the devices, then load a model. Both import torch, which takes seconds."""
+        yield AvailableDevices(tuple(self._services.devices()))
+        yield LoadedModel(key, self.load(key))

@@ -1,46 +1,58 @@
-"""What a move of the slider sets off: weights, cost, curve, preview. Runs off the main thread."""
+"""What the dock shows for a spacing: bake time, cost, cost curve and preview.
+
+Computed off the main thread.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Shape, Triple
+from napari_hyperspace.core.intensity import Normalization
+from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters.layers import LayerSource
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.jobs.worker import Stop
-from napari_hyperspace.gui.models.state import (
-    Outside,
-    PreviewBlock,
-    Scale,
-    block_within,
-    coarse_spacing,
+from napari_hyperspace.gui.models.blocks import PreviewBlock, block_within
+from napari_hyperspace.gui.models.scales import Scale
+from napari_hyperspace.gui.models.spacings import (
+    coarse_preview_spacing,
     curve_spacings,
+    mean_spacing,
 )
-from napari_hyperspace.gui.models.view import Curve
+from napari_hyperspace.gui.models.view import CostOverSpacing
 
-_QUICK_S = 0.06  # a preview as fast as this needs no coarse one before it
+if TYPE_CHECKING:
+    from napari_hyperspace.api.estimate import Estimate
+    from napari_hyperspace.inference.options import InferenceOptions
+    from napari_hyperspace.inference.protocols import SpacingModel
+    from napari_hyperspace.nets.base.localization import Localization
+    from napari_hyperspace.nets.model import Model
+
+_QUICK_S = 0.06  # a sharp preview this fast is not preceded by a coarse one
+_COARSER = 1.2  # least factor between the spacings of the coarse and the sharp preview
 
 
 @dataclass(frozen=True, eq=False)
-class PreviewWish:
-    """Where to preview, and how fast.
+class PreviewRequest:
+    """Where to preview, and for how long.
 
     Parameters
     ----------
     center
         Fractional index into the layer's array.
     budget_s
-        Time for the sharp preview.
+        Time budget of the sharp preview.
     rest_s
-        How long to wait for the next move before it.
+        Time to wait for a newer query before the sharp preview starts.
     """
 
     center: tuple[float, float, float]
@@ -49,35 +61,58 @@ class PreviewWish:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """A scan, a model and a spacing: what would it cost, and what would come out?"""
+class SpacingQuery:
+    """A scan, a model and a spacing, for which cost and preview are wanted.
+
+    Parameters
+    ----------
+    sources
+        The layers to segment, one per input channel.
+    model, spacing_mm, options
+        As in `napari_hyperspace.segment`.
+    scale
+        Range of spacings of the cost curve.
+    preview
+        `None`: no preview.
+    """
 
     sources: tuple[LayerSource, ...]
-    model: Any
+    model: Model
     spacing_mm: Triple
-    device: str | None
-    outside: Outside
+    options: InferenceOptions
     scale: Scale
-    preview: PreviewWish | None = None
+    preview: PreviewRequest | None = None
 
 
 @dataclass(frozen=True)
-class Baked:
-    """The weights of a spacing were made."""
+class BakeTime:
+    """The network of the spacing was made, in this time."""
 
     seconds: float
 
 
 @dataclass(frozen=True, eq=False)
-class Cost:
-    """What running at the spacing would take."""
+class SpacingCost:
+    """The estimated cost of a run at the spacing."""
 
-    estimate: Any
+    estimate: Estimate
 
 
 @dataclass(frozen=True, eq=False)
-class Preview:
-    """Labels of a block, in the layer's array order."""
+class PreviewLabels:
+    """Labels of a block of the scan.
+
+    Parameters
+    ----------
+    labels
+        In the layer's array order.
+    start
+        Index of the block's first voxel.
+    sharp
+        Whether they were computed at the spacing itself, and not at a coarser one.
+    seconds
+        Time that the preview took.
+    """
 
     labels: NDArray[Any]
     start: Shape
@@ -85,166 +120,167 @@ class Preview:
     seconds: float
 
 
-Answer = Baked | Cost | Curve | Preview
+SpacingAnswer = BakeTime | SpacingCost | CostOverSpacing | PreviewLabels
 
 
-class _Normalized:
-    """A model for blocks, normalized already over the whole scan; nothing is searched for there."""
+class NormalizedModel:
+    """A model for blocks of an image that is normalized already.
 
-    def __init__(self, model: Any) -> None:
-        from napari_hyperspace.core.intensity import Normalization
+    Parameters
+    ----------
+    model
+        The model; only its normalization and localization are replaced.
+    """
 
+    def __init__(self, model: SpacingModel) -> None:
         self._model = model
         self.normalization = Normalization("none")
-        self.localization = None  # a block is what the user looks at
+        self.localization: Localization | None = None  # the block is where the user looks
+        self.name = model.name
+        self.n_dim = model.n_dim
+        self.in_channels = model.in_channels
+        self.out_channels = model.out_channels
+        self.label_values = model.label_values
+        self.label_names = model.label_names
+        self.label_colors = model.label_colors
+        self.label_sides = model.label_sides
+        self.label_sides = model.label_sides
+        self.trained_range_mm = model.trained_range_mm
+        self.tile_shape = model.tile_shape
+        self.tile_mm = model.tile_mm
+        self.architecture = model.architecture
+        self.skeleton = model.skeleton
+        self.network = model.network
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+    @property
+    def identity(self) -> str:
+        """Digest of the model, computed when first needed: it reads all weights."""
+        return self._model.identity
+
+
+_CurveKey = tuple[Grid, "Model", str, tuple[float, ...]]
+_ScanKey = tuple[tuple[LayerSource, ...], Normalization]
 
 
 class PreviewEngine:
-    """Answers questions one at a time, and remembers what the next one will need again."""
+    """Answers one query at a time; keeps the normalized scan and the cost curve for the next.
+
+    Parameters
+    ----------
+    services
+        Estimate and segment.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._normalized: tuple[Any, tuple[Volume, ...]] | None = None
-        self._curve: tuple[Any, Curve] | None = None
-        # Previews are sized by prediction; this is how much longer they took than that.
+        self._normalized: tuple[_ScanKey, tuple[Volume, ...]] | None = None
+        self._curve: tuple[_CurveKey, CostOverSpacing] | None = None
+        # Measured time of previews over their predicted time, smoothed; it scales predictions.
         self._pace = 1.0
 
     def forget_costs(self) -> None:
-        """Estimate the curve anew next time: a run has found the fastest precision."""
+        """Estimate the curve again next time: a run may have found a faster precision."""
         self._curve = None
 
-    def answer(self, question: Question, stop: Stop) -> Iterator[Answer]:
-        """Answer in the order in which users need it.
+    def answer(self, query: SpacingQuery, stop: Stop) -> Iterator[SpacingAnswer]:
+        """Answer a query, the quickest answers first.
 
         Yields
         ------
-        Baked, Cost, Curve, Preview
-            The preview, if wished for, coarse at first and sharp once the slider rests.
+        BakeTime, SpacingCost, CostOverSpacing, PreviewLabels
+            The preview, if requested: a coarse one first, and the sharp one after a rest.
         """
-        yield Baked(self._bake(question))
+        yield BakeTime(self._bake(query))
         if stop():
             return
-        grid = question.sources[0].placement.grid
-        yield Cost(self._estimate(question, grid))
+        grid = query.sources[0].placement.grid
+        yield SpacingCost(
+            self._services.estimate(grid, query.model, query.spacing_mm, query.options)
+        )
         if stop():
             return
-        yield self._costs(question, grid)
-        if question.preview is None:
-            self._normalized = None  # as large as the scan, or larger
+        yield self._cost_curve(query, grid)
+        if query.preview is None:
+            self._normalized = None  # it takes at least as much memory as the scan
         elif not stop():
-            yield from self._previews(question, question.preview, stop)
+            yield from self._previews(query, query.preview, stop)
 
-    def _bake(self, question: Question) -> float:
-        model = question.model
+    def _bake(self, query: SpacingQuery) -> float:
+        model = query.model
         started = time.perf_counter()
-        model.network(question.spacing_mm[-model.n_dim :], question.device)
+        model.network(query.spacing_mm[-model.n_dim :], query.options.device)
         return time.perf_counter() - started
 
-    def _estimate(
-        self, question: Question, grid: Grid, model: Any = None, precision: str = "auto"
-    ) -> Any:
-        return self._services.estimate(
-            grid,
-            model or question.model,
-            question.spacing_mm,
-            device=question.device,
-            outside=question.outside,
-            precision=precision,
-        )
-
-    def _costs(self, question: Question, grid: Grid) -> Curve:
-        spacings = curve_spacings(question.scale, question.spacing_mm)
-        # Rounded: the proportions are the same again and again but for the last bits.
+    def _cost_curve(self, query: SpacingQuery, grid: Grid) -> CostOverSpacing:
+        spacings = curve_spacings(query.scale, query.spacing_mm)
+        # Rounded: the same proportions come with different last bits.
         ends = tuple(round(value, 6) for value in (*spacings[0], *spacings[-1]))
-        key = (grid, question.model, question.device, ends)
+        key = (grid, query.model, str(query.options.device), ends)
         if self._curve is None or self._curve[0] != key:
-            estimates = self._services.estimate_curve(
-                grid, question.model, spacings, device=question.device, outside="extrapolate"
-            )
-            means = tuple(float(np.prod(one)) ** (1 / 3) for one in spacings)
-            self._curve = key, Curve(means, tuple(estimates))
+            options = replace(query.options, outside="extrapolate")
+            estimates = self._services.estimate_curve(grid, query.model, spacings, options)
+            means = tuple(mean_spacing(one) for one in spacings)
+            self._curve = key, CostOverSpacing(means, tuple(estimates))
         return self._curve[1]
 
-    def _previews(self, question: Question, wish: PreviewWish, stop: Stop) -> Iterator[Preview]:
-        volumes = self._normalize(question)
+    def _previews(
+        self, query: SpacingQuery, request: PreviewRequest, stop: Stop
+    ) -> Iterator[PreviewLabels]:
+        volumes = self._normalize(query)
         grid = volumes[0].grid
-
-        spacing = question.spacing_mm
-        precision = self._services.settled_precision(question.model, spacing, question.device)
-
-        model = _Normalized(question.model)
+        spacing, device = query.spacing_mm, query.options.device
+        precision = self._services.settled_precision(
+            query.model, spacing, None if device is None else str(device)
+        )
+        options = replace(query.options, precision=precision)
+        model = NormalizedModel(query.model)
 
         def seconds(block: Grid) -> float:
-            return float(self._estimate(question, block, model, precision).seconds) * self._pace
+            return self._services.estimate(block, model, spacing, options).seconds * self._pace
 
-        block = block_within(grid, wish.center, spacing, wish.budget_s, seconds)
-        coarse = coarse_spacing(spacing, question.model.trained_range_mm)
-        predicted = seconds(grid.crop(block.start, block.shape))
-        if predicted > _QUICK_S and max(c / s for c, s in zip(coarse, spacing, strict=True)) > 1.2:
-            first = replace(question, spacing_mm=coarse)
-            yield self._preview(first, volumes, block, precision, stop)
-        if wish.rest_s:
-            stop.rest(wish.rest_s)
-        preview = self._preview(question, volumes, block, precision, stop, sharp=True)
-        surprise = preview.seconds / max(predicted, 1e-3)
-        self._pace *= min(max(surprise, 0.25), 4.0) ** 0.5
-        yield preview
-
-    def _preview(
-        self,
-        question: Question,
-        volumes: Sequence[Volume],
-        block: PreviewBlock,
-        precision: str,
-        stop: Stop,
-        *,
-        sharp: bool = False,
-    ) -> Preview:
-        grid = volumes[0].grid.crop(block.start, block.shape)
-        started = time.perf_counter()
-        result = run_to_end(
-            self._services.segment_steps(
-                [Volume(one.array[block.slices], grid, one.name) for one in volumes],
-                _Normalized(question.model),
-                question.spacing_mm,
-                device=question.device,
-                outside=question.outside,
-                precision=precision,
-                should_stop=stop,
+        def preview(at_spacing: Triple, *, sharp: bool) -> PreviewLabels:
+            started = time.perf_counter()
+            blocks = [_cropped(one, block) for one in volumes]
+            result = run_to_end(
+                self._services.segment_steps(blocks, model, at_spacing, options, stop)
             )
-        )
-        return Preview(result.labels.array, block.start, sharp, time.perf_counter() - started)
+            took = time.perf_counter() - started
+            return PreviewLabels(result.labels.array, block.start, sharp, took)
 
-    def _normalize(self, question: Question) -> tuple[Volume, ...]:
-        key = (question.sources, question.model.normalization)
+        block = block_within(grid, request.center, spacing, request.budget_s, seconds)
+        predicted = seconds(grid.crop(block.start, block.shape))
+        coarse = coarse_preview_spacing(spacing, query.model.trained_range_mm)
+        factor = max(c / s for c, s in zip(coarse, spacing, strict=True))
+        if predicted > _QUICK_S and factor > _COARSER:
+            yield preview(coarse, sharp=False)
+        if request.rest_s:
+            stop.rest(request.rest_s)
+        final = preview(spacing, sharp=True)
+        error = final.seconds / max(predicted, 1e-3)
+        self._pace *= min(max(error, 0.25), 4.0) ** 0.5
+        yield final
+
+    def _normalize(self, query: SpacingQuery) -> Sequence[Volume]:
+        """Return the scan, normalized over all its voxels, in the layers' array order."""
+        key = (query.sources, query.model.normalization)
         known = self._normalized
         if known is None or known[0] != key:
-            volumes = [source.layer_volume() for source in question.sources]
+            volumes = [source.layer_volume() for source in query.sources]
             for volume in volumes:
                 if not np.isfinite(volume.array.sum(dtype=np.float64)):
                     raise HyperspaceError(
-                        "the image holds values that are not finite",
+                        "the image has values that are not finite",
                         where=volume.name,
                         fix="Open its file with a fill value for them",
                     )
-            normalize = question.model.normalization.apply
-            known = (
-                key,
-                tuple(
-                    Volume(normalize(volume.array), volume.grid, volume.name) for volume in volumes
-                ),
+            normalize = query.model.normalization.apply
+            normalized = tuple(
+                Volume(normalize(volume.array), volume.grid, volume.name) for volume in volumes
             )
-            self._normalized = known
+            known = self._normalized = (key, normalized)
         return known[1]
 
 
-def run_to_end(steps: Any) -> Any:
-    """Exhaust a generator of steps and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+def _cropped(volume: Volume, block: PreviewBlock) -> Volume:
+    grid = volume.grid.crop(block.start, block.shape)
+    return Volume(volume.array[block.slices], grid, volume.name)

@@ -1,58 +1,66 @@
-"""One piece of work at a time: through a napari worker, shown in the dock and in napari's bar."""
+"""One job at a time, in a napari worker; its progress is shown in the dock and in napari's bar."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
+from napari_hyperspace.core.errors import ShouldStop
+from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.gui.jobs.worker import Stop, start_job
-from napari_hyperspace.gui.models.view import View
+from napari_hyperspace.gui.models.view import Tone, View
 
-Steps = Generator[Any, None, Any]
+if TYPE_CHECKING:
+    from napari.utils import progress as ProgressBar
+
+Result = TypeVar("Result")
+Steps = Generator[Progress, None, Result]
+"""A job: yields its progress, returns its result."""
 
 
 class JobRunner:
-    """Starts work and follows it. Main thread only.
+    """Starts jobs and shows their progress. Main thread only.
 
     Parameters
     ----------
     view
-        Shows how far it is.
+        Shows progress and messages.
     """
 
     started = Signal()
-    finished = Signal()  # whatever came of it
+    finished = Signal()
+    """Emitted when a job returned, failed or was stopped."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._stop: Stop | None = None
         self._closed = False
-        self._bar: Any = None
+        self._bar: ProgressBar | None = None
         self._after: Callable[[], None] | None = None
 
     @property
     def running(self) -> bool:
-        """Whether something is being worked on."""
+        """Whether a job is running."""
         return self._stop is not None
 
     def start(
         self,
-        steps: Callable[[Callable[[], bool]], Steps],
-        returned: Callable[[Any], None],
+        steps: Callable[[ShouldStop], Steps[Result]],
+        returned: Callable[[Result], None],
         title: str,
     ) -> None:
-        """Work off steps; nothing else may be running.
+        """Start a job. No other job may be running.
 
         Parameters
         ----------
         steps
-            Given what says whether to stop; its steps say how far they are.
+            Makes the generator that is run, off the main thread.
         returned
-            Called with what it returns, unless it fails or is stopped.
+            Called on the main thread with the result, unless the job fails or is stopped.
         title
-            What is being done.
+            What the job does, for the user.
         """
         from napari.utils import progress
 
@@ -72,27 +80,30 @@ class JobRunner:
         )
 
     def afterwards(self, action: Callable[[], None]) -> None:
-        """Do something as soon as the work is over."""
+        """Call a function once the running job has finished."""
         self._after = action
 
-    def stop(self, why: str, tone: Any = "plain") -> None:
-        """Stop what is being worked on, and say why; it ends between two layers of the network."""
+    def stop(self, why: str, tone: Tone = "plain") -> None:
+        """Stop the running job, if there is one, and show why.
+
+        A segmentation stops between two layers of the network.
+        """
         if self._stop is not None and not self._stop():
             self._stop.set()
             self._view.show_message(why, tone)
 
     def close(self) -> None:
-        """Stop what is being worked on, and show no more of it."""
+        """Stop the running job, and no longer use the view."""
         self._closed = True
         if self._stop is not None:
             self._stop.set()
 
-    def _progressed(self, step: Any) -> None:
+    def _progressed(self, step: Progress) -> None:
         if self._bar is None or self._closed:
             return
         self._view.show_progress(step.fraction)
         self._bar.set_description(step.message)
-        # napari's bar lets events run: the work may be over by now.
+        # napari's bar processes events: the job may have finished by now.
         if self._bar is not None:
             self._bar.update(round(step.fraction * 100) - self._bar.n)
 

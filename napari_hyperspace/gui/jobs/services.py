@@ -1,14 +1,31 @@
-"""What the plug-in asks of the rest of the package, loaded when first asked."""
+"""The functions of the package that the plug-in calls; each module is loaded when first used."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
+
+from napari_hyperspace.core.errors import ShouldStop
+from napari_hyperspace.core.geometry import Grid, Triple
+from napari_hyperspace.core.progress import Progress
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.gui.adapters.readers import ReadOptions
+
+if TYPE_CHECKING:
+    from napari_hyperspace.api.estimate import Estimate
+    from napari_hyperspace.api.segment import SegmentResult
+    from napari_hyperspace.inference.options import InferenceOptions
+    from napari_hyperspace.inference.protocols import SpacingModel
+    from napari_hyperspace.io import Receipt, Series
+    from napari_hyperspace.nets.model import Model
 
 
 class Services:
-    """The package's own functions. Tests put others in their place."""
+    """The package's own functions. Tests replace them by subclassing.
+
+    All spacings are in canonical order (z, y, x), except that of `read`.
+    """
 
     def bundled_models(self) -> Mapping[str, Path]:
         """Return the models that come with the package: name → path."""
@@ -16,75 +33,14 @@ class Services:
 
         return bundled_models()
 
-    def load_model(self, name_or_path: str) -> Any:
+    def load_model(self, name_or_path: str) -> Model:
         """Load a model; see `napari_hyperspace.load_model`."""
         from napari_hyperspace.nets.model_file import load_model
 
         return load_model(name_or_path)
 
-    def read(self, path: str, **options: Any) -> Any:
-        """Read a volume; see `napari_hyperspace.read`."""
-        from napari_hyperspace.io import read
-
-        return read(path, **options)
-
-    def list_series(self, folder: str) -> Sequence[Any]:
-        """List the DICOM series of a folder; see `napari_hyperspace.io.list_series`."""
-        from napari_hyperspace.io import list_series
-
-        return list_series(folder)
-
-    def write(self, volume: Any, path: str) -> Any:
-        """Write a volume, unless over the scan it came from; return the receipt."""
-        from napari_hyperspace.gui.adapters.writers import write_volume
-
-        return write_volume(volume, path)
-
-    def segment_steps(self, *args: Any, **options: Any) -> Generator[Any, None, Any]:
-        """Segment step by step; see `napari_hyperspace.segment_steps`."""
-        from napari_hyperspace.api.segment import segment_steps
-
-        return segment_steps(*args, **options)
-
-    def postprocess(self, labels: Any, **options: Any) -> Any:
-        """Clean a label map; see `napari_hyperspace.postprocess`."""
-        from napari_hyperspace.core.postprocess import postprocess
-
-        return postprocess(labels, **options)
-
-    def settled_precision(
-        self, model: Any, spacing_mm: tuple[float, float, float], device: str | None
-    ) -> str:
-        """Return the fastest precision known to keep the labels, without trying any: previews
-        wait for nothing.
-        """
-        from napari_hyperspace.inference.execution import choose_device
-        from napari_hyperspace.inference.precision import candidates, known_choice
-
-        target = choose_device(device)
-        known = known_choice(model, target, spacing_mm[-model.n_dim :])
-        return known.precision if known is not None else candidates(target)[0]
-
-    def estimate(self, *args: Any, **options: Any) -> Any:
-        """Predict time and memory; see `napari_hyperspace.estimate`."""
-        from napari_hyperspace.api.estimate import estimate
-
-        return estimate(*args, **options)
-
-    def estimate_curve(self, *args: Any, **options: Any) -> Sequence[Any]:
-        """Predict time and memory at several spacings."""
-        from napari_hyperspace.api.estimate import estimate_curve
-
-        return estimate_curve(*args, **options)
-
-    def spacing_for(self, *args: Any, **options: Any) -> tuple[float, float, float]:
-        """Return the finest spacing within a budget; see `napari_hyperspace.spacing_for`."""
-        from napari_hyperspace.api.estimate import spacing_for
-
-        return spacing_for(*args, **options)
-
     def devices(self) -> list[tuple[str, str]]:
-        """Return what can compute: (key, what to call it), the best first."""
+        """Return the devices: (key, name to show), the fastest first."""
         import torch
 
         found = [
@@ -92,3 +48,90 @@ class Services:
             for i in range(torch.cuda.device_count())
         ]
         return [*found, ("cpu", "CPU")]
+
+    def read(self, path: str, **options: Unpack[ReadOptions]) -> Volume:
+        """Read a volume; see `napari_hyperspace.read`."""
+        from napari_hyperspace.io import read
+
+        return read(path, **options)
+
+    def list_series(self, folder: str) -> Sequence[Series]:
+        """List the DICOM series of a folder; see `napari_hyperspace.io.list_series`."""
+        from napari_hyperspace.io import list_series
+
+        return list_series(folder)
+
+    def write(self, volume: Volume, path: str) -> Receipt:
+        """Write a volume; see `napari_hyperspace.gui.adapters.writers.write_volume`."""
+        from napari_hyperspace.gui.adapters.writers import write_volume
+
+        return write_volume(volume, path)
+
+    def estimate(
+        self, grid: Grid, model: SpacingModel, spacing_mm: Triple, options: InferenceOptions
+    ) -> Estimate:
+        """Estimate time and memory; see `napari_hyperspace.estimate`."""
+        from napari_hyperspace.api.estimate import estimate
+
+        return estimate(grid, model, spacing_mm, options)
+
+    def estimate_curve(
+        self,
+        grid: Grid,
+        model: SpacingModel,
+        spacings: Sequence[Triple],
+        options: InferenceOptions,
+    ) -> Sequence[Estimate]:
+        """Estimate time and memory at several spacings."""
+        from napari_hyperspace.api.estimate import estimate_curve
+
+        return estimate_curve(grid, model, spacings, options)
+
+    def spacing_for(
+        self,
+        grid: Grid,
+        model: SpacingModel,
+        *,
+        seconds: float,
+        memory_bytes: int,
+        device: str | None,
+    ) -> Triple:
+        """Return the finest spacing within a budget; see `napari_hyperspace.spacing_for`."""
+        from napari_hyperspace.api.estimate import spacing_for
+
+        return spacing_for(grid, model, seconds=seconds, memory_bytes=memory_bytes, device=device)
+
+    def segment_steps(
+        self,
+        volumes: Sequence[Volume],
+        model: SpacingModel,
+        spacing_mm: Triple,
+        options: InferenceOptions,
+        should_stop: ShouldStop,
+    ) -> Generator[Progress, None, SegmentResult]:
+        """Segment step by step; see `napari_hyperspace.segment_steps`."""
+        from napari_hyperspace.api.segment import segment_steps
+
+        return segment_steps(volumes, model, spacing_mm, options, should_stop=should_stop)
+
+    def postprocess(
+        self, labels: Volume, *, largest_component: bool, fill_holes_mm3: float
+    ) -> Volume:
+        """Clean a label map; see `napari_hyperspace.postprocess`."""
+        from napari_hyperspace.core.postprocess import postprocess
+
+        return postprocess(
+            labels, largest_component=largest_component, fill_holes_mm3=fill_holes_mm3
+        )
+
+    def settled_precision(self, model: SpacingModel, spacing_mm: Triple, device: str | None) -> str:
+        """Return the fastest precision known so far, without measuring any.
+
+        Previews use it: they must not wait for a measurement.
+        """
+        from napari_hyperspace.inference.execution import choose_device
+        from napari_hyperspace.inference.precision import candidates, known_choice
+
+        target = choose_device(device)
+        known = known_choice(model, target, spacing_mm[-model.n_dim :])
+        return known.precision if known is not None else candidates(target)[0]

@@ -1,9 +1,9 @@
-"""Work off the main thread: a lane where the latest job wins, and jobs that run to their end.
+"""Work off the main thread: a lane in which the newest job replaces the others, and napari workers.
 
-Previews go through a `Lane` rather than through napari's workers: those swap Python's
-process-wide warning filters while they run, so that two of them overlapping can leave the wrong
-ones behind, and napari lists each of them as a task. Runs, reads and writes are napari's: their
-errors and warnings are shown in the viewer, and napari warns before it is closed on them.
+Previews run in a `Lane` and not in napari's workers: those replace Python's process-wide warning
+filters while they run, so that two overlapping workers can restore the wrong ones, and napari lists
+each of them as a task. Runs, reads and writes use napari's workers: napari shows their errors and
+warnings, and asks before it is closed while one is running.
 """
 
 from __future__ import annotations
@@ -12,21 +12,25 @@ import gc
 import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_hyperspace.core.errors import Cancelled, HyperspaceError
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
 
-Deliver = Callable[[Any], None]
+if TYPE_CHECKING:
+    from napari.qt.threading import GeneratorWorker
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Fail = Callable[[Exception], None]
 
 
-class _HeapAtRest:
-    """While work is being done, Python's garbage collector leaves older objects alone.
+class _FrozenHeap:
+    """Keeps Python's garbage collector from scanning existing objects while work is being done.
 
-    With torch and napari loaded, a full collection holds every thread up for 250 to 450 ms
-    (measured), the window too. Frozen objects are skipped and come back when the work is over.
+    With torch and napari loaded, a full collection stops all threads for 250 to 450 ms (measured),
+    the main thread included. Frozen objects are skipped; they are unfrozen after the work.
     """
 
     def __init__(self) -> None:
@@ -46,11 +50,11 @@ class _HeapAtRest:
                 gc.unfreeze()
 
 
-_heap_at_rest = _HeapAtRest()
+_frozen_heap = _FrozenHeap()
 
 
 class Stop:
-    """Tells a job that a newer one has come."""
+    """Asks a job to stop. Thread-safe."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -64,16 +68,25 @@ class Stop:
         self._event.set()
 
     def rest(self, seconds: float) -> None:
-        """Wait, and raise `Cancelled` as soon as the job is to stop."""
+        """Wait.
+
+        Raises
+        ------
+        Cancelled
+            As soon as the job is asked to stop.
+        """
         if self._event.wait(seconds):
             raise Cancelled
 
 
-class _Job:
-    """Steps to do, and where their outcome goes."""
+class _Job(Generic[Item]):
+    """The steps of a job, and the callbacks for its items and its error."""
 
     def __init__(
-        self, steps: Callable[[Stop], Iterator[Any]], deliver: Deliver, fail: Fail
+        self,
+        steps: Callable[[Stop], Iterator[Item]],
+        deliver: Callable[[Item], None],
+        fail: Fail,
     ) -> None:
         self.steps = steps
         self.deliver = deliver
@@ -82,10 +95,10 @@ class _Job:
 
 
 class Lane(QObject):
-    """One job running, one pending: a newer job takes the pending place and stops the running one.
+    """One running and one pending job: a newer job replaces the pending one, stops the running one.
 
-    What a job yields is delivered on the main thread, and only while no newer job has been
-    submitted: late results are dropped.
+    The items of a job are delivered on the main thread, and only while no newer job was submitted:
+    late items are dropped.
     """
 
     _posted = Signal(object, object, object)  # job, its callback, the argument
@@ -93,20 +106,25 @@ class Lane(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._changed = threading.Condition()
-        self._running: _Job | None = None
-        self._pending: _Job | None = None
-        self._latest: _Job | None = None
+        self._running: _Job[Any] | None = None
+        self._pending: _Job[Any] | None = None
+        self._latest: _Job[Any] | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
         self._posted.connect(self._receive)
 
-    def submit(self, steps: Callable[[Stop], Iterator[Any]], deliver: Deliver, fail: Fail) -> None:
-        """Do these steps as soon as the running job has stopped.
+    def submit(
+        self,
+        steps: Callable[[Stop], Iterator[Item]],
+        deliver: Callable[[Item], None],
+        fail: Fail,
+    ) -> None:
+        """Run a job as soon as the running one has stopped.
 
         Parameters
         ----------
         steps
-            Given the job's `Stop`, returns what to iterate over, off the main thread.
+            Returns the items of the job, given its `Stop`; called off the main thread.
         deliver, fail
             Called on the main thread, with each item and with an exception.
         """
@@ -121,7 +139,7 @@ class Lane(QObject):
             self._changed.notify_all()
 
     def cancel(self) -> None:
-        """Stop the running job, forget the pending one, and drop whatever still comes."""
+        """Stop the running job, remove the pending one, and drop items not yet delivered."""
         with self._changed:
             self._stop_running()
             self._latest = self._pending = None
@@ -137,12 +155,12 @@ class Lane(QObject):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs and nothing waits."""
+        """Whether no job is running or pending."""
         with self._changed:
             return self._running is None and self._pending is None
 
     def wait_idle(self, timeout: float) -> bool:
-        """Wait until nothing runs and nothing waits; false if that took longer."""
+        """Wait until no job is running or pending; return false if that takes longer."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._running is None and self._pending is None, timeout
@@ -164,58 +182,73 @@ class Lane(QObject):
                 self._running = job
             assert job is not None
             try:
-                with _heap_at_rest:
+                with _frozen_heap:
                     for item in job.steps(job.stop):
                         self._post(job, job.deliver, item)
                         if job.stop():
                             break
             except Cancelled:
                 pass
-            except Exception as error:  # whatever it is, the user must see it, not the thread die
+            except Exception as error:  # shown to the user; the thread must live on
                 self._post(job, job.fail, error)
-            del job  # it keeps alive whoever submitted it
+            del job  # it would keep its submitter alive
 
-    def _post(self, job: _Job, callback: Callable[[Any], None], argument: Any) -> None:
+    def _post(self, job: _Job[Any], callback: Callable[[Any], None], argument: object) -> None:
         if not job.stop() and not self._closed:
             self._posted.emit(job, callback, argument)
 
-    def _receive(self, job: _Job, callback: Callable[[Any], None], argument: Any) -> None:
+    def _receive(self, job: _Job[Any], callback: Callable[[Any], None], argument: object) -> None:
         if job is self._latest and not self._closed:
             callback(argument)
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """The error of a job."""
+
+    error: Exception
+
+
 def start_job(
-    steps: Callable[..., Generator[Any, None, Any]],
+    steps: Callable[[ShouldStop], Generator[Item, None, Result]],
     *,
     stop: Stop,
-    yielded: Deliver,
-    returned: Deliver,
+    yielded: Callable[[Item], None],
+    returned: Callable[[Result], None],
     errored: Fail,
     finished: Callable[[], None],
-) -> Any:
-    """Start a napari worker over ``steps(stop)``; the callbacks are called on the main thread.
+) -> GeneratorWorker:
+    """Start a napari worker.
 
-    A job that is cancelled only finishes. Other errors go to the viewer's notifications too.
+    Parameters
+    ----------
+    steps
+        Makes the generator that is run, off the main thread.
+    stop
+        Stops it: no result is returned then.
+    yielded, returned, errored, finished
+        Called on the main thread: with each item, with the result, with an error, and at the end
+        of every job. Errors are shown as notifications of the viewer too; `Cancelled` is no error.
     """
     from napari.qt.threading import create_worker
     from napari.utils.notifications import notification_manager
 
     def should_stop() -> bool:
-        # napari asks a worker to quit when the viewer is closed; the dock widget asks `stop`.
-        return stop() or worker.abort_requested
+        # napari sets `abort_requested` when the viewer is closed, the dock sets `stop`.
+        return stop() or bool(worker.abort_requested)
 
-    def guarded() -> Generator[Any, None, Any]:
-        # What goes wrong is returned rather than raised: napari's workers take any RuntimeError
-        # for that of a deleted object and fall silent, and show errors under some bindings only.
+    def guarded() -> Generator[Item, None, Result | _Failure | None]:
+        # Errors are returned and not raised: napari's workers ignore any RuntimeError, taken for
+        # that of a deleted Qt object, and show errors with some Qt bindings only.
         try:
-            with _heap_at_rest:
+            with _frozen_heap:
                 return (yield from steps(should_stop))
         except Cancelled:
             return None
         except Exception as error:
             return _Failure(error)
 
-    def deliver(outcome: Any) -> None:
+    def deliver(outcome: Result | _Failure | None) -> None:
         if outcome is None or should_stop():
             return
         if isinstance(outcome, _Failure):
@@ -238,15 +271,8 @@ def start_job(
     return worker
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """What a job failed with."""
-
-    error: Exception
-
-
 def _show_in_viewer(error: Exception) -> None:
-    """Show an error as napari does: in words if it is meant for users, else with its traceback."""
+    """Show an error as napari does: its text if it is meant for users, else with its traceback."""
     from napari.utils.notifications import notification_manager, show_error
 
     if isinstance(error, HyperspaceError):

@@ -1,47 +1,32 @@
-"""Numbers as users read them."""
+"""Texts of the dock: descriptions of scans, models, costs and results."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_STEPS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
-_FEW_NAMES = 4
+from napari_hyperspace.core.format import (
+    format_bytes,
+    format_range,
+    format_seconds,
+    format_spacing,
+)
+from napari_hyperspace.core.spacing import Range
 
+if TYPE_CHECKING:
+    from napari_hyperspace.api.estimate import Estimate
+    from napari_hyperspace.gui.adapters.layers import Placement
+    from napari_hyperspace.nets.accuracy import Expected
+    from napari_hyperspace.nets.model import Model
 
-def duration(seconds: float) -> str:
-    """Write a time with two figures or so: "3.1 ms", "2.4 s", "3 min 20 s"."""
-    if seconds < 1e-3:
-        return f"{seconds * 1e3:.2f} ms"
-    if seconds < 0.995:
-        return f"{_figures(seconds * 1e3)} ms"
-    if seconds < 99.5:
-        return f"{_figures(seconds)} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
-
-
-def size(n_bytes: float) -> str:
-    """Write an amount of memory: "310 MB", "1.2 GB"."""
-    for unit, step in _STEPS:
-        if n_bytes >= step * 0.9995:
-            return f"{_figures(n_bytes / step)} {unit}"
-    return f"{n_bytes:.0f} B"
+_MAX_NAMES = 4  # label names listed on one line
+_OBLIQUE_DEG = 0.5
 
 
-def spacing(spacing_mm: Sequence[float]) -> str:
-    """Write a spacing: "1 mm" where all axes agree, else "3 × 1 × 1 mm"."""
-    steps = [f"{step:.3g}" for step in spacing_mm]
-    return f"{steps[0] if len(set(steps)) == 1 else ' × '.join(steps)} mm"
-
-
-def number(value: float) -> str:
-    """Write a number with three figures or so: "0.0312", "0.600", "4.25", "36.0", "1230"."""
+def format_number(value: float) -> str:
+    """Write a number with about three figures: "0.0312", "0.600", "4.25", "36.0", "1230"."""
     size = abs(value)
     if value == 0:
         return "0"
@@ -49,33 +34,20 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}" if size >= 0.1 else f"{value:.3g}"
 
 
-def accuracy(expected: Any, anything: bool) -> str:
-    """Write the Dice to expect and where that is known from: "Expected Dice 0.87 (…)".
-
-    Parameters
-    ----------
-    expected
-        See `napari_hyperspace.nets.accuracy.Expected`.
-    anything
-        Whether anything was measured at all.
-    """
-    if expected is None:
-        return f"Expected Dice: not measured{' near this spacing' if anything else ''}"
-    places = expected.measured_mm
-    if len(places) == 1:
-        where = f"measured at {spacing(places[0])}"
-    else:
-        where = f"between measurements at {places[0][0]:g} and {spacing(places[1])}"
-    return f"Expected Dice {expected.dice:.2f} ({where})"
+def format_shape(shape: Sequence[int]) -> str:
+    """Write a shape: "36 × 51 × 35"."""
+    return " × ".join(str(n) for n in shape)
 
 
-def beside(scan: str | None, name: str, ending: str) -> str:
-    """Return where something made of a scan would go: beside it, under its name.
+def suggest_path(scan: str | None, name: str, ending: str) -> str:
+    """Return a path for a file made from a scan: next to the scan, named after it.
 
     Parameters
     ----------
     scan
-        Path of the scan; `None` if it has none: then under the name given.
+        Path of the scan; `None` if it has none: then a file name made from ``name``.
+    name
+        Name of the layer.
     ending
         Such as "labels.nii.gz".
     """
@@ -86,41 +58,11 @@ def beside(scan: str | None, name: str, ending: str) -> str:
     return str(path.parent / f"{stem}-{ending}")
 
 
-def shape(sizes: Sequence[int]) -> str:
-    """Write a shape: "36 × 51 × 35"."""
-    return " × ".join(str(n) for n in sizes)
-
-
-def cost(estimate: Any) -> str:
-    """Write an estimate on one line: time, memory, and whether it fits."""
-    verdict = "fits" if estimate.fits else f"only {size(estimate.available_bytes)} free"
-    return f"{duration(estimate.seconds)} · {size(estimate.peak_bytes)} · {verdict}"
-
-
-def probe(seconds: float) -> str:
-    """Say what the first run does besides."""
-    return f"{duration(seconds)} of it finds the fastest way to run, once at about this spacing."
-
-
-def comparison(predicted: Any, seconds: float, peak_bytes: int | None) -> str:
-    """Write what was predicted beside what was measured."""
-    took = duration(seconds) + (f" · {size(peak_bytes)}" if peak_bytes is not None else "")
-    return f"Predicted {duration(predicted.seconds)} · {size(predicted.peak_bytes)}, took {took}."
-
-
-def postprocessing(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Say how much each step of post-processing changed; empty where there was none."""
-    changed = (
-        f"{step['step']} ({number(step['changed_mm3'] / 1000)} ml changed)" for step in steps
-    )
-    return f" Post-processing: {'; '.join(changed)}." if steps else ""
-
-
-def scan(placement: Any) -> str:
-    """Describe a layer: its size and spacing, and what is odd about it."""
+def describe_scan(placement: Placement) -> str:
+    """Describe a layer: shape, spacing, and anything unusual about them."""
     grid = placement.layer_grid
-    facts = [shape(grid.shape), spacing(grid.spacing_mm)]
-    if grid.obliqueness_deg > 0.5:
+    facts = [format_shape(grid.shape), format_spacing(grid.spacing_mm, collapse=True)]
+    if grid.obliqueness_deg > _OBLIQUE_DEG:
         facts.append(f"oblique {grid.obliqueness_deg:.0f}°")
     if placement.metadata.get("orientation_unknown"):
         facts.append("orientation unknown")
@@ -129,28 +71,72 @@ def scan(placement: Any) -> str:
     return " · ".join(facts)
 
 
-def model(model: Any) -> str:
-    """Describe a model on one line: what it segments, and the spacings it has seen."""
+def describe_model(model: Model) -> str:
+    """Describe a model on one line: what it segments, and its trained range."""
     names = list(model.label_names.values())
-    what = ", ".join(names) if len(names) <= _FEW_NAMES else f"{len(names)} structures"
-    return f"{what} · {trained(model.trained_range_mm)}"
+    what = ", ".join(names) if len(names) <= _MAX_NAMES else f"{len(names)} structures"
+    return f"{what} · {describe_trained_range(model.trained_range_mm)}"
 
 
-def card(model: Any) -> str:
+def describe_card(model: Model) -> str:
     """Describe a model at length, for a tool tip."""
     card, names = model.card, ", ".join(model.label_names.values())
     parts = [card.name, card.description, names, card.license and f"License: {card.license}"]
     return "\n".join(part for part in (*parts, card.citation) if part)
 
 
-def trained(ranges: Sequence[tuple[float, float]] | None) -> str:
+def describe_trained_range(ranges: Sequence[Range] | None) -> str:
     """Write a trained range: "trained at 0.8–4 mm"."""
     if ranges is None:
         return "trained range unknown"
-    written = [f"{low:g}–{high:g}" for low, high in ranges]
-    shown = written[0] if len(set(written)) == 1 else " × ".join(written)
-    return f"trained at {shown} mm"
+    return f"trained at {format_range(ranges, collapse=True)}"
 
 
-def _figures(value: float) -> str:
-    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+def describe_accuracy(expected: Expected | None, has_measurements: bool) -> str:
+    """Write the Dice to expect and where it was measured: "Expected Dice 0.87 (…)".
+
+    Parameters
+    ----------
+    expected
+        The Dice to expect; `None` if it was not measured near this spacing.
+    has_measurements
+        Whether the model has measurements at any spacing.
+    """
+    if expected is None:
+        return f"Expected Dice: not measured{' near this spacing' if has_measurements else ''}"
+    places = expected.measured_mm
+    if len(places) == 1:
+        where = f"measured at {format_spacing(places[0], collapse=True)}"
+    else:
+        low = format_spacing(places[0], collapse=True, unit=False)
+        where = f"between measurements at {low} and {format_spacing(places[1], collapse=True)}"
+    return f"Expected Dice {expected.dice:.2f} ({where})"
+
+
+def describe_cost(estimate: Estimate) -> str:
+    """Write an estimate on one line: time, memory, and whether the memory is free."""
+    verdict = "fits" if estimate.fits else f"only {format_bytes(estimate.available_bytes)} free"
+    return f"{format_seconds(estimate.seconds)} · {format_bytes(estimate.peak_bytes)} · {verdict}"
+
+
+def describe_probe(seconds: float) -> str:
+    """Write how long the first run takes to find the fastest precision."""
+    return (
+        f"{format_seconds(seconds)} of it finds the fastest precision, once at about this spacing."
+    )
+
+
+def describe_outcome(predicted: Estimate, seconds: float, peak_bytes: int) -> str:
+    """Write the predicted cost of a run and the measured one."""
+    return (
+        f"Predicted {format_seconds(predicted.seconds)} · {format_bytes(predicted.peak_bytes)}, "
+        f"took {format_seconds(seconds)} · {format_bytes(peak_bytes)}."
+    )
+
+
+def describe_postprocessing(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Write how much each step of post-processing changed; empty if there was none."""
+    changed = (
+        f"{step['step']} ({format_number(step['changed_mm3'] / 1000)} ml changed)" for step in steps
+    )
+    return f" Post-processing: {'; '.join(changed)}." if steps else ""

@@ -1,16 +1,38 @@
-"""What the user has set in napari's preferences for this plug-in."""
+"""The plug-in's settings in napari's preferences."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol, cast
 
-from napari_hyperspace.gui.models.state import Choices
+from napari_hyperspace.gui.models.choices import Choices, Outside
 
 _PLUGIN = "napari-hyperspace"
+_RUN_BUDGET_S = 30.0  # before napari 0.9; the manifest has the same default
+
+
+class PreviewSettings(Protocol):
+    """The settings under "Live preview"; see the manifest."""
+
+    budget_ms: int
+    rest_ms: int
+
+
+class RunSettings(Protocol):
+    """The settings under "Segmentation"; see the manifest."""
+
+    outside: Outside
+    budget_s: float
+
+
+class PluginSettings(Protocol):
+    """The plug-in's settings, which napari builds from the manifest."""
+
+    preview: PreviewSettings
+    run: RunSettings
 
 
 def load_choices() -> Choices:
-    """Return the choices to begin with."""
+    """Return the initial choices of the dock."""
     choices = Choices()
     settings = _plugin_settings()
     if settings is not None:
@@ -21,18 +43,18 @@ def load_choices() -> Choices:
 
 
 def run_budget_s() -> float:
-    """Return the time that a run may take, to begin with."""
+    """Return the initial time budget of a run."""
     settings = _plugin_settings()
-    return 30.0 if settings is None else float(settings.run.budget_s)
+    return _RUN_BUDGET_S if settings is None else float(settings.run.budget_s)
 
 
-def _plugin_settings() -> Any:
-    """Return the settings of this plug-in; `None` before napari 0.9, or if it is not installed."""
+def _plugin_settings() -> PluginSettings | None:
+    """Return the plug-in's settings; `None` before napari 0.9, or if it is not installed."""
     try:
         from napari.settings import get_plugin_settings
     except ImportError:
         return None
     try:
-        return get_plugin_settings(_PLUGIN)
+        return cast(PluginSettings, get_plugin_settings(_PLUGIN))
     except KeyError:
         return None

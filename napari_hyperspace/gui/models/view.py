@@ -1,32 +1,40 @@
-"""What the controller needs of whatever shows it: the dock widget, or a mock in tests."""
+"""The interface that the controllers show their state through: the dock, or a mock in tests."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.models.state import Choices, Range, Scales
+from napari_hyperspace.core.spacing import Range
+from napari_hyperspace.gui.models.choices import Choices
+from napari_hyperspace.gui.models.scales import Scales
 
-Entries = Sequence[tuple[str, str]]  # (key, what the user reads)
+if TYPE_CHECKING:
+    from napari_hyperspace.api.estimate import Estimate
+
+Entries = Sequence[tuple[str, str]]
+"""Entries of a chooser: (key, name shown to the user)."""
+
 Tone = Literal["plain", "good", "warning", "error"]
+"""How a message is colored."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What Dice to expect at the current spacing.
+    """The Dice to expect at the current spacing.
 
     Parameters
     ----------
     text
-        In words.
+        A sentence for the user.
     measured
-        (spacing, Dice) of the measurements in the proportions of the spacing.
+        (spacing, Dice) of the measurements with the proportions of the current spacing.
     joined
-        Whether what lies between them is known too.
+        Whether to connect the measurements by a line: Dice is interpolated between them.
     current
-        (spacing, Dice) now, if known.
+        (spacing, expected Dice) at the current spacing, if known.
     """
 
     text: str = ""
@@ -36,23 +44,31 @@ class Accuracy:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
-    """What it would take at other spacings: geometric means, and an estimate for each."""
+class CostOverSpacing:
+    """The estimated cost over the range of spacings.
+
+    Parameters
+    ----------
+    spacings_mm
+        Geometric mean of each spacing.
+    estimates
+        The estimate at each of them.
+    """
 
     spacings_mm: tuple[float, ...]
-    estimates: tuple[Any, ...]
+    estimates: tuple[Estimate, ...]
 
 
 @dataclass(frozen=True)
 class StructureRow:
-    """A row of the table of structures; see `measures.Structure`.
+    """A row of the table of structures; see `napari_hyperspace.core.structures.Structure`.
 
     Parameters
     ----------
     color
-        Of its first value, "#rrggbb".
+        Color of its first label value, "#rrggbb".
     visible
-        Whether it is drawn.
+        Whether the viewer shows it.
     """
 
     values: tuple[int, ...]
@@ -68,14 +84,24 @@ class StructuresView(Protocol):
     """Shows the structures of a Labels layer."""
 
     def show_structures(self, rows: Sequence[StructureRow], layer: str, sides: bool) -> None:
-        """List the structures of a layer; say whether there are sides to add up."""
+        """List the structures of a layer.
+
+        Parameters
+        ----------
+        rows
+            The structures.
+        layer
+            Name of the layer; empty if there is none.
+        sides
+            Whether there are left and right structures that can be summed.
+        """
 
     def show_in_3d(self, shown: bool) -> None:
-        """Say whether the viewer shows three dimensions."""
+        """Show whether the viewer is in 3-D mode."""
 
 
 class View(Protocol):
-    """Shows what it is told; asks the user what it is told to ask."""
+    """Shows the state and asks the user questions."""
 
     def show_models(self, entries: Entries, current: str) -> None:
         """Fill the chooser of models."""
@@ -86,49 +112,49 @@ class View(Protocol):
     def show_layers(
         self, entries: Entries, current: Sequence[str], channels: Sequence[str]
     ) -> None:
-        """Fill the choosers of layers: one for each input channel of the model."""
+        """Fill the choosers of layers: one per input channel of the model."""
 
     def show_scan(self, text: str) -> None:
         """Describe the chosen layer."""
 
     def show_model(self, text: str, details: str) -> None:
-        """Describe the chosen model, in short and at length."""
+        """Describe the chosen model: on one line, and at length."""
 
     def show_choices(self, choices: Choices) -> None:
-        """Show what is chosen, without saying that the user chose it."""
+        """Show the current settings, without emitting that the user changed them."""
 
     def show_scales(self, scales: Scales) -> None:
         """Draw the scales of the spacing sliders."""
 
     def show_cost(self, text: str, fits: bool, notes: Sequence[str]) -> None:
-        """Show what a run at the current spacing would take, and what to know of it."""
+        """Show the estimated cost of a run at the current spacing, and notes about the spacing."""
 
     def show_bake(self, text: str) -> None:
-        """Show how long making the weights took."""
+        """Show how long making the network's weights took."""
 
-    def show_curve(self, curve: Curve | None, trained: Range | None) -> None:
-        """Show the cost over spacings."""
+    def show_curve(self, curve: CostOverSpacing | None, trained: Range | None) -> None:
+        """Show the cost over the range of spacings."""
 
     def show_accuracy(self, accuracy: Accuracy) -> None:
-        """Show what Dice to expect at the current spacing, and where it was measured."""
+        """Show the Dice to expect at the current spacing, and the measurements."""
 
     def show_point(self, spacing_mm: float, seconds: float) -> None:
-        """Show where the current spacing lies on the curve."""
+        """Mark the current spacing on the curve."""
 
     def show_message(self, text: str, tone: Tone = "plain") -> None:
-        """Tell the user something; plain text."""
+        """Show a message in plain text."""
 
     def show_progress(self, fraction: float | None) -> None:
-        """Show how far the work is; `None`: none is being done."""
+        """Show the progress of the running job; `None`: no job is running."""
 
     def show_ready(self, *, run: bool, cancel: bool, save: bool) -> None:
         """Enable and disable the buttons."""
 
     def ask_choice(self, title: str, question: str, options: Sequence[str]) -> int | None:
-        """Ask for one of several; `None` if the user declines."""
+        """Let the user choose one option and return its index; `None` if they decline."""
 
     def ask_spacing(self, title: str, question: str, spacing_mm: Triple) -> Triple | None:
         """Ask for a spacing; `None` if the user declines."""
 
     def ask_save_path(self, suggestion: str) -> str | None:
-        """Ask where to save; `None` if the user declines."""
+        """Ask for a path to save to; `None` if the user declines."""

@@ -1,0 +1,63 @@
+"""What the user has set in the dock widget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from psygnal import SignalGroupDescriptor
+
+from napari_hyperspace.core.geometry import Triple
+
+if TYPE_CHECKING:
+    from napari_hyperspace.inference.options import InferenceOptions
+
+Outside = Literal["extrapolate", "clamp"]
+"""What to do with a spacing outside the trained range."""
+
+
+@dataclass
+class Choices:
+    """The settings of the dock widget; ``events`` has one psygnal signal per field.
+
+    Parameters
+    ----------
+    model
+        Key of the model: a bundled name or the path of a file.
+    device
+        ``"cpu"``, ``"cuda:0"``, …; empty: the best one available.
+    spacing_mm
+        Working spacing in canonical order (z, y, x).
+    locked
+        Whether one slider sets all three axes.
+    live
+        Whether to show previews.
+    preview_ms
+        Longest time that a preview may take.
+    rest_ms
+        Time without a change of the spacing before the sharp preview starts.
+    outside
+        What to do with a spacing outside the trained range.
+    largest_component, fill_holes_mm3
+        Post-processing of the labels; see `napari_hyperspace.postprocess`.
+    """
+
+    model: str = ""
+    device: str = ""
+    spacing_mm: Triple = (1.0, 1.0, 1.0)
+    locked: bool = True
+    live: bool = False
+    preview_ms: int = 300
+    rest_ms: int = 150
+    outside: Outside = "extrapolate"
+    largest_component: bool = False
+    fill_holes_mm3: float = 0.0
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    def inference_options(self) -> InferenceOptions:
+        """Return the options of a run. Imports torch: not for the main thread before a model is
+        loaded.
+        """
+        from napari_hyperspace.inference.options import InferenceOptions
+
+        return InferenceOptions(device=self.device or None, outside=self.outside)
