@@ -1,4 +1,4 @@
-"""The one source of chance: every draw is a pure function of (seed, purpose, numbers)."""
+"""Random generators: each is a function of the run's seed, a purpose and numbers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 
 
 def generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
-    """Return the random generator of one purpose at one place in the run.
+    """Return the random generator for one purpose at one place in a run.
 
-    Nothing carries over from one draw to the next, so neither the number of workers nor an
-    interruption changes what is drawn.
+    Generators share no state, so random numbers depend neither on the number of worker processes
+    nor on interruptions.
 
     Parameters
     ----------
     seed
-        The run's seed.
+        Seed of the run.
     purpose
-        What is drawn, such as ``"step"``; keeps draws at the same place independent.
+        Name of the purpose, such as ``"step"``; generators of different purposes are independent.
     numbers
-        The place, such as (step, sample).
+        The place in the run, such as (step, sample).
     """
     word = int.from_bytes(hashlib.blake2b(purpose.encode(), digest_size=4).digest(), "little")
     return np.random.default_rng([seed, word, *numbers])

@@ -1,22 +1,59 @@
-"""The base of every part of a configuration, and the reading of its file."""
+"""The base class of all sections of a configuration, its former keys, and reading of YAML."""
 
 from __future__ import annotations
 
 import os
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.base.config import Config
 
 
 class ConfigSection(Config):
-    """A part of the configuration: unknown keys, infinite numbers and NaN are refused."""
+    """A section of a configuration; unknown keys, infinite numbers and NaN are refused."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+def nested_models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models in the annotation of a field, all members of unions included."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    else:
+        for argument in typing.get_args(annotation):
+            yield from nested_models(argument)
+
+
+def rename_former_keys(values: Any, model: type[BaseModel]) -> Any:
+    """Return the plain data of a configuration with former keys renamed at every level.
+
+    A former key stays if its section also has the present one; validation refuses both.
+
+    Parameters
+    ----------
+    values
+        Data as read from YAML or JSON.
+    model
+        The model that describes it.
+    """
+    if not isinstance(values, dict):
+        return values
+    former = model.former_keys if issubclass(model, Config) else {}
+    renamed: dict[Any, Any] = {}
+    for key, value in values.items():
+        present = former.get(key, key)
+        name = key if present in values else present
+        field = model.model_fields.get(name)
+        for inner in nested_models(field.annotation) if field is not None else ():
+            value = rename_former_keys(value, inner)
+        renamed[name] = value
+    return renamed
 
 
 def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -25,7 +62,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     HyperspaceError
-        If it cannot be read, is not plain YAML or holds no mapping.
+        If it cannot be read, is not plain YAML or is not a mapping.
     """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

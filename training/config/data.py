@@ -1,4 +1,4 @@
-"""The data sets that a configuration may name, a section for each layout."""
+"""The section of a configuration that describes a data set, one class per layout."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Plane = Literal["axial", "coronal", "sagittal"]
 Contrast = Literal["t1", "t2", "t2_SPACE"]
 
 
-def _expand(ids: Any) -> Any:
-    """Turn ``4``, ``[1, 4]`` or ``["1-25", 100]`` into a list of ids."""
+def _expand(ids: Any) -> list[Any]:
+    """Convert ``4``, ``[1, 4]`` or ``["1-25", 100]`` to a list of ids."""
     if not isinstance(ids, (list, tuple)):
         ids = [ids]
     expanded: list[Any] = []
@@ -35,7 +35,7 @@ def _expand(ids: Any) -> Any:
         first, dash, last = item.partition("-") if isinstance(item, str) else ("", "", "")
         if dash and first.strip().isdigit() and last.strip().isdigit():
             if int(first) > int(last):
-                raise ValueError(f"the smaller id comes first, not {item}")
+                raise ValueError(f"the first id of a span must be the smaller one, not {item}")
             expanded += range(int(first), int(last) + 1)
         else:
             expanded.append(item)
@@ -46,7 +46,7 @@ Ids = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_expand)]
 LabelMap = dict[NonNegativeInt, Ids]
 
 
-# Distinct colors for labels that were given none (Sasha Trubetskoy's list, public domain).
+# Distinct colors for labels without a color (Sasha Trubetskoy's list, public domain).
 DEFAULT_COLORS = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6",
     "#bfef45", "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3",
@@ -54,34 +54,35 @@ DEFAULT_COLORS = (
 
 
 class DataSection(ConfigSection):
-    """What every data set's section has."""
+    """Keys of the sections of all layouts."""
 
     former_keys: ClassVar[Mapping[str, str]] = {"normalisation": "normalization"}
 
     kind: str = ""
     """Layout of the data set."""
     folder: str
-    """Folder of the data set: `${HYPERSPACE_DATA}/…`, or relative to this file."""
+    """Folder of the data set: `${HYPERSPACE_DATA}/…`, or relative to the configuration file."""
     split: str | None = None
-    """JSON file that names the cases for training and for validation; none: drawn by the seed."""
+    """JSON file that lists the cases for training and for validation; none: a random split that
+    depends on the seed."""
     validation_cases: PositiveInt = 10
-    """Number of cases to keep apart where there is no split file."""
+    """Number of validation cases if there is no split file."""
     exclude: tuple[str, ...] = ()
-    """Names of cases to leave out; `*` and `?` stand for any text and any character."""
+    """Names of cases to leave out; `*` and `?` match any text and any character."""
     labels: LabelMap | None = None
-    """Ids in the files that make up each label value, such as `{0: [2], 1: [1, 4]}` or `{1: 1-25}`;
-    ids that are not listed are refused. None: those of the layout."""
+    """Ids in the files for each label value, such as `{0: [2], 1: [1, 4]}` or `{1: 1-25}`; ids that
+    are not listed are refused. None: those of the layout."""
     ignore: Ids = ()
-    """Ids in the files of voxels whose label is not known; they count in no loss and no score."""
+    """Ids in the files of voxels whose label is unknown; losses and scores ignore them."""
     sparse: Plane | None = None
-    """Plane whose slices are labeled only in part: in slices of this plane that show no label at
-    all, the labels are not known."""
+    """Plane in which only some slices are labeled: in slices of this plane without any label, the
+    labels are unknown."""
     names: dict[PositiveInt, str] = Field(default_factory=dict)
-    """Name of a label value, where it should differ from the data set's own."""
+    """Name of a label value; default: the name in the data set."""
     colors: dict[PositiveInt, HexColor] = Field(default_factory=dict)
     """Color of a label value as `#rrggbb`."""
     normalization: NormalizationConfig = NormalizationConfig()
-    """Intensity normalization, which the model then asks of its users."""
+    """Intensity normalization, stored in the model."""
 
     @model_validator(mode="after")
     def _ids_once(self) -> DataSection:
@@ -107,17 +108,17 @@ class NNUNetSection(DataSection):
 
 
 class PairsSection(DataSection):
-    """A table of images and label maps; `names` says which label values there are."""
+    """A table of images and label maps; `names` lists the label values."""
 
     kind: Literal["pairs"] = "pairs"
     """Layout of the data set."""
     table: str = "cases.csv"
-    """CSV file in the folder: columns `image` (or several that begin so), `label`, perhaps `name`
-    and `subject`; paths are relative to the folder."""
+    """CSV file in the folder, with the columns `image` (or several that start with `image`),
+    `label`, and optionally `name` and `subject`; paths are relative to the folder."""
 
 
 class BratsSection(DataSection):
-    """BRATS 2021: a folder for each case."""
+    """BRATS 2021: one folder per case."""
 
     kind: Literal["brats"] = "brats"
     """Layout of the data set."""
@@ -129,7 +130,7 @@ class SpiderSection(DataSection):
     kind: Literal["spider"] = "spider"
     """Layout of the data set."""
     contrasts: Annotated[tuple[Contrast, ...], Field(min_length=1)] = ("t1", "t2")
-    """Contrasts to use; each image is a case of one channel."""
+    """Contrasts to use; each image is a case with one channel."""
 
 
 class MMWHSSection(DataSection):
@@ -142,36 +143,36 @@ class MMWHSSection(DataSection):
 
 
 class LesionSection(DataSection):
-    """Lesions in FLAIR images in BIDS layout, masks beside the images or in `derivatives`."""
+    """Lesions in FLAIR images in BIDS layout, with masks next to the images or in `derivatives`."""
 
     kind: Literal["bids-lesion"] = "bids-lesion"
     """Layout of the data set."""
     mask: str = "*lesion*"
-    """What the file names of the masks look like, upper and lower case alike; narrow it where an
-    image has several, such as `*lesion*rater1*`."""
+    """Pattern of the file names of masks, not case-sensitive. If an image has several masks, use a
+    narrower pattern such as `*lesion*rater1*`."""
 
 
 class LabelMapsSection(DataSection):
-    """Label maps of whole heads without images, which are synthesised; ids of the brain as in
-    FreeSurfer. Ids that `labels` does not list are background to the model.
+    """Label maps of whole heads, for synthetic images; ids of the brain as in FreeSurfer. Ids that
+    `labels` does not list are background.
     """
 
     kind: Literal["label-maps"] = "label-maps"
     """Layout of the data set."""
     pattern: str = "*.nii.gz"
-    """What the file names look like."""
+    """Pattern of the file names."""
 
     @model_validator(mode="after")
-    def _can_be_synthesised(self) -> LabelMapsSection:
+    def _can_be_synthesized(self) -> LabelMapsSection:
         if self.normalization.kind != "z-score":
-            raise ValueError("normalization: synthetic images are made for a z-score")
+            raise ValueError("normalization: synthetic images support only z-score")
         if self.sparse is not None:
-            raise ValueError("sparse: whole label maps are needed to make images from")
+            raise ValueError("sparse: synthetic images need complete label maps")
         return self
 
 
 def _with_kind(values: Any) -> Any:
-    """Take the first layout that there was where none is named."""
+    """Use the layout of the Decathlon if none is given."""
     return {"kind": "decathlon", **values} if isinstance(values, dict) else values
 
 
@@ -190,14 +191,14 @@ AnyDataSection = Annotated[
 
 
 class DataFile(ConfigSection):
-    """A file, or the part of one, that describes a data set only."""
+    """The part of a file that describes a data set."""
 
     data: AnyDataSection
     """The data set."""
 
 
 def load_data_section(path: str | os.PathLike[str]) -> tuple[DataSection, Path]:
-    """Read the section ``data`` of a run's configuration, or of a file that has no other.
+    """Read the section ``data`` of a configuration, or of a file with no other section.
 
     Returns
     -------
@@ -207,12 +208,12 @@ def load_data_section(path: str | os.PathLike[str]) -> tuple[DataSection, Path]:
     Raises
     ------
     HyperspaceError
-        If the file cannot be read or a key is wrong; the file's other sections are not looked at.
+        If the file cannot be read or the section is not valid; other sections are ignored.
     """
     values = read_yaml(path)
     if "data" not in values:
         raise HyperspaceError(
-            "the file describes no data set", where=path, fix="Give it a section `data:`"
+            "the file does not describe a data set", where=path, fix="Add a section `data:`"
         )
     try:
         section = DataFile.model_validate({"data": values["data"]}).data

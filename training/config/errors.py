@@ -1,26 +1,25 @@
-"""Configuration errors that a user can act on: the key named, the nearest known one offered."""
+"""Messages for invalid configurations: they name the key and suggest the nearest known one."""
 
 from __future__ import annotations
 
 import difflib
 import os
-import typing
 from collections.abc import Iterator
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from napari_hyperspace.core.errors import HyperspaceError
+from training.config.base import nested_models
 
 
 def explain(
     error: ValidationError, model: type[BaseModel], where: str | os.PathLike[str] | None = None
 ) -> HyperspaceError:
-    """Turn pydantic's error into one that names each key and, if unknown, the nearest known."""
+    """Convert an error of pydantic to one that names each key and suggests known ones."""
     keys = dict(_keys(model))
     lines = []
     for problem in error.errors():
-        # A discriminated union puts its tag into the location; keys are what the user wrote.
+        # The location includes the tags of discriminated unions, which are not keys of the file.
         location = [str(part) for part in problem["loc"]]
         key = ".".join(_without_tags(location, keys))
         if problem["type"] == "extra_forbidden":
@@ -38,6 +37,7 @@ def explain(
 
 
 def _nearest(key: str, known: list[str]) -> str:
+    """Return a suggestion for an unknown key, as the end of a message."""
     parent, _, name = key.rpartition(".")
     siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
     match = difflib.get_close_matches(name, siblings, n=1, cutoff=0.5)
@@ -50,6 +50,7 @@ def _nearest(key: str, known: list[str]) -> str:
 
 
 def _without_tags(location: list[str], keys: dict[str, None]) -> list[str]:
+    """Return the parts of an error's location that are keys or indices."""
     path: list[str] = []
     for i, part in enumerate(location):
         known = ".".join([*path, part]) in keys
@@ -59,16 +60,8 @@ def _without_tags(location: list[str], keys: dict[str, None]) -> list[str]:
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, None]]:
-    """Yield the dotted path of every key under a model, all members of unions included."""
+    """Yield the dotted path of every key of a model, all members of unions included."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}", None
-        for inner in _models(field.annotation):
+        for inner in nested_models(field.annotation):
             yield from _keys(inner, f"{prefix}{name}.")
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    else:
-        for argument in typing.get_args(annotation):
-            yield from _models(argument)

@@ -1,4 +1,4 @@
-"""The configuration of a training run: one YAML file, checked before anything starts."""
+"""The configuration of a training run: one YAML file, validated before training starts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from pydantic import (
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, check_pair
-from training.config.base import ConfigSection, read_yaml
+from training.config.base import ConfigSection, read_yaml, rename_former_keys
 from training.config.data import AnyDataSection
 from training.config.errors import explain
-from training.config.synthesis import SynthesisSection
+from training.config.synthesis import Probability, SynthesisSection
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -34,7 +34,6 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-Probability = Annotated[float, Field(ge=0, le=1)]
 SpacingRange = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)]
 Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 PatchSize = Annotated[
@@ -44,70 +43,73 @@ PatchSize = Annotated[
 
 
 class SpacingSection(ConfigSection):
-    """The working spacings met in training. Axis order: canonical (z, y, x)."""
+    """The working spacings of training. Axis order: canonical (z, y, x)."""
 
     range_mm: tuple[SpacingRange, SpacingRange, SpacingRange]
-    """Smallest and largest spacing of each axis, in mm; drawn log-uniformly."""
+    """Smallest and largest spacing of each axis, in mm; sampled log-uniformly."""
     clusters_mm: tuple[Spacing, ...] = ()
-    """Spacings of scans as they were acquired: if there are any, one of them is drawn, not the
-    range, and images are averaged over its voxels."""
+    """Spacings of scans as they were acquired, in mm. If there are any, one of them is sampled
+    instead of the range, and images are averaged over its voxels."""
     resampled_mm: Spacing | None = None
-    """Spacing that images of a cluster are interpolated to (cubically, labels to the nearest)
-    before the network sees them, as a data set brought to one spacing is."""
+    """Spacing that images of a cluster are interpolated to before training, in mm (images by cubic
+    kernels, labels to the nearest voxel), like a data set that was resampled to one spacing."""
     isotropic_probability: Probability = 0.0
-    """Share of the steps whose three axes are drawn jointly (1: always, 0: independently)."""
+    """Fraction of the steps whose three axes are sampled jointly (1: always, 0: never)."""
     thick_slice_probability: Probability = 0.0
-    """Share of the steps with thick slices along one axis, drawn by chance."""
+    """Fraction of the steps with thick slices along one axis, which is random."""
     thick_mm: SpacingRange = (3.0, 7.0)
-    """Spacing of thick slices, within the range of their axis."""
+    """Smallest and largest spacing of thick slices, in mm; limited to the range of their axis."""
     fine_mm: SpacingRange = (0.4, 1.3)
-    """Spacing within thick slices, within the ranges of the other two axes."""
+    """Smallest and largest spacing within thick slices, in mm; limited to the ranges of the other
+    two axes."""
     antialias_probability: Probability = 0.75
-    """Share of the samples averaged over the larger voxels; the others are only interpolated."""
+    """Fraction of the samples that are averaged over larger voxels; the others are only
+    interpolated."""
     cubic_probability: Probability = 0.2
-    """Share of the undeformed samples interpolated by cubic kernels, the others by linear ones."""
+    """Fraction of the samples without deformation that are interpolated by cubic kernels; the
+    others by linear ones."""
 
     @model_validator(mode="after")
-    def _met_in_training(self) -> SpacingSection:
-        met = [self.resampled_mm] if self.resampled_mm else [*self.clusters_mm]
+    def _within_the_range(self) -> SpacingSection:
+        trained = [self.resampled_mm] if self.resampled_mm else [*self.clusters_mm]
         if self.resampled_mm and not self.clusters_mm:
-            raise ValueError("resampled_mm: what is resampled is clusters_mm")
-        for spacing in met:
+            raise ValueError("resampled_mm: only images of clusters_mm are resampled")
+        for spacing in trained:
             for step, (low, high) in zip(spacing, self.range_mm, strict=True):
                 if not low <= step <= high:
-                    raise ValueError(f"range_mm: does not hold {spacing}, which is met in training")
+                    raise ValueError(f"range_mm: must include {spacing}, a spacing of training")
         return self
 
 
 class AugmentationSection(ConfigSection):
-    """What is changed at random in a sample besides its spacing."""
+    """Random changes of a sample besides its spacing."""
 
     flip_probability: tuple[Probability, Probability, Probability] = (0.0, 0.0, 0.5)
-    """Chance of mirroring each canonical axis (z, y, x)."""
+    """Probability of mirroring each canonical axis (z, y, x)."""
     deform_probability: Probability = 0.7
-    """Chance of rotating, scaling and bending a sample; all in one interpolation."""
+    """Probability of a deformation: rotation, scaling and smooth displacement."""
     rotation_deg: NonNegativeFloat = 12.0
     """Largest rotation about each axis, in degrees."""
     scale: Annotated[float, Field(ge=1, lt=2)] = 1.15
-    """Largest factor by which an axis grows or shrinks."""
+    """Largest scaling factor of an axis; its inverse is the smallest."""
     elastic_mm: NonNegativeFloat = 1.0
     """Standard deviation of the smooth displacement, in mm."""
     elastic_control_mm: PositiveFloat = 12.0
     """Distance between the control points of the smooth displacement, in mm."""
     intensity_probability: Probability = 0.5
-    """Chance of each of the intensity changes below."""
+    """Probability of each of the following changes of the intensities."""
     contrast: Annotated[float, Field(ge=1)] = 1.25
-    """Largest factor on the intensities."""
+    """Largest factor of the intensities; its inverse is the smallest."""
     brightness: NonNegativeFloat = 0.2
     """Largest shift of the intensities, in standard deviations of the normalized image."""
     gamma: Annotated[float, Field(ge=1)] = 1.4
-    """Largest exponent of the intensities between their extremes; its inverse is the smallest."""
+    """Largest exponent of the intensities, scaled to 0 to 1; its inverse is the smallest."""
     bias: NonNegativeFloat = 0.2
     """Standard deviation of the logarithm of the smooth bias field."""
     noise: NonNegativeFloat = 0.12
-    """Largest standard deviation of the noise, in those of the normalized image."""
+    """Largest standard deviation of the noise, relative to that of the normalized image."""
     blur_mm: NonNegativeFloat = 0.0
-    """Largest standard deviation of an additional blur of the whole image, in mm."""
+    """Largest standard deviation of an additional blur of the image, in mm."""
 
 
 class LossSection(ConfigSection):
@@ -118,13 +120,13 @@ class LossSection(ConfigSection):
     cross_entropy_weight: NonNegativeFloat = 1.0
     """Weight of the cross-entropy."""
     include_background: bool = False
-    """Whether the background is a class of the Dice loss."""
+    """Whether the Dice loss includes the background."""
     whole_batch: bool = False
-    """Whether the Dice is taken over the batch at once instead of sample by sample."""
+    """Whether Dice is computed over the whole batch instead of per sample."""
 
 
 class OptimizerSection(ConfigSection):
-    """Optimizer, learning rate over the steps, weight averaging."""
+    """Optimizer, schedule of the learning rate, averaging of the weights."""
 
     kind: Literal["adam", "adamw"] = "adamw"
     """Optimizer."""
@@ -133,43 +135,44 @@ class OptimizerSection(ConfigSection):
     final_learning_rate: NonNegativeFloat = 1e-5
     """Learning rate at the last step."""
     schedule: Literal["cosine", "poly", "constant"] = "cosine"
-    """Form of the decay; `poly` falls with the power 0.9 of the steps that remain."""
+    """Decay of the learning rate; `poly` is the power 0.9 of the fraction of steps that remain."""
     warm_up_steps: NonNegativeInt = 200
-    """Steps over which the learning rate rises from zero."""
+    """Number of steps over which the learning rate rises from zero."""
     weight_decay: NonNegativeFloat = 1e-4
-    """Decay of the weights; with `adam` it is part of the gradient."""
+    """Weight decay; with `adam` it is added to the gradient."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
         0.9,
         0.99,
     )
-    """Memory of the optimizer's first and second moment."""
+    """Decay rates of the optimizer's first and second moment."""
     gradient_clip: NonNegativeFloat = 1.0
-    """Largest norm of the gradient; 0: not clipped."""
+    """Largest norm of the gradient; 0: no clipping."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Memory of the moving average of the weights that is validated and exported; 0: none."""
+    """Decay rate of the moving average of the weights, which is validated and exported; 0: no
+    average."""
 
 
 class StepsSection(ConfigSection):
-    """How long, and in what portions."""
+    """Length of the training, batches and patches."""
 
     steps: PositiveInt
     """Number of optimizer steps."""
     batch_size: PositiveInt = 4
-    """Samples a step, all devices together."""
+    """Number of samples per step, over all devices."""
     patch_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 96)
-    """Largest block in voxels (z, y, x); larger samples are cropped at a random place, and the
+    """Largest patch in voxels (z, y, x). Larger samples are cropped at a random position, and the
     trained model is run in tiles of at most this size."""
     patch_mm: PatchSize | None = None
-    """Largest block in mm, one number or one an axis (z, y, x), beside that in voxels."""
+    """Largest patch in mm, one number or one per axis (z, y, x), in addition to that in voxels."""
     patience: NonNegativeInt = 0
-    """Validations without improvement before the run stops early; 0: never."""
+    """Number of validations without improvement after which the run stops; 0: never."""
 
 
 class ValidationSection(ConfigSection):
-    """Dice on the validation cases, on the working grid, at the same spacings every time."""
+    """Dice of the validation cases on the working grid, at fixed spacings."""
 
     every_steps: PositiveInt = 500
-    """Steps between validations; each one writes a checkpoint too."""
+    """Number of steps between validations; each one also writes a checkpoint."""
     spacings_mm: Annotated[tuple[Spacing, ...], Field(min_length=1)] = (
         (1, 1, 1),
         (2, 2, 2),
@@ -178,7 +181,7 @@ class ValidationSection(ConfigSection):
     )
     """Spacings of the validations during training, in mm (z, y, x)."""
     pairs_per_map: PositiveInt = 3
-    """Synthetic pairs of each validation label map at each spacing, their contrasts in turn."""
+    """Number of synthetic pairs per validation label map and spacing, with different contrasts."""
     report_spacings_mm: Annotated[tuple[Spacing, ...], Field(min_length=1)] = (
         (1, 1, 1),
         (1.5, 1.5, 1.5),
@@ -189,39 +192,40 @@ class ValidationSection(ConfigSection):
         (1, 3, 1),
         (1, 1, 3),
     )
-    """Spacings of the report at the end and of the model's card, in mm (z, y, x)."""
+    """Spacings of the final report and of the model's card, in mm (z, y, x)."""
 
 
 class ComputeSection(ConfigSection):
-    """Where and how to compute. May change when a run is resumed."""
+    """Devices and processes. May change when a run is resumed."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Kind of device."""
     devices: PositiveInt = 1
     """Number of devices (processes)."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Precision of the network's arithmetic; weights and loss stay in fp32."""
+    """Precision of the network's arithmetic; weights and loss are in fp32."""
     channels_last: bool = False
-    """Whether images lie channels-last in memory; on a CPU the norms' gradients are slow there."""
+    """Whether tensors are in channels-last memory format; slow on a CPU, where the gradients of the
+    normalization layers are not optimized for it."""
     threads: NonNegativeInt = 0
-    """CPU threads of each training process; 0: what torch chooses."""
+    """Number of CPU threads per training process; 0: chosen by torch."""
     workers: NonNegativeInt = 1
-    """Processes that prepare batches beside each training process; 0: none."""
+    """Number of processes per training process that prepare batches; 0: none."""
     log_every_steps: PositiveInt = 20
-    """Steps between lines of the log."""
+    """Number of steps between entries of the log."""
 
 
 class CardSection(ConfigSection):
-    """What the exported model says of itself."""
+    """Texts of the exported model's card."""
 
     former_keys: ClassVar[Mapping[str, str]] = {"licence": "license"}
 
     description: str = ""
-    """One or two sentences on what the model segments in which images."""
+    """One or two sentences about the structures and the images that the model is made for."""
     license: str = ""
     """License of the training data."""
     citation: str = ""
-    """What to cite."""
+    """Publications to cite."""
 
 
 class FitConfig(ConfigSection):
@@ -232,36 +236,37 @@ class FitConfig(ConfigSection):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$")]
     """Name of the model."""
     seed: NonNegativeInt = 0
-    """Seed of every draw and of the first weights."""
+    """Seed of all random parameters, including the initial weights."""
     data: AnyDataSection
     """The data set."""
     spacing: SpacingSection
     """The working spacings."""
     augmentation: AugmentationSection = AugmentationSection()
-    """Random changes of a sample."""
+    """Random changes of samples made from scans."""
     synthesis: SynthesisSection = SynthesisSection()
-    """How images are made where the data set has label maps alone; `augmentation` is for scans."""
+    """Random parameters of images synthesized from label maps, for data sets without scans."""
     network: NetworkConfig
     """The network whose weights are made."""
     factory: FactoryConfig
-    """The way its weights are made; its range is the training range unless it has its own."""
+    """How the weights of the network are made; the range of the factory is that of `spacing` by
+    default."""
     loss: LossSection = LossSection()
     """The loss."""
     optimizer: OptimizerSection = OptimizerSection()
     """The optimizer."""
     training: StepsSection
-    """Length of the training."""
+    """Length of the training, batches and patches."""
     validation: ValidationSection = ValidationSection()
     """Validation."""
     compute: ComputeSection = ComputeSection()
-    """Devices, precision, processes."""
+    """Devices, precision and processes."""
     card: CardSection = CardSection()
     """The model's card."""
 
     @model_validator(mode="before")
     @classmethod
     def _factory_range(cls, values: Any) -> Any:
-        """Give the factory the training range: one place to write it."""
+        """Use the range of the spacing section for the factory by default."""
         if not isinstance(values, dict):
             return values
         factory, spacing = values.get("factory"), values.get("spacing")
@@ -277,14 +282,14 @@ class FitConfig(ConfigSection):
     @model_validator(mode="after")
     def _consistent(self) -> FitConfig:
         if self.network.n_dim != 3:
-            raise ValueError("network.n_dim: training works on volumes, so it must be 3")
+            raise ValueError("network.n_dim: must be 3, because training works on volumes")
         check_pair(self.network, self.factory)
         if self.optimizer.warm_up_steps >= self.training.steps:
             raise ValueError("optimizer.warm_up_steps: the warm-up must end before training.steps")
         if self.training.batch_size % self.compute.devices:
             raise ValueError("training.batch_size: must be a multiple of compute.devices")
         if not self.loss.dice_weight + self.loss.cross_entropy_weight:
-            raise ValueError("loss.dice_weight: one of the two losses must count")
+            raise ValueError("loss.dice_weight: one of the two losses needs a positive weight")
         return self
 
 
@@ -298,7 +303,7 @@ def load_config(
     path
         A YAML file.
     overrides
-        Texts such as ``"training.steps=100"``; the value is YAML, the key a dotted path.
+        Texts such as ``"training.steps=100"``: a dotted key and a value in YAML.
 
     Returns
     -------
@@ -308,17 +313,17 @@ def load_config(
     Raises
     ------
     HyperspaceError
-        If the file cannot be read or a key is unknown, of a wrong type or out of range.
+        If the file cannot be read, or a key is unknown or has an invalid value.
     """
     values = read_yaml(path)
-    values.pop("comparison", None)  # what several runs are for; see `training.comparison`
+    values.pop("comparison", None)  # see `training.comparison`
     for override in overrides:
         _override(values, override)
     return parse_config(values, where=path), Path(path).absolute().parent
 
 
 def parse_config(values: Any, *, where: str | os.PathLike[str] | None = None) -> FitConfig:
-    """Check a configuration that was read already; errors name the keys."""
+    """Validate the plain data of a configuration; errors name the keys."""
     try:
         return FitConfig.model_validate(values)
     except ValidationError as error:
@@ -326,10 +331,11 @@ def parse_config(values: Any, *, where: str | os.PathLike[str] | None = None) ->
 
 
 def _override(values: dict[str, Any], text: str) -> None:
+    """Apply an option ``--set key=value``."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise HyperspaceError(
-            "--set wants key=value", found=text, fix="Write, say, --set training.steps=100"
+            "--set expects key=value", found=text, fix="Example: --set training.steps=100"
         )
     try:
         parsed = yaml.safe_load(value)
@@ -339,20 +345,37 @@ def _override(values: dict[str, Any], text: str) -> None:
 
 
 def set_key(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key of a configuration that was read but not yet checked.
+    """Set a dotted key of a configuration that was read but not yet validated.
+
+    Former names are accepted in the key, in the value and in the configuration; all of them are
+    renamed.
+
+    Parameters
+    ----------
+    values
+        Plain data of the configuration, changed in place.
+    key, value
+        The dotted key and its value.
 
     Raises
     ------
     HyperspaceError
-        If the key leads through a value.
+        If a parent of the key has a value that is not a section.
     """
-    *parents, last = key.split(".")
-    for parent in parents:
+    present = rename_former_keys(values, FitConfig)
+    values.clear()
+    values.update(present)
+    change: Any = value
+    for name in reversed(key.split(".")):
+        change = {name: change}
+    change = rename_former_keys(change, FitConfig)
+    for _ in range(key.count(".")):
+        ((parent, change),) = change.items()
         child = values.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise HyperspaceError("this key holds a value, not a section", field=key)
+            raise HyperspaceError("this key has a value, it is not a section", field=key)
         values = child
-    values[last] = value
+    values.update(change)
 
 
 def changes(old: Any, new: Any, prefix: str = "") -> Iterable[str]:

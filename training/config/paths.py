@@ -1,4 +1,4 @@
-"""Paths in a configuration: where they may lead."""
+"""Resolution of the paths in a configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 
 def resolve_path(text: str, base: Path, *, field: str) -> Path:
-    """Turn a path of the configuration into one of this machine.
+    """Resolve a path of the configuration.
 
     Parameters
     ----------
@@ -22,12 +22,12 @@ def resolve_path(text: str, base: Path, *, field: str) -> Path:
     base
         Folder of the configuration file.
     field
-        Key to name in an error.
+        Key of the path, for errors.
 
     Raises
     ------
     HyperspaceError
-        If the path is absolute, leads out of its root, or uses another variable.
+        If the path is absolute, leaves its root folder, or uses another variable.
     """
     root, rest = base, text
     start = _VARIABLE.match(text)
@@ -38,7 +38,7 @@ def resolve_path(text: str, base: Path, *, field: str) -> Path:
                 f"the environment variable {DATA_VARIABLE} is not set",
                 field=field,
                 found=text,
-                fix=f"Set {DATA_VARIABLE} to the folder that holds the data sets",
+                fix=f"Set {DATA_VARIABLE} to the folder that contains the data sets",
             )
         root, rest = Path(value), text[start.end() :].lstrip("/\\")
     target = os.path.normpath(root / rest)

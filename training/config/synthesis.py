@@ -1,4 +1,4 @@
-"""The part of a configuration that says how images are synthesised from label maps."""
+"""The section of a configuration for images synthesized from label maps."""
 
 from __future__ import annotations
 
@@ -9,60 +9,60 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from training.config.base import ConfigSection
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-Share = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class ContrastShares(ConfigSection):
-    """How often each kind of image is drawn, relative to the others."""
+    """Relative frequency of each kind of image."""
 
-    free: Share = 0.35
-    """Every tissue as bright as chance will have it."""
-    t1: Share = 0.3
+    free: Weight = 0.35
+    """Random mean intensity of every tissue."""
+    t1: Weight = 0.3
     """T1-weighted."""
-    t2: Share = 0.13
+    t2: Weight = 0.13
     """T2-weighted."""
-    pd: Share = 0.07
+    pd: Weight = 0.07
     """Proton density."""
-    flair: Share = 0.15
+    flair: Weight = 0.15
     """FLAIR."""
 
 
 class SynthesisSection(ConfigSection):
-    """How a training pair is made from a label map. Lengths in mm, axes canonical (z, y, x)."""
+    """Random parameters of a pair synthesized from a label map. Axis order: (z, y, x)."""
 
     flip_probability: Probability = 0.5
-    """Chance of mirroring left and right; the labels of the sides are swapped."""
+    """Probability of mirroring left and right; the labels of the two sides are swapped."""
     rotation_deg: NonNegativeFloat = 18.0
-    """Largest rotation about each axis."""
+    """Largest rotation about each axis, in degrees."""
     scale: Annotated[float, Field(ge=1, lt=2)] = 1.17
-    """Largest factor by which an axis grows or shrinks."""
+    """Largest scaling factor of an axis; its inverse is the smallest."""
     shear: NonNegativeFloat = 0.05
     """Largest shear."""
     elastic_mm: NonNegativeFloat = 3.5
-    """Largest standard deviation of the smooth displacement."""
+    """Largest standard deviation of the smooth displacement, in mm."""
     elastic_control_mm: PositiveFloat = 30.0
-    """Distance between the control points of that displacement."""
+    """Distance between the control points of the smooth displacement, in mm."""
     off_brain_probability: Probability = 0.15
-    """Chance that a patch lies anywhere in the head instead of near the brain."""
+    """Probability that a patch lies anywhere in the head instead of near the brain."""
     contrasts: ContrastShares = ContrastShares()
-    """How often each kind of image is drawn."""
+    """Relative frequency of each kind of image."""
     thin_probability: Probability = 0.2
-    """Chance that some of the extra-cerebral tissues are left out."""
+    """Probability that some of the extra-cerebral tissues are left out."""
     strip_probability: Probability = 0.25
-    """Chance that all that lies outside of the skull's inside is left out."""
+    """Probability of skull stripping."""
     cut_probability: Probability = 0.15
-    """Chance that the field of view ends within the patch."""
+    """Probability that the field of view ends within the patch."""
     coarse_probability: Probability = 0.2
-    """Chance, an axis, that the scan was taken coarser than the working spacing."""
+    """Probability per axis that the scan is coarser than the working spacing."""
     coarse_factor: Annotated[float, Field(ge=1)] = 2.0
-    """Largest factor of such a spacing."""
+    """Largest factor between the spacing of such a scan and the working spacing."""
     bias: NonNegativeFloat = 0.35
     """Largest standard deviation of the logarithm of the bias field."""
     gamma: NonNegativeFloat = 0.35
-    """Largest logarithm of the exponent of the intensities."""
+    """Largest absolute logarithm of the exponent of the intensities."""
     noise: NonNegativeFloat = 0.08
-    """Largest standard deviation of the noise, where the brain's brightest tissue is about 1."""
+    """Largest standard deviation of the noise; the brightest tissue of the brain is about 1."""
     texture: NonNegativeFloat = 0.06
     """Largest standard deviation within a tissue."""
     fine_voxels: Annotated[int, Field(ge=1000)] = 4_000_000
-    """Most voxels of the fine grid that tissues are painted on before they are averaged."""
+    """Largest number of voxels of the fine grid that tissues are painted on."""

@@ -1,4 +1,4 @@
-"""The configuration: checked whole, errors name the key."""
+"""Configurations of runs: validation, overrides, and errors that name the key."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pydantic import BaseModel
 import training
 from napari_hyperspace.core.errors import HyperspaceError
 from tests.training.conftest import config_values
-from training.config.errors import _models
+from training.config.base import nested_models
 from training.config.fit import ConfigSection, FitConfig, load_config, parse_config
 from training.config.paths import resolve_path
 
 
 def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
-    inner = [m for f in model.model_fields.values() for m in _models(f.annotation)]
+    inner = [m for f in model.model_fields.values() for m in nested_models(f.annotation)]
     return [model, *(section for m in inner for section in _sections(m))]
 
 
-def test_every_field_is_explained() -> None:
+def test_every_field_has_a_docstring() -> None:
     for section in _sections(FitConfig):
         for name, field in section.model_fields.items():
             if issubclass(section, ConfigSection):
@@ -39,7 +39,7 @@ def test_shipped_configurations_are_valid(path: Path) -> None:
     assert config.factory.kind != "hypernetwork" or config.factory.range_mm is not None
 
 
-def test_the_factory_takes_the_training_range() -> None:
+def test_the_factory_uses_the_training_range() -> None:
     config = parse_config(config_values())
     assert config.factory.range_mm == config.spacing.range_mm == ((1, 2.5), (1.2, 3), (1, 2))
     own = [[0.5, 4.0]] * 3
@@ -53,7 +53,7 @@ def test_overrides_change_single_keys(tmp_path: Path) -> None:
     assert (config.training.steps, config.optimizer.betas, base) == (40, (0.8, 0.9), tmp_path)
     with pytest.raises(HyperspaceError, match="key=value"):
         load_config(path, ["training.steps"])
-    with pytest.raises(HyperspaceError, match="holds a value"):
+    with pytest.raises(HyperspaceError, match="not a section"):
         load_config(path, ["seed.steps=3"])
 
 
@@ -67,7 +67,8 @@ def test_overrides_change_single_keys(tmp_path: Path) -> None:
         ("data__learning_rate", "did you mean optimizer.learning_rate?"),
     ],
 )
-def test_fault_51_unknown_key_gets_the_nearest(key: str, suggestion: str) -> None:
+def test_an_unknown_key_gets_the_nearest_as_suggestion(key: str, suggestion: str) -> None:
+    """Fault 51 of the list of bad inputs."""
     with pytest.raises(HyperspaceError) as error:
         parse_config(config_values(**{key: 1}), where="run.yaml")
     assert suggestion in str(error.value)
@@ -91,7 +92,8 @@ def test_fault_51_unknown_key_gets_the_nearest(key: str, suggestion: str) -> Non
         ("seed", -1, "seed"),
     ],
 )
-def test_fault_52_wrong_value_names_the_key(key: str, value: object, named: str) -> None:
+def test_an_invalid_value_names_its_key(key: str, value: object, named: str) -> None:
+    """Fault 52 of the list of bad inputs."""
     with pytest.raises(HyperspaceError, match=named):
         parse_config(config_values(**{key: value}))
 
@@ -108,13 +110,16 @@ def test_fault_52_wrong_value_names_the_key(key: str, value: object, named: str)
         "${HYPERSPACE_DATA}/${HOME}",
     ],
 )
-def test_fault_53_path_outside(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_outside_of_the_data_folder_are_refused(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 53 of the list of bad inputs."""
     monkeypatch.setenv("HYPERSPACE_DATA", str(tmp_path / "data"))
     with pytest.raises(HyperspaceError, match=r"data\.folder"):
         resolve_path(path, tmp_path, field="data.folder")
 
 
-def test_fault_53_paths_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_inside_of_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYPERSPACE_DATA", str(tmp_path / "data"))
     inside = resolve_path("${HYPERSPACE_DATA}/a/./b", tmp_path, field="f")
     assert inside == tmp_path / "data" / "a" / "b"
@@ -128,7 +133,8 @@ def test_fault_53_paths_inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     "text",
     ["!!python/object/apply:os.system ['true']", "a: !!python/name:os.system", "- 1", "a: ["],
 )
-def test_fault_54_only_plain_yaml(text: str, tmp_path: Path) -> None:
+def test_only_plain_yaml_is_read(text: str, tmp_path: Path) -> None:
+    """Fault 54 of the list of bad inputs."""
     path = tmp_path / "run.yaml"
     path.write_text(text)
     with pytest.raises(HyperspaceError, match=r"run\.yaml"):
