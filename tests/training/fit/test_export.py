@@ -1,0 +1,46 @@
+"""Model files and cards of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lightning_fabric")
+pytest.importorskip("monai")
+
+import napari_hyperspace as hs
+from tests.training.conftest import interrupt_after
+from tests.training.fit.runs import train
+from training.fit.export import export_checkpoint
+from training.fit.signals import Interrupted
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_run_is_exported_before_its_end(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = dataset.parent
+    interrupt_after(monkeypatch, 5)
+    with pytest.raises(Interrupted):
+        train(base)
+    target = export_checkpoint(base / "run", base / "early.safetensors", dtype="float16")
+    card = hs.load_model(target).card
+    assert card.training["steps"] == 3 and card.dice[0].cases == 2
+    last = export_checkpoint(base / "run/checkpoints/last.safetensors", base / "l.safetensors")
+    assert hs.load_model(last).card.training["steps"] == 5
+    wide = export_checkpoint(
+        base / "run",
+        base / "w.safetensors",
+        tile_voxels=80,
+        tile_mm=60,
+        localization_extent_mm=(30, 40, 35),
+    )
+    card = hs.load_model(wide).card
+    assert card.tile_shape == (80,) * 3 and card.tile_mm == (60,) * 3
+    assert card.localization is not None and card.localization.extent_mm == (30, 40, 35)
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_the_card_names_the_commit(unbroken: Path) -> None:
+    commit = hs.load_model(unbroken / "model.safetensors").card.training["commit"]
+    assert len(commit) == 40 and int(commit, 16)

@@ -1,0 +1,49 @@
+"""The loss against its definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("monai")
+
+from training.config.fit import LossSection
+from training.data.labels import OUTSIDE
+from training.fit.losses import SegmentationLoss
+
+
+@pytest.mark.parametrize("whole_batch", [False, True])
+@pytest.mark.parametrize("background", [False, True])
+def test_loss_against_its_definition(
+    rng: np.random.Generator, whole_batch: bool, background: bool
+) -> None:
+    logits = torch.from_numpy(rng.normal(size=(2, 3, 4, 5, 3)).astype(np.float32))
+    labels = torch.from_numpy(rng.integers(-1, 3, (2, 4, 5, 3)).astype(np.int16))
+    config = LossSection(
+        include_background=background, whole_batch=whole_batch, cross_entropy_weight=0.5
+    )
+    p = np.exp(logits.double().numpy())
+    p /= p.sum(axis=1, keepdims=True)
+    known = labels.numpy() != OUTSIDE
+    truth = np.stack([labels.numpy() == k for k in range(3)], axis=1)
+    picked = (p * truth).sum(axis=1)[known]
+    axes = (0, 2, 3, 4) if whole_batch else (2, 3, 4)
+    both = (p * truth).sum(axis=axes)
+    total = (p * known[:, None]).sum(axis=axes) + truth.sum(axis=axes)
+    dice = 1 - (2 * both + 1) / (total + 1)
+    expected = (dice if background else dice[..., 1:]).mean() - 0.5 * np.log(picked).mean()
+    # In float32, a sum over all voxels has at most one rounding error per term.
+    bound = known.size * float(np.finfo(np.float32).eps)
+    loss = float(SegmentationLoss(config)(logits, labels))
+    assert loss == pytest.approx(expected, rel=bound)
+
+
+def test_unknown_voxels_get_no_gradient(rng: np.random.Generator) -> None:
+    logits = torch.from_numpy(rng.normal(size=(1, 3, 4, 5, 3)).astype(np.float32)).requires_grad_()
+    labels = torch.ones(1, 4, 5, 3, dtype=torch.int16)
+    labels[0, 2] = OUTSIDE
+    SegmentationLoss(LossSection())(logits, labels).backward()
+    assert logits.grad is not None
+    assert (logits.grad[:, :, 2] == 0).all()
+    assert (logits.grad[:, :, 0] != 0).all()

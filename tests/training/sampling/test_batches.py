@@ -1,0 +1,62 @@
+"""Batches are a function of seed and step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from napari_hyperspace.core.intensity import Normalization
+from tests.training.conftest import config_values
+from training.config.fit import parse_config
+from training.data.base import Case
+from training.data.decathlon import Decathlon
+from training.sampling.batches import Batch, TrainingBatches, prepared
+
+
+@pytest.fixture
+def cases(dataset: Path) -> list[Case]:
+    data = Decathlon(dataset)
+    return data.load([case.name for case in data.cases()], Normalization())
+
+
+def _same(a: Batch, b: Batch) -> bool:
+    return (
+        (a.step, a.spacing_mm, a.names) == (b.step, b.spacing_mm, b.names)
+        and torch.equal(a.image, b.image)
+        and torch.equal(a.labels, b.labels)
+    )
+
+
+def test_batches_are_a_function_of_the_step(cases: list[Case]) -> None:
+    batches = TrainingBatches(parse_config(config_values()), cases)
+    assert len(batches) == 6
+    for step in (0, 3):
+        batch = batches[step]
+        assert _same(batch, batches[step])
+        assert batch.image.shape == (2, 1, *batch.labels.shape[1:])
+        assert set(batch.names) <= {case.name for case in cases} and len(set(batch.names)) == 2
+    assert batches[0].spacing_mm != batches[1].spacing_mm
+
+
+def test_the_number_of_workers_does_not_change_the_batches(cases: list[Case]) -> None:
+    batches = TrainingBatches(parse_config(config_values()), cases)
+    alone = list(prepared(batches, 1, workers=0))
+    shared = list(prepared(batches, 1, workers=2))
+    assert [batch.step for batch in alone] == [1, 2, 3, 4, 5]
+    assert all(_same(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_processes_share_a_batch(cases: list[Case]) -> None:
+    config = parse_config(config_values(training__batch_size=4))
+    whole = TrainingBatches(config, cases)[2]
+    parts = [TrainingBatches(config, cases, rank, 2)[2] for rank in range(2)]
+    assert torch.equal(torch.cat([part.image for part in parts]), whole.image[[0, 2, 1, 3]])
+    assert parts[1].names == whole.names[1::2]
+
+
+def test_patches_are_bounded(cases: list[Case]) -> None:
+    config = parse_config(config_values(training__patch_shape=[5, 40, 6]))
+    image = TrainingBatches(config, cases)[0].image
+    assert image.shape[2] == 5 and image.shape[3] < 40 and image.shape[4] == 6
