@@ -1,1 +1,1 @@
-"""The napari plug-in: widgets → controller → {state, worker, convert} → core."""
+"""The napari plug-in: adapters ← models ← jobs ← controllers ← widgets."""

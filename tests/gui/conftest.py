@@ -29,8 +29,8 @@ from napari_hyperspace.core.spacing import Range
 from napari_hyperspace.core.volume import Laterality, Volume
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.protocols import SpacingModel
-from napari_hyperspace.io.receipt import Receipt
-from napari_hyperspace.io.series import Series, Slice
+from napari_hyperspace.io import Receipt, Series
+from napari_hyperspace.io.series import Slice
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.base.localization import Localization
 from napari_hyperspace.nets.card import DiceRecord, LabelClass, ModelCard
@@ -42,13 +42,21 @@ from napari_hyperspace.gui.adapters.readers import ReadOptions
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.scales import Scales
-from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing, Entries, Tone, View
+from napari_hyperspace.gui.models.view import (
+    Accuracy,
+    CostOverSpacing,
+    Entries,
+    StructureRow,
+    StructuresView,
+    Tone,
+    View,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from pytestqt.qtbot import QtBot
 
-    from napari_hyperspace.gui.controllers.main import Controller
+    from napari_hyperspace.gui.controllers.dock import DockController
 
 # Oblique and anisotropic, its axes in the order of no slice view: x runs along the second axis.
 OBLIQUE = np.array(
@@ -322,6 +330,12 @@ class MockView:
     def show_ready(self, *, run: bool, cancel: bool, save: bool) -> None:
         self.said.append(("ready", {"run": run, "cancel": cancel, "save": save}))
 
+    def show_structures(self, rows: Sequence[StructureRow], layer: str, sides: bool) -> None:
+        self._say("structures", rows, layer, sides)
+
+    def show_in_3d(self, shown: bool) -> None:
+        self._say("in_3d", shown)
+
     def ask_choice(self, title: str, question: str, options: Sequence[str]) -> int | None:
         index: int | None = self._ask("ask_choice", title, question, options)
         return index
@@ -336,7 +350,9 @@ class MockView:
 
 
 if TYPE_CHECKING:
-    _mock: View = MockView()  # mypy compares its methods with those of the protocol
+    # mypy compares its methods with those of the protocols.
+    _mock: View = MockView()
+    _mock_structures: StructuresView = MockView()
 
 
 @pytest.fixture
@@ -358,12 +374,12 @@ def viewer() -> ViewerModel:
 @pytest.fixture
 def controller(
     qtbot: QtBot, viewer: ViewerModel, view: MockView, services: FakeServices
-) -> Iterator[Controller]:
-    from napari_hyperspace.gui.controllers.main import Controller
+) -> Iterator[DockController]:
+    from napari_hyperspace.gui.controllers.dock import DockController
 
-    controller = Controller(viewer, view, services, Choices(rest_ms=0))
+    controller = DockController(viewer, view, view, services, Choices(rest_ms=0))
     qtbot.waitUntil(lambda: (view.last("cost") or ("",))[0] != "")
     yield controller
-    controller.jobs.cancel()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.segmentation.cancel()
+    qtbot.waitUntil(lambda: not controller.running)
     controller.close()

@@ -1,25 +1,32 @@
-"""What the plug-in does to napari's viewer. Main thread only."""
+"""What the plug-in reads from and changes in napari's viewer. Main thread only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.adapters.layers import UNITS, LayerData, take
 
-_FROM_THE_FRONT = (0.35, 0.85, -0.4)  # in napari's world: to Inferior, Posterior, Left
-_HEAD_UP = (-1.0, 0.0, 0.0)
+if TYPE_CHECKING:
+    from napari.components import Camera, ViewerModel
+    from napari.layers import Image, Labels, Layer
+    from napari.utils.colormaps import Colormap
+
 PREVIEW_MARK = "preview"
+"""A Labels layer with this in its name is a preview."""
 PREVIEW_NAME = f"HyperSpace {PREVIEW_MARK}"
-# What moves or changes the voxels of a layer, and so makes an older result wrong.
+
+_VIEW_DIRECTION = (0.35, 0.85, -0.4)  # in napari's world (z, y, x): from the front, a little above
+_UP_DIRECTION = (-1.0, 0.0, 0.0)  # Superior
+# Events of a layer after which a segmentation no longer belongs to it.
 _CHANGES = ("data", "scale", "translate", "rotate", "shear", "affine", "units")
 
 
-def image_layers(viewer: Any) -> list[Any]:
+def image_layers(viewer: ViewerModel) -> list[Image]:
     """Return the layers that can be segmented: 3-D images of one channel, the topmost first."""
     from napari.layers import Image
 
@@ -30,8 +37,8 @@ def image_layers(viewer: Any) -> list[Any]:
     ]
 
 
-def label_layers(viewer: Any) -> list[Any]:
-    """Return the Labels layers that are no previews, the topmost first."""
+def label_layers(viewer: ViewerModel) -> list[Labels]:
+    """Return the Labels layers without previews, the topmost first."""
     from napari.layers import Labels
 
     return [
@@ -41,11 +48,11 @@ def label_layers(viewer: Any) -> list[Any]:
     ]
 
 
-def view_position(viewer: Any) -> tuple[float, float, float]:
-    """Return the middle of what is on screen, in the viewer's world (z, y, x)."""
+def view_position(viewer: ViewerModel) -> Triple:
+    """Return the center of the view, in the viewer's world (z, y, x)."""
     position = list(viewer.dims.point)[-3:]
     shown = viewer.dims.displayed
-    # The camera knows the shown axes alone, in the order in which they are shown.
+    # The camera's center has the shown axes only, in the order in which they are shown.
     for place, center in zip(shown, camera_of(viewer).center[-len(shown) :], strict=True):
         axis = place - (viewer.dims.ndim - 3)
         if axis >= 0:
@@ -54,8 +61,8 @@ def view_position(viewer: Any) -> tuple[float, float, float]:
     return z, y, x
 
 
-def move_view_to(viewer: Any, position: Sequence[float]) -> None:
-    """Bring the view to a position in the viewer's world (z, y, x)."""
+def move_view_to(viewer: ViewerModel, position: Sequence[float]) -> None:
+    """Center the view on a position in the viewer's world (z, y, x)."""
     first = viewer.dims.ndim - 3
     for axis, coordinate in enumerate(position, start=first):
         viewer.dims.set_point(axis, coordinate)
@@ -67,40 +74,46 @@ def move_view_to(viewer: Any, position: Sequence[float]) -> None:
     camera_of(viewer).center = center
 
 
-def show_opened_layer(viewer: Any, layer: Any) -> None:
-    """Make a layer that was just opened the active one, and bring the view to it."""
+def show_opened_layer(viewer: ViewerModel, layer: Layer) -> None:
+    """Make a layer that was just opened the active one, and center the view on it."""
     viewer.layers.selection.active = layer
     viewer.fit_to_view() if hasattr(viewer, "fit_to_view") else viewer.reset_view()
     move_view_to(viewer, layer.extent.world.mean(axis=0)[-3:])
 
 
-def show_labels_in_3d(viewer: Any, layer: Any) -> list[Any]:
-    """Show a Labels layer in three dimensions, from the front and a little from above and aside.
+def show_labels_in_3d(viewer: ViewerModel, layer: Labels) -> list[Image]:
+    """Show a Labels layer in three dimensions, from the front and a little from above and the side.
 
-    Images would hide what is inside them: they are switched off, and returned.
+    Images would hide the labels inside them: the visible ones are made invisible and returned.
     """
     images = [one for one in image_layers(viewer) if one.visible]
     for image in images:
         image.visible = False
     layer.visible = True
-    layer.iso_gradient_mode = "smooth"  # the other one shades every voxel by itself
+    layer.iso_gradient_mode = "smooth"  # the default mode shades every voxel separately
     viewer.dims.order = tuple(range(viewer.dims.ndim))
     viewer.dims.ndisplay = 3
-    camera_of(viewer).set_view_direction(_FROM_THE_FRONT, _HEAD_UP)
+    camera_of(viewer).set_view_direction(_VIEW_DIRECTION, _UP_DIRECTION)
     return images
 
 
-def camera_of(viewer: Any) -> Any:
-    """Return the camera, by its name of napari 0.9 or of before."""
+def camera_of(viewer: ViewerModel) -> Camera:
+    """Return the camera; napari 0.9 moved it to the scene."""
     return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
 
 
-def add_layer(viewer: Any, data: LayerData, *, above: Any = None) -> Any:
-    """Add a layer, just above another one where there is one."""
+def add_layer(viewer: ViewerModel, data: LayerData, *, above: Layer | None = None) -> Layer:
+    """Add a layer, directly above another one if that is in the viewer.
+
+    Adding a preview does not change which layers are selected.
+    """
     from napari.layers import Layer
 
     layer = Layer.create(*data)
-    with _same_selection(viewer) if PREVIEW_MARK in layer.name else _nothing():
+    selection: AbstractContextManager[None] = nullcontext()
+    if PREVIEW_MARK in layer.name:
+        selection = _same_selection(viewer)
+    with selection:
         if above is not None and above in viewer.layers:
             viewer.layers.insert(viewer.layers.index(above) + 1, layer)
         else:
@@ -109,21 +122,31 @@ def add_layer(viewer: Any, data: LayerData, *, above: Any = None) -> Any:
 
 
 class PreviewLayer:
-    """The layer of the preview; there is none until one is shown, or once the user removes it.
+    """The layer of the preview. It is added with the first preview, and again if it was removed.
 
     Parameters
     ----------
     viewer
-        napari's.
+        The viewer that shows it.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
-        self._layer: Any = None
+        self._layer: Labels | None = None
 
-    def show(self, data: LayerData, *, above: Any, sharp: bool) -> None:
-        """Show a block: of the same scan, placed alike, and by the same model, until `remove`."""
-        if self._layer in self._viewer.layers:
+    def show(self, data: LayerData, *, above: Layer, sharp: bool) -> None:
+        """Show a block. Until `remove`, all blocks are of the same scan and the same model.
+
+        Parameters
+        ----------
+        data
+            The block's Labels layer.
+        above
+            The layer of the scan.
+        sharp
+            Whether the labels were computed at the working spacing; kept in the layer's metadata.
+        """
+        if self._layer is not None and self._layer in self._viewer.layers:
             self._layer.data = data[0]
             self._layer.translate = data[1]["translate"]
         else:
@@ -132,29 +155,29 @@ class PreviewLayer:
         self._layer.metadata = {"sharp": sharp}
 
     def remove(self) -> None:
-        """Take it away."""
+        """Remove the layer, if there is one."""
         layer, self._layer = self._layer, None
-        if layer in self._viewer.layers:
+        if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
 
-def set_layer_spacing(layer: Any, spacing_mm: Triple) -> None:
-    """Give a 3-D image layer another spacing (z, y, x); how its axes run and its affine stay.
+def set_layer_spacing(layer: Layer, spacing_mm: Triple) -> None:
+    """Give a 3-D image layer another spacing (z, y, x); its axis directions and affine stay.
 
     Raises
     ------
     HyperspaceError
         If the layer is not a 3-D image of one channel.
     """
-    if take(layer).placement.note:  # its units have no length: its scale is taken as mm
+    if take(layer).placement.note:  # its units are no lengths
         layer.units = UNITS
-    # The scale holds only a part of the spacing: an affine stretches too. It may be negative.
+    # The affine scales too, so the scale is not the spacing. The scale may be negative.
     present = take(layer).placement.layer_grid.spacing_mm
     layer.scale = layer.scale * (np.asarray(spacing_mm) / present)
 
 
-def hide_values(colormap: Any, values: Iterable[int], hidden: Iterable[int]) -> Any:
-    """Return the colors of these label values, with some of them transparent."""
+def hide_values(colormap: Colormap, values: Iterable[int], hidden: Iterable[int]) -> Colormap:
+    """Return a colormap in which some of these label values are transparent."""
     from napari.utils.colormaps import DirectLabelColormap
 
     known = {None: "transparent", 0: "transparent", **getattr(colormap, "color_dict", {})}
@@ -163,26 +186,31 @@ def hide_values(colormap: Any, values: Iterable[int], hidden: Iterable[int]) -> 
     return DirectLabelColormap(color_dict=known)
 
 
-def watch_layer(layer: Any, callback: Any, *more: str) -> None:
-    """Call back whenever the voxels of a layer change or move, and at more events, by name."""
+def watch_layer(layer: Layer, callback: Callable[[Any], None], *more: str) -> None:
+    """Call back with the event when the voxels of a layer change or move, and on ``more`` events.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    callback
+        A bound method; napari keeps a weak reference to its object.
+    *more
+        Names of further events of the layer.
+    """
     for name in (*_CHANGES, *more):
         getattr(layer.events, name).connect(callback)
 
 
-def unwatch_layer(layer: Any, callback: Any, *more: str) -> None:
-    """Undo `watch_layer`."""
+def unwatch_layer(layer: Layer, callback: Callable[[Any], None], *more: str) -> None:
+    """Undo `watch_layer` with the same arguments."""
     for name in (*_CHANGES, *more):
         getattr(layer.events, name).disconnect(callback)
 
 
 @contextmanager
-def _same_selection(viewer: Any) -> Iterator[None]:
+def _same_selection(viewer: ViewerModel) -> Iterator[None]:
     selected, active = set(viewer.layers.selection), viewer.layers.selection.active
     yield
     viewer.layers.selection = selected
     viewer.layers.selection.active = active
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

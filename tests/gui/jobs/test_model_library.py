@@ -1,4 +1,4 @@
-"""Model files of the user's own."""
+"""The user's own model files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ pytest.importorskip("pytestqt")
 from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 
 
-def test_an_own_model_file(controller, view, services, qtbot, tmp_path):
+def test_a_model_file_is_added_and_loaded(controller, view, services, qtbot, tmp_path):
     path = str((tmp_path / "mine.safetensors").resolve())
     services.models[path] = services.models["other"]
-    controller.add_model_file(path)
+    controller.models.add_file(path)
     assert view.last("models") == (
         [("fake", "fake"), ("other", "other"), (path, "mine")],
         path,
     )
-    qtbot.waitUntil(lambda: controller.model is not None)
+    qtbot.waitUntil(lambda: controller.models.model is not None)
     assert view.last("model")[0] == "front, back · trained range unknown"
 
 
-def test_a_broken_model_file_is_told(controller, view, qtbot):
-    controller.add_model_file("/nowhere/broken.safetensors")
+def test_a_broken_model_file_is_reported(controller, view, qtbot):
+    controller.models.add_file("/nowhere/broken.safetensors")
     qtbot.waitUntil(lambda: view.last("message") is not None)
     assert "this is no model" in view.last("message")[0]
     assert view.last("model")[0] == "could not be loaded"
@@ -39,42 +39,44 @@ def test_a_model_file_opened_again_is_read_again(
     path = str((tmp_path / "mine.safetensors").resolve())
     if not was_broken:
         services.models[path] = services.models["other"]
-    controller.add_model_file(path)
+    controller.models.add_file(path)
     qtbot.waitUntil(
-        lambda: controller.model is not None or view.last("model")[0] == "could not be loaded"
+        lambda: (
+            controller.models.model is not None or view.last("model")[0] == "could not be loaded"
+        )
     )
     if another_between:
         controller.choices.model = "fake"
-        qtbot.waitUntil(lambda: controller.model is services.models["fake"])
+        qtbot.waitUntil(lambda: controller.models.model is services.models["fake"])
     services.models[path] = replace(services.models["fake"], name="new", label_names={1: "new"})
-    controller.add_model_file(path)
-    assert controller.model is None
-    qtbot.waitUntil(lambda: controller.model is services.models[path])
+    controller.models.add_file(path)
+    assert controller.models.model is None
+    qtbot.waitUntil(lambda: controller.models.model is services.models[path])
     assert view.last("model")[0] == "new · trained at 0.8–4 mm"
-    controller.jobs.run()  # with the model that is shown
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.segmentation.run()  # with the model that is shown
+    qtbot.waitUntil(lambda: not controller.running)
     assert view.last("message")[1] == "good"
     assert "scan · new 1 mm" in controller.viewer.layers
 
 
 def test_a_file_opened_again_while_it_is_being_loaded_is_read_again(services):
-    gate, begun, first = threading.Event(), threading.Event(), []
+    gate, started, first = threading.Event(), threading.Event(), []
 
     def load_model(key):
         if not first:
             first.append(key)
-            begun.set()
+            started.set()
             gate.wait()
             return "old"
         return "new"
 
     services.load_model = load_model
-    shelf = ModelLibrary(services)
-    key = shelf.add("/mine.safetensors")
-    loading = threading.Thread(target=shelf.load, args=(key,))
+    library = ModelLibrary(services)
+    key = library.add("/mine.safetensors")
+    loading = threading.Thread(target=library.load, args=(key,))
     loading.start()
-    begun.wait()
-    assert shelf.add("/mine.safetensors") == key  # waits for nobody: it is called by the window
+    started.wait()
+    assert library.add("/mine.safetensors") == key  # without waiting: the main thread calls it
     gate.set()
     loading.join()
-    assert shelf.load(key) == "new"
+    assert library.load(key) == "new"

@@ -36,8 +36,8 @@ def test_results_come_in_order_on_the_main_thread(lane, qtbot):
     assert heard == [(n, threading.main_thread()) for n in (1, 2, 3)]
 
 
-def test_fault_60_of_a_flood_the_first_and_the_last_run(lane, qtbot):
-    """Latest wins, one running, one pending: those between never start, late results are lost."""
+def test_of_many_jobs_at_once_only_the_first_and_the_last_run(lane, qtbot):
+    """Fault 60 of the list of bad inputs: pending jobs are replaced, late items are dropped."""
     started, heard = [], []
     release = threading.Event()
 
@@ -77,12 +77,12 @@ def test_a_newer_job_stops_the_running_one(lane, qtbot):
     assert "never" not in heard
 
 
-def test_cancel_drops_what_is_on_its_way(lane, qtbot):
+def test_cancel_drops_items_not_yet_delivered(lane, qtbot):
     heard = []
     posted = threading.Event()
 
     def steps(stop):
-        yield "on its way"
+        yield "not yet delivered"
         posted.set()
 
     lane.submit(steps, heard.append, fail_test)
@@ -92,7 +92,7 @@ def test_cancel_drops_what_is_on_its_way(lane, qtbot):
     assert heard == []
 
 
-def test_an_error_is_told_and_the_lane_goes_on(lane, qtbot):
+def test_the_lane_continues_after_an_error(lane, qtbot):
     errors, heard = [], []
 
     def steps(stop):
@@ -106,7 +106,7 @@ def test_an_error_is_told_and_the_lane_goes_on(lane, qtbot):
     assert str(errors[0]) == "broken"
 
 
-def test_closing_ends_the_thread_and_refuses_more(qtbot):
+def test_a_closed_lane_has_no_thread_and_runs_no_job(qtbot):
     lane = Lane()
     heard = []
     lane.submit(lambda stop: iter([1]), heard.append, fail_test)
@@ -151,7 +151,7 @@ def test_a_job_yields_and_returns(qtbot):
 
 
 @pytest.mark.parametrize("how", ["stop", "quit"])
-def test_a_job_stops_when_asked_by_us_or_by_napari(qtbot, how):
+def test_a_job_is_stopped_by_us_or_by_napari(qtbot, how):
     heard = Heard()
     running = threading.Event()
 
@@ -170,8 +170,11 @@ def test_a_job_stops_when_asked_by_us_or_by_napari(qtbot, how):
 
 
 @pytest.mark.parametrize("kind", [HyperspaceError, RuntimeError, ValueError])
-def test_fault_66_any_error_is_told_and_the_job_ends(qtbot, kind):
-    """napari's workers would swallow a RuntimeError, torch's kind of error, and never finish."""
+def test_any_error_is_reported_and_the_job_finishes(qtbot, kind):
+    """Fault 66 of the list of bad inputs.
+
+    napari's workers ignore a RuntimeError, which torch raises, and then never finish.
+    """
     heard = Heard()
 
     def steps(should_stop):
@@ -184,21 +187,21 @@ def test_fault_66_any_error_is_told_and_the_job_ends(qtbot, kind):
     assert heard.returned == []
 
 
-def test_an_idle_lane_keeps_nobody_alive(lane, qtbot):
-    class Someone:
+def test_an_idle_lane_holds_no_reference_to_submitters(lane, qtbot):
+    class Submitter:
         def steps(self, stop):
             yield 1
 
-    someone, heard = Someone(), []
-    lane.submit(someone.steps, heard.append, fail_test)
+    submitter, heard = Submitter(), []
+    lane.submit(submitter.steps, heard.append, fail_test)
     qtbot.waitUntil(lambda: heard == [1] and lane.is_idle)
     lane.cancel()
-    gone = weakref.ref(someone)
-    del someone
+    gone = weakref.ref(submitter)
+    del submitter
     qtbot.waitUntil(lambda: gone() is None)
 
 
-def test_no_full_collection_holds_the_window_up_while_work_is_done(lane, qtbot):
+def test_the_heap_is_frozen_while_a_job_runs(lane, qtbot):
     heard = []
 
     def steps(stop):

@@ -1,0 +1,29 @@
+"""The readers and writers that napari finds through the manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("napari")
+from npe2 import PluginManager, PluginManifest
+
+import napari_hyperspace
+
+MANIFEST = PluginManifest.from_file(Path(napari_hyperspace.__file__).parent / "napari.yaml")
+
+
+def test_readers_and_writers_are_found_by_file_name():
+    manager = PluginManager()
+    manager.register(MANIFEST)
+    names = ["a.nii", "a.nii.gz", "b.NRRD", "c.mha", "c.mhd", "d.dcm"]
+    for name in names:
+        assert [one.command for one in manager.iter_compatible_readers(name)] == [
+            "napari-hyperspace.read"
+        ]
+    assert list(manager.iter_compatible_readers("a.tif")) == []
+    for kind in ("image", "labels"):
+        for extension in (".nii", ".nii.gz", ".nrrd", ".mha"):
+            writer, path = manager.get_writer(f"out{extension}", [kind])
+            assert writer is not None and path == f"out{extension}"
