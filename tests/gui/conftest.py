@@ -261,7 +261,7 @@ def services() -> FakeServices:
 
 
 class MockView:
-    """Remembers what it was told to show; answers with what tests put into ``answers``."""
+    """Records the arguments of its methods; answers questions from the lists in ``answers``."""
 
     def __init__(self) -> None:
         self.said: list[tuple[str, Any]] = []

@@ -196,15 +196,15 @@ class LayerSource:
     Parameters
     ----------
     data
-        The layer's array; for a multiscale layer that of the finest level. A lazy array is loaded
-        by `volume` and `layer_volume` only.
+        The layer's array; for a multiscale layer that of the finest level. It may be a lazy array
+        with numpy's interface: only `volume` and `layer_volume` load it.
     attributes
         The layer's attributes; see `attributes_of`.
     placement
         Its geometry.
     """
 
-    data: Any
+    data: NDArray[Any]
     attributes: Mapping[str, Any]
     placement: Placement
 

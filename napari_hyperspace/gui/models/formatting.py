@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_hyperspace.core.format import (
     format_bytes,
@@ -14,6 +14,7 @@ from napari_hyperspace.core.format import (
     format_spacing,
 )
 from napari_hyperspace.core.spacing import Range
+from napari_hyperspace.core.volume import PostprocessingStep
 
 if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate
@@ -134,7 +135,7 @@ def describe_outcome(predicted: Estimate, seconds: float, peak_bytes: int) -> st
     )
 
 
-def describe_postprocessing(steps: Sequence[Mapping[str, Any]]) -> str:
+def describe_postprocessing(steps: Sequence[PostprocessingStep]) -> str:
     """Write how much each step of post-processing changed; empty if there was none."""
     changed = (
         f"{step['step']} ({format_number(step['changed_mm3'] / 1000)} ml changed)" for step in steps
