@@ -1,8 +1,8 @@
-"""What accuracy to expect at a spacing, from the Dice that a model's card holds.
+"""The Dice to expect at a spacing, from the measurements in a model's card.
 
-Between isotropic spacings that were measured the mean over the structures is interpolated over the
-logarithm of the spacing; nowhere else is anything made up: the nearest measurement is given as
-such, or none.
+Between measured isotropic spacings, the mean over the structures is interpolated linearly in the
+logarithm of the spacing. Elsewhere nothing is interpolated: the result is the nearest measurement,
+or none.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 
 from napari_hyperspace.nets.card import DiceRecord
 
-_SAME = math.log(1.01)  # factor up to which two spacings are one
-_NEAR = math.log(1.25)  # factor an axis up to which a measurement says something of a spacing
+_SAME = math.log(1.01)  # spacings up to this factor apart count as equal
+_NEAR = math.log(1.25)  # largest factor, per axis, from a measurement to where it is used
 
 Spacing = tuple[float, ...]
 
@@ -30,9 +30,9 @@ class Expected:
     dice
         Mean over the structures.
     measured_mm
-        Where it was measured (z, y, x): at one spacing, or at the two that it lies between.
+        Spacing in mm (z, y, x) where it was measured; two, if it is interpolated between them.
     is_exact
-        Whether it was measured at this very spacing.
+        Whether it was measured at this spacing.
     """
 
     dice: float
@@ -41,14 +41,14 @@ class Expected:
 
 
 def expected_dice(records: Sequence[DiceRecord], spacing_mm: Sequence[float]) -> Expected | None:
-    """Return the Dice to expect at a spacing; `None` where nothing near was measured.
+    """Return the Dice to expect at a spacing; `None` if no measurement is near.
 
     Parameters
     ----------
     records
-        Of a model's card.
+        Measurements of a model's card.
     spacing_mm
-        Canonical (z, y, x), as many numbers as those of the records.
+        Spacing in mm, canonical (z, y, x); records with another number of axes are ignored.
     """
     records = [record for record in records if len(record.spacing_mm) == len(spacing_mm)]
     found = min(records, key=lambda record: _distance(record.spacing_mm, spacing_mm), default=None)
@@ -68,14 +68,14 @@ def expected_dice(records: Sequence[DiceRecord], spacing_mm: Sequence[float]) ->
 def measured_along(
     records: Sequence[DiceRecord], spacing_mm: Sequence[float]
 ) -> list[tuple[float, float]]:
-    """Return (geometric mean of the spacing, Dice) of the measurements in some proportions.
+    """Return (geometric mean of the spacing, Dice) of the measurements with given proportions.
 
     Parameters
     ----------
     records
-        Of a model's card.
+        Measurements of a model's card.
     spacing_mm
-        Canonical (z, y, x); only its proportions count.
+        Spacing in mm, canonical (z, y, x), of which only the proportions matter.
     """
     found = []
     for record in records:
@@ -88,12 +88,12 @@ def measured_along(
 
 
 def is_isotropic(spacing_mm: Sequence[float]) -> bool:
-    """Whether a spacing is the same along all axes, but for rounding."""
+    """Return whether a spacing is the same along all axes, up to 1 %."""
     return math.log(max(spacing_mm) / min(spacing_mm)) <= _SAME
 
 
 def _isotropic(records: Sequence[DiceRecord]) -> tuple[list[float], list[float]]:
-    """Return spacings and Dice of the isotropic records, by spacing."""
+    """Return spacings and Dice of the isotropic records, sorted by spacing."""
     pairs = sorted(
         (record.spacing_mm[0], record.mean) for record in records if is_isotropic(record.spacing_mm)
     )

@@ -1,8 +1,8 @@
-"""Which configurations of networks and factories there are, and the factory that each describes."""
+"""The configurations of networks and factories that exist, and how a factory is built from them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Discriminator, Field, Tag
 
@@ -15,10 +15,11 @@ from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
 from napari_hyperspace.nets.plain.factory import ConstantFactory
 
 
-def _network_kind(value: Any) -> str:
-    """Return the kind of a network, which configurations may leave out for a U-Net."""
-    kind = value.get("kind", "unet") if isinstance(value, dict) else value.kind
-    return str(kind)
+def _network_kind(value: object) -> str:
+    """Return the kind of a network; a configuration without a kind is a U-Net's."""
+    if isinstance(value, dict):
+        return str(value.get("kind", "unet"))
+    return str(getattr(value, "kind", None))
 
 
 NetworkConfig = Annotated[
@@ -31,27 +32,27 @@ FactoryConfig = Annotated[
 
 
 def check_pair(network: NetworkConfig, factory: FactoryConfig) -> None:
-    """Check that a factory makes such networks.
+    """Check that a factory of this kind can make networks of this kind.
 
     Raises
     ------
     ValueError
-        If it does not.
+        If it cannot.
     """
     if isinstance(network, HarmonicUNetConfig) != isinstance(factory, PhysicalKernelsConfig):
         raise ValueError(
-            f"a factory of kind {factory.kind} makes no network of kind {network.kind}: "
+            f"a factory of kind {factory.kind} cannot make a network of kind {network.kind}: "
             "harmonic-unet and physical-kernels go together"
         )
 
 
 def build_factory(network: NetworkConfig, factory: FactoryConfig) -> Factory:
-    """Make the factory that a configuration describes, freshly initialized.
+    """Build the factory that a configuration describes, with initial weights.
 
     Raises
     ------
     ValueError
-        If such a factory does not make such networks.
+        If such a factory cannot make such networks.
     """
     check_pair(network, factory)
     if isinstance(network, HarmonicUNetConfig) and isinstance(factory, PhysicalKernelsConfig):

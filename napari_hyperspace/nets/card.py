@@ -1,4 +1,4 @@
-"""The card of a model: all that a user, the engine and the plug-in must know besides weights."""
+"""The card of a model: its description, labels, input and accuracy; everything but the weights."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class LabelClass(Config):
     value: Annotated[int, Field(ge=1, le=65535)]
     """Value in the label map."""
     name: str
-    """What users call it."""
+    """Name shown to users."""
     color: HexColor = "#e6194b"
     """Color to draw it in."""
     side: Side | None = None
-    """Side of the body that it lies on; null: neither, or one label for both sides."""
+    """Side of the body; null: neither side, or both sides in one label."""
     structure: str = ""
     """Name without the side, the same as of its counterpart on the other side."""
 
@@ -49,13 +49,13 @@ class LabelClass(Config):
 
 
 class NormalizationConfig(Config):
-    """How the input's values are brought to the range seen in training; see `Normalization`."""
+    """How the input's intensities are normalized; see `Normalization`."""
 
     kind: Literal["z-score", "percentile", "window", "none"] = "z-score"
     lower: float = 0.5
-    """Percentile or value that becomes 0."""
+    """Percentile or intensity that is mapped to 0."""
     upper: float = 99.5
-    """Percentile or value that becomes 1."""
+    """Percentile or intensity that is mapped to 1."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -66,7 +66,7 @@ class NormalizationConfig(Config):
         return self
 
     def build(self) -> Normalization:
-        """Return the function that it describes."""
+        """Return the normalization that it describes."""
         return Normalization(self.kind, self.lower, self.upper)
 
 
@@ -74,7 +74,7 @@ class DiceRecord(Config):
     """Measured Dice at one spacing."""
 
     spacing_mm: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
-    """Working spacing, (z, y, x)."""
+    """Working spacing in mm, (z, y, x)."""
     dice: dict[str, float]
     """Mean over the cases, by label name."""
     mean: float
@@ -84,14 +84,14 @@ class DiceRecord(Config):
 
 
 class LocalizationConfig(Config):
-    """A first, coarse pass that localizes what is segmented."""
+    """A coarse first pass that finds the region to segment."""
 
     spacing_mm: PositiveFloat = 4.0
-    """Spacing of that pass."""
+    """Spacing of the first pass, in mm."""
     margin_mm: Annotated[float, Field(ge=0)] = 8.0
-    """What is kept around the box of what was found."""
+    """Margin around the bounding box of what was found, in mm."""
     extent_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
-    """Usual size of that box, (z, y, x), margin included: what estimates reckon with."""
+    """Typical size in mm of that box (z, y, x), margin included; used by estimates."""
 
     def build(self) -> Localization:
         """Return the localization that it describes."""
@@ -115,20 +115,20 @@ class ModelCard(Config):
     labels: Annotated[tuple[LabelClass, ...], Field(min_length=1)]
     """The classes of output channels 1, 2, …; channel 0 is the background, value 0."""
     channel_names: Annotated[tuple[str, ...], Field(min_length=1)] = ("image",)
-    """What each input channel is."""
+    """Description of each input channel."""
     normalization: NormalizationConfig = NormalizationConfig()
     axis_order: Literal["IPL"] = "IPL"
     """Directions of the array axes that the network sees: to Inferior, Posterior, Left."""
     trained_range_mm: tuple[Range, ...] | None = None
-    """Smallest and largest spacing seen in training, an axis; absent if unknown."""
+    """Smallest and largest spacing seen in training, in mm per axis; null: unknown."""
     tile_shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    """Largest block in voxels to run at once; absent: the engine decides."""
+    """Largest tile in voxels; null: the engine decides."""
     tile_mm: tuple[Annotated[float, Field(gt=0)], ...] | None = None
-    """Largest block in mm to run at once, beside that in voxels; absent: no limit."""
+    """Largest tile in mm, in addition to that in voxels; null: no limit."""
     localization: LocalizationConfig | None = None
-    """How what is segmented is localized first; absent: the whole scan is segmented."""
+    """The coarse first pass; null: the whole scan is segmented."""
     license: str = ""
-    """License of the weights and of the data they come from."""
+    """License of the weights, and of the data they were trained on."""
     citation: str = ""
     """What to cite."""
     training: dict[str, Any] = Field(default_factory=dict)

@@ -1,8 +1,8 @@
 """Conversion of released HyperSpace checkpoints (``.pt``) into model files.
 
-A ``.pt`` file is a pickle. It is read once, in a child process that allows tensors and plain
-containers only (``weights_only=True``) and passes them on as safetensors; the rest of the program
-never unpickles anything.
+A ``.pt`` file is a pickle. It is read in a child process that accepts tensors and plain containers
+only (``weights_only=True``) and passes them on as safetensors; the rest of the program never
+unpickles anything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -34,22 +33,24 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     Parameters
     ----------
     source
-        A state dict saved by ``torch.save``, bare or under ``"model"`` beside an optimizer's.
+        A state dict saved by ``torch.save``, by itself or under the key ``"model"``.
     target
-        The model file to write. Its card has no trained range and numbered labels: the checkpoint
-        does not say them.
+        The model file to write. Its card has numbered labels and no trained range, which the
+        checkpoint does not contain.
 
     Raises
     ------
     HyperspaceError
-        If the file cannot be read, holds more than tensors, or is no HyperSpace hypernetwork.
+        If the file cannot be read, has more than tensors, or is not a HyperSpace hypernetwork.
     """
     source = Path(source)
     if not source.is_file():
         raise HyperspaceError("there is no such file", where=source)
     if Path(target).suffix != ".safetensors":
         raise HyperspaceError(
-            "a model file is named .safetensors", where=target, found=Path(target).suffix
+            "the name of a model file must end in .safetensors",
+            where=target,
+            found=Path(target).suffix,
         )
     with tempfile.TemporaryDirectory() as folder:
         tensors = Path(folder, "state.safetensors")
@@ -88,13 +89,13 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     return save_model(Model(factory, card), target)
 
 
-def _tensors(loaded: Any) -> dict[str, torch.Tensor]:
-    """Find the state dict in what a checkpoint holds."""
+def _tensors(loaded: object) -> dict[str, torch.Tensor]:
+    """Return the state dict in the contents of a checkpoint."""
     for key in _NESTED:
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not loaded:
-        raise SystemExit("no state dict in it")
+        raise SystemExit("it contains no state dict")
     for name, tensor in loaded.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise SystemExit(f"{name!r} is a {type(tensor).__name__}, not a tensor")

@@ -1,4 +1,4 @@
-"""A model: a factory of networks and its card."""
+"""A model: a factory of networks, and the card that describes it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _CACHED_NETWORKS = 8
 
 
 class Model:
-    """Makes the plain network of any spacing, and knows what its output means.
+    """Makes the plain network of any spacing, and describes its input and output.
 
     Parameters
     ----------
     factory
-        Taken over: set to evaluation mode and frozen.
+        The model owns it from now on: it is set to eval mode and frozen.
     card
-        Must describe as many classes and channels as the factory's networks have.
+        Its classes, channels and dimensions must be those of the factory's networks.
 
     Raises
     ------
@@ -110,7 +110,7 @@ class Model:
 
     @property
     def trained_range_mm(self) -> tuple[Range, ...] | None:
-        """Smallest and largest spacing seen in training, an axis (z, y, x); `None` if unknown."""
+        """Smallest and largest trained spacing in mm, per axis (z, y, x); `None`: unknown."""
         return self.card.trained_range_mm
 
     @property
@@ -120,22 +120,22 @@ class Model:
 
     @property
     def tile_shape(self) -> tuple[int, ...] | None:
-        """Largest block in voxels to run at once, if the model asks for one."""
+        """Largest tile in voxels (z, y, x); `None`: no limit by the model."""
         return self.card.tile_shape
 
     @property
     def tile_mm(self) -> tuple[float, ...] | None:
-        """Largest block in mm to run at once, beside that in voxels, if the model asks for one."""
+        """Largest tile in mm (z, y, x), in addition to that in voxels; `None`: no limit."""
         return self.card.tile_mm
 
     @property
     def localization(self) -> Localization | None:
-        """How what it segments is to be found first, if the model asks for that."""
+        """Parameters of a coarse first pass; `None`: the whole scan is segmented."""
         return self.card.localization.build() if self.card.localization else None
 
     @cached_property
     def identity(self) -> str:
-        """Digest of configuration and weights: equal for models that make equal networks."""
+        """Digest of configuration and weights; equal for models that make equal networks."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(self.factory.network_config.model_dump_json().encode())
         digest.update(self.factory.config.model_dump_json().encode())
@@ -145,7 +145,7 @@ class Model:
         return digest.hexdigest()
 
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
-        """Tell what of the network of a spacing the model's other networks do not share."""
+        """Return the part of the architecture of a spacing's network that depends on it."""
         return self.factory.architecture(spacing_mm)
 
     def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
@@ -155,17 +155,17 @@ class Model:
     def network(
         self, spacing_mm: Sequence[float], device: str | torch.device | None = None
     ) -> nn.Module:
-        """Bake the plain network of a spacing, or return it from the cache.
+        """Make the plain network of a spacing, or return it from the cache.
 
-        Thread-safe. Treat the network as read-only: others may hold the same one.
+        Thread-safe. Treat the network as read-only: other callers may use the same one.
 
         Parameters
         ----------
         spacing_mm
-            In canonical order (z, y, x), one number a dimension of the network; any positive
-            finite spacing, outside of the trained range too.
+            In canonical order (z, y, x), one number per dimension of the network. Any positive
+            finite spacing, inside or outside of the trained range.
         device
-            Where to make and keep it; `None`: where the model was loaded.
+            Device to make and keep it on; `None`: the one the model was loaded on.
 
         Returns
         -------
@@ -197,6 +197,6 @@ class Model:
 
 
 def _resolved(device: str | torch.device) -> torch.device:
-    """Give a device its index, so that "cuda" and "cuda:0" are one key."""
+    """Return the device with its index, so that "cuda" and "cuda:0" are one key."""
     place = torch.device(device)
     return torch.empty(0, device=place).device if place.type != "cpu" else place

@@ -1,7 +1,8 @@
-"""The model file: one safetensors file, tensors and JSON metadata, nothing that can run.
+"""The model file: a safetensors file with the weights of a model, its configuration and its card.
 
 The file's metadata has one key, ``hyperspace``: JSON with ``format_version``, ``network``,
-``factory`` and ``card``. Tensors are the factory's state, in float32 or float16.
+``factory`` and ``card``. The tensors are the factory's state, in float32 or float16. Nothing in the
+file can be executed.
 """
 
 from __future__ import annotations
@@ -9,20 +10,19 @@ from __future__ import annotations
 import json
 import os
 import struct
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from napari_hyperspace._resources import resource_path
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import write_bytes
 from napari_hyperspace.nets.base.config import Config
 from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, build_factory
 from napari_hyperspace.nets.card import ModelCard
@@ -32,7 +32,7 @@ FORMAT_VERSION = 1
 _KEY = "hyperspace"
 _MAX_HEADER_BYTES = 16 << 20
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
-_STORED = ("F32", "F16")  # what safetensors calls them
+_STORED = ("F32", "F16")  # their names in safetensors
 
 
 class ModelHeader(Config):
@@ -60,8 +60,8 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
     Raises
     ------
     HyperspaceError
-        If there is no such model, or the file is not a sound model file: not safetensors, a newer
-        version, a tensor missing, unexpected, of the wrong shape or with values that are not
+        If there is no such model, or the file is not a valid model file: it is not safetensors, was
+        written by a newer version, or a tensor is missing, unexpected, of the wrong shape, or not
         finite.
     """
     path = _find(name_or_path)
@@ -69,7 +69,7 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
     try:
         with torch.device("meta"):
             factory = build_factory(header.network, header.factory)
-    except (ValueError, RuntimeError) as error:  # sizes beyond all integers
+    except (ValueError, RuntimeError) as error:  # integer overflow of sizes
         raise HyperspaceError(str(error).partition("\n")[0], where=path, field="factory") from error
     expected = factory.state_dict()
     _compare(path, expected, stored)
@@ -79,45 +79,44 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
             tensor = file.get_tensor(name)
             if not torch.isfinite(tensor).all():
                 raise HyperspaceError(
-                    "the tensor holds values that are not finite", where=path, field=name
+                    "the tensor has values that are not finite", where=path, field=name
                 )
-            # Out of the mapped file into aligned memory: rounding of products depends on it.
+            # Copied from the mapped file to aligned memory: rounding depends on the alignment.
             state[name] = tensor.to(like.dtype, copy=True)
     factory.load_state_dict(state, assign=True)
     try:
         return Model(factory, header.card)
     except HyperspaceError as error:
-        error.where = os.fspath(path)
-        raise
+        raise error.replace(where=path) from error
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> ModelHeader:
-    """Read what a model file says of itself, without its tensors; errors as `load_model`."""
+    """Read the JSON part of a model file, without its tensors; raises as `load_model`."""
     return _read_header(_find(name_or_path))[0]
 
 
 def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "float32") -> Path:
-    """Write a model file, whole or not at all.
+    """Write a model file; after any failure an existing file is unchanged.
 
     Parameters
     ----------
     model
         The model to write.
     path
-        Where to; an existing file is replaced once the new one is complete.
+        File to write; an existing file is replaced once the new one is complete.
     dtype
         ``"float32"``, or ``"float16"`` for half the size.
 
     Raises
     ------
     HyperspaceError
-        If a tensor holds values that are not finite in this precision, the precision is unknown, or
+        If a tensor has values that are not finite in this precision, the precision is unknown, or
         the file cannot be written.
     """
     target = Path(path)
     if dtype not in _DTYPES:
         raise HyperspaceError(
-            "weights are stored in one of two precisions",
+            "unknown precision of the weights",
             where=target,
             field="dtype",
             found=dtype,
@@ -132,39 +131,19 @@ def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "floa
         state[name] = kept.to(_DTYPES[dtype]) if kept.is_floating_point() else kept
         if not torch.isfinite(state[name]).all():
             raise HyperspaceError(
-                "the tensor holds values that are not finite (in this precision)",
+                "the tensor has values that are not finite in this precision",
                 where=target,
                 field=name,
             )
     metadata = {_KEY: header.model_dump_json()}
-    try:
-        _write_whole(state, metadata, target)
-    except OSError as error:
-        raise HyperspaceError(
-            "the model file cannot be written", where=target, found=error.strerror or str(error)
-        ) from error
+    write_bytes(target, save(state, metadata))
     return target
-
-
-def _write_whole(state: dict[str, Tensor], metadata: dict[str, str], target: Path) -> None:
-    """Write a file beside the target, and put it in its place once it is complete."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
-    try:
-        save_file(state, temporary, metadata=metadata)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
     path = Path(name_or_path)
     bundled = bundled_models()
-    with suppress(OSError):  # a name too long to be a file's
+    with suppress(OSError):  # the name is too long for a file
         if path.is_file():
             return path
     if str(name_or_path) in bundled:
@@ -178,14 +157,14 @@ def _find(name_or_path: str | os.PathLike[str]) -> Path:
 
 @dataclass(frozen=True)
 class _Stored:
-    """How a tensor lies in a file."""
+    """Shape and type of a tensor in a file."""
 
     shape: tuple[int, ...]
     dtype: str
 
 
 def _read_header(path: Path) -> tuple[ModelHeader, dict[str, _Stored]]:
-    """Read and check the JSON part, and the shapes and types of the tensors."""
+    """Read and check the JSON part; read the shapes and types of the tensors."""
     _refuse_foreign(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -197,7 +176,7 @@ def _read_header(path: Path) -> tuple[ModelHeader, dict[str, _Stored]]:
             }
     except (SafetensorError, OSError) as error:
         raise HyperspaceError(
-            f"not a sound safetensors file: {error}", where=path, fix="Fetch the file again"
+            f"not a valid safetensors file: {error}", where=path, fix="Get the file again"
         ) from error
     if _KEY not in metadata:
         raise HyperspaceError(
@@ -211,7 +190,7 @@ def _read_header(path: Path) -> tuple[ModelHeader, dict[str, _Stored]]:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse pickles, and headers that claim more than the file holds, before parsing anything."""
+    """Refuse pickles, and headers longer than the file, before anything is parsed."""
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
@@ -222,24 +201,24 @@ def _refuse_foreign(path: Path) -> None:
         ) from error
     if start.startswith((b"PK", b"\x80")) and not start[2:].startswith(b"\0\0"):
         raise HyperspaceError(
-            "this is a PyTorch checkpoint (a pickle, which can run code when it is read)",
+            "this is a PyTorch checkpoint: a pickle, which can execute code when it is read",
             where=path,
             expected="a .safetensors model file",
-            fix="Convert it with: python -m training import-checkpoint IN.pt OUT.safetensors",
+            fix="Convert it with: hyperspace import-checkpoint IN.pt OUT.safetensors",
         )
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
     if length > min(size - 8, _MAX_HEADER_BYTES):
         raise HyperspaceError(
-            "not a sound safetensors file: its header does not fit into it",
+            "not a valid safetensors file: its header is longer than the file",
             where=path,
             found=f"{size} bytes",
-            fix="Fetch the file again",
+            fix="Get the file again",
         )
 
 
 def _parse_header(path: Path, text: str) -> ModelHeader:
     try:
-        raw: Any = json.loads(text)
+        raw: object = json.loads(text)
         version = raw.get("format_version") if isinstance(raw, dict) else None
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise HyperspaceError(
@@ -274,7 +253,7 @@ def _compare(path: Path, expected: dict[str, Tensor], found: dict[str, _Stored])
             )
         if expected[name].is_floating_point() and found[name].dtype not in _STORED:
             raise HyperspaceError(
-                "the tensor is of a type that model files do not hold",
+                "unsupported type of a tensor",
                 where=path,
                 field=name,
                 found=found[name].dtype,

@@ -1,0 +1,1 @@
+"""What all families of networks share: configuration, the factory interface, and layers."""

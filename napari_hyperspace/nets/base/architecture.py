@@ -1,4 +1,4 @@
-"""What tells the networks of one model apart, beside their weights."""
+"""What differs, beside the weights, between the networks that one model makes for each spacing."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-_LEAST = 1.01  # pooling by less changes no size that matters
+_MIN_FACTOR = 1.01  # pooling by less changes the sizes of maps too little to matter
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a model's networks for different spacings do not share, beside their weights.
+    """The part of a network's architecture that depends on the spacing.
 
     Parameters
     ----------
     kind
-        Networks of one kind run the same operations, on maps whose sizes may differ.
+        Networks of one kind run the same operations; the sizes of their maps may differ.
     voxels
-        Size of the voxels of each level below the first, an axis, in voxels of the input.
+        Voxel size of each level below the first, per axis, in voxels of the input.
     taps
-        Voxels of the kernel of each convolution, in the order of execution; none if they are the
-        same for all spacings.
+        Number of kernel voxels of each convolution, in the order of execution; empty if it does not
+        depend on the spacing.
     """
 
     kind: Hashable
@@ -32,10 +32,10 @@ class Architecture:
     def of_factors(
         cls, factors: Sequence[tuple[float, ...]], taps: tuple[int, ...] = ()
     ) -> Architecture:
-        """Describe levels, each of which pools so many voxels of the level before into one.
+        """Describe the levels by their pooling factors, per level and axis.
 
-        Which axes are pooled at all, and by whole numbers, tells kinds apart.
+        The kind says for each axis whether it is pooled at all, and whether by a whole number.
         """
-        kinds = tuple(tuple((f > _LEAST) + (f % 1 > 0) for f in level) for level in factors)
+        kinds = tuple(tuple((f > _MIN_FACTOR) + (f % 1 > 0) for f in level) for level in factors)
         voxels = accumulate(factors, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True)))
         return cls(kinds, tuple(voxels), taps)

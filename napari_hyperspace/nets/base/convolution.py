@@ -1,20 +1,20 @@
-"""Convolution in training, around a fault of bfloat16 on processors."""
+"""Convolution with a workaround for wrong bfloat16 gradients on CPUs."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-_THIN = 3  # voxels; measured: maps of 3 voxels and more along every axis are right
+_THIN = 3  # voxels; measured: gradients of maps of 3 voxels and more along every axis are correct
 
 
 def convolve(conv: nn.Module, image: Tensor) -> Tensor:
     """Apply a convolution: (B, C, *S) → (B, C', *S').
 
-    On thin maps autocast to bfloat16 is left for float32. There the weights' gradient that torch
-    (2.13, oneDNN) computes on a processor reads memory that was never written, and with strides
-    writes beyond its own: gradients that are not finite at best, a crash at worst. Kernels larger
-    than the map count as the same.
+    Thin maps are convolved in float32 where autocast asks for bfloat16: for the gradient of the
+    weights torch (2.13, oneDNN) then reads uninitialized memory on CPUs, and with strides writes
+    out of bounds. Gradients are not finite, or the process crashes. Maps smaller than the kernel
+    count as thin.
     """
     result: Tensor
     least = max((_THIN, *getattr(conv, "kernel_size", ())))

@@ -1,60 +1,39 @@
-"""A factory of networks: the one interface that trainer, engine and plug-in know."""
+"""The interface of all factories of networks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 from torch import Tensor, nn
 
 from napari_hyperspace.nets.base.architecture import Architecture
-from napari_hyperspace.nets.base.config import Config
-
-
-class NetworkShape(Protocol):
-    """What a factory needs of the configuration of its networks, whatever their family."""
-
-    @property
-    def n_dim(self) -> int:
-        """Spatial dimensions."""
-        ...
-
-    @property
-    def in_channels(self) -> int:
-        """Images at the input."""
-        ...
-
-    @property
-    def out_channels(self) -> int:
-        """Classes, background included."""
-        ...
-
-    def factors(self, spacing_mm: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-        """Return how many voxels of a level one voxel of the next covers, per axis."""
-        ...
+from napari_hyperspace.nets.base.config import BaseNetworkConfig, Config
 
 
 class Factory(nn.Module, ABC):
     """Makes a network for a voxel spacing.
 
     In training, ``factory(image, spacing_mm)`` runs the network of one spacing, differentiable with
-    respect to the factory's parameters. Afterwards, `bake` gives the plain network.
+    respect to the factory's parameters. Afterwards, `bake` returns the plain network.
 
-    Spacings are in mm in array-axis order of the image, one number a spatial dimension (networks
-    see canonical order (z, y, x) only).
+    Spacings are in mm in array-axis order of the image, one number per spatial dimension; networks
+    only see images in canonical order (z, y, x).
+
+    Attributes
+    ----------
+    config
+        How the weights are made.
+    network_config
+        The networks it makes.
     """
 
     config: Config
-    network_config: NetworkShape
-
-    def __init__(self, network: NetworkShape) -> None:
-        super().__init__()
-        self.network_config = network
+    network_config: BaseNetworkConfig
 
     @abstractmethod
     def forward(self, image: Tensor, spacing_mm: Sequence[float]) -> Tensor:
-        """(B, C, *S) → logits (B, K, *S) by the network of this spacing."""
+        """(B, C, *S) → logits (B, K, *S), by the network of this spacing."""
 
     @abstractmethod
     def bake(self, spacing_mm: Sequence[float]) -> nn.Module:
@@ -68,8 +47,8 @@ class Factory(nn.Module, ABC):
 
     @abstractmethod
     def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
-        """Return the network of a spacing on torch's meta device: without weights, made quickly."""
+        """Return the network of a spacing on torch's meta device: no weights, made quickly."""
 
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
-        """Tell what of the network of a spacing the others of this factory do not share."""
+        """Return the part of the architecture of a spacing's network that depends on it."""
         return Architecture.of_factors(self.network_config.factors(spacing_mm))

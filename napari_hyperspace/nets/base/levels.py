@@ -1,8 +1,8 @@
-"""Ways down and up between levels whose voxels differ by any real factor.
+"""Downsampling and upsampling between levels whose voxel sizes differ by any real factor.
 
-Voxel *o* of the coarser map covers ``[o·f, (o + 1)·f)`` voxels of the finer one, from the first
-voxel's edge on: spacings stay exact, and what remains at the end is a voxel of its own. Both maps
-are separable, one small matrix an axis.
+Voxel *o* of the coarser map covers the interval ``[o·f, (o + 1)·f)`` of the finer one, in voxels
+from the edge of its first voxel. Spacings therefore stay exact; a remainder at the end becomes a
+voxel of its own. Both operations are separable, with one small matrix per axis.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# A factor such as 1.6666666 in place of 5/3, from a spacing that a file stores in single precision,
-# is not to add a voxel: this much of a finer voxel, of thousands, belongs to the last one.
+# A factor such as 1.6666666 instead of 5/3, from a spacing stored in single precision, must not add
+# a voxel: a remainder of up to this fraction of a coarser voxel belongs to the last one.
 _ROUNDING = 1e-4
 
 
 def coarser_size(size: int, factor: float) -> int:
-    """Return how many voxels, each `factor` times larger, cover `size` voxels."""
+    """Return how many voxels, each `factor` times as large, cover `size` voxels."""
     return max(1, math.ceil(size / factor - _ROUNDING))
 
 
 def averaging_matrix(size: int, factor: float, like: Tensor) -> Tensor:
-    """Return the shares of the finer voxels in each coarser one: (coarser, size), rows sum to 1."""
-    # In double precision: single would start a last sliver of a voxel behind the finer ones.
+    """Return the weight of each finer voxel in each coarser one: (coarser, size); rows sum to 1."""
+    # In double precision: in single precision, the last coarser voxel may start past the map.
     start = torch.arange(coarser_size(size, factor), dtype=torch.float64)[:, None] * factor
     voxel = torch.arange(size, dtype=torch.float64)[None]
     shares = (torch.minimum(start + factor, voxel + 1.0) - torch.maximum(start, voxel)).clamp(min=0)
@@ -34,7 +34,7 @@ def averaging_matrix(size: int, factor: float, like: Tensor) -> Tensor:
 
 
 def interpolation_matrix(size: int, coarser: int, factor: float, like: Tensor) -> Tensor:
-    """Return the linear weights of the coarser voxels in each finer one: (size, coarser)."""
+    """Return the linear weights of the coarser voxels for each finer one: (size, coarser)."""
     center = (torch.arange(size, device=like.device)[:, None] + 0.5) / factor - 0.5
     center = center.clamp(0, coarser - 1)
     voxel = torch.arange(coarser, device=like.device)[None]
@@ -42,12 +42,12 @@ def interpolation_matrix(size: int, coarser: int, factor: float, like: Tensor) -
 
 
 class Average(nn.Module):
-    """Average over the voxels that a larger one covers.
+    """Average over the finer voxels that each coarser voxel covers.
 
     Attributes
     ----------
     factors
-        How much larger its voxels are, an axis; `None` until a spacing is known.
+        Size of a coarser voxel in finer ones, per axis; `None` until a spacing is known.
     """
 
     factors: tuple[float, ...] | None = None
@@ -57,7 +57,7 @@ class Average(nn.Module):
         factors = _known(self.factors)
         pool = F.avg_pool3d if image.ndim == 5 else F.avg_pool2d
         sizes = image.shape[2:]
-        # Torch has no pooling of short types on a CPU.
+        # On CPUs torch pools float32 only.
         pooled = image.dtype == torch.float32 or image.device.type != "cpu"
         if pooled and all(
             f.is_integer() and n % f == 0 for f, n in zip(factors, sizes, strict=True)
@@ -70,14 +70,19 @@ class Average(nn.Module):
 
 
 class Interpolation(nn.Module):
-    """Fewer channels, then linear interpolation at the centers of the finer voxels.
+    """A convolution to fewer channels, then linear interpolation at the finer voxels' centers.
 
-    The two commute; on the coarser map the channels cost less.
+    The two commute; the convolution costs less on the coarser map.
+
+    Parameters
+    ----------
+    narrow
+        The convolution, with a kernel of one voxel.
 
     Attributes
     ----------
     factors
-        How much smaller the voxels become, an axis; `None` until a spacing is known.
+        Size of a coarser voxel in finer ones, per axis; `None` until a spacing is known.
     """
 
     factors: tuple[float, ...] | None = None

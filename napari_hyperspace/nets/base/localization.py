@@ -1,4 +1,4 @@
-"""How a model wants what it segments to be localized first."""
+"""The parameters of localization: a coarse first pass that finds what is to be segmented."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from napari_hyperspace.core.geometry import Triple
 
 @dataclass(frozen=True)
 class Localization:
-    """How a model wants what it segments to be found. Axis order: canonical (z, y, x).
+    """Parameters of a coarse first pass. Axis order: canonical (z, y, x).
 
     Parameters
     ----------
     spacing_mm
-        Spacing of the first pass, along each axis that is not segmented coarser anyway.
+        Spacing of the first pass; along an axis that is segmented at a coarser spacing, that one.
     margin_mm
-        What is kept around the box of what was found.
+        Margin kept around the bounding box of what was found.
     extent_mm
-        Usual size of that box, margin included, to estimate with before anything was found.
+        Typical size of that box, margin included; estimates use it before the first pass has run.
     """
 
     spacing_mm: float

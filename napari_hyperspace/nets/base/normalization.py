@@ -1,24 +1,21 @@
-"""Normalization layers."""
+"""Instance normalization."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_hyperspace.nets.base.modules import ExactMode
 
-class InstanceNorm(nn.GroupNorm):
+
+class InstanceNorm(ExactMode, nn.GroupNorm):
     """Instance normalization with scale and shift, defined for maps of a single voxel too.
 
-    Attributes
-    ----------
-    exact
-        Whether a trained network computes it by ``instance_norm``, which gives the published
-        networks' logits bit for bit. Else, and in training, as group normalization with a channel a
-        group: the same function up to rounding, several times faster on a CPU, and right in
-        ``channels_last_3d`` memory.
+    In exact mode it is computed by ``instance_norm``, which gives the logits of the published
+    networks bit for bit. In fast mode and in training it is computed as group normalization with
+    one channel per group, which is several times faster on a CPU, and correct in
+    ``channels_last_3d`` memory format.
     """
-
-    exact = True
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)

@@ -1,1 +1,1 @@
-"""Networks of physical kernels: radial functions × spherical harmonics, defined in mm."""
+"""U-Nets of physical kernels: radial functions times spherical harmonics, defined in mm."""

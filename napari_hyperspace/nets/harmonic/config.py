@@ -1,4 +1,4 @@
-"""Configurations of networks of physical kernels."""
+"""Configurations of U-Nets of physical kernels, and of their factory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, model_validator
 
-from napari_hyperspace.nets.base.config import Config
+from napari_hyperspace.nets.base.config import BaseNetworkConfig, Config
 
 
-class HarmonicUNetConfig(Config):
-    """A U-Net whose kernels and poolings are defined in mm.
+class HarmonicUNetConfig(BaseNetworkConfig):
+    """A U-Net whose kernels and pooling sizes are defined in mm.
 
     The defaults are those of the resolution-adaptive "e3mm" U-Net (Diaz et al., 2025): features of
     degree 0, 1 and 2, in e3nn's notation 8x0e + 4x1e + 2x2e at full size.
@@ -21,10 +21,6 @@ class HarmonicUNetConfig(Config):
     kind: Literal["harmonic-unet"] = "harmonic-unet"
     n_dim: Literal[3] = 3
     """Spatial dimensions."""
-    in_channels: Annotated[int, Field(ge=1, le=256)] = 1
-    """Images at the input."""
-    out_channels: Annotated[int, Field(ge=2, le=4096)] = 2
-    """Classes, background included."""
     multiplicities: Annotated[
         tuple[Annotated[int, Field(ge=0, le=1024)], ...], Field(min_length=1, max_length=5)
     ] = (8, 4, 2)
@@ -32,7 +28,7 @@ class HarmonicUNetConfig(Config):
     channel_growth: Literal[1, 2] = 2
     """Factor of the multiplicities from one level to the next."""
     level_spacing_mm: Annotated[tuple[PositiveFloat, ...], Field(max_length=8)] = (2.0, 4.0, 8.0)
-    """Size in mm that voxels are pooled to on each way down; their number gives the levels."""
+    """Voxel size in mm that each downsampling pools to; their number gives the levels."""
     kernel_mm: Annotated[tuple[PositiveFloat, ...], Field(min_length=1, max_length=9)] = (
         5.0,
         10.0,
@@ -41,19 +37,21 @@ class HarmonicUNetConfig(Config):
     )
     """Diameter in mm of the kernels of each level, the finest first."""
     radial_functions: Annotated[int, Field(ge=1, le=32)] = 5
-    """Radial functions of a kernel, evenly spaced from its middle to its edge."""
+    """Radial functions of a kernel, evenly spaced from its center to its edge."""
     max_degree: Annotated[int, Field(ge=0, le=4)] = 2
     """Largest degree of the spherical harmonics of a kernel."""
     kernels: Literal["steerable", "free", "depthwise"] = "steerable"
     """``steerable``: combinations that commute with rotations; ``free``: any combination of radial
-    functions and harmonics between each two channels; ``depthwise``: one such combination for each
-    channel, whose responses a 1³ convolution mixes. The latter two have scalars alone."""
+    functions and harmonics for each pair of channels; ``depthwise``: one such combination for each
+    channel, then a 1³ convolution that mixes the channels. The latter two have features of degree 0
+    only."""
     convs_per_level: Annotated[int, Field(ge=1, le=8)] = 2
-    """Convolutions at each level, on the way down and on the way up."""
+    """Convolutions at each level, in the encoder and in the decoder."""
     pooling: Literal["max-norm", "average"] = "max-norm"
-    """``max-norm``: as many whole voxels as the level's size holds, the largest by norm, and back
-    by interpolation between the outermost voxels; ``average``: exactly the level's size, by
-    averages over parts of voxels, and back by interpolation at exact places."""
+    """``max-norm``: pools as many whole voxels as fit into the level's size and keeps the feature
+    of largest norm; upsampling interpolates between the centers of the outermost voxels.
+    ``average``: pools to exactly the level's size, by averages over parts of voxels; upsampling
+    interpolates at exact positions."""
 
     @model_validator(mode="after")
     def _levels_fit_together(self) -> Self:
@@ -61,16 +59,16 @@ class HarmonicUNetConfig(Config):
             raise ValueError("multiplicities needs features of degree 0, which gate all others")
         if self.kernels != "steerable" and any(self.multiplicities[1:]):
             raise ValueError(
-                f"{self.kernels} kernels make features of degree 0 alone; "
+                f"{self.kernels} kernels make features of degree 0 only; "
                 f"found multiplicities {self.multiplicities}"
             )
         if len(self.kernel_mm) != self.n_levels:
             raise ValueError(
-                f"kernel_mm needs {self.n_levels} numbers, one a level; found {self.kernel_mm}"
+                f"kernel_mm needs {self.n_levels} numbers, one per level; found {self.kernel_mm}"
             )
         if any(a >= b for a, b in pairwise(self.level_spacing_mm)):
             raise ValueError(
-                f"level_spacing_mm grows from level to level; found {self.level_spacing_mm}"
+                f"level_spacing_mm must grow from level to level; found {self.level_spacing_mm}"
             )
         return self
 
@@ -86,7 +84,7 @@ class HarmonicUNetConfig(Config):
         return len(self.level_spacing_mm) + 1
 
     def factors(self, spacing_mm: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-        """Return how many voxels, an axis, are pooled into one on each way down, at a spacing.
+        """Return how many voxels of a level one voxel of the next level covers, per axis.
 
         Whole numbers with ``max-norm``: they jump where one more voxel fits into a level's size.
         """
@@ -99,11 +97,11 @@ class HarmonicUNetConfig(Config):
 
     def _factor(self, size_mm: float, step_mm: float) -> float:
         factor = max(1.0, size_mm / step_mm)
-        # The slack is for a header's 0.66667 mm, three of which are 2 mm.
+        # With a tolerance for rounded spacings: three voxels of 0.66667 mm are 2 mm.
         return float(int(factor * (1 + 1e-4))) if self.pooling == "max-norm" else factor
 
     def level_spacings_mm(self, spacing_mm: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-        """Return the spacing of the grid of each level, the finest first."""
+        """Return the spacing in mm of the grid of each level, the finest first."""
         found = [tuple(spacing_mm)]
         for factors in self.factors(spacing_mm):
             found.append(tuple(step * f for step, f in zip(found[-1], factors, strict=True)))
@@ -111,10 +109,10 @@ class HarmonicUNetConfig(Config):
 
 
 class PhysicalKernelsConfig(Config):
-    """Kernels defined in mm, realized on the grid of each level."""
+    """How kernels defined in mm are discretized on the grid of each level."""
 
     kind: Literal["physical-kernels"] = "physical-kernels"
     voxels: Literal["sampled", "integrated"] = "sampled"
     """``sampled``: the kernel at the voxels' centers, divided by their number, as published;
-    ``integrated``: its integral over each voxel. That of a kernel smaller than a voxel is not 0,
-    and responses keep their size from one grid to another."""
+    ``integrated``: its integral over each voxel, which is not 0 for kernels smaller than a voxel
+    and keeps the magnitude of responses from one grid to another."""

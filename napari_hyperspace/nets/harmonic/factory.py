@@ -1,4 +1,4 @@
-"""The factory of networks of physical kernels: one set of weights, realized for any spacing."""
+"""The factory of networks of physical kernels: one set of weights for any spacing."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.base.factory import Factory
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
-from napari_hyperspace.nets.harmonic.kernels import dimension, realize_basis, realize_free
-from napari_hyperspace.nets.harmonic.network import HarmonicUNet, LayerPlan, level_taps, plan
+from napari_hyperspace.nets.harmonic.kernels import dimension, discretize_basis, free_kernel
+from napari_hyperspace.nets.harmonic.network import HarmonicUNet, LayerPlan, level_taps, plan_layers
 from napari_hyperspace.nets.harmonic.steerable import (
     CoupledBasis,
-    realize_point,
-    realize_steerable,
-    weights_of,
+    n_path_weights,
+    point_kernel,
+    steerable_kernel,
 )
 
 
 class HarmonicFactory(Factory):
-    """Realizes kernels defined in mm on the grids of a spacing.
+    """Discretizes kernels defined in mm on the grids of a spacing.
 
-    Its weights do not depend on the spacing; the network's architecture does: the shapes of its
-    kernels, and what its levels pool. One realization serves a whole batch.
+    The factory's weights do not depend on the spacing; the network's architecture does: the shapes
+    of its kernels and the pooling factors of its levels. Kernels are made once per batch.
 
     Parameters
     ----------
     network
-        The network to make.
+        The networks to make.
     config
-        How kernels are realized.
+        How kernels are discretized.
     """
 
     config: PhysicalKernelsConfig
     network_config: HarmonicUNetConfig
 
     def __init__(self, network: HarmonicUNetConfig, config: PhysicalKernelsConfig) -> None:
-        super().__init__(network)
+        super().__init__()
+        self.network_config = network
         self.config = config
         self.weights = nn.ParameterDict()
-        for layer in plan(network):
+        for layer in plan_layers(network):
             for part, value in _initial(layer, network).items():
                 self.weights[_key(layer, part)] = nn.Parameter(value)
 
@@ -64,31 +65,33 @@ class HarmonicFactory(Factory):
             )
 
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
-        """Tell kernels' shapes and what levels pool; see `Factory.architecture`."""
+        """Return the pooling factors and the sizes of kernels; see `Factory.architecture`."""
         config = self.network_config
         levels = [math.prod(t) for t in level_taps(config, spacing_mm, integrated=self._integrated)]
         taps: list[int] = []
-        for layer in plan(config):
+        for layer in plan_layers(config):
             taps.append(1 if layer.form == "point" else levels[layer.level])
-            taps += [1] * (layer.form == "depthwise")  # what mixes the responses
+            taps += [1] * (layer.form == "depthwise")  # the convolution that mixes channels
         return Architecture.of_factors(config.factors(spacing_mm), tuple(taps))
 
-    def realize(self, spacing_mm: Sequence[float], *, composed: bool = False) -> dict[str, Tensor]:
-        """Make the network's weights by name for a spacing, differentiable.
+    def network_weights(
+        self, spacing_mm: Sequence[float], *, composed: bool = False
+    ) -> dict[str, Tensor]:
+        """Return the network's weights by name for a spacing, differentiable.
 
         Parameters
         ----------
         spacing_mm
-            In array-axis order.
+            Spacing in mm, in array-axis order.
         composed
-            As that of `HarmonicUNet`.
+            As in `HarmonicUNet`.
         """
         config = self.network_config
         like = self.weights["head/bias"].detach()
         grids = config.level_spacings_mm(check_spacing(spacing_mm, config.n_dim))
         bases = [
             CoupledBasis(
-                realize_basis(
+                discretize_basis(
                     diameter,
                     steps,
                     config.radial_functions,
@@ -100,7 +103,7 @@ class HarmonicFactory(Factory):
             for diameter, steps in zip(config.kernel_mm, grids, strict=True)
         ]
         made: dict[str, Tensor] = {}
-        for layer in plan(config):
+        for layer in plan_layers(config):
             own = {part: self.weights[_key(layer, part)] for part in _PARTS[layer.form]}
             tensors = _MAKERS[layer.form](layer, own, bases[layer.level])
             if layer.form == "depthwise" and composed:
@@ -116,18 +119,18 @@ class HarmonicFactory(Factory):
         return made
 
     def forward(self, image: Tensor, spacing_mm: Sequence[float]) -> Tensor:
-        """(B, C, *S) → logits (B, K, *S) by the network of this spacing."""
+        """(B, C, *S) → logits (B, K, *S), by the network of this spacing."""
         skeleton = self._skeleton(spacing_mm, composed=True).train(self.training)
-        # In full precision: the kernels are small, and what they are made of differs in size.
+        # In float32: kernels are small, and the functions they combine differ in magnitude.
         with torch.autocast(image.device.type, enabled=False):
-            weights = self.realize(spacing_mm, composed=True)
+            weights = self.network_weights(spacing_mm, composed=True)
         logits: Tensor = functional_call(skeleton, weights, (image,))
         return logits
 
     @torch.no_grad()
     def bake(self, spacing_mm: Sequence[float]) -> nn.Module:
         """Make the plain network of a spacing; see `Factory.bake`."""
-        weights = self.realize(spacing_mm)
+        weights = self.network_weights(spacing_mm)
         if not torch.isfinite(torch.stack([tensor.sum() for tensor in weights.values()])).all():
             raise HyperspaceError(
                 "the kernels made for this spacing are not finite",
@@ -149,19 +152,19 @@ _PARTS = {
 
 
 def _initial(layer: LayerPlan, config: HarmonicUNetConfig) -> dict[str, Tensor]:
-    """Return the weights of a layer to start from."""
+    """Return the initial weights of a layer."""
     incoming, outgoing = dimension(layer.incoming), dimension(layer.outgoing)
     functions = config.radial_functions * (config.max_degree + 1) ** 2
     made: dict[str, Tensor] = {}
     if layer.form == "point":
-        made["self"] = torch.randn(weights_of(layer.incoming, 0, layer.outgoing))
+        made["self"] = torch.randn(n_path_weights(layer.incoming, 0, layer.outgoing))
         if layer.name == "head":
             made["bias"] = torch.zeros(outgoing)
         return made
     if layer.form == "steerable":
-        radial = weights_of(layer.incoming, config.max_degree, layer.outgoing)
+        radial = n_path_weights(layer.incoming, config.max_degree, layer.outgoing)
         made["radial"] = torch.randn(config.radial_functions, radial)
-        made["self"] = torch.randn(weights_of(layer.incoming, 0, layer.outgoing))
+        made["self"] = torch.randn(n_path_weights(layer.incoming, 0, layer.outgoing))
     elif layer.form == "free":
         scale = (incoming * (functions + 1)) ** -0.5
         made["radial"] = scale * torch.randn(functions, outgoing, incoming)
@@ -177,16 +180,16 @@ def _initial(layer: LayerPlan, config: HarmonicUNetConfig) -> dict[str, Tensor]:
 
 
 def _steerable(layer: LayerPlan, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
-    kernel = realize_steerable(own["radial"], own["self"], layer.incoming, layer.outgoing, basis)
+    kernel = steerable_kernel(own["radial"], own["self"], layer.incoming, layer.outgoing, basis)
     return {"conv.weight": kernel}
 
 
 def _free(layer: LayerPlan, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
-    return {"conv.weight": realize_free(own["radial"], own["self"], basis.basis)}
+    return {"conv.weight": free_kernel(own["radial"], own["self"], basis.basis)}
 
 
 def _depthwise(layer: LayerPlan, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
-    kernels = realize_free(own["radial"], own["self"], basis.basis)
+    kernels = free_kernel(own["radial"], own["self"], basis.basis)
     return {
         "conv.filter.weight": kernels,
         "conv.mix.weight": own["mix"][..., None, None, None],
@@ -194,7 +197,7 @@ def _depthwise(layer: LayerPlan, own: dict[str, Tensor], basis: CoupledBasis) ->
 
 
 def _point(layer: LayerPlan, own: dict[str, Tensor], basis: CoupledBasis) -> dict[str, Tensor]:
-    weight = realize_point(own["self"], layer.incoming, layer.outgoing)
+    weight = point_kernel(own["self"], layer.incoming, layer.outgoing)
     return {"weight": weight[..., None, None, None]}
 
 
@@ -208,10 +211,10 @@ _MAKERS: dict[str, _Maker] = {
 
 
 def _composed(parts: dict[str, Tensor]) -> Tensor:
-    """Return the one kernel that filters and mixes (channels out, channels in, *taps)."""
+    """Return a single kernel that filters and mixes (channels out, channels in, *taps)."""
     return parts["conv.mix.weight"] * parts["conv.filter.weight"].transpose(0, 1)
 
 
 def _key(layer: LayerPlan, part: str) -> str:
-    """Name a layer's weight as a parameter: those names hold no dots."""
+    """Return the name of a layer's weight as a parameter, which must not contain dots."""
     return f"{layer.name}.{part}".replace(".", "/")

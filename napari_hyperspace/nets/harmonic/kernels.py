@@ -1,11 +1,11 @@
-"""The functions in mm that kernels are made of, realized on a voxel grid.
+"""The functions in mm that kernels are combinations of, discretized on a voxel grid.
 
 A kernel is a combination of radial functions and spherical harmonics:
 
     κ(r) = Σ weight[n, l, m] · radial_n(|r|) · harmonic_lm(r / |r|)
 
-Everything but the weights depends on the grid alone. It is computed once a grid, and a layer's
-kernel is then a small matrix product with its weights: cheap, and differentiable.
+Everything but the weights depends on the grid only and is computed once per grid. The kernel of a
+layer is then a small matrix product with its weights: fast, and differentiable.
 
 References
 ----------
@@ -30,8 +30,8 @@ Fields = tuple[tuple[int, int], ...]
 Taps = tuple[int, int, int]
 
 _ROUNDING = 1e-6
-_POINTS = 3  # of the quadrature, over the distance between two radial functions
-_RADII = 4001  # of the integral of a radial function
+_POINTS = 3  # quadrature points per distance between two radial functions
+_RADII = 4001  # samples of the integral of a radial function
 
 
 def dimension(fields: Fields) -> int:
@@ -40,17 +40,17 @@ def dimension(fields: Fields) -> int:
 
 
 def reach(diameter_mm: float, spacing_mm: float, *, integrated: bool) -> int:
-    """Return how many taps a kernel has on either side of the middle.
+    """Return how many taps a kernel has on each side of the middle one, along an axis.
 
     Parameters
     ----------
     diameter_mm
-        Of the ball outside of which the kernel is 0.
+        Diameter of the ball outside of which the kernel is 0.
     spacing_mm
-        Of the grid, along the axis.
+        Spacing of the grid along the axis.
     integrated
-        Whether a tap stands for a voxel, some of which the ball touches, or for the voxel's center,
-        which lies in the ball.
+        True: there is a tap for each voxel that overlaps the ball; false: for each voxel whose
+        center lies in the ball.
     """
     voxels = diameter_mm / 2 / spacing_mm
     if integrated:
@@ -60,21 +60,21 @@ def reach(diameter_mm: float, spacing_mm: float, *, integrated: bool) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """The functions that kernels are made of, on one grid.
+    """The functions that kernels are combinations of, on one grid.
 
     Parameters
     ----------
     taps
         Shape of a kernel, in array-axis order.
     values
-        Radial functions × harmonics (radial, harmonics, taps flattened); harmonics by degree.
+        Values (radial functions, harmonics, flattened taps); harmonics are ordered by degree.
     """
 
     taps: Taps
     values: Tensor
 
 
-def realize_basis(
+def discretize_basis(
     diameter_mm: float,
     spacing_mm: Sequence[float],
     radial_functions: int,
@@ -88,18 +88,19 @@ def realize_basis(
     Parameters
     ----------
     diameter_mm
-        Of the ball outside of which all are 0.
+        Diameter of the ball outside of which all functions are 0.
     spacing_mm
-        Of the grid, in array-axis order; degree 1 points along the array's axes, in their order.
+        Spacing of the grid, in array-axis order. Harmonics of degree 1 point along the array's
+        axes, in their order.
     radial_functions, max_degree
-        Their number, and the largest degree of the harmonics.
+        Number of radial functions, and largest degree of the harmonics.
     like
-        A tensor of the wanted type and device.
+        A tensor of the dtype and device of the result.
     integrated
         False: values at the voxels' centers divided by the number of taps, as published. True:
         integrals over the voxels, by Gauss–Legendre quadrature, divided by the integral of the
-        radial function over the ball. The response to an image is then that of the kernel in mm,
-        whatever the grid: to a constant one it is the weight.
+        radial function over the ball. The response to an image then approximates that of the
+        kernel in mm on any grid; to a constant image of 1 it is the weight.
     """
     from e3nn import o3
     from e3nn.math import soft_one_hot_linspace
@@ -118,7 +119,7 @@ def realize_basis(
     harmonics = o3.spherical_harmonics(degrees, places, normalize=True, normalization="component")
 
     def by_tap(functions: Tensor) -> Tensor:
-        """(samples of all voxels an axis, functions) → (taps, samples of a voxel, functions)."""
+        """(samples of all voxels per axis, functions) → (taps, samples per voxel, functions)."""
         sizes = [size for places, _ in axes for size in places.shape]
         return functions.view(*sizes, -1).permute(0, 2, 4, 1, 3, 5, 6).flatten(3, 5).flatten(0, 2)
 
@@ -136,15 +137,15 @@ def realize_basis(
 def _samples(
     radius_mm: float, step_mm: float, radial_functions: int, *, integrated: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return where the voxels along an axis are sampled, and the share of each: (taps, samples).
+    """Return the positions in mm of the samples along an axis, and their weights: (taps, samples).
 
-    Of a voxel that the ball ends in, only the part inside is.
+    Where the ball ends inside a voxel, only the part inside the ball is sampled.
     """
     side = reach(2 * radius_mm, step_mm, integrated=integrated)
     centers = np.arange(-side, side + 1)[:, None] * float(step_mm)
     if not integrated:
         return torch.from_numpy(centers), torch.ones(len(centers), 1, dtype=torch.float64)
-    width = radius_mm / (radial_functions + 1)  # between the tops of radial functions
+    width = radius_mm / (radial_functions + 1)  # distance between the peaks of radial functions
     count = max(3, math.ceil(_POINTS * min(step_mm, 2 * radius_mm) / width))
     nodes, weights = np.polynomial.legendre.leggauss(count)
     low = np.maximum(centers - step_mm / 2, -radius_mm)
@@ -167,15 +168,15 @@ def _integrals(radial_functions: int) -> tuple[float, ...]:
         return tuple(torch.trapezoid(shells, radii, dim=0).tolist())
 
 
-def realize_free(weight: Tensor, self_weight: Tensor, basis: Basis) -> Tensor:
-    """Make kernels that are any combination of the functions.
+def free_kernel(weight: Tensor, self_weight: Tensor, basis: Basis) -> Tensor:
+    """Make kernels that are arbitrary combinations of the functions.
 
     Parameters
     ----------
     weight
         (radial functions · harmonics, channels out, channels in).
     self_weight
-        (channels out, channels in): of each voxel itself, at the middle tap.
+        (channels out, channels in): added to the middle tap.
     basis
         The functions on the grid.
 

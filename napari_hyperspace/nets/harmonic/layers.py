@@ -1,4 +1,4 @@
-"""The layers of a realized steerable network: plain tensor operations on channels."""
+"""The layers of a steerable network for one spacing: plain tensor operations on channels."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_hyperspace.nets.base.modules import ExactMode
 from napari_hyperspace.nets.base.normalization import InstanceNorm
 from napari_hyperspace.nets.harmonic.kernels import Fields, Taps
 
 
-def gated(fields: Fields) -> Fields:
-    """Return what a gate takes to give these fields: one scalar more for each other feature."""
+def gate_input(fields: Fields) -> Fields:
+    """Return the input fields of a gate: one more scalar for each feature of higher degree."""
     gates = sum(multiplicity for multiplicity, degree in fields if degree)
     scalars, *others = fields
     return ((scalars[0] + gates, 0), *others)
 
 
 def split(image: Tensor, fields: Fields) -> Iterator[tuple[int, Tensor]]:
-    """Yield each block of features: its degree, and a view (B, multiplicity, 2l + 1, *S)."""
+    """Yield degree and view (B, multiplicity, 2l + 1, *S) of each block of features."""
     start = 0
     for multiplicity, degree in fields:
         size = multiplicity * (2 * degree + 1)
@@ -30,18 +31,13 @@ def split(image: Tensor, fields: Fields) -> Iterator[tuple[int, Tensor]]:
         start += size
 
 
-class Convolution(nn.Conv3d):
-    """A convolution whose middle tap holds a connection of each voxel to itself.
+class Convolution(ExactMode, nn.Conv3d):
+    """A convolution whose middle tap includes the self-connection of each voxel.
 
-    Attributes
-    ----------
-    exact
-        Whether a trained network adds the middle tap's share last, as published: it is much larger
-        than the others, and sums that run through it round worse. Else, and in training, it is one
-        convolution.
+    In exact mode the contribution of the middle tap is added last, as published: it is much larger
+    than the others, and adding it first makes rounding errors larger. In fast mode and in training
+    it is a single convolution.
     """
-
-    exact = True
 
     def __init__(self, incoming: int, outgoing: int, taps: Taps, groups: int = 1) -> None:
         a, b, c = taps
@@ -59,7 +55,7 @@ class Convolution(nn.Conv3d):
 
 
 class Separable(nn.Module):
-    """A kernel for each channel, and a 1³ convolution that mixes their responses."""
+    """A kernel for each channel, then a 1³ convolution that mixes the channels."""
 
     def __init__(self, incoming: int, outgoing: int, taps: Taps) -> None:
         super().__init__()
@@ -76,12 +72,12 @@ class SteerableNorm(nn.Module):
     """Instance normalization that commutes with rotations.
 
     Scalars are normalized by mean and variance, features of higher degree by the mean square of
-    their components alone; scale and shift are one a feature and one a scalar.
+    their components only. There is one scale per feature and one shift per scalar.
 
     Parameters
     ----------
     fields
-        Scalars first.
+        Features of the image, scalars first.
     """
 
     def __init__(self, fields: Fields) -> None:
@@ -108,9 +104,16 @@ class SteerableNorm(nn.Module):
 
 @cache
 def unit_power(name: str) -> float:
-    """Return what a non-linearity is multiplied by to keep the second moment of normal values.
+    """Return the factor that keeps the second moment of normally distributed values.
 
-    From e3nn, where it is measured on a million values: published networks hold that rounding.
+    Parameters
+    ----------
+    name
+        The non-linearity, ``"relu"`` or ``"sigmoid"``.
+
+    Notes
+    -----
+    e3nn estimates it on a million random values; published networks were trained with that value.
     """
     from e3nn.math import normalize2mom
 
@@ -119,12 +122,12 @@ def unit_power(name: str) -> float:
 
 
 class Gate(nn.Module):
-    """ReLU of the scalars; other features are multiplied by the sigmoid of a scalar of their own.
+    """ReLU of the scalars; each other feature is multiplied by the sigmoid of its own scalar.
 
     Parameters
     ----------
     fields
-        Of the output. The input has one scalar more for each feature of higher degree.
+        Features of the output. The input has one more scalar for each feature of higher degree.
     """
 
     def __init__(self, fields: Fields) -> None:
@@ -147,14 +150,14 @@ class Gate(nn.Module):
 
 
 class MaxNormPool(nn.Module):
-    """Of the voxels pooled into one, the feature of largest norm; the largest scalar.
+    """Pooling that keeps the feature of largest norm, or the largest scalar.
 
     Parameters
     ----------
     fields
-        Of the image.
+        Features of the image.
     factors
-        Voxels pooled into one, an axis.
+        Voxels pooled into one, per axis.
     """
 
     def __init__(self, fields: Fields, factors: Sequence[float]) -> None:
@@ -163,7 +166,7 @@ class MaxNormPool(nn.Module):
         self.factors = tuple(map(int, factors))
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, C, *S) → (B, C, *S / factors), which divide the sizes."""
+        """(B, C, *S) → (B, C, *S / factors); the factors must divide the sizes."""
         if max(self.factors) == 1:
             return image
         parts = []
@@ -180,7 +183,7 @@ class MaxNormPool(nn.Module):
 
 
 class LinearUp(nn.Module):
-    """Linear interpolation between the outermost voxels' centers, as published."""
+    """Linear interpolation that maps the centers of the corner voxels to each other."""
 
     def forward(self, image: Tensor, sizes: Sequence[int]) -> Tensor:
         """(B, C, *S) → (B, C, *sizes)."""
@@ -189,6 +192,6 @@ class LinearUp(nn.Module):
         return F.interpolate(image, size=tuple(sizes), mode="trilinear", align_corners=True)
 
 
-def growing(multiplicities: Sequence[int], factor: int) -> Fields:
-    """Return the fields of a level whose multiplicities are so many times those of the first."""
+def level_fields(multiplicities: Sequence[int], factor: int) -> Fields:
+    """Return the fields of a level, whose multiplicities are those given times a factor."""
     return tuple((m * factor, degree) for degree, m in enumerate(multiplicities) if m)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,8 @@ from napari_hyperspace.nets.harmonic.layers import (
     MaxNormPool,
     Separable,
     SteerableNorm,
-    gated,
-    growing,
+    gate_input,
+    level_fields,
 )
 
 
@@ -37,11 +37,11 @@ class LayerPlan:
     name
         Path of its block in the network.
     form
-        How its kernel is made; ``"point"``: of each voxel itself alone, with neither norm nor gate.
+        How its kernel is made; ``"point"``: a kernel of one voxel, without norm and gate.
     level
-        Whose grid it works on; 0 is the finest.
+        Level whose grid it works on; 0 is the finest.
     incoming, outgoing
-        Its features; the output's are those that the gate takes.
+        Features of its input and output; the output includes the scalars for the gate.
     """
 
     name: str
@@ -52,10 +52,10 @@ class LayerPlan:
 
 
 @cache
-def plan(config: HarmonicUNetConfig) -> tuple[LayerPlan, ...]:
+def plan_layers(config: HarmonicUNetConfig) -> tuple[LayerPlan, ...]:
     """Return the convolutions of a network, in the order of execution."""
     fields = [
-        growing(config.multiplicities, config.channel_growth**level)
+        level_fields(config.multiplicities, config.channel_growth**level)
         for level in range(config.n_levels)
     ]
     image: Fields = ((config.in_channels, 0),)
@@ -65,9 +65,9 @@ def plan(config: HarmonicUNetConfig) -> tuple[LayerPlan, ...]:
         for number in range(config.convs_per_level):
             form = config.kernels
             if form == "depthwise" and incoming == image:
-                form = "free"  # a few kernels of one channel would be all
+                form = "free"  # a kernel per input channel would be too few
             name = f"{way}.{place}.{number}"
-            layers.append(LayerPlan(name, form, level, incoming, gated(fields[level])))
+            layers.append(LayerPlan(name, form, level, incoming, gate_input(fields[level])))
             incoming = fields[level]
 
     add("encoder", 0, 0, image)
@@ -87,7 +87,7 @@ def plan(config: HarmonicUNetConfig) -> tuple[LayerPlan, ...]:
 def level_taps(
     config: HarmonicUNetConfig, spacing_mm: Sequence[float], *, integrated: bool
 ) -> tuple[Taps, ...]:
-    """Return the shape in voxels of the kernels of each level, the finest first."""
+    """Return the kernel shape in voxels of each level, the finest first."""
     found = []
     for diameter, steps in zip(config.kernel_mm, config.level_spacings_mm(spacing_mm), strict=True):
         a, b, c = (2 * reach(diameter, step, integrated=integrated) + 1 for step in steps)
@@ -96,7 +96,7 @@ def level_taps(
 
 
 class HarmonicBlock(nn.Module):
-    """A convolution, its normalization and its gate, or a plain ReLU."""
+    """A convolution, its normalization, and its gate or a plain ReLU."""
 
     def __init__(self, conv: nn.Module, outgoing: Fields, *, steerable: bool) -> None:
         super().__init__()
@@ -115,19 +115,19 @@ class HarmonicBlock(nn.Module):
 class HarmonicUNet(nn.Module):
     """Image (B, in_channels, *S) → logits (B, out_channels, *S), for any size S.
 
-    Sizes that whole-voxel poolings do not divide are padded with zeros at the front, as published.
+    Sizes that whole-voxel pooling does not divide are padded with zeros at the front, as published.
 
     Parameters
     ----------
     config
-        The network.
+        Configuration of the network.
     spacing_mm
-        Of the image, in array-axis order.
+        Spacing of the image in mm, in array-axis order.
     integrated
         Whether kernels are integrated over voxels; see `reach`.
     composed
-        Whether depthwise kernels and what mixes them are one convolution: the same function, and
-        much quicker to differentiate.
+        Whether a depthwise convolution and the one that mixes channels are a single convolution:
+        the same function, and much faster to differentiate.
 
     References
     ----------
@@ -145,7 +145,7 @@ class HarmonicUNet(nn.Module):
         super().__init__()
         taps = level_taps(config, spacing_mm, integrated=integrated)
         factors = config.factors(spacing_mm)
-        layers = {layer.name: layer for layer in plan(config)}
+        layers = {layer.name: layer for layer in plan_layers(config)}
         steerable = config.kernels == "steerable"
 
         def convolution(name: str) -> nn.Module:
@@ -188,7 +188,7 @@ class HarmonicUNet(nn.Module):
                 self.downs.append(down)
                 self.ups.insert(0, up)
             else:
-                fields = growing(config.multiplicities, config.channel_growth**level)
+                fields = level_fields(config.multiplicities, config.channel_growth**level)
                 self.downs.append(MaxNormPool(fields, of_level))
                 self.ups.append(LinearUp())
         if config.pooling == "max-norm":
@@ -213,4 +213,5 @@ class HarmonicUNet(nn.Module):
         if any(missing):
             for axis, (n, size) in enumerate(zip(missing, sizes, strict=True), start=2):
                 features = features.narrow(axis, n, size)
-        return cast(Tensor, self.head(features))
+        logits: Tensor = self.head(features)
+        return logits

@@ -1,4 +1,4 @@
-"""The published resolution-adaptive U-Net: its names, turned into our configuration and factory."""
+"""Conversion of checkpoints of the published resolution-adaptive U-Net to a factory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PARTS = {
     "scale": "batchnorm{}.weight",
     "shift": "batchnorm{}.bias",
 }
-_TELLING = (
+_NEEDED = (
     "down.down_blocks.0.conv1.weight",
     "down.down_blocks.0.conv1.sc.weight",
     "down.down_blocks.0.batchnorm1.bias",
@@ -30,21 +30,21 @@ _TELLING = (
 def factory_from_reference(
     state: Mapping[str, Tensor], *, diameter_mm: float = 5.0, pool_mm: float = 2.0
 ) -> HarmonicFactory:
-    """Make the factory that a state dict of the published code (SCAN-NRAD/e3nn_Unet) holds.
+    """Return the factory with the weights of a published state dict (SCAN-NRAD/e3nn_Unet).
 
     Parameters
     ----------
     state
-        Tensors by their names there (``down.down_blocks.0.conv1.weight``, …); of a network with
+        Tensors by their published names (``down.down_blocks.0.conv1.weight``, …), of a network with
         features 4n·0e + 2n·1e + n·2e.
     diameter_mm, pool_mm
-        Diameter of the first kernels and width of the first pooling, which the tensors do not tell;
-        both double a level.
+        Diameter of the first kernels and width of the first pooling, which do not follow from the
+        tensors; both double from level to level.
 
     Raises
     ------
     HyperspaceError
-        If a tensor is missing, unexpected, or does not fit the others.
+        If a tensor is missing or unexpected, or its shape does not fit the others.
     """
     config = _infer(state, diameter_mm, pool_mm)
     factory = HarmonicFactory(config, PhysicalKernelsConfig())
@@ -52,7 +52,7 @@ def factory_from_reference(
     others = sorted(state.keys() - set(names.values()))
     if others:
         raise HyperspaceError(
-            "the checkpoint holds tensors that this architecture has no place for",
+            "the checkpoint has tensors that this architecture does not have",
             found=", ".join(others[:4]) + (" …" if len(others) > 4 else ""),
         )
     with torch.no_grad():
@@ -61,25 +61,25 @@ def factory_from_reference(
             found = state.get(name)
             if found is None or found.shape != parameter.shape:
                 raise HyperspaceError(
-                    "a tensor of the checkpoint does not fit the others",
+                    "the shape of a tensor of the checkpoint does not fit the others",
                     field=name,
                     found="no such tensor" if found is None else tuple(found.shape),
                     expected=tuple(parameter.shape),
                 )
             if not torch.isfinite(found).all():
-                raise HyperspaceError("the tensor holds values that are not finite", field=name)
+                raise HyperspaceError("the tensor has values that are not finite", field=name)
             parameter.copy_(found)
     return factory
 
 
 def _infer(state: Mapping[str, Tensor], diameter_mm: float, pool_mm: float) -> HarmonicUNetConfig:
-    """Read the architecture from names and shapes."""
+    """Infer the architecture from names and shapes."""
     levels = {
         int(found[1])
         for name in state
         if (found := re.fullmatch(r"down\.down_blocks\.(\d+)\.conv1\.weight", name))
     }
-    missing = [name for name in _TELLING if name not in state]
+    missing = [name for name in _NEEDED if name not in state]
     if missing or levels != set(range(len(levels))):
         raise HyperspaceError(
             "this is not a checkpoint of the published resolution-adaptive U-Net",
@@ -95,7 +95,7 @@ def _infer(state: Mapping[str, Tensor], diameter_mm: float, pool_mm: float) -> H
     radial = state["down.down_blocks.0.conv1.weight"].shape[0]
     if n < 1 or gate_scalars != 7 * n or classes < 2 or inputs < 1:
         raise HyperspaceError(
-            "the shapes in the checkpoint do not make a network of features 4n·0e + 2n·1e + n·2e",
+            "the shapes in the checkpoint are not those of features 4n·0e + 2n·1e + n·2e",
             field="out.weight, down.down_blocks.0.batchnorm1.bias",
             found=(scalars, gate_scalars),
         )
@@ -110,7 +110,7 @@ def _infer(state: Mapping[str, Tensor], diameter_mm: float, pool_mm: float) -> H
 
 
 def _reference_name(own: str) -> str:
-    """Return the name there of one of our weights."""
+    """Return the published name of one of the factory's weights."""
     way, *place, part = own.split("/")
     if way == "head":
         return "out.weight" if part == "self" else "bias"

@@ -21,19 +21,20 @@ from napari_hyperspace.nets.harmonic.kernels import Basis, Fields, with_middle
 
 
 @dataclass(frozen=True)
-class Path:
-    """One way of a block of features, through harmonics of one degree, into another block.
+class CouplingPath:
+    """A path: from a block of features, through harmonics of one degree, to another block.
 
     Parameters
     ----------
     incoming, outgoing
-        Numbers of the blocks.
+        Indices of the blocks.
     degree
-        Of the harmonics.
+        Degree of the harmonics.
     start
-        Where its weights begin: one for each pair of features (in, out), the input's first.
+        Index of its first weight; there is one weight for each pair of features (in, out), the
+        input's index varying slowest.
     scale
-        What keeps the variance of the output near that of the input.
+        Factor that keeps the variance of the output near that of the input.
     """
 
     incoming: int
@@ -44,8 +45,8 @@ class Path:
 
 
 @cache
-def paths(incoming: Fields, max_degree: int, outgoing: Fields) -> tuple[Path, ...]:
-    """Return all ways from fields to fields through harmonics of degrees 0 … `max_degree`."""
+def paths(incoming: Fields, max_degree: int, outgoing: Fields) -> tuple[CouplingPath, ...]:
+    """Return all paths between two lists of fields through degrees 0 … `max_degree`."""
     from e3nn import o3
 
     with torch.device("cpu"):
@@ -60,12 +61,14 @@ def paths(incoming: Fields, max_degree: int, outgoing: Fields) -> tuple[Path, ..
         )
     found, start = [], 0
     for each in product.instructions:
-        found.append(Path(each.i_in1, each.i_in2, each.i_out, start, float(each.path_weight)))
+        found.append(
+            CouplingPath(each.i_in1, each.i_in2, each.i_out, start, float(each.path_weight))
+        )
         start += math.prod(each.path_shape)
     return tuple(found)
 
 
-def weights_of(incoming: Fields, max_degree: int, outgoing: Fields) -> int:
+def n_path_weights(incoming: Fields, max_degree: int, outgoing: Fields) -> int:
     """Return the number of weights of all paths, for one radial function."""
     return sum(
         incoming[path.incoming][0] * outgoing[path.outgoing][0]
@@ -88,7 +91,7 @@ def _coupling(degree_in: int, degree: int, degree_out: int) -> Tensor:
 
 
 class CoupledBasis:
-    """The functions on one grid, coupled to pairs of degrees: each pair once, for all layers."""
+    """The functions on one grid, coupled to pairs of degrees; computed once for all layers."""
 
     def __init__(self, basis: Basis) -> None:
         self.basis = basis
@@ -96,7 +99,7 @@ class CoupledBasis:
         self._known: dict[tuple[int, int, int], Tensor] = {}
 
     def functions(self, degree_in: int, degree: int, degree_out: int) -> Tensor:
-        """Return the functions for a pair of degrees (radial, in · out · taps)."""
+        """Return the functions for a pair of degrees (radial functions, in · out · taps)."""
         key = (degree_in, degree, degree_out)
         if key not in self._known:
             values = self.basis.values[:, degree**2 : (degree + 1) ** 2]
@@ -105,25 +108,25 @@ class CoupledBasis:
         return self._known[key]
 
 
-def realize_point(weight: Tensor, incoming: Fields, outgoing: Fields) -> Tensor:
-    """Make the linear map of each voxel that commutes with rotations.
+def point_kernel(weight: Tensor, incoming: Fields, outgoing: Fields) -> Tensor:
+    """Make the matrix of a linear map per voxel that commutes with rotations.
 
     Parameters
     ----------
     weight
         One for each pair of features of equal degree.
     incoming, outgoing
-        The features.
+        Features of input and output.
 
     Returns
     -------
     Tensor
         (channels out, channels in).
     """
-    return _join(_point_blocks(weight, incoming, outgoing), incoming, outgoing, weight)[..., 0]
+    return _assemble(_point_blocks(weight, incoming, outgoing), incoming, outgoing, weight)[..., 0]
 
 
-def realize_steerable(
+def steerable_kernel(
     weight: Tensor, self_weight: Tensor, incoming: Fields, outgoing: Fields, coupled: CoupledBasis
 ) -> Tensor:
     """Make the kernel of one layer, with its self-connection at the middle tap.
@@ -133,9 +136,9 @@ def realize_steerable(
     weight
         (radial functions, weights of all paths).
     self_weight
-        As those of `realize_point`.
+        As in `point_kernel`.
     incoming, outgoing
-        The features.
+        Features of input and output.
     coupled
         The functions on the grid.
 
@@ -151,8 +154,8 @@ def realize_steerable(
         part = own.T @ coupled.functions(degree_in, path.degree, degree_out)
         key = (path.outgoing, path.incoming)
         blocks[key] = blocks[key] + part if key in blocks else part
-    kernel = _join(blocks, incoming, outgoing, weight)
-    kernel = with_middle(kernel, realize_point(self_weight, incoming, outgoing))
+    kernel = _assemble(blocks, incoming, outgoing, weight)
+    kernel = with_middle(kernel, point_kernel(self_weight, incoming, outgoing))
     return kernel.view(*kernel.shape[:2], *coupled.basis.taps)
 
 
@@ -168,10 +171,10 @@ def _point_blocks(
     return blocks
 
 
-def _join(
+def _assemble(
     blocks: dict[tuple[int, int], Tensor], incoming: Fields, outgoing: Fields, like: Tensor
 ) -> Tensor:
-    """Put blocks (u · v, in · out · taps) of features in their place: (out, in, taps)."""
+    """Arrange blocks (u · v, in · out · taps) of features as one kernel: (out, in, taps)."""
     (o, i), block = next(iter(blocks.items()))
     n_taps = block.shape[1] // ((2 * incoming[i][1] + 1) * (2 * outgoing[o][1] + 1))
     rows = []

@@ -10,18 +10,18 @@ from napari_hyperspace.nets.base.config import Config, Range
 
 
 class HypernetworkConfig(Config):
-    """A small perceptron of the spacing that gives all weights of the network.
+    """A small perceptron of the spacing that makes all weights of the network.
 
     layer weights = output(head(coefficients(encoding(spacing))))
 
-    The defaults are this project's form; `HypernetworkConfig.paper()` is that of HyperSpace.
+    The defaults are this project's; `HypernetworkConfig.paper()` returns those of HyperSpace.
     """
 
     kind: Literal["hypernetwork"] = "hypernetwork"
     encoding: Literal["log-cos-sin", "raw-mm"] = "log-cos-sin"
-    """Cosine and sine of the log-spacing scaled to ``range_mm`` (a constant norm), or mm."""
+    """Cosine and sine of the log-spacing scaled to ``range_mm`` (constant norm), or the mm."""
     range_mm: Annotated[tuple[Range, ...], Field(min_length=2, max_length=3)] | None = None
-    """Spacings in mm that the encoding is scaled to: smallest and largest an axis, (z, y, x)."""
+    """Smallest and largest spacing in mm, per axis (z, y, x), that the encoding is scaled to."""
     hidden: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(max_length=8)] = (
         32,
         32,
@@ -30,9 +30,9 @@ class HypernetworkConfig(Config):
     activation: Literal["relu", "silu"] = "silu"
     """Non-linearity of the perceptron."""
     rank: Annotated[int, Field(ge=1, le=1024)] | None = 8
-    """Number of coefficients; `None`: the last hidden layer is taken for them."""
+    """Number of coefficients; `None`: the units of the last hidden layer."""
     output: Literal["residual", "tanh5"] = "residual"
-    """``residual``: differences to a well-initialized network, from 0; ``tanh5``: 5·tanh."""
+    """``residual``: initial weights plus a difference that starts at 0; ``tanh5``: 5·tanh."""
 
     @model_validator(mode="after")
     def _encoding_has_its_range(self) -> Self:
@@ -50,5 +50,5 @@ class HypernetworkConfig(Config):
 
     @classmethod
     def paper(cls, hidden: tuple[int, ...] = (10, 10, 50)) -> HypernetworkConfig:
-        """Return the form of HyperSpace: raw mm, ReLU, one linear head a layer, 5·tanh."""
+        """Return the configuration of HyperSpace: raw mm, ReLU, no rank, 5·tanh."""
         return cls(encoding="raw-mm", hidden=hidden, activation="relu", rank=None, output="tanh5")

@@ -16,17 +16,17 @@ from napari_hyperspace.nets.plain.factory import LayeredFactory, layer_key
 
 
 class Hypernetwork(LayeredFactory):
-    """A small perceptron of the spacing, and one linear head a layer that makes its weights.
+    """A small perceptron of the spacing, and one linear head per layer that makes its weights.
 
     layer weights = output(head(coefficients(encoding(spacing))))
 
-    Two configurations of this one form matter. *Residual* (ours): each head's bias is that layer of
-    a well-initialized network and its matrix starts at 0, so that training starts from one good
-    network for all spacings and learns how it must change (norm scales are then 1 + a difference by
-    themselves); a few coefficients do. *Paper*: the coefficients are the last hidden layer, the
-    heads are initialized as any linear layer, and 5·tanh bounds the result.
+    It is used in two configurations. *Residual* (the default): the bias of each head is that layer
+    of a well-initialized network, and its matrix starts at 0. Training starts from the same good
+    network for all spacings and learns how it must change with the spacing; norm scales are 1 plus
+    a difference, and a few coefficients are enough. *Paper*: the coefficients are the last hidden
+    layer, the heads are initialized as any linear layer, and 5·tanh bounds the weights.
 
-    Making the weights is a single pass over the heads' bytes.
+    Making the weights reads each byte of the heads once.
 
     References
     ----------
@@ -40,7 +40,7 @@ class Hypernetwork(LayeredFactory):
         super().__init__(network)
         if config.range_mm is not None and len(config.range_mm) != network.n_dim:
             raise ValueError(
-                f"range_mm needs {network.n_dim} pairs, one an axis; found {config.range_mm}"
+                f"range_mm needs {network.n_dim} pairs, one per axis; found {config.range_mm}"
             )
         self.config = config
         encoded = network.n_dim * (2 if config.encoding == "log-cos-sin" else 1)
@@ -66,7 +66,7 @@ class Hypernetwork(LayeredFactory):
         return cast(nn.Linear, self.heads[layer_key(layer)])
 
     def encode(self, spacing_mm: Sequence[float]) -> Tensor:
-        """Return the perceptron's input for a spacing: (n_dim,) in mm, or (2·n_dim,)."""
+        """Return the perceptron's input for a spacing in mm: (n_dim,) in mm, or (2·n_dim,)."""
         spacing = torch.tensor(spacing_mm, dtype=torch.float64)
         if self.config.range_mm is not None and self.config.encoding == "log-cos-sin":
             low, high = torch.tensor(self.config.range_mm, dtype=torch.float64).log().unbind(1)
@@ -76,8 +76,8 @@ class Hypernetwork(LayeredFactory):
         return spacing.to(next(self.parameters()))
 
     def layer_weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
-        """Make the weights of each layer (its size,) for a spacing, differentiable."""
-        # A batch of one and a head a layer, as the released code: rounding then agrees with it.
+        """Return the weights of each layer (its size,) for a spacing, differentiable."""
+        # A batch of one and one product per head, as in the released code: the same rounding.
         coefficients = self.perceptron(self.encode(spacing_mm)[None])
         made = {layer: self.head(layer)(coefficients)[0] for layer in self.layer_sizes}
         if self.config.output == "tanh5":

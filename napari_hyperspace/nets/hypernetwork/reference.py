@@ -1,8 +1,8 @@
-"""The released HyperSpace checkpoints: their names, turned into our configuration and factory.
+"""Conversion of released HyperSpace checkpoints to a configuration and a factory.
 
-There, a conditioner (linear layers with ReLU) makes a code of the spacing in mm, and one linear
-head a layer turns the code into that layer's flattened weight, then bias. Everything about the
-architecture follows from names and shapes.
+In the released code a conditioner (linear layers with ReLU) computes a code from the spacing in mm,
+and one linear head per layer computes the flattened weight of that layer, then its bias, from the
+code. The architecture follows from the names and shapes of the tensors.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from napari_hyperspace.nets.hypernetwork.config import HypernetworkConfig
 from napari_hyperspace.nets.hypernetwork.factory import Hypernetwork
 from napari_hyperspace.nets.plain.config import UNetConfig
 
-_PREFIXES = ("module.", "_orig_mod.")  # left behind by parallel and by compiled training
+_PREFIXES = ("module.", "_orig_mod.")  # added by parallel and by compiled training
 _HEAD = "unet.{}.conditioner.0.{}"
 
 
 def factory_from_reference(state: Mapping[str, Tensor]) -> Hypernetwork:
-    """Make the factory that a reference state dict holds.
+    """Return the factory with the weights of a released state dict.
 
     Parameters
     ----------
@@ -34,14 +34,15 @@ def factory_from_reference(state: Mapping[str, Tensor]) -> Hypernetwork:
     Raises
     ------
     HyperspaceError
-        If a tensor is missing, unexpected, or does not fit the others.
+        If a tensor is missing or unexpected, or its shape does not fit the others.
     """
     state = {_bare(name): tensor.float() for name, tensor in state.items()}
     try:
         network, hidden = _infer(state)
     except (IndexError, ZeroDivisionError, ValueError) as error:
         raise HyperspaceError(
-            "the shapes in the checkpoint make no U-Net", found=str(error).partition("\n")[0]
+            "the shapes in the checkpoint are not those of a U-Net",
+            found=str(error).partition("\n")[0],
         ) from error
     factory = Hypernetwork(network, HypernetworkConfig.paper(hidden))
     layers = {layer: _reference_name(layer) for layer in factory.layer_sizes}
@@ -64,7 +65,7 @@ def _bare(name: str) -> str:
 
 
 def _infer(state: Mapping[str, Tensor]) -> tuple[UNetConfig, tuple[int, ...]]:
-    """Read the architecture from names and shapes."""
+    """Infer the architecture from names and shapes."""
     n_hidden = _count(state, r"conditioner\.(\d+)\.0\.weight")
     n_fix = _count(state, r"unet\.conv_0_(\d+)\.conditioner\.0\.weight")
     n_down = _count(state, r"unet\.down_(\d+)\.conditioner\.0\.weight")
@@ -90,7 +91,7 @@ def _infer(state: Mapping[str, Tensor]) -> tuple[UNetConfig, tuple[int, ...]]:
     outgoing, rest_out = divmod(length("conv_final"), channels * taps + 1)
     if odd or rest or rest_out or n_dim not in (2, 3):
         raise HyperspaceError(
-            "the shapes in the checkpoint do not make a U-Net with kernels of 3 voxels",
+            "the shapes in the checkpoint are not those of a U-Net with kernels of 3 voxels",
             field="unet.conv_init, unet.norm_init, unet.conv_final",
         )
     network = UNetConfig(
@@ -110,7 +111,7 @@ def _count(state: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def _reference_name(layer: str) -> str:
-    """Return the name there of a layer of our U-Net."""
+    """Return the released code's name of a layer of `UNet`."""
     steps = layer.split(".")
     if steps[0] == "head":
         return "conv_final"
@@ -130,13 +131,13 @@ def _shaped(state: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> T
         raise HyperspaceError("the checkpoint lacks a tensor", field=name, expected=tuple(shape))
     if tuple(state[name].shape) != tuple(shape):
         raise HyperspaceError(
-            "a tensor of the checkpoint does not fit the others",
+            "the shape of a tensor of the checkpoint does not fit the others",
             field=name,
             found=tuple(state[name].shape),
             expected=tuple(shape),
         )
     if not torch.isfinite(state[name]).all():
-        raise HyperspaceError("the tensor holds values that are not finite", field=name)
+        raise HyperspaceError("the tensor has values that are not finite", field=name)
     return state[name]
 
 
@@ -144,6 +145,6 @@ def _refuse_others(state: Mapping[str, Tensor], used: set[str]) -> None:
     others = sorted(state.keys() - used)
     if others:
         raise HyperspaceError(
-            "the checkpoint holds tensors that this architecture has no place for",
+            "the checkpoint has tensors that this architecture does not have",
             found=", ".join(others[:4]) + (" …" if len(others) > 4 else ""),
         )

@@ -1,0 +1,1 @@
+"""Plain U-Nets, and the factory with the same weights for all spacings."""

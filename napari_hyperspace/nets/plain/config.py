@@ -1,32 +1,29 @@
-"""Configuration of a plain U-Net, and of the factory that makes one for all spacings."""
+"""Configurations of a plain U-Net, and of the factory with the same weights for all spacings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from napari_hyperspace.nets.base.config import Config
+from napari_hyperspace.nets.base.config import BaseNetworkConfig, Config
 
 Convolutions = Annotated[int, Field(ge=1, le=8)]
 
 
-class UNetConfig(Config):
+class UNetConfig(BaseNetworkConfig):
     """A U-Net. The defaults are those of HyperSpace (MICCAI 2024) for BRATS and MM-WHS.
 
-    With ``level_spacing_mm`` its levels are *physical*: what they pool follows from the spacing,
-    not from fixed strides, so that a level sees structures of the same size in mm at any spacing.
+    With ``level_spacing_mm`` its levels are *physical*: pooling factors follow from the spacing
+    instead of being fixed strides, so that a level sees structures of the same size in mm at any
+    spacing.
     """
 
     kind: Literal["unet"] = "unet"
     n_dim: Literal[2, 3] = 3
     """Spatial dimensions."""
-    in_channels: Annotated[int, Field(ge=1, le=256)] = 1
-    """Images at the input."""
-    out_channels: Annotated[int, Field(ge=2, le=4096)] = 2
-    """Classes, background included."""
     channels: Annotated[int, Field(ge=1, le=1024)] = 16
     """Feature channels at full size."""
     channel_growth: Annotated[float, Field(ge=1, le=4)] = 2.0
@@ -38,25 +35,25 @@ class UNetConfig(Config):
         (2, 2, 2),
         (2, 2, 2),
     )
-    """Stride an axis of each way down, in array-axis order; their number gives the levels."""
+    """Stride per axis (array-axis order) of each downsampling; their number gives the levels."""
     level_spacing_mm: (
         Annotated[tuple[PositiveFloat, ...], Field(min_length=1, max_length=8)] | None
     ) = None
-    """Instead of strides: spacing in mm of each level below the first; an axis whose voxels are
-    that large already keeps them. The way down is then an average over the voxels that a larger one
-    covers, the way up a linear interpolation."""
+    """Instead of strides: spacing in mm of each level below the first; along an axis whose voxels
+    are already as large, nothing is pooled. Downsampling is then an average over the voxels that a
+    larger one covers, upsampling a linear interpolation."""
     convs_per_level: Convolutions | Annotated[tuple[Convolutions, ...], Field(max_length=9)] = 3
-    """Convolutions at each level, on the way down and on the way up; or a number for each level,
+    """Convolutions at each level, in the encoder and in the decoder; or a number for each level,
     the finest first."""
     kernel_size: Literal[3, 5] = 3
     """Edge of the convolutions' kernels, in voxels."""
     stem: bool = True
-    """Whether one more convolution (input to first features) comes before the first level."""
+    """Whether a convolution from the input to the first features comes before the first level."""
     down: Literal["strided", "max-pool"] = "strided"
-    """Strided convolution that widens, or max-pooling (the next convolution widens). Of no account
-    with physical levels, as are ``up`` and ``up_kernel``."""
+    """Strided convolution to the channels of the next level, or max-pooling (the next convolution
+    changes the channels). Not used with physical levels, as ``up`` and ``up_kernel``."""
     up: Literal["transposed", "linear"] = "transposed"
-    """Transposed convolution that narrows, or linear interpolation (the next one narrows)."""
+    """Transposed convolution, or linear interpolation (the next convolution changes channels)."""
     up_kernel: Literal["double", "stride"] = "double"
     """Kernel of a transposed convolution: twice the stride (overlapping), or the stride."""
     norm: Literal["instance", "batch", "none"] = "instance"
@@ -64,13 +61,13 @@ class UNetConfig(Config):
     activation: Literal["relu", "leaky-relu"] = "relu"
     """Non-linearity after each convolution."""
     order: Literal["conv-act-norm", "conv-norm-act"] = "conv-act-norm"
-    """What follows a convolution first."""
+    """Order of convolution, activation and normalization."""
     final_kernel_size: Literal[1, 3] = 3
     """Edge of the last convolution's kernel, in voxels."""
 
     @model_validator(mode="before")
     @classmethod
-    def _physical_levels_have_no_strides(cls, values: Any) -> Any:
+    def _physical_levels_have_no_strides(cls, values: object) -> object:
         if isinstance(values, dict) and values.get("level_spacing_mm") is not None:
             return {"strides": (), **values}
         return values
@@ -80,14 +77,14 @@ class UNetConfig(Config):
         for stride in self.strides:
             if len(stride) != self.n_dim:
                 raise ValueError(
-                    f"each stride needs {self.n_dim} numbers, one an axis; found {stride}"
+                    f"each stride needs {self.n_dim} numbers, one per axis; found {stride}"
                 )
         if self.level_spacing_mm is not None:
             if self.strides:
                 raise ValueError("levels have either strides or level_spacing_mm, not both")
             if any(a >= b for a, b in pairwise(self.level_spacing_mm)):
                 raise ValueError(
-                    f"level_spacing_mm grows from level to level; found {self.level_spacing_mm}"
+                    f"level_spacing_mm must grow from level to level; found {self.level_spacing_mm}"
                 )
         if not isinstance(self.convs_per_level, int):
             wanted, found = self.n_levels, len(self.convs_per_level)
@@ -121,10 +118,10 @@ class UNetConfig(Config):
         return (convs,) * self.n_levels if isinstance(convs, int) else convs
 
     def factors(self, spacing_mm: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-        """Return how much larger the voxels of each next level are, an axis, at a spacing.
+        """Return how many voxels of a level one voxel of the next level covers, per axis.
 
-        Strides, whatever the spacing; with physical levels, real numbers of 1 and more that change
-        with the spacing without a jump.
+        The strides, at any spacing; with physical levels, real numbers of at least 1 that depend
+        continuously on the spacing.
         """
         if self.level_spacing_mm is None:
             return tuple(tuple(map(float, stride)) for stride in self.strides)
@@ -137,6 +134,6 @@ class UNetConfig(Config):
 
 
 class ConstantConfig(Config):
-    """One network for every spacing: the baseline, and what plain checkpoints are."""
+    """The same weights for every spacing: the baseline, and imported plain checkpoints."""
 
     kind: Literal["constant"] = "constant"

@@ -1,10 +1,9 @@
-"""Factories of plain U-Nets: weights made layer by layer, and the same weights for all spacings."""
+"""Factories of plain U-Nets: the base class, and the factory with constant weights."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +12,23 @@ from torch.func import functional_call
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.nets.base.factory import Factory
+from napari_hyperspace.nets.base.modules import copy_module
 from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
 from napari_hyperspace.nets.plain.unet import UNet
 
 
 class LayeredFactory(Factory):
-    """A factory that makes one vector of weights for each layer of a fixed architecture.
+    """Base class of factories that make one vector of weights per layer of a fixed architecture.
 
     Parameters
     ----------
     network
-        The network to make.
+        The networks to make.
 
     Attributes
     ----------
     layer_sizes
-        Name of each layer that has weights, and their number (weight, then bias, flattened).
+        Number of weights of each layer that has any, by name (weight, then bias, flattened).
     n_weights
         Number of weights of the network.
     """
@@ -36,7 +36,8 @@ class LayeredFactory(Factory):
     network_config: UNetConfig
 
     def __init__(self, network: UNetConfig) -> None:
-        super().__init__(network)
+        super().__init__()
+        self.network_config = network
         skeleton = UNet(network)
         self._shapes: dict[str, dict[str, torch.Size]] = {}
         self._initial: dict[str, Tensor] = {}
@@ -50,15 +51,15 @@ class LayeredFactory(Factory):
         self._buffer_names = {name: name.replace(".", "/") for name, _ in skeleton.named_buffers()}
         for name, buffer in skeleton.named_buffers():
             self.register_buffer(self._buffer_names[name], buffer.clone())
-        # Structure only, and hidden from this module's own parameters: the factory's are the truth.
+        # A tuple hides its parameters from this module's: the weights are made by the factory.
         self._skeleton = (skeleton.to("meta"),)
 
     @abstractmethod
     def layer_weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
-        """Make the weights of each layer (its size,) for a spacing, differentiable."""
+        """Return the weights of each layer (its size,) for a spacing, differentiable."""
 
     def _weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
-        """Return the network's parameters by name, in shape."""
+        """Return the network's parameters by name, in their shapes."""
         spacing = check_spacing(spacing_mm, self.network_config.n_dim)
         weights = {}
         for layer, vector in self.layer_weights(spacing).items():
@@ -69,19 +70,19 @@ class LayeredFactory(Factory):
         return weights
 
     def forward(self, image: Tensor, spacing_mm: Sequence[float]) -> Tensor:
-        """(B, C, *S) → logits (B, K, *S) by the network of this spacing."""
+        """(B, C, *S) → logits (B, K, *S), by the network of this spacing."""
         skeleton = self._skeleton[0].train(self.training)
         skeleton.adapt(spacing_mm)
-        # Weights in full precision: casting the heads would cost more than it saves.
+        # Weights are made in float32: casting the heads would take longer than it saves.
         with torch.autocast(image.device.type, enabled=False):
             tensors = self._weights(spacing_mm)
         tensors |= {name: getattr(self, own) for name, own in self._buffer_names.items()}
         logits: Tensor = functional_call(skeleton, tensors, (image,))
         return logits
 
-    def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
+    def skeleton(self, spacing_mm: Sequence[float]) -> UNet:
         """Return the network of a spacing without weights; see `Factory.skeleton`."""
-        network = cast(UNet, _copied(self._skeleton[0]))
+        network = copy_module(self._skeleton[0])
         network.adapt(spacing_mm)
         return network.eval()
 
@@ -107,21 +108,8 @@ class LayeredFactory(Factory):
         return network
 
 
-def _copied(module: nn.Module) -> nn.Module:
-    """Copy the modules of a network, not its tensors; `copy.deepcopy` takes twenty times longer."""
-    twin = module.__new__(type(module))
-    twin.__dict__ = {
-        name: value.copy() if isinstance(value, dict) else value
-        for name, value in module.__dict__.items()
-    }
-    twin._modules = {
-        name: None if child is None else _copied(child) for name, child in module._modules.items()
-    }
-    return twin
-
-
 class ConstantFactory(LayeredFactory):
-    """Gives the same network for every spacing."""
+    """Makes the same network for every spacing."""
 
     config = ConstantConfig()
 
@@ -133,10 +121,10 @@ class ConstantFactory(LayeredFactory):
         self._initial.clear()
 
     def layer_weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
-        """Return the weights of each layer (its size,), copied, whatever the spacing."""
+        """Return a copy of the weights of each layer (its size,), the same at any spacing."""
         return {layer: self.layers[layer_key(layer)].clone() for layer in self.layer_sizes}
 
 
 def layer_key(layer: str) -> str:
-    """Name a layer as a module: those names hold no dots."""
+    """Return a layer's name as one of a submodule, which must not contain dots."""
     return layer.replace(".", "/")

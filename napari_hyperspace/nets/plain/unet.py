@@ -1,10 +1,10 @@
-"""A plain U-Net, 2-D or 3-D, of which the networks of the literature are configurations."""
+"""A plain U-Net, 2-D or 3-D; networks of the literature are configurations of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,27 +12,25 @@ from torch.nn import functional as F
 
 from napari_hyperspace.nets.base.convolution import convolve
 from napari_hyperspace.nets.base.levels import Average, Interpolation
+from napari_hyperspace.nets.base.modules import ExactMode
 from napari_hyperspace.nets.base.normalization import InstanceNorm
 from napari_hyperspace.nets.plain.config import UNetConfig
 
+_Convolution = nn.Conv3d | nn.Conv2d | nn.ConvTranspose3d | nn.ConvTranspose2d
 
-class ConvolutionBlock(nn.Module):
-    """A convolution, its non-linearity and its normalization, in the configured order.
 
-    A list of inputs counts as concatenated along the channels; it is emptied, so that the largest
-    maps of a U-Net are freed before the next ones are made.
+class ConvolutionBlock(ExactMode, nn.Module):
+    """A convolution, its activation and its normalization, in the configured order.
 
-    Attributes
-    ----------
-    exact
-        Whether a trained network concatenates them. Else each is convolved by itself and the
-        results are added: equal up to rounding, and the concatenation, the largest tensor of a
-        U-Net, never exists.
+    A list of inputs stands for their concatenation along the channels; it is emptied, so that the
+    largest maps of a U-Net are freed before the next ones are allocated.
+
+    In exact mode and in training the inputs are concatenated. In fast mode each is convolved by
+    itself and the results are added: the concatenation, the largest tensor of a U-Net, is never
+    allocated.
     """
 
-    exact = True
-
-    def __init__(self, conv: nn.Module, channels: int, config: UNetConfig) -> None:
+    def __init__(self, conv: _Convolution, channels: int, config: UNetConfig) -> None:
         super().__init__()
         self.conv = conv
         self.norm = _norm(channels, config)
@@ -55,16 +53,16 @@ class ConvolutionBlock(nn.Module):
         if not isinstance(image, list):
             return convolve(self.conv, image)
         if not self.training and not self.exact:
-            return self._convolve_apart(image)
+            return self._convolve_separately(image)
         whole = torch.cat(image, dim=1)
         image.clear()
         return convolve(self.conv, whole)
 
-    def _convolve_apart(self, images: list[Tensor]) -> Tensor:
-        """Add up the convolutions of each input, which is freed as soon as it is done."""
-        conv: Any = self.conv
+    def _convolve_separately(self, images: list[Tensor]) -> Tensor:
+        """Add up the convolutions of the inputs; each input is freed once it is convolved."""
+        conv = self.conv
         convolve = F.conv3d if images[0].ndim == 5 else F.conv2d
-        weights = conv.weight.split([image.shape[1] for image in images], dim=1)
+        weights = torch.split(conv.weight, [image.shape[1] for image in images], dim=1)
         total = convolve(images.pop(0), weights[0], conv.bias, padding=conv.padding)
         for weight in weights[1:]:
             total += convolve(images.pop(0), weight, padding=conv.padding)
@@ -72,10 +70,10 @@ class ConvolutionBlock(nn.Module):
 
 
 class Level(nn.Sequential):
-    """The convolutions of one level, one way."""
+    """The convolutions of one level, in the encoder or in the decoder."""
 
     def forward(self, image: Tensor | list[Tensor]) -> Tensor:
-        """(B, C, *S) → (B, channels, *S); as `ConvolutionBlock` with a list."""
+        """(B, C, *S) → (B, channels, *S); a list is treated as in `ConvolutionBlock`."""
         first, *rest = self
         features: Tensor = first(image)
         for block in rest:
@@ -86,8 +84,8 @@ class Level(nn.Sequential):
 class UNet(nn.Module):
     """Image (B, in_channels, *S) → logits (B, out_channels, *S), for any size S.
 
-    Where a stride does not divide a size, the coarser map is rounded up (zero padding) and what
-    comes back up is cropped to the size it left. With physical levels, `adapt` comes first.
+    Where a stride does not divide a size, the size of the coarser map is rounded up (zero padding),
+    and the upsampled map is cropped. With physical levels, `adapt` must be called first.
 
     References
     ----------
@@ -126,13 +124,14 @@ class UNet(nn.Module):
         self.head = _conv(widths[0], config.out_channels, config, config.final_kernel_size)
 
     def adapt(self, spacing_mm: Sequence[float]) -> None:
-        """Set what physical levels pool to that of a spacing in mm, in array-axis order."""
+        """Set the factors of physical levels for a spacing in mm, in array-axis order."""
         if self.config.level_spacing_mm is not None:
             for factors, *ways in zip(
                 self.config.factors(spacing_mm), self.downs, self.ups, strict=True
             ):
                 for way in ways:
-                    cast(Average | Interpolation, way).factors = factors
+                    if isinstance(way, Average | Interpolation):
+                        way.factors = factors
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, in_channels, *S) → (B, out_channels, *S)."""
@@ -152,9 +151,8 @@ class UNet(nn.Module):
 
 
 def _up_to(features: Tensor, up: nn.Module, like: Tensor) -> Tensor:
-    if isinstance(up, Interpolation):
-        return cast(Tensor, up(features, like.shape[2:]))
-    image: Tensor = up(features)
+    """Upsample to the size of another map."""
+    image: Tensor = up(features, like.shape[2:]) if isinstance(up, Interpolation) else up(features)
     if image.shape[2:] == like.shape[2:]:
         return image
     for axis, size in enumerate(like.shape[2:], start=2):
@@ -168,10 +166,12 @@ def _conv(
     config: UNetConfig,
     kernel_size: int | None = None,
     stride: tuple[int, ...] | int = 1,
-) -> nn.Module:
+) -> nn.Conv3d | nn.Conv2d:
     kernel = kernel_size or config.kernel_size
     kind: Any = nn.Conv3d if config.n_dim == 3 else nn.Conv2d
-    conv: nn.Module = kind(incoming, outgoing, kernel, stride=stride, padding=kernel // 2)
+    conv: nn.Conv3d | nn.Conv2d = kind(
+        incoming, outgoing, kernel, stride=stride, padding=kernel // 2
+    )
     return conv
 
 
@@ -185,9 +185,8 @@ def _down(level: int, config: UNetConfig) -> nn.Module:
         return Average()
     stride = config.strides[level]
     if config.down == "max-pool":
-        kind: Any = nn.MaxPool3d if config.n_dim == 3 else nn.MaxPool2d
-        pool: nn.Module = kind(stride, ceil_mode=True)
-        return pool
+        kind = nn.MaxPool3d if config.n_dim == 3 else nn.MaxPool2d
+        return kind(stride, ceil_mode=True)
     width, wider = config.level_channels[level : level + 2]
     return ConvolutionBlock(_conv(width, wider, config, stride=stride), wider, config)
 
