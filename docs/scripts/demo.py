@@ -1,8 +1,8 @@
-"""napari with a real scan segmented through the plug-in's own controls: what ``make run`` starts.
+"""Segments a real scan in napari through the plug-in's own controls; ``make run`` starts this.
 
-Opens a sample, chooses a bundled model, clicks Run and waits for the labels, at each spacing given.
+Opens a sample, chooses a bundled model, clicks Run and waits for the labels, once per spacing.
 Writes a screenshot, the scan and the segmentation (NIfTI), the table of structures (CSV) and the
-timings (JSON) into the output folder. With two spacings, they are shown side by side.
+timings (JSON) into the output folder. The results of two spacings are shown side by side.
 """
 
 from __future__ import annotations
@@ -29,10 +29,14 @@ def main() -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("run-output"))
-    parser.add_argument("--sample", help="part of a sample image's name; one that fits the model")
-    parser.add_argument("--model", help="part of a model's name; the one that the plug-in offers")
     parser.add_argument(
-        "--spacing", type=float, nargs="+", help="working spacings in mm; the scan's own"
+        "--sample", help="part of a sample image's name; by default one that fits the model"
+    )
+    parser.add_argument(
+        "--model", help="part of a model's name; by default the plug-in's own choice"
+    )
+    parser.add_argument(
+        "--spacing", type=float, nargs="+", help="working spacings in mm; by default the scan's own"
     )
     parser.add_argument("--stay", action="store_true", help="leave the window open")
     options = parser.parse_args()
@@ -55,12 +59,12 @@ def main() -> None:
     timings |= first
     if len(results) > 1:
         timings["further"] = [facts for _, facts in results[1:]]
-    show_the_labels(viewer, scan, [layer for layer, _ in results])
+    show_labels(viewer, scan, [layer for layer, _ in results])
     viewer.screenshot(options.output / "screenshot.png", canvas_only=False, flash=False)
     for layer, name in ((scan, "scan.nii.gz"), (labels, "segmentation.nii.gz")):
         if not layer.save(str(options.output / name), plugin=PLUGIN):
             sys.exit(f"{name} was not written")
-    dock.structures.export(str(options.output / "structures.csv"))
+    dock.controller.structures.export(str(options.output / "structures.csv"))
     report = json.dumps(timings, indent=2, ensure_ascii=False)
     (options.output / "timings.json").write_text(f"{report}\n", encoding="utf-8")
     print(report)
@@ -72,13 +76,15 @@ def main() -> None:
 def segment(
     viewer: napari.Viewer, dock: QWidget, spacing: float | None
 ) -> tuple[napari.layers.Labels, dict[str, Any]]:
-    """Click on Run and wait; return the labels and what it took."""
+    """Click Run and wait; return the labels, and the estimated and measured times."""
     if spacing is not None:
         control(dock, "spacing").setValue(spacing)
     run, estimate, table = (control(dock, name) for name in ("run", "estimate", "structures.table"))
-    # The estimate of a new spacing takes a moment to come.
+    structures = dock.controller.structures
+    # The previous estimate is shown until the query of the new spacing starts.
     QTest.qWait(500)
-    wait_until(lambda: run.isEnabled() and estimate.text(), 60, "the cost is estimated")
+    # The first estimate measures the machine.
+    wait_until(lambda: run.isEnabled() and estimate.text(), 180, "the cost is estimated")
     facts: dict[str, Any] = {"estimate": estimate.text()}
     before = len(segmentations(viewer))
     clicked = time.perf_counter()
@@ -90,7 +96,7 @@ def segment(
     if len(found) == before:
         sys.exit(f"there is no segmentation: {facts['message']}")
     labels = next(one for one in found if one is viewer.layers.selection.active)
-    wait_until(lambda: table.rowCount() and dock.structures.is_idle, 60, "volumes are measured")
+    wait_until(lambda: table.rowCount() and structures.is_idle, 60, "volumes are measured")
     facts["spacing_mm"] = control(dock, "spacing").value()
     values, voxels = np.unique(labels.data, return_counts=True)
     facts["voxels"] = dict(zip(values.tolist(), voxels.tolist(), strict=True))
@@ -98,7 +104,7 @@ def segment(
 
 
 def sample_key(part: str) -> str:
-    """Return the key of the sample image of this name, or else of one that contains it."""
+    """Return the key of the sample image with this name, or else of one that contains it."""
     from npe2 import PluginManager
 
     manifest = PluginManager.instance().get_manifest(PLUGIN)
@@ -115,17 +121,17 @@ def control(dock: QWidget, name: str) -> QWidget:
 
 
 def choose(box: QComboBox, part: str) -> None:
-    """Choose the entry called ``part``, or else one whose text contains it, from the open list."""
+    """Open the list; choose the entry ``part``, or else the shortest that contains it."""
     entries = [box.itemText(i) for i in range(box.count())]
-    alike = [i for i, entry in enumerate(entries) if part.lower() in entry.lower()]
-    row = min(alike, key=lambda i: len(entries[i]), default=None)
+    matches = [i for i, entry in enumerate(entries) if part.lower() in entry.lower()]
+    row = min(matches, key=lambda i: len(entries[i]), default=None)
     if row is None:
-        sys.exit(f"{box.objectName()} offers {entries}, none of which is called {part}")
+        sys.exit(f"{box.objectName()} offers {entries}; none of them contains {part}")
     QTest.mouseClick(box, CLICK)
     view = box.view()
     wait_until(view.isVisible, 10, "the list is open")
     index = box.model().index(row, box.modelColumn())
-    # By the keyboard: where entries lie before the list has settled differs between styles.
+    # By keyboard: the positions of the entries while the list opens differ between styles.
     view.setCurrentIndex(index)
     QTest.keyClick(view, Qt.Key.Key_Return)
     if view.isVisible():
@@ -134,19 +140,19 @@ def choose(box: QComboBox, part: str) -> None:
 
 
 def segmentations(viewer: napari.Viewer) -> list[napari.layers.Labels]:
-    """Return the results; previews don't count."""
+    """Return the Labels layers except previews."""
     results = (layer for layer in viewer.layers if isinstance(layer, napari.layers.Labels))
     return [layer for layer in results if "preview" not in layer.name.lower()]
 
 
-def show_the_labels(
+def show_labels(
     viewer: napari.Viewer, scan: napari.layers.Image, results: list[napari.layers.Labels]
 ) -> None:
-    """Show the slice with most labeled voxels, as large as it fits; each result on its scan."""
+    """Show the slice with most labeled voxels, fitted to the view; each result on its scan."""
     labels, first = results[0], viewer.dims.order[0]
     across = tuple(axis for axis in range(labels.ndim) if axis != first)
     fullest = int(np.argmax(np.count_nonzero(labels.data, axis=across)))
-    for layer in results[1:]:  # the first one lies on the scan itself
+    for layer in results[1:]:  # the first is above the scan itself; the others get a copy of it
         data, attributes, kind = scan.as_layer_data_tuple()
         beneath = scan.create(data, attributes | {"metadata": {}}, kind)
         viewer.layers.remove(layer)
@@ -160,7 +166,7 @@ def show_the_labels(
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Let events run until a condition holds; end the program, saying what was waited for."""
+    """Process events until a condition holds; exit with a message if that takes too long."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:

@@ -21,10 +21,10 @@ import napari_hyperspace as hs
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters.layers import to_volume
+from napari_hyperspace.gui.controllers.files import dropped_dicom
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
-from napari_hyperspace.gui.widgets.drop import dicom_path
 
 MANIFEST = Path(hs.__file__).parent / "napari.yaml"
 PLUGIN = "napari-hyperspace"
@@ -63,7 +63,6 @@ def make_dock(viewer, model):
     viewer.window.add_dock_widget(widget, name="HyperSpace")
     yield widget
     widget.controller.close()
-    widget.structures.close()
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ def test_the_widget_opens_from_the_plugins_menu(viewer, qtbot):
     layers = child(widget, "layer")
     assert layers.currentText() == "first"
     layers.setCurrentIndex(layers.findText("second"))
-    assert [layer.name for layer in widget.controller.chosen.layers] == ["second"]
+    assert [layer.name for layer in widget.controller.layers.layers] == ["second"]
     viewer.layers["second"].scale = (3, 2, 1)
     assert "3 × 2 × 1 mm" in widget.findChild(QLabel, "hyperspace.scan").text()
     widget.controller.close()
@@ -261,7 +260,7 @@ def test_a_dropped_dicom_folder_is_segmented_at_its_own_spacing(
     viewer.add_image(np.zeros((5, 5, 5)), units=("mm",) * 3, name="another scan")
     drop(dock, make_dicom(tmp_path / "study", "thick"))
     qtbot.waitUntil(lambda: "thick" in viewer.layers)
-    qtbot.waitUntil(lambda: not dock.controller.jobs.running)
+    qtbot.waitUntil(lambda: not dock.controller.running)
     wait_for_estimate(qtbot, dock)
     assert child(dock, "layer").currentText() == "thick"
     assert dock.controller.choices.spacing_mm == pytest.approx((6.5, 0.69, 0.69))
@@ -270,7 +269,7 @@ def test_a_dropped_dicom_folder_is_segmented_at_its_own_spacing(
     qtbot.waitUntil(child(dock, "run").isEnabled, timeout=60_000)
     (labels,) = (layer for layer in viewer.layers if isinstance(layer, Labels))
     assert labels.data.shape == viewer.layers["thick"].data.shape == (12, 40, 36)
-    expected = hs.segment(hs.read(tmp_path / "study"), dock.controller.model)
+    expected = hs.segment(hs.read(tmp_path / "study"), dock.controller.models.model)
     found = to_volume(*labels.as_layer_data_tuple()[:2])
     np.testing.assert_array_equal(found.array, expected.array)
     assert found.grid == expected.grid
@@ -289,7 +288,7 @@ def test_several_series_dropped_are_layers_to_choose_from(
     (shown,) = (layer for layer in viewer.layers if layer.visible)
     assert layers.currentText() == shown.name == viewer.layers.selection.active.name
     assert "first" in child(dock, "message").text()
-    qtbot.waitUntil(lambda: not dock.controller.jobs.running)
+    qtbot.waitUntil(lambda: not dock.controller.running)
 
 
 def test_what_is_no_dicom_is_left_to_napari(shown_dock, qtbot, tmp_path, monkeypatch):
@@ -303,7 +302,7 @@ def test_what_is_no_dicom_is_left_to_napari(shown_dock, qtbot, tmp_path, monkeyp
     (tmp_path / "pictures" / "notes.txt").write_text("no picture")
     drop(shown_dock, tmp_path / "pictures")
     assert asked == [str(tmp_path / "pictures")]
-    assert not shown_dock.controller.jobs.running
+    assert not shown_dock.controller.running
 
 
 def test_only_dicom_is_taken_from_a_folder_that_holds_other_files_too(tmp_path):
@@ -312,9 +311,14 @@ def test_only_dicom_is_taken_from_a_folder_that_holds_other_files_too(tmp_path):
     notes = [str(folder / name) for name in ("notes.txt", "more.txt")]
     for path in notes:
         Path(path).write_text("no scan")
-    assert dicom_path(slices) == dicom_path([str(folder)]) == str(folder)
-    assert dicom_path(slices[:1]) == slices[0]
-    assert dicom_path(notes) is dicom_path(notes[:1]) is dicom_path([*slices, notes[0]]) is None
+    assert dropped_dicom(slices) == dropped_dicom([str(folder)]) == str(folder)
+    assert dropped_dicom(slices[:1]) == slices[0]
+    assert (
+        dropped_dicom(notes)
+        is dropped_dicom(notes[:1])
+        is dropped_dicom([*slices, notes[0]])
+        is None
+    )
 
 
 def test_labels_in_three_dimensions_keep_their_proportions(shown_dock, qtbot):
@@ -324,8 +328,8 @@ def test_labels_in_three_dimensions_keep_their_proportions(shown_dock, qtbot):
     values[2:6, 10:30, 5:15] = 1  # 20 × 20 × 20 mm
     colors = {"colormap": DirectLabelColormap(color_dict={None: "transparent", 1: "#ff0000"})}
     viewer.add_layer(Labels(values, scale=(5, 1, 2), units=("mm",) * 3, **colors))
-    qtbot.waitUntil(lambda: dock.structures.is_idle)
-    dock.structures.show_in_3d(True)
+    qtbot.waitUntil(lambda: dock.controller.structures.is_idle)
+    dock.controller.structures.show_in_3d(True)
     viewer.scene.camera.set_view_direction((0, 1, 0), (-1, 0, 0))
     qtbot.wait(200)
     red = viewer.screenshot(flash=False)[..., 0] > 60
@@ -368,7 +372,7 @@ def test_fault_62_the_viewer_is_closed_during_a_run(viewer, dock, qtbot):
     qtbot.waitUntil(lambda: child(dock, "progress").value() > 0)
     controller = dock.controller
     viewer.close()
-    qtbot.waitUntil(lambda: not controller.jobs.running, timeout=2000)
+    qtbot.waitUntil(lambda: not controller.running, timeout=2000)
 
 
 def test_a_removed_dock_rests_and_goes_on_when_docked_again(viewer, dock, qtbot):
@@ -399,10 +403,10 @@ def test_the_window_stays_alive_while_segmenting(viewer, dock, qtbot):
     click(qtbot, child(dock, "run"))
     timer.start()
     qtbot.waitUntil(
-        lambda: child(dock, "progress").value() > 900 or not dock.controller.jobs.running,
+        lambda: child(dock, "progress").value() > 900 or not dock.controller.running,
         timeout=120_000,
     )
     timer.stop()
-    qtbot.waitUntil(lambda: not dock.controller.jobs.running, timeout=60_000)
+    qtbot.waitUntil(lambda: not dock.controller.running, timeout=60_000)
     assert len(beats) > 10
     assert len(set(beats)) > 2  # and the progress bar moved meanwhile

@@ -1,16 +1,16 @@
-"""The structures of the Labels layer in hand: measured, shown and hidden. Main thread only."""
+"""The user inspects the structures of a Labels layer: volumes, means, visibility, export."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import write_text
 from napari_hyperspace.core.structures import (
     Origin,
     Structure,
@@ -19,84 +19,81 @@ from napari_hyperspace.core.structures import (
     sum_sides,
     to_csv,
 )
-from napari_hyperspace.gui.adapters import viewer as viewing
-from napari_hyperspace.gui.adapters.label_attributes import label_names, painted
-from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, RESULT_KEY, take
+from napari_hyperspace.gui.adapters.label_attributes import color_of, label_names
+from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, METADATA_KEY, RESULT_KEY, take
+from napari_hyperspace.gui.adapters.viewer import (
+    image_layers,
+    label_layers,
+    move_view_to,
+    unwatch_layer,
+    watch_layer,
+)
+from napari_hyperspace.gui.controllers.view_3d import View3DController
+from napari_hyperspace.gui.controllers.visibility import StructureVisibility
 from napari_hyperspace.gui.jobs.worker import Lane, Stop
-from napari_hyperspace.gui.models import formatting as texts
+from napari_hyperspace.gui.models.formatting import suggest_path
 from napari_hyperspace.gui.models.view import StructureRow, StructuresView, Tone
 
-_REST_S = 0.25  # how long the brush must rest before the table is renewed
-_EDITS = ("paint", "labels_update", "features")  # of labels, besides what `viewing.watch` knows
-
-Values = tuple[int, ...]
-
-
-@dataclass
-class _Shown:
-    """What the user wants to see of a layer; its own colors, while ours hide some."""
-
-    hidden: set[int] = field(default_factory=set)
-    own: Any = None
-    ours: Any = None
+_REST_S = 0.25  # time without an edit before the table is updated
+_LABEL_EVENTS = ("paint", "labels_update", "features")  # besides those of `watch_layer`
 
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """The answer to: what does this layer hold?"""
+    """The structures of a layer, and the name of the image that their means are of."""
 
     layer: Any
     image: str
     structures: tuple[Structure, ...]
 
 
-class Structures:
-    """Follows the Labels layer that was added or made active last.
+class StructuresController:
+    """Follows the Labels layer that was added or made active last. Main thread only.
 
     Parameters
     ----------
     viewer
-        napari's.
+        napari's viewer.
     view
         Shows the table.
-    say
-        Tells the user something.
+    show_message
+        Shows a message to the user.
     """
 
-    def __init__(self, viewer: Any, view: StructuresView, say: Callable[[str, Tone], None]) -> None:
+    def __init__(
+        self, viewer: Any, view: StructuresView, show_message: Callable[[str, Tone], None]
+    ) -> None:
         self._viewer = viewer
         self._view = view
-        self._say = say
+        self._show_message = show_message
         self._lane = Lane()
-        self._shown: WeakKeyDictionary[Any, _Shown] = WeakKeyDictionary()
+        self._visibility = StructureVisibility()
+        self._view_3d = View3DController(viewer, view)
         self._measured: _Measured | None = None
-        self._selected: Values = ()
-        self._only = False
-        self._sides = False
-        self._put_aside: list[Any] = []  # images switched off while in three dimensions
-        self._order: tuple[int, ...] = ()  # of the axes before
+        self._selected: tuple[int, ...] = ()
+        self._only_selected = False
+        self._sum_sides = False
         self.layer: Any = None
         self._images: list[Any] = []  # layers whose means may be shown
-        self.closed = False
+        self._closed = False
         layers = viewer.layers
         self._emitters = (
             *(layers.events.inserted, layers.events.removed),
             layers.selection.events.active,
         )
         for emitter in self._emitters:
-            emitter.connect(self._look)
-        viewer.dims.events.ndisplay.connect(self._dimensions_changed)
-        self._look()
+            emitter.connect(self._layers_changed)
+        self._layers_changed()
 
     def close(self) -> None:
-        """Let go of the viewer and its layers."""
-        if self.closed:
+        """Disconnect from the viewer and its layers."""
+        if self._closed:
             return
-        self.closed = True
+        self._closed = True
         self._lane.close()
         for emitter in self._emitters:
-            emitter.disconnect(self._look)
-        self._viewer.dims.events.ndisplay.disconnect(self._dimensions_changed)
+            emitter.disconnect(self._layers_changed)
+        self._view_3d.close()
         self._follow(None)
 
     @property
@@ -104,11 +101,11 @@ class Structures:
         """Whether the table is up to date."""
         return self._lane.is_idle
 
-    # -- which layer ---------------------------------------------------------------------------
+    # -- the layer -----------------------------------------------------------------------------
 
-    def _look(self, event: Any = None) -> None:
-        """Choose the layer to follow: the active one, else the one in hand, else the topmost."""
-        candidates = viewing.label_layers(self._viewer)
+    def _layers_changed(self, event: Any = None) -> None:
+        """Follow the active Labels layer, else the present one, else the topmost."""
+        candidates = label_layers(self._viewer)
         active = self._viewer.layers.selection.active
         if active in candidates:
             chosen = active
@@ -120,26 +117,26 @@ class Structures:
             self._follow(chosen)
             self._measure()
         elif getattr(event, "type", "") != "active":
-            self._edited()  # the image beneath may have come or gone
+            self._edited()  # the image of the labels may have been added or removed
 
     def _follow(self, layer: Any) -> None:
         if self.layer is not None:
-            viewing.unwatch(self.layer, self._edited, *_EDITS)
+            unwatch_layer(self.layer, self._edited, *_LABEL_EVENTS)
         self.layer, self._measured, self._selected = layer, None, ()
         if layer is not None:
-            viewing.watch(layer, self._edited, *_EDITS)
+            watch_layer(layer, self._edited, *_LABEL_EVENTS)
         self._follow_images([])
-        if not self.closed:
+        if not self._closed:
             self._show()
 
     def _follow_images(self, images: list[Any]) -> None:
         if images == self._images:
             return
         for image in self._images:
-            viewing.unwatch(image, self._edited, "name")
+            unwatch_layer(image, self._edited, "name")
         self._images = images
         for image in images:
-            viewing.watch(image, self._edited, "name")
+            watch_layer(image, self._edited, "name")
 
     def _edited(self, event: Any = None) -> None:
         self._measure(_REST_S)
@@ -147,14 +144,14 @@ class Structures:
     # -- measuring -----------------------------------------------------------------------------
 
     def _measure(self, rest_s: float = 0.0) -> None:
-        """Measure the layer once nothing more has happened to it for a while."""
+        """Measure the layer off the main thread, after a time without another edit."""
         layer = self.layer
         if layer is None:
             self._lane.cancel()
             return
         try:
             labels = take(layer)
-        except HyperspaceError:  # more dimensions, or no volume: napari's own affair
+        except HyperspaceError:  # not a volume: it can be shown by napari, but not measured
             self._view.show_structures((), "", False)
             return
         self._follow_images(self._images_of(layer))
@@ -162,71 +159,75 @@ class Structures:
         images = (take(one) for one in self._images)
         image = next((one for one in images if one.placement.layer_grid.is_close(grid)), None)
         names = label_names(layer)
+        sides = layer.metadata.get(RESULT_KEY, {}).get("label_sides")
 
         def steps(stop: Stop) -> Iterator[_Measured]:
             stop.rest(rest_s)
-            found = measure(
+            structures = measure(
                 np.asarray(labels.data),
                 None if image is None else image.data,
                 grid.voxel_volume_ml,
                 names,
                 stop,
+                sides=sides,
             )
-            yield _Measured(layer, "" if image is None else image.name, tuple(found))
+            yield _Measured(layer, "" if image is None else image.name, tuple(structures))
 
-        self._lane.submit(steps, self._answered, lambda error: self._say(str(error), "error"))
+        self._lane.submit(
+            steps, self._take_measured, lambda error: self._show_message(str(error), "error")
+        )
 
     def _images_of(self, layer: Any) -> list[Any]:
-        """Return the images that labels may be of: where it is known, that one and no other."""
-        images = viewing.image_layers(self._viewer)
+        """Return the image that labels were made from; all images if that is not known."""
+        images = image_layers(self._viewer)
         made_from = layer.metadata.get(IMAGE_KEY)
         return images if made_from is None else [one for one in images if one is made_from()]
 
-    def _answered(self, measured: _Measured) -> None:
+    def _take_measured(self, measured: _Measured) -> None:
         if measured.layer is self.layer:
             self._measured = measured
             self._show()
-            if self._hides():
-                self._paint()  # there may be more to hide
+            if self._visibility.hides(self.layer):
+                self._paint()  # new values may have to be hidden
 
     # -- showing -------------------------------------------------------------------------------
 
-    def _rows(self) -> list[Structure]:
+    def structures(self) -> list[Structure]:
+        """Return the structures in the table."""
         if self._measured is None:
             return []
-        rows = self._measured.structures
-        return sum_sides(rows) if self._sides else list(rows)
+        structures = self._measured.structures
+        return sum_sides(structures) if self._sum_sides else list(structures)
 
     def _show(self) -> None:
         layer, measured = self.layer, self._measured
         if layer is None:
             self._view.show_structures((), "", False)
-        if layer is None or measured is None:  # what was shown stays until there is more
+        if layer is None or measured is None:  # the previous table stays until there is a new one
             return
-        state = self._shown.get(layer, _Shown())
-        own = state.own if self._hides() else layer.colormap
+        colormap = self._visibility.own_colormap(layer)
         rows = [
             StructureRow(
                 one.values,
                 one.name,
-                painted(own, one.values[0]),
-                not state.hidden.issuperset(one.values),
+                color_of(colormap, one.values[0]),
+                self._visibility.is_visible(layer, one.values),
                 one.voxels,
                 one.volume_ml,
                 one.mean,
             )
-            for one in self._rows()
+            for one in self.structures()
         ]
         self._view.show_structures(rows, layer.name, has_sides(measured.structures))
 
     def sum_sides(self, wanted: bool) -> None:
-        """Add up left and right, or list them apart."""
-        self._sides = wanted
+        """Sum left and right structures, or list them separately."""
+        self._sum_sides = wanted
         self._show()
 
-    def select(self, values: Values) -> None:
-        """Show a structure: select its label, and bring the view to it."""
-        found = next((one for one in self._rows() if one.values == values), None)
+    def select(self, values: tuple[int, ...]) -> None:
+        """Select a structure's label, move the view to the structure, and show it."""
+        found = next((one for one in self.structures() if one.values == values), None)
         if found is None or self.layer is None:
             return
         self._selected = values
@@ -234,94 +235,61 @@ class Structures:
             layer = self.layer
             self._viewer.layers.selection.active = layer
             layer.selected_label = values[0]
-            viewing.move_to(self._viewer, layer.data_to_world(found.place))
+            move_view_to(self._viewer, layer.data_to_world(found.place))
         self.set_visible(values, True)
 
-    def set_visible(self, values: Values, visible: bool) -> None:
+    def set_visible(self, values: tuple[int, ...], visible: bool) -> None:
         """Show or hide a structure; the labels stay as they are."""
         if self.layer is None:
             return
-        hidden = self._shown.setdefault(self.layer, _Shown()).hidden
-        hidden.difference_update(values) if visible else hidden.update(values)
+        self._visibility.set_visible(self.layer, values, visible)
         self._paint()
         self._show()
 
     def show_only_selected(self, only: bool) -> None:
-        """Hide all structures but the selected one, or show them again."""
-        self._only = only
+        """Hide all structures except the selected one, or show them again."""
+        self._only_selected = only
         self._paint()
 
     def _paint(self) -> None:
-        """Give the layer colors in which what is hidden is transparent."""
         layer, measured = self.layer, self._measured
         if layer is None or measured is None:
             return
-        state = self._shown.setdefault(layer, _Shown())
-        if not self._hides():  # the user's or the model's
-            state.own = layer.colormap
-        everything = {value for one in measured.structures for value in one.values}
-        hidden = set(state.hidden)
-        if self._only and self._selected:
-            hidden |= everything - set(self._selected)
-        layer.colormap = viewing.hiding(state.own, everything, hidden) if hidden else state.own
-        state.ours = layer.colormap if hidden else None
-
-    def _hides(self) -> bool:
-        """Whether the layer wears colors of ours."""
-        state = self._shown.get(self.layer)
-        return state is not None and state.ours is self.layer.colormap
-
-    # -- three dimensions ----------------------------------------------------------------------
+        values = {value for one in measured.structures for value in one.values}
+        only = self._selected if self._only_selected else ()
+        self._visibility.paint(layer, values, only)
 
     def show_in_3d(self, wanted: bool) -> None:
-        """Turn the labels in space, or go back to slices."""
+        """Show the labels in 3-D, or go back to slices."""
         if not wanted:
-            self._viewer.dims.ndisplay = 2
+            self._view_3d.show_slices()
         elif self.layer is not None:
-            self._order = self._viewer.dims.order
-            self._put_aside = viewing.turn_in_space(self._viewer, self.layer)
-
-    def _dimensions_changed(self, event: Any = None) -> None:
-        in_space = self._viewer.dims.ndisplay == 3
-        self._view.show_in_3d(in_space)
-        if not in_space:
-            for image in self._put_aside:
-                image.visible = True
-            self._put_aside = []
-            if len(self._order) == self._viewer.dims.ndim:
-                self._viewer.dims.order = self._order
-            self._order = ()
+            self._view_3d.show(self.layer)
 
     # -- export --------------------------------------------------------------------------------
 
     def export(self, path: str) -> None:
-        """Write the table, as it is shown, as CSV in UTF-8."""
-        from napari_hyperspace.core.files import replacing
-
+        """Write the table as it is shown: CSV in UTF-8."""
         if self._measured is None:
             return
-        text = to_csv(self._rows(), self._origin())
         try:
-            with replacing(Path(path)) as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="")
+            write_text(Path(path), to_csv(self.structures(), self._origin(self._measured)))
         except HyperspaceError as error:
-            self._say(str(error), "error")
+            self._show_message(str(error), "error")
             return
-        self._say(f"Saved {Path(path).name}.", "good")
+        self._show_message(f"Saved {Path(path).name}.", "good")
 
-    def suggestion(self) -> str:
-        """Return where the table would go: beside the scan, under its name."""
+    def suggest_path(self) -> str:
+        """Return a path for the table: next to the scan, named after it."""
         layer = self.layer
-        path = None if layer is None else layer.metadata.get("hyperspace", {}).get("path")
-        return texts.beside(path, "" if layer is None else layer.name, "structures.csv")
+        path = None if layer is None else layer.metadata.get(METADATA_KEY, {}).get("path")
+        return suggest_path(path, "" if layer is None else layer.name, "structures.csv")
 
-    def _origin(self) -> Origin:
+    def _origin(self, measured: _Measured) -> Origin:
         facts = self.layer.metadata.get(RESULT_KEY, {})
-        measured = self._measured.image if self._measured else ""
-        steps = facts.get("postprocessing", ())
         return Origin(
-            measured or facts.get("image", ""),
+            measured.image or facts.get("image", ""),
             facts.get("model", ""),
             tuple(facts.get("working_spacing_mm", ())),
-            "; ".join(one["step"] for one in steps),
+            "; ".join(step["step"] for step in facts.get("postprocessing", ())),
         )

@@ -1,4 +1,4 @@
-"""Combo boxes over (key, name) pairs, quiet while they are filled."""
+"""Combo boxes over (key, name) pairs, which emit nothing while they are filled."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from napari_hyperspace.gui.widgets.labels import plain_tip
 
 
 class Chooser(QComboBox):
-    """Chooses a key by its name; may end with an action, such as opening a file."""
+    """Chooses a key by its name; the last entry may be an action, such as opening a file."""
 
     chosen = Signal(str)
-    """The key that is now current, chosen by the user or by `setCurrentIndex`."""
+    """The new key, chosen by the user or by `setCurrentIndex`."""
 
     def __init__(self, name: str, tip: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -25,14 +25,14 @@ class Chooser(QComboBox):
         self.setMinimumWidth(60)
         self._action: tuple[str, Callable[[], None]] | None = None
         self._current = ""
-        self.currentIndexChanged.connect(self._changed)
+        self.currentIndexChanged.connect(self._index_changed)
 
     def set_action(self, text: str, action: Callable[[], None]) -> None:
-        """Put an action behind the entries."""
+        """Add an action after the entries."""
         self._action = text, action
 
     def fill(self, entries: Entries, current: str, placeholder: str = "") -> None:
-        """Show these entries, without saying that the user chose one."""
+        """Show these entries without emitting `chosen`."""
         self._current = current
         with QSignalBlocker(self):
             self.clear()
@@ -51,7 +51,7 @@ class Chooser(QComboBox):
         """Return the key of the current entry."""
         return self._current
 
-    def _changed(self, index: int) -> None:
+    def _index_changed(self, index: int) -> None:
         key = self.itemData(index) if index >= 0 else None
         if key is not None:
             self._current = key

@@ -1,4 +1,4 @@
-"""Predicted time and measured accuracy against working spacing, with the current point on them."""
+"""The curve of estimated time and measured accuracy over the working spacing."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QFont
 from qtpy.QtWidgets import QWidget
 
-from napari_hyperspace.gui.models import formatting as texts
+from napari_hyperspace.core.format import format_seconds
 from napari_hyperspace.gui.widgets.theme import Colors, colors
 
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 
 
-class _SpacingAxis(pg.AxisItem):
-    """Spacings in mm at round numbers; the axis itself is the logarithm to base 10."""
+class _SpacingAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph has no types
+    """Ticks at round spacings in mm; the coordinate is the logarithm to base 10."""
 
     def tickValues(self, low: float, high: float, size: float) -> list[tuple[None, list[float]]]:
-        """Place the ticks."""
+        """Return the positions of the ticks."""
         return [(None, [float(v) for v in np.log10(_TICKS_MM) if low <= v <= high])]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: Any) -> list[str]:
-        """Write them, the last one with its unit."""
+        """Return their texts, the last one with its unit."""
         return [f"{10**v:g}" + (" mm" if v == values[-1] else "") for v in values]
 
 
-class _TimeAxis(pg.AxisItem):
-    """Times at powers of ten; few enough to be read."""
+class _TimeAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph has no types
+    """Ticks at powers of ten of seconds, at most about four."""
 
     def tickValues(self, low: float, high: float, size: float) -> list[tuple[None, list[float]]]:
-        """Place the ticks."""
+        """Return the positions of the ticks."""
         powers = np.arange(np.ceil(low), np.floor(high) + 1)
         step = max(1, int(np.ceil(len(powers) / 4)))
         return [(None, powers[::step].tolist())]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: Any) -> list[str]:
-        """Write them."""
-        return [texts.duration(10.0**value).replace(".0 ", " ") for value in values]
+        """Return their texts."""
+        return [format_seconds(10.0**value).replace(".0 ", " ") for value in values]
 
 
-class _DiceAxis(pg.AxisItem):
-    """Dice at round numbers; few enough to be read."""
+class _DiceAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph has no types
+    """Ticks at round values of Dice, at most about six."""
 
     def tickValues(self, low: float, high: float, size: float) -> list[tuple[None, list[float]]]:
-        """Place the ticks."""
+        """Return the positions of the ticks."""
         step = 0.05 if high - low < 0.25 else 0.1 if high - low < 0.5 else 0.2
         ticks = np.arange(np.ceil(low / step - 1e-6), np.floor(high / step + 1e-6) + 1) * step
         return [(None, ticks[ticks <= 1].tolist())]
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: Any) -> list[str]:
-        """Write them."""
+        """Return their texts."""
         return [f"{value:.2f}" for value in values]
 
 
-class CostCurve(pg.PlotWidget):
-    """Time over spacing, both logarithmic, and Dice on an axis of its own.
+class CostCurve(pg.PlotWidget):  # type: ignore[misc]  # pyqtgraph has no types
+    """Time over spacing, both logarithmic, and Dice on a second axis.
 
-    What does not fit into memory is drawn in another color; Dice as dots where it was measured.
+    The part that does not fit into memory has another color. Measurements of Dice are dots.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -107,11 +107,11 @@ class CostCurve(pg.PlotWidget):
         self.clear_curve()
 
     def sizeHint(self) -> QSize:
-        """Return the wanted size."""
+        """Return the preferred size."""
         return QSize(300, 132)
 
     def setColors(self, chosen: Colors) -> None:
-        """Paint in other colors."""
+        """Set the colors of the theme."""
         faint = pg.mkPen(chosen.faint)
         plain = (self.getPlotItem().getAxis(name) for name in ("bottom", "left"))
         for axis in (*plain, self._dice_axis):
@@ -140,7 +140,7 @@ class CostCurve(pg.PlotWidget):
         self._dice_point.setBrush(chosen.text)
 
     def clear_curve(self) -> None:
-        """Show no curve."""
+        """Remove the curve, the point and the measurements."""
         for item in (self._fits, self._too_large, self._point):
             item.setData([], [])
         for item in (self._trained, self._drop, self._text):
@@ -154,12 +154,12 @@ class CostCurve(pg.PlotWidget):
         fits: Sequence[bool],
         trained: tuple[float, float] | None,
     ) -> None:
-        """Show predicted times over spacings, all isotropic equivalents in mm."""
+        """Show estimated times over spacings (geometric means in mm)."""
         x = np.log10(spacings_mm)
         y = np.log10(np.maximum(seconds, 1e-6))
         fitting = np.asarray(fits, dtype=bool)
         self._fits.setData(x, np.where(fitting, y, np.nan), connect="finite")
-        # The dashed part begins where the other ends, so that no gap is left between them.
+        # The dashed part starts at the last point of the solid one, so that there is no gap.
         beyond = ~fitting | np.append(~fitting[1:], False) | np.append(False, ~fitting[:-1])
         self._too_large.setData(x, np.where(beyond & ~fitting.all(), y, np.nan), connect="finite")
         self._trained.setVisible(trained is not None)
@@ -171,18 +171,18 @@ class CostCurve(pg.PlotWidget):
         self._place_text()
 
     def setPoint(self, spacing_mm: float, seconds: float) -> None:
-        """Show where the current spacing lies."""
+        """Mark the current spacing and its estimated time."""
         x, y = float(np.log10(spacing_mm)), float(np.log10(max(seconds, 1e-6)))
         self._point.setData([x], [y])
         self._drop.setVisible(True)
         self._drop.setPos(x)
-        self._text.setText(texts.duration(seconds))
+        self._text.setText(format_seconds(seconds))
         self._text.setPos(x, y)
         self._text.setVisible(True)
         self._place_text()
 
     def _place_text(self) -> None:
-        """Time falls to the right: there is room below on the left, and above on the right."""
+        """Put the text where the falling curve leaves room: below left or above right of it."""
         (left, right), (bottom, top) = self.getPlotItem().getViewBox().viewRange()
         x = (self._text.pos().x() - left) / (right - left)
         low = (self._text.pos().y() - bottom) / (top - bottom) < 0.25
@@ -195,7 +195,7 @@ class CostCurve(pg.PlotWidget):
         joined: bool,
         current: tuple[float, float] | None,
     ) -> None:
-        """Show measured Dice at spacings in mm, joined or not, and what is expected now."""
+        """Show measured Dice at spacings in mm, joined by a line or not, and the expected Dice."""
         shown = [*measured, *([current] if current else ())]
         self._dice_axis.setVisible(bool(shown))
         self._accuracy.setVisible(bool(shown))

@@ -1,15 +1,15 @@
-"""Small questions to the user, through magicgui."""
+"""Dialogs that ask the user, made with magicgui and Qt's file dialogs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from magicgui.widgets import ComboBox, Dialog, FloatSpinBox, Label
+from magicgui.widgets import ComboBox, Dialog, FloatSpinBox, Label, Widget
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLabel, QWidget
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.models.state import AXES
+from napari_hyperspace.gui.models.spacings import AXES
 
 OPENED = (
     "Medical volumes (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.dicom *.ima);;All files (*)"
@@ -20,13 +20,13 @@ MODELS = "HyperSpace models (*.safetensors)"
 
 
 def ask_choice(parent: QWidget, title: str, question: str, options: Sequence[str]) -> int | None:
-    """Ask for one of several; `None` if the user declines."""
+    """Let the user choose one option and return its index; `None` if they decline."""
     box = ComboBox(name="choice", label=" ", choices=[(text, i) for i, text in enumerate(options)])
     return box.value if _ask(parent, title, question, [box]) else None
 
 
 def ask_spacing(parent: QWidget, title: str, question: str, spacing_mm: Triple) -> Triple | None:
-    """Ask for a spacing, one number an axis; `None` if the user declines."""
+    """Ask for a spacing, one number per axis; `None` if the user declines."""
     boxes = [
         FloatSpinBox(
             name=axis, label=f"{axis} (mm)", value=round(value, 4), min=0.001, max=100.0, step=0.1
@@ -64,11 +64,11 @@ def ask_table_path(parent: QWidget, suggestion: str) -> str | None:
     return QFileDialog.getSaveFileName(parent, "Save table", suggestion, TABLES)[0] or None
 
 
-def _ask(parent: QWidget, title: str, question: str, widgets: list[object]) -> bool:
+def _ask(parent: QWidget, title: str, question: str, widgets: Sequence[Widget]) -> bool:
     label = Label(name="question", label=" ", value=question)
     native = label.native
     assert isinstance(native, QLabel)
-    native.setTextFormat(Qt.TextFormat.PlainText)  # paths and headers come from anywhere
+    native.setTextFormat(Qt.TextFormat.PlainText)  # paths and headers may contain markup
     native.setWordWrap(True)
     native.setMinimumWidth(360)
     dialog = Dialog(widgets=[label, *widgets], labels=True)

@@ -1,4 +1,4 @@
-"""The dock widget: layout, and signals between the widgets and the controller."""
+"""The dock widget: layout, and signals between the widgets and the controllers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import QEvent, QSignalBlocker, QSize, Qt
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -19,12 +20,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.controllers.main import Controller
-from napari_hyperspace.gui.controllers.structures import Structures
+from napari_hyperspace.core.spacing import Range
+from napari_hyperspace.gui.controllers.dock import DockController
+from napari_hyperspace.gui.controllers.files import dropped_dicom
 from napari_hyperspace.gui.jobs.services import Services
-from napari_hyperspace.gui.models import state
+from napari_hyperspace.gui.models.choices import Choices
+from napari_hyperspace.gui.models.scales import Scales
 from napari_hyperspace.gui.models.settings import load_choices, run_budget_s
-from napari_hyperspace.gui.models.view import Accuracy, Curve, Entries, Tone
+from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing, Entries, Tone
 from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.budget import BudgetRow
 from napari_hyperspace.gui.widgets.choosers import Chooser, channel_name
@@ -39,32 +42,31 @@ from napari_hyperspace.gui.widgets.theme import colors, style_sheet
 
 
 class HyperspaceWidget(QWidget):
-    """Segment a scan at a spacing of one's choice.
+    """Segments a scan at a working spacing that the user chooses.
 
     Parameters
     ----------
     napari_viewer
         The viewer whose images are segmented.
     services
-        What the work is done with; the package's own functions unless given.
+        Do the work; the package's own functions by default.
     """
 
     def __init__(self, napari_viewer: Any, services: Services | None = None) -> None:
         super().__init__()
         self.setObjectName("hyperspace")
-        # napari hands plug-ins a proxy that wraps every layer anew: none is ever the same again.
+        # napari gives plug-ins a proxy, which makes a new wrapper of a layer at each access.
         self._viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self._extra_layers: list[Chooser] = []
-        self._trained_mean: tuple[float, float] | None = None
         self._make_widgets()
         self._lay_out()
         self._apply_theme()
-        self.controller = Controller(self._viewer, self, services, load_choices())
-        self._drops = DropTarget(self, self._open_path)
-        self.structures = Structures(self._viewer, self._structures, self.show_message)
+        self.controller = DockController(
+            self._viewer, self, self._structures, services, load_choices()
+        )
+        self._drops = DropTarget(self, dropped_dicom, self.controller.files.open)
         self._connect()
         self.destroyed.connect(self.controller.close)
-        self.destroyed.connect(self.structures.close)
 
     # -- assembly ------------------------------------------------------------------------------
 
@@ -75,16 +77,17 @@ class HyperspaceWidget(QWidget):
         self._open.setToolTip("Open a file (NIfTI, NRRD, MetaImage, DICOM) or a DICOM folder")
         self._open.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
         self._open_menu = QMenu(self._open)
-        self._open_file = self._open_menu.addAction("Open file…")
-        self._open_folder = self._open_menu.addAction("Open DICOM folder…")
+        self._open_file = QAction("Open file…", self)
+        self._open_folder = QAction("Open DICOM folder…", self)
+        self._open_menu.addActions([self._open_file, self._open_folder])
         self._open.setMenu(self._open_menu)
         self._layer = Chooser("hyperspace.layer", "The scan to segment", self)
         self._scan = PlainLabel(self, faint=True, name="hyperspace.scan")
-        self._respace = QToolButton(self)
-        self._respace.setObjectName("hyperspace.respace")
-        self._respace.setText("Correct…")
-        self._respace.setToolTip("The scan's own spacing is missing or wrong: give the right one")
-        self._model = Chooser("hyperspace.model", "What to segment with", self)
+        self._correct = QToolButton(self)
+        self._correct.setObjectName("hyperspace.respace")
+        self._correct.setText("Correct…")
+        self._correct.setToolTip("Set the scan's spacing if the file states none or a wrong one")
+        self._model = Chooser("hyperspace.model", "The model to segment with", self)
         self._device = Chooser("hyperspace.device", "Where to compute", self)
         self._device.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self._device.setFixedWidth(90)
@@ -93,33 +96,33 @@ class HyperspaceWidget(QWidget):
         self._native = QToolButton(self)
         self._native.setObjectName("hyperspace.native")
         self._native.setText("Native")
-        self._native.setToolTip("Go to the scan's own spacing, as near as the model was trained")
+        self._native.setToolTip("Set the scan's own spacing, clamped to the trained range")
         self._bake = PlainLabel(self, faint=True, name="hyperspace.bake")
         self._bake.setWordWrap(False)
         self._bake.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self._estimate = PlainLabel(self, name="hyperspace.estimate")
         self._accuracy = PlainLabel(self, faint=True, name="hyperspace.accuracy")
         self._accuracy.setToolTip(
-            "Mean over the structures, measured on scans that the model was not trained on; scan "
-            "and truth at the spacing itself"
+            "Mean over the structures, measured at the spacing itself on scans that the model was "
+            "not trained on"
         )
         self._notes = PlainLabel(self, name="hyperspace.notes")
         self._curve = CostCurve(self)
         self._curve.setObjectName("hyperspace.curve")
         self._live = QCheckBox("Live preview within", self)
         self._live.setObjectName("hyperspace.live")
-        self._live.setToolTip("Segment a box around the view position while the spacing moves")
+        self._live.setToolTip("Segment a box around the view position when the spacing changes")
         self._budget = QSpinBox(self)
         self._budget.setObjectName("hyperspace.budget")
         self._budget.setRange(20, 10_000)
         self._budget.setSingleStep(50)
         self._budget.setSuffix(" ms")
         self._budget.setKeyboardTracking(False)
-        self._budget.setToolTip("How long a preview may take: its box is sized to keep within it")
+        self._budget.setToolTip("Longest time that a preview may take; limits the size of its box")
         self._budget_row = BudgetRow(run_budget_s(), self)
         self._postprocessing = PostprocessingPanel(self)
         self._run_row = RunRow(self)
-        for button in (self._open, self._respace, self._native):
+        for button in (self._open, self._correct, self._native):
             button.setProperty("style", "text")
         self._message = PlainLabel(self, name="hyperspace.message")
         self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -135,7 +138,7 @@ class HyperspaceWidget(QWidget):
         for part in (
             heading("Scan", self),
             self._layers_box,
-            _row(self._scan, self._respace, stretch=0),
+            _row(self._scan, self._correct, stretch=0),
             heading("Model", self),
             _row(self._model, self._device, stretch=0),
             self._model_facts,
@@ -172,72 +175,77 @@ class HyperspaceWidget(QWidget):
         self.setMinimumWidth(300)
 
     def _connect(self) -> None:
-        controller, choices = self.controller, self.controller.choices
-        self._open.clicked.connect(lambda: self._open_path(dialogs.ask_open_file(self)))
-        self._open_file.triggered.connect(lambda: self._open_path(dialogs.ask_open_file(self)))
-        self._open_folder.triggered.connect(lambda: self._open_path(dialogs.ask_open_folder(self)))
-        self._layer.chosen.connect(controller.choose_layer)
-        self._respace.clicked.connect(lambda: controller.override_spacing())
-        self._model.chosen.connect(lambda key: setattr(choices, "model", key))
-        self._device.chosen.connect(lambda key: setattr(choices, "device", key))
-        self._spacing.spacingChanged.connect(controller.set_spacing)
-        self._spacing.lockedChanged.connect(lambda locked: setattr(choices, "locked", locked))
-        self._native.clicked.connect(lambda: controller.use_native_spacing())
-        self._live.toggled.connect(lambda on: setattr(choices, "live", on))
-        self._budget.valueChanged.connect(lambda ms: setattr(choices, "preview_ms", ms))
-        self._budget_row.fitAsked.connect(controller.jobs.fit_budget)
-        self._postprocessing.changed.connect(controller.set_postprocessing)
-        self._run_row.run.clicked.connect(lambda: controller.jobs.run())
-        self._run_row.cancel.clicked.connect(lambda: controller.jobs.cancel())
-        self._run_row.save.clicked.connect(lambda: controller.jobs.save())
+        controller = self.controller
+        self._open.clicked.connect(self._open_scan)
+        self._open_file.triggered.connect(self._open_scan)
+        self._open_folder.triggered.connect(self._open_series)
+        self._layer.chosen.connect(controller.scan.choose)
+        self._correct.clicked.connect(controller.scan.correct_spacing)
+        self._model.chosen.connect(controller.models.choose)
+        self._device.chosen.connect(controller.models.choose_device)
+        self._spacing.spacingChanged.connect(controller.spacing.set_spacing)
+        self._spacing.lockedChanged.connect(controller.spacing.set_locked)
+        self._native.clicked.connect(controller.spacing.use_native)
+        self._live.toggled.connect(controller.live.set_live)
+        self._budget.valueChanged.connect(controller.live.set_preview_ms)
+        self._budget_row.fitRequested.connect(controller.budget.fit)
+        self._postprocessing.changed.connect(controller.segmentation.set_postprocessing)
+        self._run_row.run.clicked.connect(controller.segmentation.run)
+        self._run_row.cancel.clicked.connect(controller.segmentation.cancel)
+        self._run_row.save.clicked.connect(controller.files.save)
         self._viewer.events.theme.connect(self._apply_theme)
-        table, structures = self._structures, self.structures
-        table.chosen.connect(structures.select)
-        table.visibilityChanged.connect(structures.set_visible)
-        table.onlyToggled.connect(structures.show_only_selected)
-        table.sidesToggled.connect(structures.sum_sides)
-        table.spaceToggled.connect(structures.show_in_3d)
-        table.exportAsked.connect(self._export)
+        panel, structures = self._structures, controller.structures
+        panel.chosen.connect(structures.select)
+        panel.visibilityChanged.connect(structures.set_visible)
+        panel.onlyToggled.connect(structures.show_only_selected)
+        panel.sidesToggled.connect(structures.sum_sides)
+        panel.view3dToggled.connect(structures.show_in_3d)
+        panel.exportRequested.connect(self._export_table)
 
-    def _export(self) -> None:
-        path = dialogs.ask_table_path(self, self.structures.suggestion())
+    def _open_scan(self) -> None:
+        path = dialogs.ask_open_file(self)
         if path is not None:
-            self.structures.export(path)
+            self.controller.files.open(path)
 
-    def _open_path(self, path: str | None) -> None:
-        if self.controller.jobs.running:
-            self.show_message("Open it again once this is done.", "warning")
-        elif path is not None:
-            self.controller.jobs.open(path)
+    def _open_series(self) -> None:
+        path = dialogs.ask_open_folder(self)
+        if path is not None:
+            self.controller.files.open(path)
 
     def _open_model(self) -> None:
         path = dialogs.ask_model_file(self)
         if path is not None:
-            self.controller.add_model_file(path)
+            self.controller.models.add_file(path)
+
+    def _export_table(self) -> None:
+        structures = self.controller.structures
+        path = dialogs.ask_table_path(self, structures.suggest_path())
+        if path is not None:
+            structures.export(path)
 
     def _apply_theme(self, event: Any = None) -> None:
         self._colors = colors(self._viewer.theme)
-        self._spacing.setColors(self._colors)
-        self._curve.setColors(self._colors)
-        self._page.setStyleSheet(style_sheet(self._colors, self._viewer.theme))
+        for part in (self._spacing, self._curve, self._postprocessing, self._structures):
+            part.setColors(self._colors)
+        self._page.setStyleSheet(style_sheet(self._colors))
 
-    def event(self, event: QEvent) -> bool:
-        """Rest while no dock holds the widget; let go of the viewer before Qt deletes it."""
-        if event.type() == QEvent.Type.ParentChange:
-            self.controller.rest(self.parent() is None)
-        elif event.type() == QEvent.Type.ReportProgress:
+    def event(self, event: QEvent | None) -> bool:
+        """Pause while no dock holds the widget; disconnect from the viewer before Qt deletes it."""
+        kind = None if event is None else event.type()
+        if kind == QEvent.Type.ParentChange:
+            self.controller.set_paused(self.parent() is None)
+        elif kind == QEvent.Type.Show:
             self._drops.follow(self.window())
-        elif event.type() == QEvent.Type.DeferredDelete:
+        elif kind == QEvent.Type.DeferredDelete:
             self._viewer.events.theme.disconnect(self._apply_theme)
             self.controller.close()
-            self.structures.close()
         return bool(super().event(event))
 
     def sizeHint(self) -> QSize:
-        """Return the wanted size."""
+        """Return the preferred size."""
         return QSize(350, 640)
 
-    # -- what the controller shows and asks ----------------------------------------------------
+    # -- the view of the controllers ----------------------------------------------------------
 
     def show_models(self, entries: Entries, current: str) -> None:
         """Fill the chooser of models."""
@@ -251,14 +259,14 @@ class HyperspaceWidget(QWidget):
     def show_layers(
         self, entries: Entries, current: Sequence[str], channels: Sequence[str]
     ) -> None:
-        """Fill the choosers of layers: one for each input channel of the model."""
+        """Fill the choosers of layers: one per input channel of the model."""
         while len(self._extra_layers) > max(len(channels) - 1, 0):
             self._extra_layers.pop().deleteLater()
         while len(self._extra_layers) < len(channels) - 1:
             channel = len(self._extra_layers) + 1
             extra = Chooser(channel_name("hyperspace.layer", channel), "", self)
             extra.chosen.connect(
-                lambda key, channel=channel: self.controller.choose_layer(key, channel)
+                lambda key, channel=channel: self.controller.scan.choose(key, channel)
             )
             self._layers_box.addWidget(extra)
             self._extra_layers.append(extra)
@@ -271,27 +279,27 @@ class HyperspaceWidget(QWidget):
     def show_scan(self, text: str) -> None:
         """Describe the chosen layer."""
         self._scan.setText(text or "Open a scan, or choose File ▸ Open Sample ▸ HyperSpace.")
-        self._respace.setVisible(bool(text))
+        self._correct.setVisible(bool(text))
 
     def show_model(self, text: str, details: str) -> None:
-        """Describe the chosen model, in short and at length."""
+        """Describe the chosen model: on one line, and at length."""
         self._model_facts.setText(text)
         self._model_facts.setToolTip(plain_tip(details))
 
-    def show_choices(self, choices: state.Choices) -> None:
-        """Show what is chosen, without saying that the user chose it."""
+    def show_choices(self, choices: Choices) -> None:
+        """Show the current settings, without emitting that the user changed them."""
         self._spacing.setLocked(choices.locked)
         self._spacing.setSpacing(choices.spacing_mm)
         with QSignalBlocker(self._live), QSignalBlocker(self._budget):
             self._live.setChecked(choices.live)
             self._budget.setValue(choices.preview_ms)
 
-    def show_scales(self, scales: state.Scales) -> None:
+    def show_scales(self, scales: Scales) -> None:
         """Draw the scales of the spacing sliders."""
         self._spacing.setScales(scales)
 
     def show_cost(self, text: str, fits: bool, notes: Sequence[str]) -> None:
-        """Show what a run at the current spacing would take, and what to know of it."""
+        """Show the estimated cost of a run at the current spacing, and notes about the spacing."""
         self._estimate.setText(text)
         self._estimate.set_tone("plain" if fits else "error")
         self._notes.setText("\n".join(notes))
@@ -299,11 +307,11 @@ class HyperspaceWidget(QWidget):
         self._notes.setVisible(bool(notes))
 
     def show_bake(self, text: str) -> None:
-        """Show how long making the weights took."""
+        """Show how long making the network's weights took."""
         self._bake.setText(text)
 
-    def show_curve(self, curve: Curve | None, trained: state.Range | None) -> None:
-        """Show the cost over spacings."""
+    def show_curve(self, curve: CostOverSpacing | None, trained: Range | None) -> None:
+        """Show the cost over the range of spacings."""
         self._curve.setVisible(curve is not None)
         if curve is not None:
             seconds = [one.seconds - one.probe_seconds for one in curve.estimates]
@@ -311,23 +319,23 @@ class HyperspaceWidget(QWidget):
             self._curve.setCurve(curve.spacings_mm, seconds, fits, trained)
 
     def show_point(self, spacing_mm: float, seconds: float) -> None:
-        """Show where the current spacing lies on the curve."""
+        """Mark the current spacing on the curve."""
         self._curve.setPoint(spacing_mm, seconds)
 
     def show_accuracy(self, accuracy: Accuracy) -> None:
-        """Show what Dice to expect at the current spacing, and where it was measured."""
+        """Show the Dice to expect at the current spacing, and the measurements."""
         self._accuracy.setText(accuracy.text)
         self._accuracy.set_tone("good" if accuracy.current else "plain")
         self._accuracy.setVisible(bool(accuracy.text))
         self._curve.setAccuracy(accuracy.measured, accuracy.joined, accuracy.current)
 
     def show_message(self, text: str, tone: Tone = "plain") -> None:
-        """Tell the user something; plain text."""
+        """Show a message in plain text."""
         self._message.setText(text)
         self._message.set_tone(tone)
 
     def show_progress(self, fraction: float | None) -> None:
-        """Show how far the work is; `None`: none is being done."""
+        """Show the progress of the running job; `None`: no job is running."""
         self._run_row.show_progress(fraction)
 
     def show_ready(self, *, run: bool, cancel: bool, save: bool) -> None:
@@ -337,7 +345,7 @@ class HyperspaceWidget(QWidget):
         self._open.setEnabled(not cancel)
 
     def ask_choice(self, title: str, question: str, options: Sequence[str]) -> int | None:
-        """Ask for one of several; `None` if the user declines."""
+        """Let the user choose one option and return its index; `None` if they decline."""
         return dialogs.ask_choice(self, title, question, options)
 
     def ask_spacing(self, title: str, question: str, spacing_mm: Triple) -> Triple | None:
@@ -345,7 +353,7 @@ class HyperspaceWidget(QWidget):
         return dialogs.ask_spacing(self, title, question, spacing_mm)
 
     def ask_save_path(self, suggestion: str) -> str | None:
-        """Ask where to save; `None` if the user declines."""
+        """Ask for a path to save to; `None` if the user declines."""
         return dialogs.ask_save_path(self, suggestion)
 
 

@@ -1,4 +1,4 @@
-"""Labels that never take what they show for markup: names and paths come from anywhere."""
+"""Labels that show any text as it is: names and paths in files may contain markup."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_hyperspace.gui.models.view import Tone
 
 
 class PlainLabel(QLabel):
-    """Wrapped plain text in one of a few tones."""
+    """Wrapped plain text, colored by its tone."""
 
     def __init__(
         self, parent: QWidget | None = None, *, faint: bool = False, name: str = ""
@@ -26,11 +26,12 @@ class PlainLabel(QLabel):
         self.setProperty("tone", "plain")
 
     def set_tone(self, tone: Tone) -> None:
-        """Color the text by what it says."""
-        if tone != self.property("tone"):
+        """Set the tone, which the style sheet turns into a color."""
+        style = self.style()
+        if tone != self.property("tone") and style is not None:
             self.setProperty("tone", tone)
-            self.style().unpolish(self)
-            self.style().polish(self)
+            style.unpolish(self)
+            style.polish(self)
 
 
 def heading(text: str, parent: QWidget) -> PlainLabel:
@@ -43,5 +44,5 @@ def heading(text: str, parent: QWidget) -> PlainLabel:
 
 
 def plain_tip(text: str) -> str:
-    """Return a tool tip that shows any text as it is: Qt guesses whether one is markup."""
+    """Return a tool tip that shows a text as it is: Qt would interpret markup in it."""
     return f"<qt>{html.escape(text).replace(chr(10), '<br>')}</qt>" if text else ""

@@ -1,31 +1,32 @@
-"""What to do to labels after a run; nothing unless it is asked for."""
+"""Options of the post-processing that follows a run; all off at first."""
 
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QWidget
 
-from napari_hyperspace.gui.widgets.section import Section
+from napari_hyperspace.gui.widgets.collapsible import CollapsibleSection
 
 _TITLE = "Post-processing"
 
 
-class PostprocessingPanel(Section):
-    """The options of `napari_hyperspace.postprocess`; the heading says whether any is on."""
+class PostprocessingPanel(CollapsibleSection):
+    """The options of `napari_hyperspace.postprocess`; the heading shows whether any is on."""
 
     changed = Signal(bool, float)
-    """Whether to keep the largest components alone, and up to which mm³ to fill holes (0: none)."""
+    """Whether to keep only the largest components; the largest hole to fill in mm³ (0: none)."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(_TITLE, "hyperspace.postprocessing", parent)
         self._largest = QCheckBox("Largest component of each structure", self)
         self._largest.setObjectName("hyperspace.largest_component")
         self._largest.setToolTip(
-            "Drop the smaller parts of each structure; one whose name has no side keeps both"
+            "Remove the smaller components of each structure; a structure with two sides under "
+            "one name keeps both"
         )
         self._fill = QCheckBox("Fill holes up to", self)
         self._fill.setObjectName("hyperspace.fill_holes")
-        self._fill.setToolTip("Give enclosed background to the structure around it")
+        self._fill.setToolTip("Assign enclosed background to the structure around it")
         self._volume = QDoubleSpinBox(self)
         self._volume.setObjectName("hyperspace.fill_holes_mm3")
         self._volume.setRange(0.1, 100_000)
@@ -37,16 +38,14 @@ class PostprocessingPanel(Section):
         row = QHBoxLayout()
         row.addWidget(self._fill, 1)
         row.addWidget(self._volume)
-        column = QVBoxLayout(self.content)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addWidget(self._largest)
-        column.addLayout(row)
+        self.column.setSpacing(4)
+        self.column.addWidget(self._largest)
+        self.column.addLayout(row)
         for box in (self._largest, self._fill):
-            box.toggled.connect(self._say)
-        self._volume.valueChanged.connect(self._say)
+            box.toggled.connect(self._emit_changed)
+        self._volume.valueChanged.connect(self._emit_changed)
 
-    def _say(self, _: object = None) -> None:
+    def _emit_changed(self, _: object = None) -> None:
         largest, fill = self._largest.isChecked(), self._fill.isChecked()
-        self.toggle.setText(f"{_TITLE}: on" if largest or fill else _TITLE)
+        self.setText(f"{_TITLE}: on" if largest or fill else _TITLE)
         self.changed.emit(largest, self._volume.value() if fill else 0.0)

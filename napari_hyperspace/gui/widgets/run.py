@@ -1,4 +1,4 @@
-"""Run, cancel, save, and how far it is."""
+"""Run, cancel, save, and the progress bar."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, 
 
 
 class RunRow(QWidget):
-    """The main buttons over a thin bar of progress."""
+    """The main buttons above a thin progress bar."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.run = QPushButton("Run", self)
         self.run.setObjectName("hyperspace.run")
-        self.run.setToolTip("Segment the whole scan, onto its own grid")
+        self.run.setToolTip("Segment the whole scan; the labels are on its own grid")
         self.cancel = QPushButton("Cancel", self)
         self.cancel.setObjectName("hyperspace.cancel")
         self.save = QPushButton("Save…", self)
@@ -41,5 +41,5 @@ class RunRow(QWidget):
         self.save.setEnabled(save)
 
     def show_progress(self, fraction: float | None) -> None:
-        """Show how far the work is; `None`: none is being done."""
+        """Show the progress of the running job; `None`: no job is running."""
         self._progress.setValue(0 if fraction is None else max(round(1000 * fraction), 10))

@@ -1,4 +1,4 @@
-"""A slider over spacings: drawn on a logarithmic scale, answering in mm."""
+"""A slider for spacings: its scale is logarithmic, its value is in mm."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from qtpy.QtGui import (
 )
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_hyperspace.gui.models.state import LIMITS_MM, Scale
+from napari_hyperspace.gui.models.scales import Scale
+from napari_hyperspace.gui.models.spacings import LIMITS_MM
 from napari_hyperspace.gui.widgets.theme import Colors, colors
 
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _HANDLE = 7.0
 _GROOVE = 6.0
-_MIDDLE = 14.0  # of the groove, from the top: that of the number beside it
+_MIDDLE = 14.0  # of the groove, from the top; aligned with the spin box beside the slider
 _STEP = 1.02  # ratio of one key press or one notch of the wheel
-_KEYS = {
+_KEYS: dict[int, int] = {
     Qt.Key.Key_Left: -1,
     Qt.Key.Key_Down: -1,
     Qt.Key.Key_Right: 1,
@@ -37,15 +38,15 @@ _KEYS = {
 
 
 class SpacingSlider(QWidget):
-    """A spacing in mm on a logarithmic scale; trained and untrained zones, native ticks.
+    """A spacing in mm on a logarithmic scale, with the trained range and the native spacing.
 
-    A click moves the handle there; dragging, arrow and page keys and the wheel move it on.
+    The user sets the value by clicking, dragging, the arrow and page keys, or the wheel.
     """
 
     valueChanged = Signal(float)
-    """The value in mm, however it was changed."""
+    """The new value in mm, set by the user or by `setValue`."""
     moved = Signal(float)
-    """The value in mm, changed by the user."""
+    """The new value in mm, set by the user."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -61,7 +62,7 @@ class SpacingSlider(QWidget):
         return self._value
 
     def setValue(self, spacing_mm: float) -> None:
-        """Set the spacing in mm; a scale that ends before it grows to show it."""
+        """Set the spacing in mm; the scale is extended to include it if necessary."""
         spacing_mm = min(max(float(spacing_mm), LIMITS_MM[0]), LIMITS_MM[1])
         self._scale = self._scale.reaching(spacing_mm)
         if spacing_mm != self._value:
@@ -71,21 +72,21 @@ class SpacingSlider(QWidget):
         self.update()
 
     def scale(self) -> Scale:
-        """Return what the slider draws."""
+        """Return the scale."""
         return self._scale
 
     def setScale(self, scale: Scale) -> None:
-        """Draw another scale; the value stays."""
+        """Set the scale; the value stays, and the scale is extended to include it if necessary."""
         self._scale = scale.reaching(self._value)
         self.update()
 
     def setColors(self, chosen: Colors) -> None:
-        """Paint in other colors."""
+        """Set the colors of the theme."""
         self._colors = chosen
         self.update()
 
     def sizeHint(self) -> QSize:
-        """Return the wanted size."""
+        """Return the preferred size."""
         return QSize(180, 38)
 
     def minimumSizeHint(self) -> QSize:
@@ -93,7 +94,7 @@ class SpacingSlider(QWidget):
         return QSize(90, 38)
 
     def position_of(self, spacing_mm: float) -> float:
-        """Return where a spacing is drawn, in pixels from the left."""
+        """Return the position of a spacing, in pixels from the left."""
         return _HANDLE + 1 + self._scale.fraction(spacing_mm) * self._span
 
     @property
@@ -109,27 +110,29 @@ class SpacingSlider(QWidget):
             self.setValue(spacing_mm)
             self.moved.emit(self._value)
 
-    def mousePressEvent(self, event: QMouseEvent) -> None:
-        """Jump to where the user pressed."""
-        if event.button() == Qt.MouseButton.LeftButton:
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:
+        """Move the handle to the mouse."""
+        if event is not None and event.button() == Qt.MouseButton.LeftButton:
             self._move(self._spacing_at(event.position().x()))
 
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        """Follow the mouse."""
-        if event.buttons() & Qt.MouseButton.LeftButton:
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
+        """Move the handle with the mouse."""
+        if event is not None and event.buttons() & Qt.MouseButton.LeftButton:
             self._move(self._spacing_at(event.position().x()))
 
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        """Step, but only once the slider has been chosen: a page that scrolls should not."""
+    def wheelEvent(self, event: QWheelEvent | None) -> None:
+        """Step, but only with keyboard focus, so that scrolling the dock changes no spacing."""
+        if event is None:
+            return
         if self.hasFocus():
             self._step(event.angleDelta().y() / 120)
             event.accept()
         else:
             event.ignore()
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Step by arrow and page keys."""
-        steps = _KEYS.get(Qt.Key(event.key()))
+        steps = None if event is None else _KEYS.get(event.key())
         if steps is None:
             super().keyPressEvent(event)
         else:
@@ -139,19 +142,18 @@ class SpacingSlider(QWidget):
         stepped = self._value * _STEP**steps
         self._move(float(f"{min(max(stepped, self._scale.low), self._scale.high):.3g}"))
 
-    def paintEvent(self, event: QPaintEvent) -> None:
-        """Draw groove, zones, ticks and handle."""
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Paint the groove with the trained range, the ticks, the marks and the handle."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        middle = _MIDDLE
-        self._paint_zones(painter, middle)
-        self._paint_ticks(painter, middle)
-        self._paint_native(painter, middle)
-        self._paint_handle(painter, middle)
+        self._paint_groove(painter)
+        self._paint_ticks(painter)
+        self._paint_native(painter)
+        self._paint_handle(painter)
 
-    def _paint_zones(self, painter: QPainter, middle: float) -> None:
+    def _paint_groove(self, painter: QPainter) -> None:
         left, right = self.position_of(self._scale.low), self.position_of(self._scale.high)
-        groove = QRectF(left, middle - _GROOVE / 2, right - left, _GROOVE)
+        groove = QRectF(left, _MIDDLE - _GROOVE / 2, right - left, _GROOVE)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QBrush(self._colors.groove, Qt.BrushStyle.BDiagPattern))
         painter.drawRoundedRect(groove, _GROOVE / 2, _GROOVE / 2)
@@ -164,7 +166,7 @@ class SpacingSlider(QWidget):
             painter.setBrush(self._colors.accent)
             painter.drawRoundedRect(QRectF(low, groove.top(), high - low, _GROOVE), 3, 3)
 
-    def _paint_ticks(self, painter: QPainter, middle: float) -> None:
+    def _paint_ticks(self, painter: QPainter) -> None:
         font = QFont(self.font())
         font.setPixelSize(10)
         painter.setFont(font)
@@ -179,11 +181,11 @@ class SpacingSlider(QWidget):
             start = min(max(x - half, 0.0), self.width() - 2 * half)
             if start < free_from:
                 continue
-            painter.drawLine(QPointF(x, middle + 6), QPointF(x, middle + 9))
-            painter.drawText(QPointF(start, middle + 20), text)
+            painter.drawLine(QPointF(x, _MIDDLE + 6), QPointF(x, _MIDDLE + 9))
+            painter.drawText(QPointF(start, _MIDDLE + 20), text)
             free_from = start + 2 * half + 6
 
-    def _paint_native(self, painter: QPainter, middle: float) -> None:
+    def _paint_native(self, painter: QPainter) -> None:
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(self._colors.mark)
         for spacing in self._scale.native:
@@ -193,18 +195,18 @@ class SpacingSlider(QWidget):
                     [
                         QPointF(x - 4, 0.5),
                         QPointF(x + 4, 0.5),
-                        QPointF(x, middle - _GROOVE / 2 - 0.5),
+                        QPointF(x, _MIDDLE - _GROOVE / 2 - 0.5),
                     ]
                 )
             )
 
-    def _paint_handle(self, painter: QPainter, middle: float) -> None:
-        known = self._scale.is_trained(self._value)
-        ring = self._colors.accent if known else self._colors.bad
+    def _paint_handle(self, painter: QPainter) -> None:
+        trained = self._scale.is_trained(self._value)
+        ring = self._colors.accent if trained else self._colors.bad
         if not self.isEnabled():
             ring = self._colors.faint
         painter.setPen(QPen(ring, 3 if self.hasFocus() else 2))
         painter.setBrush(self._colors.text)
         painter.drawEllipse(
-            QPointF(self.position_of(self._value), middle), _HANDLE - 1, _HANDLE - 1
+            QPointF(self.position_of(self._value), _MIDDLE), _HANDLE - 1, _HANDLE - 1
         )

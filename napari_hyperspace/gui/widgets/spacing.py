@@ -1,4 +1,4 @@
-"""The working spacing: one slider, or one an axis once the lock is opened."""
+"""The working spacing: one slider, or one per axis while the lock is open."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QSizePolicy, QToolButton, QWidget
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.models.state import AXES, LIMITS_MM, Scales, mean_spacing
-from napari_hyperspace.gui.widgets.icons import lock_icon
+from napari_hyperspace.gui.models.scales import Scales
+from napari_hyperspace.gui.models.spacings import AXES, LIMITS_MM, mean_spacing
 from napari_hyperspace.gui.widgets.slider import SpacingSlider
 from napari_hyperspace.gui.widgets.theme import Colors
 
@@ -15,7 +15,7 @@ _DIRECTIONS = ("head to foot", "front to back", "right to left")
 
 
 class SpacingPanel(QWidget):
-    """Sliders with numbers to type beside them, and the lock that joins the axes."""
+    """Sliders, spin boxes beside them, and the lock that joins the axes."""
 
     spacingChanged = Signal(tuple)
     """The spacing (z, y, x) in mm, changed by the user or by `setValue` of a slider."""
@@ -23,7 +23,7 @@ class SpacingPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._quiet = False
+        self._updating = False
         self._colors: Colors | None = None
         self.together = SpacingSlider(self)
         self.together.setObjectName("hyperspace.spacing")
@@ -48,7 +48,7 @@ class SpacingPanel(QWidget):
         layout.addWidget(self.lock, 0, 3, 4, 1, Qt.AlignmentFlag.AlignTop)
         self.together.valueChanged.connect(self._together_changed)
         for slider in self.each:
-            slider.valueChanged.connect(self._one_changed)
+            slider.valueChanged.connect(self._axis_changed)
         self.lock.toggled.connect(self._lock_toggled)
         self._show_rows()
 
@@ -79,7 +79,8 @@ class SpacingPanel(QWidget):
 
     @staticmethod
     def _show_number(number: QDoubleSpinBox, value: float) -> None:
-        with QSignalBlocker(number):  # it rounds to two decimals: the slider knows better
+        # The spin box rounds to two decimals; the slider must keep the exact value.
+        with QSignalBlocker(number):
             number.setValue(value)
 
     def spacing(self) -> Triple:
@@ -88,28 +89,28 @@ class SpacingPanel(QWidget):
         return z, y, x
 
     def setSpacing(self, spacing_mm: Triple) -> None:
-        """Show a spacing without saying that the user chose it."""
-        self._quiet = True
+        """Show a spacing (z, y, x) in mm without emitting `spacingChanged`."""
+        self._updating = True
         for slider, value in zip(self.each, spacing_mm, strict=True):
             slider.setValue(value)
         equal = len(set(spacing_mm)) == 1
         self.together.setValue(spacing_mm[0] if equal else mean_spacing(spacing_mm))
-        self._quiet = False
+        self._updating = False
 
     def setLocked(self, locked: bool) -> None:
-        """Show the lock closed or open without saying that the user did it."""
+        """Show the lock closed or open without emitting `lockedChanged`."""
         with QSignalBlocker(self.lock):
             self.lock.setChecked(locked)
         self._show_rows()
 
     def setScales(self, scales: Scales) -> None:
-        """Draw other scales."""
+        """Set the scales of the sliders."""
         self.together.setScale(scales.together)
         for slider, scale in zip(self.each, scales.each, strict=True):
             slider.setScale(scale)
 
     def setColors(self, chosen: Colors) -> None:
-        """Paint in other colors."""
+        """Set the colors of the theme."""
         self._colors = chosen
         self.together.setColors(chosen)
         for slider in self.each:
@@ -117,12 +118,12 @@ class SpacingPanel(QWidget):
         self._show_rows()
 
     def _together_changed(self, value: float) -> None:
-        if not self._quiet:
+        if not self._updating:
             self.setSpacing((value, value, value))
             self.spacingChanged.emit(self.spacing())
 
-    def _one_changed(self, value: float) -> None:
-        if self._quiet:
+    def _axis_changed(self, value: float) -> None:
+        if self._updating:
             return
         if self.lock.isChecked():
             self.together.setValue(value)
@@ -145,9 +146,9 @@ class SpacingPanel(QWidget):
                 widget.setVisible((i == 0) == locked)
         self._rows[0][0].setVisible(False)
         if self._colors is not None:
-            self.lock.setIcon(lock_icon(locked, self._colors.text))
+            self.lock.setIcon(self._colors.icon("lock" if locked else "lock_open"))
         self.lock.setToolTip(
-            "One spacing for all axes: open the lock for one an axis"
+            "One spacing for all axes; open the lock to set each axis"
             if locked
-            else "One spacing an axis: close the lock for one for all"
+            else "One spacing per axis; close the lock to set all axes together"
         )

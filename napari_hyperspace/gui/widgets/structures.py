@@ -1,4 +1,4 @@
-"""The table of structures: what was found, how large, and whether it is shown."""
+"""The table of structures: name, volume, mean intensity and visibility."""
 
 from __future__ import annotations
 
@@ -15,186 +15,201 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
-from napari_hyperspace.gui.models import formatting as texts
+from napari_hyperspace.gui.models.formatting import format_number
 from napari_hyperspace.gui.models.view import StructureRow
+from napari_hyperspace.gui.widgets.collapsible import CollapsibleSection
 from napari_hyperspace.gui.widgets.labels import PlainLabel, plain_tip
-from napari_hyperspace.gui.widgets.section import Section
 
 _NAME, _VOLUME, _MEAN = range(3)
-_FEWEST_ROWS = 8  # shown however low the window is
+_FEWEST_ROWS = 8  # shown even in a low window
 _ROW_HEIGHT = 21
-_VALUES = Qt.ItemDataRole.UserRole
-_NUMBER = Qt.ItemDataRole.UserRole + 1
+_VALUES = Qt.ItemDataRole.UserRole  # of a name: its label values
+_NUMBER = Qt.ItemDataRole(Qt.ItemDataRole.UserRole + 1)  # what a cell is sorted by
 
 
-class _Item(QTableWidgetItem):
-    """A cell that sorts by a number, or by the text of the cell."""
+class _Cell(QTableWidgetItem):
+    """A cell that is sorted by a number, or by its text."""
 
     def __lt__(self, other: QTableWidgetItem) -> bool:
         one, another = self.data(_NUMBER), other.data(_NUMBER)
-        return super().__lt__(other) if one is None or another is None else one < another
+        if one is None or another is None:
+            return super().__lt__(other)
+        return bool(one < another)
 
 
 class _Table(QTableWidget):
-    """A table as high as its rows if there is room; moving with the keys is as good as a click."""
+    """A table as high as its rows if there is room; moving by keys acts like a click."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(0, 3, parent)
+        header, vertical = self.horizontalHeader(), self.verticalHeader()
+        assert header is not None and vertical is not None
+        self._header = header
+        right = Qt.AlignmentFlag.AlignRight
+        for column, text, alignment, tip in (
+            (_NAME, "Structure", Qt.AlignmentFlag.AlignLeft, ""),
+            (_VOLUME, "ml", right, "Volume on the scan's own grid"),
+            (_MEAN, "mean", right, "Mean of the image within the structure"),
+        ):
+            title = QTableWidgetItem(text)
+            title.setTextAlignment(alignment)
+            title.setToolTip(tip)
+            self.setHorizontalHeaderItem(column, title)
+            stretch = column == _NAME
+            mode = QHeaderView.ResizeMode
+            header.setSectionResizeMode(column, mode.Stretch if stretch else mode.ResizeToContents)
+        vertical.setVisible(False)
+        vertical.setDefaultSectionSize(_ROW_HEIGHT)
+        vertical.setMinimumSectionSize(_ROW_HEIGHT)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        self.setIconSize(QSize(12, 12))
+        self.setSortingEnabled(True)
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+
+    def fill(self, rows: Sequence[StructureRow]) -> None:
+        """Show these rows in the chosen order."""
+        self.setSortingEnabled(False)
+        self.setRowCount(len(rows))
+        for i, row in enumerate(rows):
+            for column, cell in enumerate(_cells(row)):
+                self.setItem(i, column, cell)
+        self.setSortingEnabled(True)
+
+    def values_of(self, row: int) -> tuple[int, ...]:
+        """Return the label values of a row."""
+        name = self.item(row, _NAME)
+        return () if name is None else tuple(name.data(_VALUES))
 
     def fit_rows(self) -> None:
-        """Take the height of all rows where there is room, and that of a few where there is not."""
-        around = self.horizontalHeader().sizeHint().height() + 2 * self.frameWidth()
+        """Limit the height to that of all rows; the smallest height is that of a few rows."""
+        around = self._header.sizeHint().height() + 2 * self.frameWidth()
         self.setMinimumHeight(around + min(self.rowCount(), _FEWEST_ROWS) * _ROW_HEIGHT)
         self.setMaximumHeight(around + self.rowCount() * _ROW_HEIGHT)
 
     def sizeHint(self) -> QSize:
-        """Return the smallest size: the layout gives more if there is more."""
+        """Return the smallest size; the layout gives more if there is room."""
         return QSize(super().sizeHint().width(), self.minimumHeight())
 
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Move, and click on the row that is now current."""
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Move to another row, and act as if it had been clicked."""
         before = self.currentRow()
         super().keyPressEvent(event)
         if self.currentRow() != before:
             self.cellClicked.emit(self.currentRow(), _NAME)
 
 
-class StructurePanel(Section):
-    """The structures of the labels in hand, a row each.
+class StructurePanel(CollapsibleSection):
+    """The structures of a Labels layer, one per row.
 
-    A click on a row selects the structure; the box before its name shows and hides it.
+    A click on a row selects the structure; the check box shows and hides it.
     """
 
     chosen = Signal(tuple)
-    """Label values of the structure that was clicked on."""
+    """Label values of the structure that was clicked."""
     visibilityChanged = Signal(tuple, bool)
     onlyToggled = Signal(bool)
     sidesToggled = Signal(bool)
-    spaceToggled = Signal(bool)
-    exportAsked = Signal()
+    view3dToggled = Signal(bool)
+    exportRequested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Structures", "hyperspace.structures", parent)
         self._chosen: tuple[int, ...] = ()
-        self._ticked = False  # whether the click under way was one on a box
+        self._box_clicked = False  # whether the current click was on a check box
         self._source = PlainLabel(self, faint=True, name="hyperspace.structures.layer")
-        self.table = _Table(0, 3, self)
+        self.table = _Table(self)
         self.table.setObjectName("hyperspace.structures.table")
-        self.table.setHorizontalHeaderLabels(["Structure", "ml", "mean"])
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
-        for column in (_VOLUME, _MEAN):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-            self.table.horizontalHeaderItem(column).setTextAlignment(Qt.AlignmentFlag.AlignRight)
-        self.table.horizontalHeaderItem(_NAME).setTextAlignment(Qt.AlignmentFlag.AlignLeft)
-        self.table.horizontalHeaderItem(_VOLUME).setToolTip("Volume on the scan's own grid")
-        self.table.horizontalHeaderItem(_MEAN).setToolTip("Mean of the image within the structure")
-        vertical = self.table.verticalHeader()
-        vertical.setVisible(False)
-        vertical.setDefaultSectionSize(_ROW_HEIGHT)
-        vertical.setMinimumSectionSize(_ROW_HEIGHT)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.table.setShowGrid(False)
-        self.table.setWordWrap(False)
-        self.table.setIconSize(QSize(12, 12))
-        self.table.setSortingEnabled(True)
-        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self._only = QCheckBox("Only selected", self)
         self._only.setObjectName("hyperspace.structures.only")
-        self._only.setToolTip("Hide all structures but the selected one")
+        self._only.setToolTip("Hide all structures except the selected one")
         self._sides = QCheckBox("L + R", self)
         self._sides.setObjectName("hyperspace.structures.sides")
-        self._sides.setToolTip("Add up left and right")
-        self._space = QToolButton(self)
-        self._space.setObjectName("hyperspace.structures.space")
-        self._space.setText("3D")
-        self._space.setCheckable(True)
-        self._space.setToolTip("Turn the structures in space; again for slices")
+        self._sides.setToolTip("Sum left and right structures")
+        self._view_3d = QToolButton(self)
+        self._view_3d.setObjectName("hyperspace.structures.space")
+        self._view_3d.setText("3D")
+        self._view_3d.setCheckable(True)
+        self._view_3d.setToolTip("Show the structures in 3-D; click again for slices")
         self._export = QToolButton(self)
         self._export.setObjectName("hyperspace.structures.export")
         self._export.setText("CSV…")
         self._export.setToolTip("Save this table")
-        for button in (self._space, self._export):
+        for button in (self._view_3d, self._export):
             button.setProperty("style", "text")
         buttons = QHBoxLayout()
-        for widget in (self._only, self._sides):
-            buttons.addWidget(widget)
+        for box in (self._only, self._sides):
+            buttons.addWidget(box)
         buttons.addStretch(1)
-        for widget in (self._space, self._export):
-            buttons.addWidget(widget)
-        column = QVBoxLayout(self.content)
-        column.setContentsMargins(0, 0, 0, 0)
-        for layout in (buttons, column):
+        for button in (self._view_3d, self._export):
+            buttons.addWidget(button)
+        for layout in (buttons, self.column):
             layout.setSpacing(6)
-        column.addWidget(self._source)
-        column.addWidget(self.table, 1)
-        column.addLayout(buttons)
-        column.addStretch()
+        self.column.addWidget(self._source)
+        self.column.addWidget(self.table, 1)
+        self.column.addLayout(buttons)
+        self.column.addStretch()
         self.table.pressed.connect(self._pressed)
         self.table.cellClicked.connect(self._clicked)
-        self.table.itemChanged.connect(self._changed)
+        self.table.itemChanged.connect(self._item_changed)
         self._only.toggled.connect(self.onlyToggled)
         self._sides.toggled.connect(self.sidesToggled)
-        self._space.toggled.connect(self.spaceToggled)
-        self._export.clicked.connect(lambda: self.exportAsked.emit())
+        self._view_3d.toggled.connect(self.view3dToggled)
+        self._export.clicked.connect(lambda: self.exportRequested.emit())
         self.setVisible(False)
 
     def show_structures(self, rows: Sequence[StructureRow], layer: str, sides: bool) -> None:
-        """List the structures of a layer; say whether there are sides to add up."""
+        """List the structures of a layer; ``sides``: whether left and right can be summed."""
         if rows and self.isHidden():
-            self.setVisible(True)
-            self.set_open(True)
+            self.expand(animate=False)
         self.setVisible(bool(rows))
         self._source.setText(layer)
         self._sides.setVisible(sides)
         with QSignalBlocker(self.table):
-            self.table.setSortingEnabled(False)
-            self.table.setRowCount(len(rows))
-            for i, row in enumerate(rows):
-                for column, item in enumerate(_items(row)):
-                    self.table.setItem(i, column, item)
-            self.table.setSortingEnabled(True)
-            self._mark()
+            self.table.fill(rows)
+            self._select_chosen()
         self.table.fit_rows()
 
     def show_in_3d(self, shown: bool) -> None:
-        """Say whether the viewer shows three dimensions."""
-        with QSignalBlocker(self._space):
-            self._space.setChecked(shown)
+        """Show whether the viewer is in 3-D mode."""
+        with QSignalBlocker(self._view_3d):
+            self._view_3d.setChecked(shown)
 
-    def _mark(self) -> None:
-        """Select the row of what was chosen last."""
+    def _select_chosen(self) -> None:
+        """Select the row of the structure that was chosen last."""
         rows = range(self.table.rowCount())
-        found = next((i for i in rows if self._values_of(i) == self._chosen), -1)
+        found = next((i for i in rows if self.table.values_of(i) == self._chosen), -1)
         self.table.setCurrentCell(found, _NAME)
 
-    def _values_of(self, row: int) -> tuple[int, ...]:
-        return self.table.item(row, _NAME).data(_VALUES)
+    # Qt emits pressed, then itemChanged if the press was on a check box, then cellClicked.
 
     def _pressed(self) -> None:
-        self._ticked = False
+        self._box_clicked = False
 
-    def _clicked(self, row: int, column: int) -> None:
-        if self._ticked:
-            self._ticked = False
-            self._mark()
-        else:
-            self._chosen = self._values_of(row)
-            self.chosen.emit(self._chosen)
-
-    def _changed(self, item: QTableWidgetItem) -> None:
+    def _item_changed(self, item: QTableWidgetItem) -> None:
         if item.column() == _NAME:
-            self._ticked = True
+            self._box_clicked = True
             shown = item.checkState() == Qt.CheckState.Checked
             self.visibilityChanged.emit(item.data(_VALUES), shown)
 
+    def _clicked(self, row: int, column: int) -> None:
+        if self._box_clicked:
+            self._box_clicked = False
+            self._select_chosen()
+        else:
+            self._chosen = self.table.values_of(row)
+            self.chosen.emit(self._chosen)
 
-def _items(row: StructureRow) -> list[QTableWidgetItem]:
-    name = _Item(row.name)
+
+def _cells(row: StructureRow) -> list[QTableWidgetItem]:
+    name = _Cell(row.name)
     name.setData(_VALUES, row.values)
     name.setFlags(name.flags() | Qt.ItemFlag.ItemIsUserCheckable)
     name.setCheckState(Qt.CheckState.Checked if row.visible else Qt.CheckState.Unchecked)
@@ -203,11 +218,11 @@ def _items(row: StructureRow) -> list[QTableWidgetItem]:
     name.setIcon(QIcon(swatch))
     values = ", ".join(str(value) for value in row.values)
     name.setToolTip(plain_tip(f"{row.name}\nLabel {values}"))
-    volume = _Item(texts.number(row.volume_ml) if row.voxels else "–")
+    volume = _Cell(format_number(row.volume_ml) if row.voxels else "–")
     volume.setData(_NUMBER, row.volume_ml)
     volume.setToolTip(f"{row.voxels} voxels")
-    mean = _Item("–" if math.isnan(row.mean) else texts.number(row.mean))
+    mean = _Cell("–" if math.isnan(row.mean) else format_number(row.mean))
     mean.setData(_NUMBER, -math.inf if math.isnan(row.mean) else row.mean)
-    for item in (volume, mean):
-        item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    for cell in (volume, mean):
+        cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
     return [name, volume, mean]

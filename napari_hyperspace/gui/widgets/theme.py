@@ -1,43 +1,60 @@
-"""The colors that our own painting takes from napari's theme."""
+"""Colors, icons and style sheet that follow napari's theme."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QIcon
 
 
 @dataclass(frozen=True)
 class Colors:
-    """What each color is for."""
+    """The colors of the dock under one theme.
 
+    Parameters
+    ----------
+    theme
+        The name of napari's theme.
+    faint
+        Secondary text and axes.
+    groove
+        The part of a slider outside the trained range.
+    accent, on_accent
+        The trained range, the curve and the main button; text on them.
+    mark
+        The scan's own spacing.
+    lifted
+        A button under the mouse.
+    """
+
+    theme: str
     text: QColor
     faint: QColor
-    """Secondary text, axes."""
     groove: QColor
-    """Where nothing was trained."""
     accent: QColor
-    """The trained range, the curve, the main button."""
     on_accent: QColor
-    """Text on the accent."""
     mark: QColor
-    """The scan's own spacing."""
     good: QColor
     bad: QColor
     background: QColor
     button: QColor
     lifted: QColor
-    """A button under the mouse."""
+
+    def icon(self, name: str) -> QIcon:
+        """Return one of napari's icons in the color of the theme."""
+        # napari's main window registers this search path; its own style sheets use it too.
+        return QIcon(f"theme_{self.theme}:/{name}.svg")
 
 
 def colors(theme: str) -> Colors:
-    """Return the colors for a theme of napari."""
+    """Return the colors under a theme of napari."""
     from napari.utils.theme import get_theme
 
     chosen = get_theme(theme)
-    text, background = (QColor(chosen_.as_hex()) for chosen_ in (chosen.text, chosen.background))
+    text, background = (QColor(color.as_hex()) for color in (chosen.text, chosen.background))
     dark = background.lightness() < 128
     return Colors(
+        theme=theme,
         text=text,
         faint=_mix(text, background, 0.42),
         groove=_mix(text, background, 0.78),
@@ -53,13 +70,20 @@ def colors(theme: str) -> Colors:
 
 
 def _mix(one: QColor, other: QColor, share: float) -> QColor:
-    """Return a color between two: ``share`` of the other in it."""
-    pairs = zip(one.getRgb()[:3], other.getRgb()[:3], strict=True)
-    return QColor(*(round(a * (1 - share) + b * share) for a, b in pairs))
+    """Return a color between two, with ``share`` of the other."""
+    red, green, blue = (
+        round(a * (1 - share) + b * share)
+        for a, b in (
+            (one.red(), other.red()),
+            (one.green(), other.green()),
+            (one.blue(), other.blue()),
+        )
+    )
+    return QColor(red, green, blue)
 
 
-def style_sheet(chosen: Colors, theme: str) -> str:
-    """Return the style of what napari's own sheet leaves plain, in a theme of napari."""
+def style_sheet(chosen: Colors) -> str:
+    """Return the style sheet of the dock, which extends napari's."""
     names = {
         "faint": chosen.faint,
         "text": chosen.text,
@@ -73,7 +97,7 @@ def style_sheet(chosen: Colors, theme: str) -> str:
         "lifted": chosen.lifted,
         "hover": chosen.accent.lighter(112),
     }
-    sheet = _SHEET.replace("@theme:", f"theme_{theme}:")  # where napari keeps its drawings
+    sheet = _SHEET.replace("@theme:", f"theme_{chosen.theme}:")  # search path of napari's icons
     for name, color in names.items():
         sheet = sheet.replace(f"@{name};", f"{color.name()};")
     return sheet
@@ -90,10 +114,11 @@ QToolButton[style="text"] { background: @button; border-radius: 2px; padding: 4p
 QToolButton[style="text"]:hover { background: @lifted; }
 QToolButton[style="text"]:disabled { color: @faint; }
 QToolButton[style="text"]:checked { background: @accent; color: @on; }
-QToolButton[style="section"] {
-    background: transparent; font-weight: 600; padding: 5px 0px 2px 0px; text-align: left;
+QCollapsible { padding: 0px; }
+QPushButton[style="section"] {
+    background: transparent; font-weight: 600; padding: 5px 0px 2px 0px;
 }
-QToolButton[style="section"]:hover { background: @lifted; }
+QPushButton[style="section"]:hover { background: @lifted; }
 QTableWidget { background: transparent; border: none; }
 QTableWidget::indicator {
     width: 12px; height: 12px; padding: 1px; border-radius: 2px; background: @button;

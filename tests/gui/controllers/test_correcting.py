@@ -23,9 +23,9 @@ def steps(layer):
 
 
 def correct(controller, view, layer, spacing):
-    controller.choose_layer(str(id(layer)))
+    controller.scan.choose(str(id(layer)))
     view.answers["ask_spacing"] = [spacing]
-    controller.override_spacing()
+    controller.scan.correct_spacing()
     return view.asked[-1][1][2]  # what was offered
 
 
@@ -73,7 +73,7 @@ def test_every_channel_has_its_own_factors(controller, viewer, view, services, q
     second.affine, second.scale = np.diag([4.0, 1, 1, 1]), (0.5, -1, 1)
     viewer.add_layer(second)
     controller.choices.model = "other"
-    qtbot.waitUntil(lambda: controller.model is not None)
+    qtbot.waitUntil(lambda: controller.models.model is not None)
     assert correct(controller, view, first, (3.0, 1.0, 1.5)) == (1, 1, 1)
     np.testing.assert_allclose(first.scale, (3, 1, 1.5))
     np.testing.assert_allclose(second.scale, (0.75, -1, 1.5))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +9,12 @@ pytest.importorskip("pytestqt")
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import OptionNeededError, SeriesChoice
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.postprocess import postprocess
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters import layers as convert
-from napari_hyperspace.gui.controllers.main import Controller
+from napari_hyperspace.gui.controllers.dock import DockController
 
 
 def scan(shape=(12, 14, 16), **options):
@@ -28,12 +27,12 @@ def results(viewer):
 
 
 def run(qtbot, controller):
-    controller.jobs.run()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.segmentation.run()
+    qtbot.waitUntil(lambda: not controller.running)
 
 
 def test_a_run_gives_a_labels_layer_on_the_scan(controller, viewer, view, services, qtbot):
-    controller.set_spacing((2.0, 2.0, 2.0))
+    controller.spacing.set_spacing((2.0, 2.0, 2.0))
     run(qtbot, controller)
     (result,) = results(viewer)
     source = viewer.layers["scan"]
@@ -52,7 +51,7 @@ def test_a_run_gives_a_labels_layer_on_the_scan(controller, viewer, view, servic
 
 def test_labels_are_cleaned_where_asked_and_say_so(controller, viewer, view, services, qtbot):
     run(qtbot, controller)
-    controller.set_postprocessing(True, 20.0)
+    controller.segmentation.set_postprocessing(True, 20.0)
     run(qtbot, controller)
     cleaned, plain = results(viewer)
     if cleaned.name == "scan · fake 1 mm":
@@ -69,27 +68,27 @@ def test_labels_are_cleaned_where_asked_and_say_so(controller, viewer, view, ser
     message = view.last("message")[0]
     assert "Post-processing: largest component of each structure (0." in message
     assert "ml changed); holes up to 20 mm³ filled (" in message
-    controller.set_postprocessing(False, 0.0)
+    controller.segmentation.set_postprocessing(False, 0.0)
     run(qtbot, controller)
     assert "ost-process" not in view.last("message")[0]
 
 
 def test_fault_64_run_twice_is_one_job(controller, viewer, view, services, qtbot):
     services.gate = threading.Event()
-    controller.jobs.run()
+    controller.segmentation.run()
     assert view.last("ready") == {"run": False, "cancel": True, "save": False}
-    controller.jobs.run()
+    controller.segmentation.run()
     services.gate.set()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    qtbot.waitUntil(lambda: not controller.running)
     assert len(services.runs) == len(results(viewer)) == 1
 
 
 def test_cancel_stops_a_run_that_would_never_end(controller, viewer, view, services, qtbot):
     services.gate = threading.Event()
-    controller.jobs.run()
+    controller.segmentation.run()
     qtbot.waitUntil(lambda: len(services.runs) == 1)
-    controller.jobs.cancel()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.segmentation.cancel()
+    qtbot.waitUntil(lambda: not controller.running)
     assert results(viewer) == []
     assert view.last("message")[0] == "Cancelled."
     assert view.last("ready") == {"run": True, "cancel": False, "save": False}
@@ -98,27 +97,27 @@ def test_cancel_stops_a_run_that_would_never_end(controller, viewer, view, servi
 def test_fault_61_layer_removed_during_a_run(controller, viewer, view, services, qtbot):
     services.gate = threading.Event()
     viewer.add_layer(scan(name="other"))
-    controller.jobs.run()
+    controller.segmentation.run()
     viewer.layers.remove("scan")
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    qtbot.waitUntil(lambda: not controller.running)
     assert results(viewer) == []
     assert any("removed during the run" in args[0] for args in view.messages)
 
 
 def test_fault_61_layer_renamed_during_a_run(controller, viewer, view, services, qtbot):
     services.gate = threading.Event()
-    controller.jobs.run()
+    controller.segmentation.run()
     viewer.layers["scan"].name = "renamed"
     assert view.last("layers")[0][0][1] == "renamed"
     services.gate.set()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    qtbot.waitUntil(lambda: not controller.running)
     assert [one.name for one in results(viewer)] == ["renamed · fake 1 mm"]
 
 
 @pytest.mark.parametrize("what", ["data", "scale", "translate", "affine"])
 def test_fault_63_layer_edited_during_a_run(controller, viewer, view, services, qtbot, what):
     services.gate = threading.Event()
-    controller.jobs.run()
+    controller.segmentation.run()
     layer = viewer.layers["scan"]
     if what == "data":
         layer.data = layer.data + 1
@@ -127,19 +126,19 @@ def test_fault_63_layer_edited_during_a_run(controller, viewer, view, services, 
     else:
         setattr(layer, what, (3.0, 2.0, 1.0))
     services.gate.set()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    qtbot.waitUntil(lambda: not controller.running)
     assert results(viewer) == []
     assert any("changed during the run" in args[0] for args in view.messages)
 
 
 def test_fault_62_closing_stops_the_run(viewer, view, services, qtbot):
-    controller = Controller(viewer, view, services)
-    qtbot.waitUntil(lambda: controller.model is not None)
+    controller = DockController(viewer, view, view, services)
+    qtbot.waitUntil(lambda: controller.models.model is not None)
     services.gate = threading.Event()
-    controller.jobs.run()
+    controller.segmentation.run()
     qtbot.waitUntil(lambda: len(services.runs) == 1)
     controller.close()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    qtbot.waitUntil(lambda: not controller.running)
     assert results(viewer) == []
     controller.close()
 
@@ -166,40 +165,33 @@ def test_progress_is_shown_in_the_activity_dock(controller, view, services, qtbo
     from napari.utils import progress
 
     services.gate = threading.Event()
-    controller.jobs.run()
+    controller.segmentation.run()
     qtbot.waitUntil(lambda: [str(bar.desc) for bar in progress._all_instances] != [])
     qtbot.waitUntil(lambda: "tile 1 of 3" in next(iter(progress._all_instances)).desc)
     services.gate.set()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    qtbot.waitUntil(lambda: not controller.running)
     assert len(progress._all_instances) == 0
     fractions = [args[0] for name, args in view.said if name == "progress"]
     assert fractions == [0.0, 0.0, 1 / 3, 2 / 3, None]
 
 
-def test_a_budget_where_the_system_does_not_tell_its_memory(
-    controller, services, qtbot, monkeypatch
-):
-    known = services.estimate
-    monkeypatch.setattr(
-        services,
-        "estimate",
-        lambda *args, **more: replace(known(*args, **more), available_bytes=None),
-    )
-    for asked in (None, 2e9):
-        controller.jobs.fit_budget(10.0, asked)
-        qtbot.waitUntil(lambda: not controller.jobs.running)
-    assert services.budgets == [(10.0, None), (10.0, 2e9)]
+def test_a_budget_is_limited_by_the_free_memory(controller, services, qtbot):
+    free = 8 * 10**9  # of the fake
+    for asked in (None, 2e9, 9e9):
+        controller.budget.fit(10.0, asked)
+        qtbot.waitUntil(lambda: not controller.running)
+    assert services.budgets == [(10.0, free), (10.0, 2 * 10**9), (10.0, free)]
 
 
 def test_fit_to_budget(controller, view, services, qtbot):
-    controller.jobs.fit_budget(10.0, None)
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.budget.fit(10.0, None)
+    qtbot.waitUntil(lambda: not controller.running)
     assert controller.choices.spacing_mm == (2.0, 1.5, 1.5)
     assert controller.choices.locked is False
     assert services.budgets == [(10.0, 8 * 10**9)]  # what is free, as the fake says
     assert "finest spacing within 10 s" in view.last("message")[0]
-    controller.jobs.fit_budget(1e-4, None)
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.budget.fit(1e-4, None)
+    qtbot.waitUntil(lambda: not controller.running)
     assert view.last("message") == ("no trained spacing is that fast", "error")
     assert controller.choices.spacing_mm == (2.0, 1.5, 1.5)
 
@@ -209,55 +201,57 @@ def volume(name="opened"):
 
 
 def open_path(qtbot, controller, path):
-    controller.jobs.open(path)
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.files.open(path)
+    qtbot.waitUntil(lambda: not controller.running)
 
 
 def test_open_chooses_what_was_opened(controller, viewer, view, services, qtbot):
     services.files["/a.nii"] = volume()
     open_path(qtbot, controller, "/a.nii")
-    assert [one.name for one in controller.chosen.layers] == ["opened"]
+    assert [one.name for one in controller.layers.layers] == ["opened"]
     assert view.last("scan") == ("3 × 4 × 5 · 2 × 1 × 1 mm",)
 
 
 @pytest.mark.parametrize(
-    ("fix", "ask", "answer", "option"),
+    ("option", "ask", "answer", "given_again"),
     [
-        (
-            "Give spacing_mm, one number an array axis",
-            "ask_spacing",
-            (3.0, 2.0, 1.0),
-            {"spacing_mm": (3.0, 2.0, 1.0)},
-        ),
-        ("Choose one with volume=0 … 7", "ask_choice", 5, {"volume": 5}),
-        ("Choose one with series=UID", "ask_choice", 1, {"series": "1.3"}),
-        ("Give a value for them with fill", "ask_choice", 0, {"fill": 0.0}),
+        ("spacing_mm", "ask_spacing", (3.0, 2.0, 1.0), {"spacing_mm": (3.0, 2.0, 1.0)}),
+        ("volume", "ask_choice", 5, {"volume": 5}),
+        ("series", "ask_choice", 1, {"series": "1.3"}),
+        ("fill", "ask_choice", 0, {"fill": 0.0}),
     ],
 )
 def test_what_a_file_leaves_open_is_asked(
-    controller, viewer, view, services, qtbot, fix, ask, answer, option
+    controller, viewer, view, services, qtbot, option, ask, answer, given_again
 ):
     given = []
 
     def read(**options):
         given.append(options)
         if not options:
-            raise HyperspaceError("something is open", fix=fix)
+            raise OptionNeededError(
+                "an option is missing",
+                option=option,
+                n_volumes=8,
+                series=(SeriesChoice("1.2", "first"), SeriesChoice("1.3", "second")),
+            )
         return volume()
 
     services.files["/odd"] = read
     view.answers[ask] = [answer]
     open_path(qtbot, controller, "/odd")
-    qtbot.waitUntil(lambda: len(given) == 2 and not controller.jobs.running)
-    assert given[1] == option
+    qtbot.waitUntil(lambda: len(given) == 2 and not controller.running)
+    assert given[1] == given_again
     assert "opened" in viewer.layers
-    if "volume" in fix:
+    if option == "volume":
         assert view.asked[0][1][2][-1] == "volume 7"
+    if option == "series":
+        assert list(view.asked[0][1][2]) == ["first", "second"]
 
 
 def test_who_declines_is_told_what_is_wrong(controller, viewer, view, services, qtbot):
     def read(**options):
-        raise HyperspaceError("two series", fix="Choose one with series=UID")
+        raise OptionNeededError("two series", option="series", fix="Choose one with series=UID")
 
     services.files["/odd"] = read
     view.answers["ask_choice"] = [None]
@@ -274,14 +268,16 @@ def test_save_writes_the_volume_of_the_selected_labels(
     viewer.add_layer(Labels(np.zeros((12, 14, 16), int), name="another"))
     viewer.layers.selection.active = viewer.layers["mine"]
     view.answers["ask_save_path"] = ["/out.nii.gz"]
-    controller.jobs.save()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.files.save()
+    qtbot.waitUntil(lambda: not controller.running)
     assert view.asked == [("ask_save_path", ("/scans/oblique-labels.nii.gz",))]
     ((written, path),) = services.written
     assert path == "/out.nii.gz"
     assert written.grid == oblique_volume.grid
     np.testing.assert_array_equal(written.array, oblique_volume.array)
-    assert view.last("message") == ("Saved /out.nii.gz: affine bit-identical.", "good")
+    text, tone = view.last("message")
+    assert text.startswith("Saved /out.nii.gz: affine bit-identical, ")
+    assert tone == "good"
 
 
 def test_labels_that_are_no_volume_are_not_saved_and_why_is_shown(
@@ -290,21 +286,21 @@ def test_labels_that_are_no_volume_are_not_saved_and_why_is_shown(
     viewer.add_layer(Labels(np.zeros((12, 14, 16), int), name="whole"))
     viewer.add_layer(Labels(np.ones((5, 7), int), name="slice"))
     viewer.layers.selection.active = viewer.layers["slice"]
-    controller.jobs.save()
+    controller.files.save()
     text, tone = view.last("message")
     assert tone == "error"
     assert text.startswith("slice: only 3-D images of one channel") and "2 dimensions" in text
     assert view.asked == services.written == []
-    assert not controller.jobs.running
+    assert not controller.running
 
 
 def test_nothing_to_do_without_a_scan(qtbot, view, services):
     viewer = ViewerModel()
-    controller = Controller(viewer, view, services)
-    qtbot.waitUntil(lambda: controller.model is not None)
-    controller.jobs.run()
-    controller.jobs.fit_budget(1.0, None)
-    controller.override_spacing()
+    controller = DockController(viewer, view, view, services)
+    qtbot.waitUntil(lambda: controller.models.model is not None)
+    controller.segmentation.run()
+    controller.budget.fit(1.0, None)
+    controller.scan.correct_spacing()
     assert view.last("ready") == {"run": False, "cancel": False, "save": False}
     assert "no image" in view.last("message")[0]
     viewer.add_layer(scan())

@@ -10,7 +10,7 @@ pytest.importorskip("pytestqt")
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_hyperspace.gui.controllers.main import Controller
+from napari_hyperspace.gui.controllers.dock import DockController
 from napari_hyperspace.nets.card import DiceRecord
 
 
@@ -24,7 +24,7 @@ def previews(viewer):
 
 
 def settle(qtbot, controller):
-    qtbot.waitUntil(lambda: controller._lane.is_idle)
+    qtbot.waitUntil(lambda: controller.live.is_idle)
     qtbot.wait(20)
 
 
@@ -38,7 +38,7 @@ def test_it_begins_with_the_first_model_and_the_native_spacing(controller, view)
 
 def test_every_move_bakes_and_estimates(controller, view, services, qtbot):
     view.said.clear()
-    controller.set_spacing((2.0, 2.0, 2.0))
+    controller.spacing.set_spacing((2.0, 2.0, 2.0))
     qtbot.waitUntil(lambda: view.last("point") is not None)
     assert services.models["fake"].baked[-1] == (2.0, 2.0, 2.0)
     assert view.last("bake")[0].startswith("weights in ")
@@ -56,20 +56,20 @@ def test_an_anisotropic_scan_opens_the_lock(controller, viewer, view, qtbot):
     viewer.add_layer(scan(scale=(6.0, 0.7, 0.7)))
     assert controller.choices.spacing_mm == (4.0, 0.8, 0.8)
     assert controller.choices.locked is False
-    controller.set_spacing((1.0, 1.0, 1.0))
-    controller.use_native_spacing()
+    controller.spacing.set_spacing((1.0, 1.0, 1.0))
+    controller.spacing.use_native()
     assert controller.choices.spacing_mm == (4.0, 0.8, 0.8)
 
 
 def test_the_users_spacing_outlives_another_model_but_not_another_scan(
     controller, viewer, view, qtbot
 ):
-    controller.set_spacing((2.0, 2.0, 2.0))
+    controller.spacing.set_spacing((2.0, 2.0, 2.0))
     controller.choices.model = "other"
-    qtbot.waitUntil(lambda: controller.model is not None)
+    qtbot.waitUntil(lambda: controller.models.model is not None)
     assert controller.choices.spacing_mm == (2.0, 2.0, 2.0)
     other = viewer.add_layer(scan(scale=(3.0, 3.0, 3.0), name="other"))
-    controller.choose_layer(str(id(other)))
+    controller.scan.choose(str(id(other)))
     assert controller.choices.spacing_mm == (3.0, 3.0, 3.0)
 
 
@@ -121,7 +121,7 @@ def test_the_next_move_cancels_the_preview(controller, viewer, services, qtbot):
     controller.choices.live = True
     qtbot.waitUntil(lambda: len(services.runs) == 1)
     for step in np.linspace(1.1, 3, 30):
-        controller.set_spacing((step, step, step))
+        controller.spacing.set_spacing((step, step, step))
     # Nothing runs to its end behind the gate: the last one begins because the others were stopped.
     qtbot.waitUntil(lambda: services.runs[-1][1] == (3.0, 3.0, 3.0))
     assert previews(viewer) == []
@@ -145,10 +145,10 @@ def test_a_run_takes_the_previews_place(controller, viewer, services, qtbot):
     controller.choices.live = True
     qtbot.waitUntil(lambda: bool(previews(viewer)))
     services.gate = threading.Event()
-    controller.jobs.run()
+    controller.segmentation.run()
     assert previews(viewer) == []
     services.gate.set()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    qtbot.waitUntil(lambda: not controller.running)
     controller.choices.live = False
     settle(qtbot, controller)
     assert previews(viewer) == []
@@ -159,13 +159,13 @@ def test_a_model_of_two_channels_wants_two_layers(controller, viewer, view, serv
     services.models["other"].in_channels = 2
     second = viewer.add_layer(scan(name="second"))
     controller.choices.model = "other"
-    qtbot.waitUntil(lambda: controller.model is not None)
+    qtbot.waitUntil(lambda: controller.models.model is not None)
     assert view.last("layers")[2] == ("T1", "T2")
-    assert [one.name for one in controller.chosen.layers] == ["scan", "second"]
+    assert [one.name for one in controller.layers.layers] == ["scan", "second"]
     third = viewer.add_layer(scan(name="third"))
-    controller.choose_layer(str(id(third)), channel=1)
-    controller.jobs.run()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.scan.choose(str(id(third)), channel=1)
+    controller.segmentation.run()
+    qtbot.waitUntil(lambda: not controller.running)
     assert [volume.name for volume in services.runs[-1][0]] == ["scan", "third"]
     assert second in viewer.layers
 
@@ -174,8 +174,8 @@ def test_a_2d_model_keeps_the_slices_of_the_scan(controller, viewer, view, servi
     services.models["other"].n_dim = 2
     viewer.layers["scan"].scale = (5.0, 1.0, 1.0)
     controller.choices.model = "other"
-    qtbot.waitUntil(lambda: controller.model is not None)
-    controller.set_spacing((2.0, 2.0, 2.0))
+    qtbot.waitUntil(lambda: controller.models.model is not None)
+    controller.spacing.set_spacing((2.0, 2.0, 2.0))
     assert controller.choices.spacing_mm == (5.0, 2.0, 2.0)
     settle(qtbot, controller)
     assert services.models["other"].baked[-1] == (2.0, 2.0)
@@ -186,13 +186,13 @@ def test_the_users_spacing_is_brought_through_a_2d_model_and_back(
 ):
     def choose(model):
         controller.choices.model = model
-        qtbot.waitUntil(lambda: controller.model is services.models[model])
+        qtbot.waitUntil(lambda: controller.models.model is services.models[model])
         settle(qtbot, controller)
 
     services.models["other"].n_dim = 2
     viewer.layers["scan"].scale = (5.0, 1.0, 1.0)
     controller.choices.locked = True
-    controller.set_spacing((2.0, 2.0, 2.0))
+    controller.spacing.set_spacing((2.0, 2.0, 2.0))
     view.said.clear()
     choose("other")
     assert controller.choices.spacing_mm == (5.0, 2.0, 2.0)
@@ -207,7 +207,7 @@ def test_the_users_spacing_is_brought_through_a_2d_model_and_back(
 
 def test_spacing_override(controller, viewer, view, qtbot):
     view.answers["ask_spacing"] = [(5.0, 0.7, 0.7)]
-    controller.override_spacing()
+    controller.scan.correct_spacing()
     layer = viewer.layers["scan"]
     np.testing.assert_array_equal(layer.scale, (5.0, 0.7, 0.7))
     assert view.last("scan") == ("12 × 14 × 16 · 5 × 0.7 × 0.7 mm",)
@@ -217,14 +217,14 @@ def test_spacing_override(controller, viewer, view, qtbot):
 def test_a_scan_without_units_is_told(qtbot, view, services):
     viewer = ViewerModel()
     viewer.add_layer(Image(np.zeros((3, 4, 5))))
-    controller = Controller(viewer, view, services)
+    controller = DockController(viewer, view, view, services)
     assert any("pixel" in args[0] for args in view.messages)
     controller.close()
 
 
 def test_closing_lets_go_of_the_viewer(qtbot, viewer, view, services):
-    controller = Controller(viewer, view, services)
-    qtbot.waitUntil(lambda: controller.model is not None)
+    controller = DockController(viewer, view, view, services)
+    qtbot.waitUntil(lambda: controller.models.model is not None)
     controller.close()
     view.said.clear()
     viewer.add_layer(scan(name="later"))
@@ -243,11 +243,11 @@ def test_what_only_the_first_run_takes_is_told_apart(controller, view, services,
 
     services.estimate = with_probe
     view.said.clear()
-    controller.set_spacing((2.0, 2.0, 2.0))
+    controller.spacing.set_spacing((2.0, 2.0, 2.0))
     qtbot.waitUntil(lambda: view.last("point") is not None)
     text, fits, notes = view.last("cost")
     assert (text, fits) == ("500 ms · 134 kB · fits", True)
-    assert any("500 ms of it finds the fastest way to run" in note for note in notes)
+    assert any("500 ms of it finds the fastest precision" in note for note in notes)
     assert view.last("point")[1] == pytest.approx(336e-6)
 
 
@@ -263,7 +263,7 @@ def test_the_dice_to_expect_is_shown_beside_the_cost(controller, view, services,
 
     def shown_at(*spacing_mm):
         view.said.clear()
-        controller.set_spacing(spacing_mm)
+        controller.spacing.set_spacing(spacing_mm)
         qtbot.waitUntil(lambda: view.last("accuracy") is not None)
         return view.last("accuracy")[0]
 
@@ -298,12 +298,12 @@ def test_models_without_figures_and_of_two_dimensions(controller, view, services
 def test_brain_is_the_first_choice(qtbot, viewer, view, services):
     services.bundled_models = lambda: dict.fromkeys(("other", "brain", "fake"))
     services.models["brain"] = services.models["fake"]
-    controller = Controller(viewer, view, services)
+    controller = DockController(viewer, view, view, services)
     assert controller.choices.model == "brain"
     assert view.last("models")[1] == "brain"
     controller.close()
     services.bundled_models = dict
-    controller = Controller(viewer, view, services)
+    controller = DockController(viewer, view, view, services)
     assert controller.choices.model == ""
     controller.close()
 
@@ -312,7 +312,7 @@ def test_many_structures_are_counted_not_listed(controller, view, services, qtbo
     names = {value: f"structure {value}" for value in range(1, 28)}
     services.models["other"].label_names = names
     controller.choices.model = "other"
-    qtbot.waitUntil(lambda: controller.model is not None)
+    qtbot.waitUntil(lambda: controller.models.model is not None)
     text, details = view.last("model")
     assert text == "27 structures · trained range unknown"
     assert "structure 13, structure 14" in details

@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Layer
 from scipy import ndimage
 
 from napari_hyperspace.gui.adapters import layers as convert
-from napari_hyperspace.gui.controllers.structures import Structures
+from napari_hyperspace.gui.controllers.structures import StructuresController
 
 SCALE = (2.0, 0.5, 1.5)
 
@@ -27,7 +27,7 @@ def make_image(name, seed, **options):
 
 @pytest.fixture
 def structures(qtbot, viewer, view):
-    structures = Structures(viewer, view, lambda text, tone: None)
+    structures = StructuresController(viewer, view, lambda text, tone: None)
     yield structures
     structures.close()
 
@@ -46,9 +46,9 @@ def t2(viewer, t1):
 @pytest.fixture
 def result(controller, viewer, t1, t2, structures, qtbot):
     """Labels made from T1, while T2 lies on the same voxels."""
-    controller.choose_layer(str(id(t1)))
-    controller.jobs.run()
-    qtbot.waitUntil(lambda: not controller.jobs.running)
+    controller.scan.choose(str(id(t1)))
+    controller.segmentation.run()
+    qtbot.waitUntil(lambda: not controller.running)
     (layer,) = (one for one in viewer.layers if isinstance(one, Labels))
     return layer
 
@@ -56,7 +56,7 @@ def result(controller, viewer, t1, t2, structures, qtbot):
 def means(structures, qtbot):
     qtbot.waitUntil(lambda: structures.is_idle)
     qtbot.wait(20)
-    return [one.mean for one in structures._rows()]
+    return [one.mean for one in structures.structures()]
 
 
 def exported(structures, tmp_path):

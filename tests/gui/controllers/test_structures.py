@@ -14,8 +14,8 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QFileDialog, QTableWidget, QWidget
 
-from napari_hyperspace.gui.adapters import viewer as viewing
 from napari_hyperspace.gui.adapters.label_attributes import label_attributes, label_metadata
+from napari_hyperspace.gui.adapters.viewer import camera_of, label_layers, view_position
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
 
 NAMES = {1: "left front", 2: "right front", 5: "stem"}
@@ -44,13 +44,12 @@ def viewer():
 def dock(qtbot, viewer, services):
     def close(widget):
         widget.controller.close()
-        widget.structures.close()
 
     widget = HyperspaceWidget(viewer, services)
     qtbot.addWidget(widget, before_close_func=close)
     widget.resize(350, 900)
     widget.show()
-    qtbot.waitUntil(lambda: widget.controller.model is not None)
+    qtbot.waitUntil(lambda: widget.controller.models.model is not None)
     return widget
 
 
@@ -62,7 +61,7 @@ def labels(viewer, dock, qtbot):
 
 
 def settle(qtbot, dock):
-    qtbot.waitUntil(lambda: dock.structures.is_idle)
+    qtbot.waitUntil(lambda: dock.controller.structures.is_idle)
     qtbot.wait(20)
 
 
@@ -114,15 +113,15 @@ def test_a_click_selects_the_label_and_moves_the_view_there(dock, labels, viewer
     assert labels.selected_label == 5
     assert viewer.layers.selection.active is labels
     assert viewer.dims.point == pytest.approx((22.0, 0.0, 16.5))
-    assert viewing.view_position(viewer) == pytest.approx((22.0, 0.0, 16.5))
+    assert view_position(viewer) == pytest.approx((22.0, 0.0, 16.5))
 
 
 @pytest.mark.parametrize("order", [(1, 2, 0), (2, 0, 1), (0, 2, 1)])
 def test_the_view_moves_whichever_axes_are_shown(dock, labels, viewer, qtbot, order):
     viewer.dims.order = order
     click_row(qtbot, dock, 2)
-    assert viewing.view_position(viewer) == pytest.approx((22.0, 0.0, 16.5))
-    assert viewing.camera(viewer).center[1:] == pytest.approx(
+    assert view_position(viewer) == pytest.approx((22.0, 0.0, 16.5))
+    assert camera_of(viewer).center[1:] == pytest.approx(
         [(22.0, 0.0, 16.5)[axis] for axis in order[1:]]
     )
 
@@ -272,7 +271,7 @@ def test_it_sorts_by_volume(dock, labels, qtbot):
 
 def test_export(dock, viewer, services, qtbot, tmp_path, monkeypatch):
     qtbot.mouseClick(dock.findChild(QWidget, "hyperspace.run"), Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not dock.controller.jobs.running)
+    qtbot.waitUntil(lambda: not dock.controller.running)
     settle(qtbot, dock)
     path = tmp_path / "tàble.csv"
     asked = []
@@ -287,7 +286,7 @@ def test_export(dock, viewer, services, qtbot, tmp_path, monkeypatch):
     assert {(row["image"], row["model"], row["spacing_y_mm"]) for row in rows} == {
         ("scan", "fake", "0.8")
     }
-    layer = viewing.label_layers(viewer)[0]
+    layer = label_layers(viewer)[0]
     assert [int(row["voxels"]) for row in rows] == [(layer.data == v).sum() for v in (1, 2)]
 
 
@@ -306,10 +305,10 @@ def test_three_dimensions_and_back(dock, labels, viewer, qtbot):
     qtbot.mouseClick(child(dock, ".space"), Qt.MouseButton.LeftButton)
     assert viewer.dims.ndisplay == 3
     assert not image.visible and labels.visible
-    up = viewing.camera(viewer).up_direction
+    up = camera_of(viewer).up_direction
     assert up[0] < -0.8  # the head
     click_row(qtbot, dock, 2)
-    assert viewing.camera(viewer).center == pytest.approx((22.0, 0.0, 16.5))
+    assert camera_of(viewer).center == pytest.approx((22.0, 0.0, 16.5))
     viewer.dims.ndisplay = 2  # by napari's own button
     assert image.visible and viewer.dims.order == (2, 0, 1)
     assert not child(dock, ".space").isChecked()

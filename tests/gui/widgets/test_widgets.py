@@ -9,8 +9,8 @@ from napari.layers import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QWidget
 
-from napari_hyperspace.gui.models import state
-from napari_hyperspace.gui.models.state import Scale
+from napari_hyperspace.gui.models.scales import Scale, make_scales
+from napari_hyperspace.gui.models.spacings import LIMITS_MM
 from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.choosers import Chooser
 from napari_hyperspace.gui.widgets.curve import CostCurve
@@ -81,7 +81,7 @@ def test_slider_grows_to_show_what_is_set(slider):
     slider.setValue(20.0)
     assert slider.value() == slider.scale().high == 20.0
     slider.setValue(1000.0)
-    assert slider.value() == state.LIMITS_MM[1]
+    assert slider.value() == LIMITS_MM[1]
 
 
 @pytest.mark.parametrize("spacing", [0.5, 1.0, 3.7])
@@ -133,7 +133,7 @@ def test_zones_and_native_tick_are_painted(slider):
 def panel(qtbot):
     panel = SpacingPanel()
     qtbot.addWidget(panel)
-    panel.setScales(state.make_scales(((0.8, 4.0),) * 3, (1.0, 1.0, 1.0)))
+    panel.setScales(make_scales(((0.8, 4.0),) * 3, (1.0, 1.0, 1.0)))
     panel.show()
     return panel
 
@@ -381,7 +381,7 @@ def test_open_folder_and_own_model(dock, viewer, services, qtbot, monkeypatch, o
     models = child(dock, "model")
     models.setCurrentIndex(models.findText("Open model file…"))
     assert models.currentText() == "mine"
-    qtbot.waitUntil(lambda: dock.controller.model is services.models["other"])
+    qtbot.waitUntil(lambda: dock.controller.models.model is services.models["other"])
 
 
 def test_save_by_mouse_shows_the_receipt(dock, viewer, services, qtbot, monkeypatch):
@@ -431,7 +431,7 @@ def test_dialogs_answer(qtbot, dock, monkeypatch):
 def test_deleting_the_widget_lets_go_of_the_viewer(qtbot, viewer, services):
     widget = HyperspaceWidget(viewer, services)
     controller = widget.controller
-    qtbot.waitUntil(lambda: controller.model is not None)
+    qtbot.waitUntil(lambda: controller.models.model is not None)
     widget.deleteLater()
     qtbot.waitUntil(lambda: controller.closed)
     add_scan(viewer, "later")

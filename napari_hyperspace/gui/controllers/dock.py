@@ -1,0 +1,182 @@
+"""Assembles the controllers of the dock, and connects them. Main thread only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_hyperspace.gui.adapters.viewer import camera_of, label_layers
+from napari_hyperspace.gui.controllers.budget import BudgetController
+from napari_hyperspace.gui.controllers.files import FileController
+from napari_hyperspace.gui.controllers.input_layers import InputLayers
+from napari_hyperspace.gui.controllers.live import LiveController
+from napari_hyperspace.gui.controllers.model import ModelController
+from napari_hyperspace.gui.controllers.scan import ScanController
+from napari_hyperspace.gui.controllers.segmentation import SegmentationController
+from napari_hyperspace.gui.controllers.spacing import SpacingController
+from napari_hyperspace.gui.controllers.structures import StructuresController
+from napari_hyperspace.gui.jobs.model_library import ModelLibrary
+from napari_hyperspace.gui.jobs.runner import JobRunner
+from napari_hyperspace.gui.jobs.services import Services
+from napari_hyperspace.gui.models.choices import Choices
+from napari_hyperspace.gui.models.view import StructuresView, View
+
+
+class DockController:
+    """The controllers of the dock, one per task of the user.
+
+    Parameters
+    ----------
+    viewer
+        napari's viewer; its image layers can be segmented.
+    view
+        Shows the state and asks the user.
+    structures_view
+        Shows the structures of the labels.
+    services
+        Do the work; the package's own functions by default.
+    choices
+        Initial settings.
+
+    Attributes
+    ----------
+    scan, models, spacing, live, segmentation, files, budget, structures
+        What the user can do.
+    choices, layers
+        The settings, and the layers to segment.
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        view: View,
+        structures_view: StructuresView,
+        services: Services | None = None,
+        choices: Choices | None = None,
+    ) -> None:
+        services, choices = services or Services(), choices or Choices()
+        library = ModelLibrary(services)
+        runner = JobRunner(view)
+        layers = InputLayers(viewer)
+        self.viewer = viewer
+        self._view = view
+        self._runner = runner
+        self._paused = False
+        self.closed = False
+        self.choices = choices
+        self.layers = layers
+        view.show_choices(choices)
+        self.models = ModelController(view, library, choices)
+        self.scan = ScanController(view, layers, self.models)
+        self.spacing = SpacingController(view, choices, layers, self.models)
+        self.live = LiveController(
+            viewer, view, services, choices, layers, self.models, self.spacing, runner
+        )
+        self.segmentation = SegmentationController(
+            viewer, view, services, choices, layers, library, runner
+        )
+        self.files = FileController(viewer, view, services, runner)
+        self.budget = BudgetController(
+            view, services, choices, layers, library, self.spacing, runner
+        )
+        self.structures = StructuresController(viewer, structures_view, view.show_message)
+        self._connect()
+        self._scan_changed(True)
+        self.layers.follow()
+        self.models.unload()
+
+    def _connect(self) -> None:
+        self.layers.changed.connect(self._scan_changed)
+        self.layers.listed.connect(self._layers_listed)
+        self.models.chosen.connect(self._model_chosen)
+        self.models.loaded.connect(self._model_loaded)
+        events = self.choices.events
+        for event in (events.spacing_mm, events.device, events.preview_ms):
+            event.connect(self._query)
+        events.live.connect(self._live_switched)
+        self.segmentation.started.connect(self.live.stop)
+        self._runner.started.connect(self._refresh_buttons)
+        self._runner.finished.connect(self._job_finished)
+        self._moves = (self.viewer.dims.events.point, camera_of(self.viewer).events.center)
+        for emitter in self._moves:
+            emitter.connect(self._view_moved)
+
+    @property
+    def running(self) -> bool:
+        """Whether a job is running."""
+        return self._runner.running
+
+    def close(self) -> None:
+        """Stop all work and disconnect from the viewer; the view is not used any more."""
+        if self.closed:
+            return
+        self.closed = True
+        self._runner.close()
+        self.segmentation.close()
+        self.live.close()
+        for emitter in self._moves:
+            emitter.disconnect(self._view_moved)
+        self.layers.close()
+        self.structures.close()
+
+    def set_paused(self, paused: bool) -> None:
+        """Stop all work while the dock is not shown, or continue."""
+        if paused == self._paused or self.closed:
+            return
+        self._paused = paused
+        if paused:
+            self.segmentation.cancel()
+            self.live.pause()
+        else:
+            self.live.resume()
+
+    def _query(self) -> None:
+        self.live.query()
+
+    def _scan_changed(self, another: bool) -> None:
+        self.live.remove_preview()
+        self.scan.show()
+        self.spacing.refresh(another_scan=another)
+        self.live.query()
+
+    def _layers_listed(self) -> None:
+        self.scan.show_layers()
+        self.segmentation.stop_if_removed()
+        self._refresh_buttons()
+
+    def _model_chosen(self) -> None:
+        self.live.remove_preview()  # it has the names and colors of the previous model
+        self.live.show_nothing()
+        self._refresh_buttons()
+        self.live.query()
+
+    def _model_loaded(self) -> None:
+        model = self.models.model
+        if model is not None:
+            self.layers.set_channels(model.in_channels)
+        self.spacing.refresh()
+        self._refresh_buttons()
+        self.live.query()
+
+    def _view_moved(self, event: Any = None) -> None:
+        if self.choices.live:
+            self.live.query()
+
+    def _live_switched(self, live: bool) -> None:
+        if not live:
+            self.live.remove_preview()
+        self.live.query()
+
+    def _job_finished(self) -> None:
+        # A preview would cover the labels; it comes with the next change of a choice.
+        self.live.forget_costs()
+        self._refresh_buttons()
+        self.live.query(preview=False)
+
+    def _refresh_buttons(self) -> None:
+        """Enable the buttons that can be used now."""
+        running = self.running
+        self._view.show_ready(
+            run=not running and bool(self.layers.layers) and bool(self.choices.model),
+            cancel=running,
+            save=not running and bool(label_layers(self.viewer)),
+        )

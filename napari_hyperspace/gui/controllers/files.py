@@ -1,0 +1,160 @@
+"""The user opens scans and saves labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+from napari_hyperspace.core.errors import HyperspaceError, OptionNeededError, ShouldStop
+from napari_hyperspace.gui.adapters.layers import LayerData, to_volume
+from napari_hyperspace.gui.adapters.readers import ReadOptions, holds_dicom, open_layers
+from napari_hyperspace.gui.adapters.viewer import add_layer, label_layers, show_opened_layer
+from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
+from napari_hyperspace.gui.jobs.services import Services
+from napari_hyperspace.gui.models.formatting import suggest_path
+from napari_hyperspace.gui.models.view import View
+
+if TYPE_CHECKING:
+    from napari_hyperspace.io import Receipt
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """Why a file could not be read. Workers raise errors that are returned as they are."""
+
+    error: HyperspaceError
+
+
+class FileController:
+    """Reads files into layers, and writes labels.
+
+    Parameters
+    ----------
+    viewer
+        napari's viewer.
+    view
+        Shows messages, and asks for what a file does not say.
+    services
+        Read and write.
+    runner
+        Runs the jobs.
+    """
+
+    def __init__(self, viewer: Any, view: View, services: Services, runner: JobRunner) -> None:
+        self._viewer = viewer
+        self._view = view
+        self._services = services
+        self._runner = runner
+
+    # -- opening -------------------------------------------------------------------------------
+
+    def open(self, path: str, **options: Unpack[ReadOptions]) -> None:
+        """Read a file, or the series of a DICOM folder, into layers; the visible one is chosen.
+
+        If the file can only be read with an option (the spacing, one of several volumes, …), the
+        user is asked for it and the file is read again.
+        """
+        if self._runner.running:
+            self._view.show_message("Open it again once this is done.", "warning")
+            return
+
+        def steps(should_stop: ShouldStop) -> Steps[list[LayerData] | _Unreadable]:
+            yield from ()
+            try:
+                return open_layers(path, self._services, **options)
+            except HyperspaceError as error:
+                return _Unreadable(error)  # not a failed job: the user may know the option
+
+        def opened(outcome: list[LayerData] | _Unreadable) -> None:
+            if isinstance(outcome, _Unreadable):
+                # A dialog has an event loop of its own: show it once the job has finished.
+                self._runner.afterwards(lambda: self._open_again(path, options, outcome.error))
+                return
+            layers = [add_layer(self._viewer, one) for one in outcome]
+            show_opened_layer(self._viewer, next(layer for layer in layers if layer.visible))
+            self._view.show_message(f"Opened {', '.join(layer.name for layer in layers)}.")
+
+        self._runner.start(steps, opened, f"Reading {Path(path).name}")
+
+    def _open_again(self, path: str, options: ReadOptions, error: HyperspaceError) -> None:
+        """Show why a file could not be read; ask for the missing option and read it again."""
+        self._view.show_message(str(error), "error")
+        answer = self._ask_option(error) if isinstance(error, OptionNeededError) else None
+        if answer is not None:
+            more: ReadOptions = {**options, **answer}
+            self.open(path, **more)
+
+    def _ask_option(self, error: OptionNeededError) -> ReadOptions | None:
+        """Ask for the option that lets a file be read; `None` if the user declines."""
+        view = self._view
+        if error.option == "spacing_mm":
+            question = (
+                f"{error}\n\nDistance between voxel centers along the file's own axes, in mm:"
+            )
+            spacing = view.ask_spacing("Spacing of the file", question, (1.0, 1.0, 1.0))
+            return None if spacing is None else {"spacing_mm": spacing}
+        if error.option == "series":
+            names = [one.description for one in error.series]
+            chosen = view.ask_choice("Series", "The folder holds several series:", names)
+            return None if chosen is None else {"series": error.series[chosen].uid}
+        if error.option == "volume":
+            names = [f"volume {n}" for n in range(error.n_volumes)]
+            chosen = view.ask_choice("Volume", error.problem, names)
+            return None if chosen is None else {"volume": chosen}
+        chosen = view.ask_choice("Voxels that are not finite", str(error), ["Replace them with 0"])
+        return None if chosen is None else {"fill": 0.0}
+
+    # -- saving --------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Ask for a path and write the selected labels, or else the topmost, on the scan's grid."""
+        layers = label_layers(self._viewer)
+        if self._runner.running or not layers:
+            return
+        active = self._viewer.layers.selection.active
+        layer = active if active in layers else layers[0]
+        try:
+            volume = to_volume(*layer.as_layer_data_tuple()[:2])
+        except HyperspaceError as error:
+            self._view.show_message(str(error), "error")
+            return
+        scan = volume.metadata.get("path")
+        path = self._view.ask_save_path(suggest_path(scan, layer.name, "labels.nii.gz"))
+        if path is None:
+            return
+
+        def steps(should_stop: ShouldStop) -> Steps[Receipt]:
+            yield from ()
+            return self._services.write(volume, path)
+
+        def saved(receipt: Receipt) -> None:
+            self._view.show_message(f"Saved {receipt}.", "good")
+
+        self._runner.start(steps, saved, f"Saving {Path(path).name}")
+
+
+def dropped_dicom(paths: Sequence[str]) -> str | None:
+    """Return the file or folder to open for dropped files; several files of a folder: the folder.
+
+    Parameters
+    ----------
+    paths
+        Of local files; empty for anything else, such as a web address.
+
+    Returns
+    -------
+    str or None
+        `None` unless all of them are DICOM: then napari opens them.
+    """
+    files = [Path(path) for path in paths if path]
+    if len(files) < len(paths) or not files:
+        return None
+    if not all(holds_dicom(str(path)) for path in files):
+        return None
+    if len(files) == 1:
+        return str(files[0])
+    parents = {path.parent for path in files}
+    together = len(parents) == 1 and all(path.is_file() for path in files)
+    return str(parents.pop()) if together else None

@@ -1,0 +1,218 @@
+"""Keeps cost, accuracy and preview up to date with the user's choices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from napari_hyperspace.core.format import format_seconds
+from napari_hyperspace.gui.adapters.viewer import PREVIEW_NAME, PreviewLayer, view_position
+from napari_hyperspace.gui.controllers.input_layers import InputLayers
+from napari_hyperspace.gui.controllers.model import ModelController
+from napari_hyperspace.gui.controllers.spacing import SpacingController
+from napari_hyperspace.gui.jobs.preview import (
+    BakeTime,
+    PreviewEngine,
+    PreviewLabels,
+    PreviewRequest,
+    SpacingAnswer,
+    SpacingCost,
+    SpacingQuery,
+)
+from napari_hyperspace.gui.jobs.runner import JobRunner
+from napari_hyperspace.gui.jobs.services import Services
+from napari_hyperspace.gui.jobs.worker import Lane, Stop
+from napari_hyperspace.gui.models.accuracy import accuracy_at
+from napari_hyperspace.gui.models.choices import Choices
+from napari_hyperspace.gui.models.formatting import describe_cost, describe_probe
+from napari_hyperspace.gui.models.spacings import mean_spacing, spacing_notes
+from napari_hyperspace.gui.models.view import Accuracy, View
+
+if TYPE_CHECKING:
+    from napari_hyperspace.api.estimate import Estimate
+    from napari_hyperspace.nets.model import Model
+
+_PROBE_NOTE = 0.2  # fraction of the estimated time from which the measurement is mentioned
+
+
+class LiveController:
+    """Queries the current choices off the main thread, and shows the answers.
+
+    The newest query wins: a running one is stopped, and its late answers are dropped. The chosen
+    model is loaded in the same way.
+
+    Parameters
+    ----------
+    viewer
+        napari's viewer.
+    view
+        Shows the answers.
+    services
+        Compute them.
+    choices, layers, models, spacing
+        The state that is queried.
+    runner
+        There are no previews while a job is running.
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        view: View,
+        services: Services,
+        choices: Choices,
+        layers: InputLayers,
+        models: ModelController,
+        spacing: SpacingController,
+        runner: JobRunner,
+    ) -> None:
+        self._viewer = viewer
+        self._view = view
+        self._choices = choices
+        self._layers = layers
+        self._models = models
+        self._spacing = spacing
+        self._runner = runner
+        self._engine = PreviewEngine(services)
+        self._layer = PreviewLayer(viewer)
+        self._lane = Lane()
+        self._paused = False
+        self._bake_text = ""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all queries are answered."""
+        return self._lane.is_idle
+
+    def set_live(self, live: bool) -> None:
+        """Turn previews on or off."""
+        self._choices.live = live
+
+    def set_preview_ms(self, milliseconds: int) -> None:
+        """Set the longest time that a preview may take."""
+        self._choices.preview_ms = milliseconds
+
+    def pause(self) -> None:
+        """Stop all queries, and start none until `resume`."""
+        self._paused = True
+        self.stop()
+
+    def resume(self) -> None:
+        """Query again."""
+        self._paused = False
+        self.query()
+
+    def stop(self) -> None:
+        """Stop the running query and remove the preview."""
+        self._lane.cancel()
+        self.remove_preview()
+
+    def remove_preview(self) -> None:
+        """Remove the preview until the next one."""
+        self._layer.remove()
+
+    def forget_costs(self) -> None:
+        """Estimate the costs again: a run has measured the fastest precision."""
+        self._engine.forget_costs()
+
+    def close(self) -> None:
+        """Stop the running query and start no more."""
+        self._paused = True
+        self._lane.close()
+
+    # -- queries -------------------------------------------------------------------------------
+
+    def query(self, *, preview: bool = True) -> None:
+        """Query cost and preview of the current choices, or load the chosen model.
+
+        Parameters
+        ----------
+        preview
+            Whether to preview too, if previews are on.
+        """
+        key = self._choices.model
+        if self._paused or not key:
+            return
+        model = self._models.model
+        if model is None:
+            self._lane.submit(
+                lambda stop: self._models.load_steps(key), self._models.take, self._failed
+            )
+            return
+        query = self._make_query(model, preview)
+        if query is None:
+            self.show_nothing()
+            return
+
+        def steps(stop: Stop) -> Iterator[SpacingAnswer]:
+            return self._engine.answer(query, stop)
+
+        self._lane.submit(steps, lambda answer: self._show(model, answer), self._failed)
+
+    def _make_query(self, model: Model, preview: bool) -> SpacingQuery | None:
+        source = self._layers.first()
+        if source is None or len(self._layers.layers) != model.in_channels:
+            return None
+        choices, request = self._choices, None
+        if preview and choices.live and not self._runner.running:
+            z, y, x = source.world_to_index(view_position(self._viewer)).tolist()
+            request = PreviewRequest((z, y, x), choices.preview_ms / 1000, choices.rest_ms / 1000)
+        return SpacingQuery(
+            self._layers.sources(),
+            model,
+            choices.spacing_mm,
+            choices.inference_options(),
+            self._spacing.scales.together,
+            request,
+        )
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def _show(self, model: Model, answer: SpacingAnswer) -> None:
+        match answer:
+            case BakeTime(seconds):
+                first = not self._bake_text
+                self._bake_text = f"weights in {format_seconds(seconds)}"
+                # The first estimate measures the machine, which takes seconds.
+                self._view.show_bake("measuring this machine…" if first else self._bake_text)
+            case SpacingCost(estimate):
+                self._show_cost(model, estimate)
+            case PreviewLabels():
+                self._show_preview(model, answer)
+            case curve:
+                self._view.show_curve(curve, self._spacing.scales.together.trained)
+
+    def _show_cost(self, model: Model, estimate: Estimate) -> None:
+        self._view.show_bake(self._bake_text)
+        native = self._spacing.native
+        if native is None:
+            return
+        spacing, outside = self._choices.spacing_mm, self._choices.outside
+        notes = spacing_notes(spacing, native, model.trained_range_mm, outside)
+        if estimate.probe_seconds > _PROBE_NOTE * estimate.seconds:
+            notes = (*notes, describe_probe(estimate.probe_seconds))
+        self._view.show_cost(describe_cost(estimate), estimate.fits, notes)
+        later_runs = estimate.seconds - estimate.probe_seconds
+        self._view.show_point(mean_spacing(spacing), later_runs)
+        self._view.show_accuracy(accuracy_at(model, spacing, outside))
+
+    def _show_preview(self, model: Model, preview: PreviewLabels) -> None:
+        if not self._choices.live or self._runner.running:
+            return
+        data = self._layers.sources()[0].block_layer_data(
+            preview.labels, preview.start, PREVIEW_NAME, model.label_names, model.label_colors
+        )
+        self._layer.show(data, above=self._layers.layers[0], sharp=preview.sharp)
+
+    def _failed(self, error: Exception) -> None:
+        if self._models.model is None:
+            self._models.show_failure()
+        self.show_nothing()
+        self._view.show_message(str(error), "error")
+
+    def show_nothing(self) -> None:
+        """Show no cost, accuracy or curve: there is nothing to estimate."""
+        self._view.show_bake("")
+        self._view.show_cost("", True, ())
+        self._view.show_accuracy(Accuracy())
+        self._view.show_curve(None, None)

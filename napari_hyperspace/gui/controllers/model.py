@@ -1,0 +1,99 @@
+"""The user chooses the model and the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_hyperspace.core.spacing import Range
+from napari_hyperspace.gui.jobs.model_library import AvailableDevices, LoadedModel, ModelLibrary
+from napari_hyperspace.gui.models.choices import Choices
+from napari_hyperspace.gui.models.formatting import describe_card, describe_model
+from napari_hyperspace.gui.models.view import View
+
+if TYPE_CHECKING:
+    from napari_hyperspace.nets.model import Model
+
+
+class ModelController:
+    """Chooses a model and a device. Models are loaded by whoever runs `load_steps`.
+
+    Parameters
+    ----------
+    view
+        Shows the models, the chosen one and the devices.
+    library
+        The models.
+    choices
+        The settings; a model is chosen if they name none.
+    """
+
+    chosen = Signal()
+    """Another model was chosen, and is not loaded yet."""
+    loaded = Signal()
+    """The chosen model was loaded."""
+
+    def __init__(self, view: View, library: ModelLibrary, choices: Choices) -> None:
+        self._view = view
+        self._library = library
+        self._choices = choices
+        self.model: Model | None = None
+        if not choices.model:
+            choices.model = library.default()
+        view.show_devices([("cpu", "CPU")], "cpu")
+        view.show_models(library.entries(), choices.model)
+        choices.events.model.connect(self.unload)
+
+    @property
+    def channel_names(self) -> Sequence[str]:
+        """Names of the input channels; of one image until a model is loaded."""
+        return self.model.card.channel_names if self.model is not None else ("image",)
+
+    @property
+    def trained_range_mm(self) -> tuple[Range, ...] | None:
+        """The trained range of the loaded model, if there is one."""
+        return None if self.model is None else self.model.trained_range_mm
+
+    def choose(self, key: str) -> None:
+        """Choose a model by its key."""
+        self._choices.model = key
+
+    def choose_device(self, key: str) -> None:
+        """Choose a device by its key."""
+        self._choices.device = key
+
+    def add_file(self, path: str) -> None:
+        """Choose a model file. It is read again even if it was read before."""
+        key = self._library.add(path)
+        self._view.show_models(self._library.entries(), key)
+        with self._choices.events.model.blocked():  # it does not emit if the key is the same
+            self._choices.model = key
+        self.unload()
+
+    def unload(self) -> None:
+        """Have the chosen model loaded again."""
+        self.model = None
+        self._view.show_model("loading…" if self._choices.model else "No model yet: open one.", "")
+        self.chosen.emit()
+
+    def load_steps(self, key: str) -> Iterator[AvailableDevices | LoadedModel]:
+        """List the devices and load a model, off the main thread; `take` takes each of them."""
+        return self._library.load_steps(key)
+
+    def take(self, answer: AvailableDevices | LoadedModel) -> None:
+        """Show the devices, or take a model that was loaded."""
+        if isinstance(answer, LoadedModel):
+            self.model = answer.model
+            self._view.show_model(describe_model(answer.model), describe_card(answer.model))
+            self.loaded.emit()
+            return
+        if not self._choices.device:
+            with self._choices.events.device.blocked():  # the default is no change
+                self._choices.device = answer.entries[0][0]
+        self._view.show_devices(answer.entries, self._choices.device)
+
+    def show_failure(self) -> None:
+        """Show that the chosen model could not be loaded."""
+        self._view.show_model("could not be loaded", "")

@@ -1,0 +1,59 @@
+"""The user chooses the scan, and corrects its spacing."""
+
+from __future__ import annotations
+
+from napari_hyperspace.gui.adapters.viewer import set_layer_spacing
+from napari_hyperspace.gui.controllers.input_layers import InputLayers
+from napari_hyperspace.gui.controllers.model import ModelController
+from napari_hyperspace.gui.models.formatting import describe_scan
+from napari_hyperspace.gui.models.view import View
+
+
+class ScanController:
+    """Chooses the layers to segment, and describes the first of them.
+
+    Parameters
+    ----------
+    view
+        Shows the scan and asks for its spacing.
+    layers
+        The layers to segment.
+    models
+        Names the input channels.
+    """
+
+    def __init__(self, view: View, layers: InputLayers, models: ModelController) -> None:
+        self._view = view
+        self._layers = layers
+        self._models = models
+
+    def choose(self, key: str, channel: int = 0) -> None:
+        """Choose the layer of an input channel."""
+        self._layers.choose(key, channel)
+
+    def correct_spacing(self) -> None:
+        """Ask for the scan's true spacing, and set it on its layers."""
+        source = self._layers.first()
+        if source is None:
+            return
+        spacing = self._view.ask_spacing(
+            "Spacing of the scan",
+            f"Distance between voxel centers of “{source.name}”, in mm. Set it if the file states "
+            "none or a wrong one: the layer is rescaled, and results are saved with this spacing.",
+            source.placement.layer_grid.spacing_mm,
+        )
+        if spacing is not None:
+            for layer in self._layers.layers:
+                set_layer_spacing(layer, spacing)
+
+    def show(self) -> None:
+        """Describe the first layer."""
+        source = self._layers.first()
+        self._view.show_scan("" if source is None else describe_scan(source.placement))
+        if source is not None and source.placement.note:
+            self._view.show_message(source.placement.note, "warning")
+
+    def show_layers(self) -> None:
+        """List the layers to choose from, per input channel."""
+        channels = self._models.channel_names
+        self._view.show_layers(self._layers.candidates(), self._layers.keys, channels)

@@ -1,0 +1,165 @@
+"""The user runs a segmentation, and cancels it."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
+from napari_hyperspace.core.format import format_spacing
+from napari_hyperspace.core.volume import PostprocessingStep, VolumeMetadata
+from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, LayerData
+from napari_hyperspace.gui.adapters.viewer import add_layer, unwatch_layer, watch_layer
+from napari_hyperspace.gui.controllers.input_layers import InputLayers
+from napari_hyperspace.gui.jobs.model_library import ModelLibrary
+from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
+from napari_hyperspace.gui.jobs.services import Services
+from napari_hyperspace.gui.models.choices import Choices
+from napari_hyperspace.gui.models.formatting import describe_outcome, describe_postprocessing
+from napari_hyperspace.gui.models.view import View
+
+if TYPE_CHECKING:
+    from napari_hyperspace.api.estimate import Estimate
+    from napari_hyperspace.api.segment import SegmentResult
+
+
+@dataclass(frozen=True, eq=False)
+class _Segmented:
+    """The labels of a run, as a layer, and what the run took."""
+
+    layer: LayerData
+    predicted: Estimate
+    result: SegmentResult
+    postprocessing: tuple[PostprocessingStep, ...]
+
+
+class SegmentationController:
+    """Segments the chosen layers and adds the labels to the viewer.
+
+    A run is stopped if one of its layers is changed or removed: the labels would not belong to it.
+
+    Parameters
+    ----------
+    viewer
+        napari's viewer.
+    view
+        Shows messages.
+    services
+        Segment.
+    choices, layers, library
+        What to segment, with which model and how.
+    runner
+        Runs the job.
+    """
+
+    started = Signal()
+    """A run begins."""
+
+    def __init__(
+        self,
+        viewer: Any,
+        view: View,
+        services: Services,
+        choices: Choices,
+        layers: InputLayers,
+        library: ModelLibrary,
+        runner: JobRunner,
+    ) -> None:
+        self._viewer = viewer
+        self._view = view
+        self._services = services
+        self._choices = choices
+        self._layers = layers
+        self._library = library
+        self._runner = runner
+        self._watched: tuple[Any, ...] = ()
+        runner.finished.connect(self._unwatch)
+
+    def set_postprocessing(self, largest_component: bool, fill_holes_mm3: float) -> None:
+        """Set the post-processing of later runs."""
+        self._choices.largest_component = largest_component
+        self._choices.fill_holes_mm3 = fill_holes_mm3
+
+    def run(self) -> None:
+        """Segment the chosen layers, unless a job is running."""
+        if self._runner.running:
+            return
+        try:
+            sources = self._layers.sources()
+        except HyperspaceError as error:
+            self._view.show_message(str(error), "error")
+            return
+        choices = replace(self._choices)  # the user may change them during the run
+
+        def steps(should_stop: ShouldStop) -> Steps[_Segmented]:
+            model = self._library.load(choices.model)
+            volumes = [source.volume() for source in sources]
+            options = choices.inference_options()
+            predicted = self._services.estimate(volumes[0].grid, model, choices.spacing_mm, options)
+            result = yield from self._services.segment_steps(
+                volumes, model, choices.spacing_mm, options, should_stop
+            )
+            labels = result.labels
+            if choices.largest_component or choices.fill_holes_mm3:
+                labels = self._services.postprocess(
+                    labels,
+                    largest_component=choices.largest_component,
+                    fill_holes_mm3=choices.fill_holes_mm3,
+                )
+            postprocessing = labels.metadata.get("postprocessing", ())
+            name = f"{model.name} {format_spacing(result.spacing_mm, collapse=True)}"
+            facts: VolumeMetadata = {
+                "model": model.name,
+                "working_spacing_mm": result.spacing_mm,
+                "postprocessing": postprocessing,
+            }
+            layer = sources[0].result_layer_data(
+                labels,
+                f"{name}, post-processed" if postprocessing else name,
+                model.label_names,
+                model.label_colors,
+                facts,
+            )
+            return _Segmented(layer, predicted, result, postprocessing)
+
+        self.started.emit()
+        self._watched = self._layers.layers
+        for layer in self._watched:
+            watch_layer(layer, self._edited)
+        self._runner.start(steps, self._add_labels, f"Segmenting {sources[0].name}")
+
+    def cancel(self) -> None:
+        """Stop the running job, whatever it is."""
+        self._runner.stop("Cancelled.")
+
+    def close(self) -> None:
+        """Disconnect from the layers of the run."""
+        self._unwatch()
+
+    def stop_if_removed(self) -> None:
+        """Stop the run if one of its layers is no longer in the viewer."""
+        if any(layer not in self._viewer.layers for layer in self._watched):
+            why = "The image was removed during the run, which has been stopped."
+            self._runner.stop(why, "warning")
+
+    def _add_labels(self, outcome: _Segmented) -> None:
+        source = self._watched[0]
+        data, attributes, kind = outcome.layer
+        attributes["name"] = f"{source.name} · {attributes['name']}"
+        attributes["metadata"][IMAGE_KEY] = weakref.ref(source)
+        add_layer(self._viewer, (data, attributes, kind), above=source)
+        result = outcome.result
+        text = describe_outcome(outcome.predicted, result.seconds, result.peak_bytes)
+        self._view.show_message(text + describe_postprocessing(outcome.postprocessing), "good")
+
+    def _edited(self, event: Any = None) -> None:
+        why = "The image was changed during the run: the labels would not belong to it."
+        self._runner.stop(why, "warning")
+
+    def _unwatch(self) -> None:
+        for layer in self._watched:
+            unwatch_layer(layer, self._edited)
+        self._watched = ()
