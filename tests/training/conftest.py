@@ -1,4 +1,4 @@
-"""Tiny data sets in the layout of the Medical Segmentation Decathlon, and tiny runs over them."""
+"""Small data sets in the layout of the Medical Segmentation Decathlon, and small runs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from training.synthesis.labeled_head import LabeledHead
 from training.synthesis.tissues import IDS
 
 N_CASES = 7
-# Neither canonical nor isotropic nor a cube: axes run to Left, Superior, Anterior.
+# Not canonical, not isotropic: the axes point to Left, Superior, Anterior.
 AFFINE = np.array(
     [[-1.0, 0.0, 0.0, 20.0], [0.0, 0.0, 1.5, -11.0], [0.0, 1.25, 0.0, 5.0], [0.0, 0.0, 0.0, 1.0]]
 )
 
 
 def case_arrays(index: int, values: tuple[int, int] = (1, 2)) -> tuple[np.ndarray, np.ndarray]:
-    """A bright ellipsoid whose two halves along the first axis are two structures."""
+    """A bright ellipsoid; its halves along the first axis are two structures."""
     rng = np.random.default_rng(index)
     shape = (15 + index % 3, 12, 13 - index % 2)
     center = (np.array(shape) - 1) / 2 + rng.uniform(-1, 1, 3)
@@ -46,7 +46,7 @@ def write_dataset(
     values: tuple[int, int] = (1, 2),
     modalities: int = 1,
 ) -> Path:
-    """Make a data set of small ellipsoids."""
+    """Write a data set of small ellipsoids."""
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True)
     training = []
@@ -84,7 +84,7 @@ def dataset(make_dataset: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def model_file(make_model: Callable[..., Any], tmp_path: Path) -> Path:
-    """An untrained model of the tiny data set's two labels."""
+    """An untrained model with the two labels of the small data set."""
     from napari_hyperspace import save_model
 
     return save_model(make_model(), tmp_path / "first.safetensors")
@@ -92,7 +92,7 @@ def model_file(make_model: Callable[..., Any], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def narrow_file(make_model: Callable[..., Any], tmp_path: Path) -> Path:
-    """Another one, of a narrow trained range, with weights in float16."""
+    """Another model with a narrow trained range and weights in float16."""
     from napari_hyperspace import save_model
 
     model = make_model(seed=1, range_mm=(1.0, 2.0), name="other")
@@ -100,7 +100,7 @@ def narrow_file(make_model: Callable[..., Any], tmp_path: Path) -> Path:
 
 
 def config_values(**changes: Any) -> dict[str, Any]:
-    """A run of seconds over the data set `tiny` beside the configuration; dotted keys change it."""
+    """A run of a few seconds on the data set `tiny`; `a__b=…` changes the key `a.b`."""
     values: dict[str, Any] = {
         "name": "tiny run",
         "seed": 3,
@@ -132,7 +132,7 @@ def config_values(**changes: Any) -> dict[str, Any]:
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Send this process a SIGTERM in the middle of a step."""
+    """Send SIGTERM to this process during a step."""
     from training.fit.trainer import Trainer
 
     plain = Trainer._step
@@ -157,7 +157,7 @@ def head(labels: NDArray[np.int16]) -> Head:
 
 @pytest.fixture
 def targets() -> torch.Tensor:
-    """Every generation class is its own channel."""
+    """Each generation class has its own channel."""
     return torch.arange(len(IDS), dtype=torch.int16)
 
 
@@ -168,7 +168,7 @@ def source(head: Head, targets: torch.Tensor) -> LabeledHead:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three label maps in files."""
+    """A folder with three label maps."""
     path = tmp_path / "maps"
     path.mkdir()
     for i in range(3):

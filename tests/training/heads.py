@@ -1,4 +1,4 @@
-"""A tiny head: nested ellipsoids with sides, stored in another axis order than canonical."""
+"""A small head: nested ellipsoids with left and right sides, not stored in canonical order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPACING = (1.0, 1.25, 1.0)  # canonical
 
 
 def head_array(shape: tuple[int, int, int] = (37, 30, 33), seed: int = 0) -> NDArray[np.int16]:
-    """Ids in canonical order (z, y, x): x runs to the left, so the right side comes first."""
+    """Ids in canonical order (z, y, x): x points to the left, so the right side comes first."""
     rng = np.random.default_rng(seed)
     middle = (np.array(shape) - 1) / 2 + rng.uniform(-0.7, 0.7, 3)
     z, y, x = np.indices(shape).astype(float)
@@ -40,9 +40,9 @@ def head_array(shape: tuple[int, int, int] = (37, 30, 33), seed: int = 0) -> NDA
 
 
 def volume(labels: NDArray[np.int16], spacing: tuple[float, ...] = SPACING) -> Volume:
-    """The map as it would be stored: in LIA order."""
+    """The map as stored in a file, in LIA order."""
     canonical = Volume(labels, Grid.from_spacing(labels.shape, spacing))
-    # Canonical axes run to I, P, L; LIA wants L, I, A.
+    # Canonical axes point to I, P, L; those of LIA to L, I, A.
     array = np.ascontiguousarray(labels.transpose(2, 0, 1)[:, :, ::-1])
     affine = np.eye(4)
     old = canonical.grid.affine

@@ -1,4 +1,4 @@
-"""Tiny trees in the layouts that data sets are published in."""
+"""Small data sets in published layouts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHAPE = (9, 7, 6)
 
 
 def ids(values: Sequence[int], seed: int = 0, dtype: type = np.int16) -> NDArray:
-    """A label map in which each value has its own number of voxels: value i of the list 3 + i."""
+    """A label map with 3 + i voxels of the i-th value."""
     flat = np.zeros(np.prod(SHAPE), dtype)
     place = 0
     for i, value in enumerate(values):
@@ -37,7 +37,7 @@ def nifti(path: Path, array: NDArray, affine: NDArray = AFFINE) -> Path:
 
 
 def metaimage(path: Path, array: NDArray) -> Path:
-    """Sagittal slices, as spines are scanned: 3.3 mm apart, finer in the plane."""
+    """Sagittal slices, as of spines: 3.3 mm apart, finer within the plane."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = SimpleITK.GetImageFromArray(array)
     written.SetSpacing((0.5, 0.7, 3.3))
@@ -99,7 +99,7 @@ def mmwhs(folder: Path, n_cases: int = 2) -> Path:
 
 
 def lesions(folder: Path) -> Path:
-    """Three ways in which masks lie: beside the image, in `derivatives`, one for each run."""
+    """Masks in three places: next to the image, in `derivatives`, and one per run."""
     nifti(folder / "sub-01/anat/sub-01_FLAIR.nii.gz", image(1))
     nifti(folder / "sub-01/anat/sub-01_T1w.nii.gz", image(2))
     nifti(folder / "sub-01/anat/sub-01_desc-lesion_mask.nii.gz", ids((1,), 1))
@@ -116,7 +116,7 @@ def lesions(folder: Path) -> Path:
 
 
 def table(folder: Path, text: str | None = None, n_cases: int = 2) -> Path:
-    """Pairs of two channels."""
+    """Pairs with two channels."""
     rows = ["name,image_t1,image_flair,label"]
     for i in range(n_cases):
         for channel in ("t1", "flair"):

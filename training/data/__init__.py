@@ -1,4 +1,4 @@
-"""Data sets: from a layout on disk to cases in memory."""
+"""Data sets: layouts of files, and cases in memory."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ ADAPTERS: tuple[type[DataSet], ...] = (
 
 
 def open_dataset(config: DataSection, base: Path) -> DataSet:
-    """Open the data set that a configuration names.
+    """Open the data set of a configuration.
 
     Parameters
     ----------
     config
-        Its section.
+        Section of the data set.
     base
-        Folder that the configuration's relative paths start from.
+        Folder that relative paths of the configuration start from.
     """
     folder = resolve_path(config.folder, base, field="data.folder")
     adapter = next(adapter for adapter in ADAPTERS if isinstance(config, adapter.section_type))
@@ -44,18 +44,18 @@ def open_dataset(config: DataSection, base: Path) -> DataSet:
 
 
 def dataset_at(path: str | os.PathLike[str]) -> DataSet:
-    """Open a data set that a user names on the command line.
+    """Open a data set given on the command line.
 
     Parameters
     ----------
     path
-        A folder in a known layout, the configuration of a run, or a YAML file with nothing but its
-        section `data`.
+        A folder in a known layout, the configuration of a run, or a YAML file with only the section
+        `data`.
 
     Raises
     ------
     HyperspaceError
-        If it is neither, or the description is missing or broken.
+        If it is none of these, or the description of the data set is missing or not valid.
     """
     path = Path(path)
     if not path.is_dir():
@@ -64,7 +64,7 @@ def dataset_at(path: str | os.PathLike[str]) -> DataSet:
         if adapter.recognizes(path):
             return adapter(path)
     raise HyperspaceError(
-        "the folder is in no layout that is known",
+        "the layout of the folder is not supported",
         where=path,
         expected=", ".join(adapter.section_type(folder="").kind for adapter in ADAPTERS),
         fix="Describe it in a YAML file: data: {kind: pairs, folder: …, names: {1: …}}",

@@ -1,4 +1,4 @@
-"""What every data set offers, and the cases that come out of it."""
+"""The base class of data sets, and their cases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from training.data.labels import OUTSIDE, LabelRule, one_to_one
 from training.data.listing import CaseFiles, Listing
 from training.synthesis.labeled_head import LabeledHead
 
-_TOLERANCE = 1e-4  # of a share of a voxel
+_TOLERANCE = 1e-4  # of a fraction of a voxel
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Case:
     image
         (C, D, H, W) float32.
     labels
-        (D, H, W) int16, output channel of the network at each voxel; 0 is the background,
-        `training.data.labels.OUTSIDE` where the label is not known.
+        (D, H, W) int16, output channel of the network for each voxel; 0 is the background, and
+        `training.data.labels.OUTSIDE` means that the label is unknown.
     grid
         Native grid in canonical order.
     """
@@ -58,11 +58,11 @@ class Case:
         return self.grid.spacing_mm
 
     def scans_at(self, spacing_mm: Sequence[float]) -> list[Case]:
-        """Return what is scored of this case at a spacing: the case itself there."""
+        """Return the cases to score at a spacing: this case on that working grid."""
         return [self.at_spacing(spacing_mm)]
 
     def parts(self) -> Iterator[bytes]:
-        """Return what makes this case differ from others: name, grid and voxels."""
+        """Return the data that identifies this case: name, grid and voxels."""
         yield self.name.encode()
         yield self.grid.affine.tobytes()
         yield self.image.numpy().tobytes()
@@ -71,31 +71,31 @@ class Case:
     def at_spacing(self, spacing_mm: Sequence[float]) -> Case:
         """Return this case on the working grid of a spacing (mm, canonical order).
 
-        Each voxel has the label that covers most of it: the nearest voxel's label would be off by
-        up to half a native voxel, which costs a perfect answer several hundredths of Dice. Where
-        not all labels are known, see `resample_known`.
+        Each voxel gets the label that covers most of it. The label of the nearest voxel would be
+        displaced by up to half a native voxel, which reduces the Dice of a perfect prediction by
+        several hundredths. For partially known labels, see `resample_known`.
         """
         grid = self.grid.with_spacing(spacing_mm)
         image = resample_axes(self.image, grid_matrices(self.grid, grid))
         truth = Volume(self.labels.numpy(), self.grid)
-        whole = truth.array.min() > OUTSIDE
-        labels = resample_labels(truth, grid) if whole else resample_known(truth, grid)
+        complete = truth.array.min() > OUTSIDE
+        labels = resample_labels(truth, grid) if complete else resample_known(truth, grid)
         return Case(self.name, image.contiguous(), torch.from_numpy(labels.array.copy()), grid)
 
 
 def resample_known(labels: Volume, grid: Grid) -> Volume:
-    """Bring labels that are known in part to another grid.
+    """Resample partially known labels to another grid.
 
-    A new voxel takes the label that covers most of its known part. Its label is known if what is
-    known covers at least half of the old voxel or of the new one along each axis, whichever is
-    smaller: a labeled slice thinner than the new voxels stays one.
+    A new voxel gets the label that covers most of its known part. Its label is known if the known
+    part covers at least half of the smaller one of the old and the new voxel along each axis, so
+    that a single labeled slice that is thinner than the new voxels stays labeled.
 
     Parameters
     ----------
     labels
-        Channels, `OUTSIDE` where nothing is known, in canonical order.
+        Channels in canonical order, `OUTSIDE` where the label is unknown.
     grid
-        The grid to fill, with the same axes.
+        The new grid, with the same axes.
     """
     best = np.full(grid.shape, -1, np.float32)
     winner = np.full(grid.shape, OUTSIDE, labels.dtype)
@@ -117,22 +117,22 @@ Source = Case | LabeledHead
 
 @dataclass(frozen=True)
 class Description:
-    """What a data set says of itself, in its files or by its layout.
+    """Channels and labels of a data set, as stated by its files or defined by its layout.
 
     Parameters
     ----------
     channel_names
         Name of each input channel.
     label_names
-        Name of each label value, the background (0) left out.
+        Name of each label value, without the background (0).
     labels
         Ids of each label value; `None`: each value is its own id.
     ignore
-        Ids of voxels whose label is not known.
+        Ids of voxels whose label is unknown.
     name
-        What to call it; empty: as its folder.
+        Name of the data set; empty: the name of its folder.
     license
-        License of the data, as far as the data set states it.
+        License of the data; empty if the data set does not state it.
     """
 
     channel_names: tuple[str, ...]
@@ -144,37 +144,42 @@ class Description:
 
 
 class DataSet(ABC):
-    """A data set: its cases, its classes, its channels. A new layout is a subclass.
+    """A data set: its cases, labels and channels. Each layout is a subclass.
+
+    Subclasses implement `recognizes`, `describe` and `find`. The latter two depend only on `folder`
+    and `section`; a file that both need is read by a cached property.
 
     Parameters
     ----------
     folder
-        Where it lies.
+        Folder of the data set.
     section
-        Its configuration; `None`: what its layout says.
+        Its configuration; `None`: the defaults of the layout.
 
     Attributes
     ----------
     name
-        What to call it.
+        Name of the data set.
     label_names
-        Name of each label value, the background (0) left out.
+        Name of each label value, without the background (0).
     channel_names
         Name of each input channel.
     license
-        License of the data, as far as the data set states it.
+        License of the data; empty if the data set does not state it.
     rule
-        What the ids in the files of labels mean.
+        Meaning of the ids in label maps.
     listing
-        Its cases, and what was wrong when they were listed.
+        The cases, and the problems found when they were listed.
 
     Raises
     ------
     HyperspaceError
-        If its description is missing or broken. Broken cases are in `listing`.
+        If the description of the data set is missing or not valid. Problems with single cases are
+        in `listing`.
     """
 
     section_type: ClassVar[type[DataSection]]
+    section: DataSection
 
     def __init__(self, folder: str | os.PathLike[str], section: DataSection | None = None) -> None:
         self.folder = Path(folder)
@@ -192,15 +197,15 @@ class DataSet(ABC):
     @classmethod
     @abstractmethod
     def recognizes(cls, folder: Path) -> bool:
-        """Whether a folder looks like this layout."""
+        """Whether a folder has this layout."""
 
     @abstractmethod
     def describe(self) -> Description:
-        """Say what the data set holds; called first."""
+        """Return the channels and labels of the data set."""
 
     @abstractmethod
     def find(self) -> Listing:
-        """List the labeled cases, in a fixed order, and all that is wrong with them."""
+        """Return the labeled cases in a fixed order, and all problems with their files."""
 
     def cases(self) -> Sequence[CaseFiles]:
         """Return the labeled cases, in a fixed order.
@@ -208,14 +213,14 @@ class DataSet(ABC):
         Raises
         ------
         HyperspaceError
-            If there is none, or files are missing or listed twice; all of them are named.
+            If there are none, or files are missing or listed twice; all of these are named.
         """
         errors = [problem for problem in self.listing.problems if problem.severity == "error"]
         if errors:
             raise HyperspaceError(
-                "the list of cases is broken:\n  " + "\n  ".join(map(str, errors)),
+                "the list of cases is not valid:\n  " + "\n  ".join(map(str, errors)),
                 where=self.folder,
-                fix="Mend it, or leave these cases out with data.exclude",
+                fix="Correct it, or leave these cases out with data.exclude",
             )
         if not self.listing.cases:
             raise HyperspaceError("no labeled case was found", where=self.folder)
@@ -227,7 +232,7 @@ class DataSet(ABC):
         Raises
         ------
         HyperspaceError
-            If a name is unknown, or image and label do not fit each other.
+            If a name is unknown, or an image and its label map are not on the same grid.
         """
         return [self._load_case(files, normalization) for files in self._named(names)]
 
@@ -237,7 +242,7 @@ class DataSet(ABC):
         missing = [name for name in names if name not in known]
         if missing:
             raise HyperspaceError(
-                "the data set has no such case",
+                "the data set does not have these cases",
                 where=self.name,
                 found=", ".join(missing[:10]) + (" …" if len(missing) > 10 else ""),
                 fix="Correct the split file",
@@ -259,17 +264,17 @@ class DataSet(ABC):
         labels = self.rule.check(read(files.label))
         for volume in volumes:
             check_pair(volume, labels)
-        turned = [volume.canonical() for volume in volumes]
-        image = np.stack([normalization.apply(volume.array) for volume in turned])
+        canonical = [volume.canonical() for volume in volumes]
+        image = np.stack([normalization.apply(volume.array) for volume in canonical])
         channels = torch.from_numpy(self.rule.channels(labels))
-        return Case(files.name, torch.from_numpy(image), channels, turned[0].grid)
+        return Case(files.name, torch.from_numpy(image), channels, canonical[0].grid)
 
 
 def _rule(section: DataSection, about: Description, folder: Path) -> LabelRule:
-    """Merge what the configuration says of the labels into what the data set does."""
+    """Combine the labels of the configuration with those of the data set."""
     ids = section.labels or about.labels or one_to_one(about.label_names or section.names)
     names = {value: name for value, name in about.label_names.items() if value in ids}
-    # A name for a label that there is not is refused where the run is checked.
+    # A name for a label value that does not exist is refused when the run is checked.
     names |= {value: name for value, name in section.names.items() if value in ids}
     try:
         return LabelRule(names, ids, (*about.ignore, *section.ignore), section.sparse)
@@ -278,7 +283,7 @@ def _rule(section: DataSection, about: Description, folder: Path) -> LabelRule:
 
 
 def _without(patterns: Sequence[str], listing: Listing) -> Listing:
-    """Leave out the cases, and their problems, whose names match a pattern."""
+    """Remove the cases, and their problems, whose names match a pattern."""
 
     def left_out(name: str) -> bool:
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
@@ -290,20 +295,20 @@ def _without(patterns: Sequence[str], listing: Listing) -> Listing:
     )
     for pattern in patterns:
         if not fnmatch.filter(named, pattern):
-            kept.warning("configuration", f"data.exclude: no case is called {pattern}")
+            kept.warning("configuration", f"data.exclude: no case matches {pattern}")
     return kept
 
 
 class Fingerprinted(Protocol):
-    """What a run can be trained on or judged by."""
+    """Training data or validation data of a run."""
 
     def parts(self) -> Iterator[bytes]:
-        """Return what makes it differ from others."""
+        """Return the data that identifies it."""
         ...
 
 
 def digest(cases: Iterable[Fingerprinted]) -> str:
-    """Return a fingerprint of cases."""
+    """Return a hash of cases."""
     total = hashlib.blake2b(digest_size=16)
     for case in cases:
         for part in case.parts():

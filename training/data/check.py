@@ -1,11 +1,11 @@
-"""Look through a data set for all that is wrong with it, in one go."""
+"""Check a data set, and report all problems at once."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.progress import ReportProgress
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import check_pair, read
 from training.config.data import load_data_section
@@ -25,29 +26,29 @@ from training.config.paths import resolve_path
 from training.data import dataset_at
 from training.data.base import DataSet
 from training.data.labels import OUTSIDE
-from training.data.listing import CaseFiles, Listing, Problem
+from training.data.listing import CaseFiles, Listing, Problem, Severity
 from training.data.splits import read_split
 
-_BYTE = 255
-_PLAIN_WIDTH = 160  # of a table that no terminal shows
+_LARGEST_UINT8 = 255
+_PLAIN_WIDTH = 160  # of a table that is not printed to a terminal
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """What a check found.
+    """Result of a check.
 
     Parameters
     ----------
     data
         Name of the data set.
     folder
-        Where it lies.
+        Folder of the data set.
     cases
-        Number of cases that have all their files.
+        Number of cases without missing files.
     voxels
         Number of voxels of each label, by name, over all cases that could be read.
     problems
-        All that is wrong.
+        All problems.
     """
 
     data: str
@@ -56,8 +57,8 @@ class DataReport:
     voxels: dict[str, int]
     problems: tuple[Problem, ...]
 
-    def count(self, severity: str) -> int:
-        """Return how many problems are errors or warnings."""
+    def count(self, severity: Severity) -> int:
+        """Return the number of problems of a severity."""
         return sum(problem.severity == severity for problem in self.problems)
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class DataReport:
 def check(
     path: str | os.PathLike[str],
     *,
-    show: Callable[[float, str], None] = lambda fraction, message: None,
+    show: ReportProgress = lambda fraction, message: None,
 ) -> DataReport:
     """Check a data set: its description, its list of cases, its split and every file.
 
@@ -85,12 +86,12 @@ def check(
     path
         A folder or a YAML file; see `training.data.dataset_at`.
     show
-        Called with the fraction done and what comes next.
+        Called with the progress.
 
     Raises
     ------
     HyperspaceError
-        If the data set cannot be opened at all.
+        If the data set cannot be opened.
     """
     data = dataset_at(path)
     found = Listing(problems=list(data.listing.problems))
@@ -98,9 +99,9 @@ def check(
         found.error("missing", "no labeled case was found", where=data.folder)
     for key, values in (("names", data.section.names), ("colors", data.section.colors)):
         for value in sorted(set(values) - set(data.label_names)):
-            found.error("configuration", f"data.{key}: there is no label value {value}")
-    if max(data.label_names) > _BYTE:
-        text = f"label values above {_BYTE} need files of 16 bits: {max(data.label_names)}"
+            found.error("configuration", f"data.{key}: the label value {value} does not exist")
+    if max(data.label_names) > _LARGEST_UINT8:
+        text = f"label values above {_LARGEST_UINT8} need files of 16 bits: {max(data.label_names)}"
         found.warning("labels", text)
     _check_split(Path(path), data, found)
     voxels = dict.fromkeys(data.label_names.values(), 0)
@@ -111,7 +112,7 @@ def check(
     show(1.0, "done")
     for name, count in voxels.items():
         if not count and data.listing.cases:
-            found.warning("labels", f"no case shows the label {name!r}")
+            found.warning("labels", f"the label {name!r} does not occur in any case")
     return DataReport(
         data.name, data.folder, len(data.listing.cases), voxels, tuple(found.problems)
     )
@@ -124,7 +125,7 @@ def _check_case(
     voxels: dict[str, int],
     seen: dict[bytes, str],
 ) -> None:
-    """Note all that is wrong with the files of a case."""
+    """Add all problems with the files of a case."""
     images: list[Volume] = []
     for path, index in files.images:
         with _noting(found, "image", files.name, path):
@@ -146,13 +147,13 @@ def _check_case(
             for value, count in zip(sorted(data.label_names), counts.tolist(), strict=True):
                 voxels[data.label_names[value]] += count
             if (channels == OUTSIDE).all():
-                found.error("labels", "no label of it is known", files.name, files.label)
+                found.error("labels", "all labels are unknown", files.name, files.label)
     if images and len(images) == len(files.images):
         _check_copy(files, images, found, seen)
 
 
 def _without_fractions(data: DataSet, files: CaseFiles, truth: Volume, found: Listing) -> Volume:
-    """Note fractional ids, and take them away so that unknown ones are noted too."""
+    """Add an error for fractional ids, and remove them so that unknown ids are found too."""
     if truth.dtype.kind != "f" or not (fractional := truth.array != np.round(truth.array)).any():
         return truth
     with _noting(found, "labels", files.name, files.label):
@@ -168,7 +169,10 @@ def _check_image(image: Volume) -> None:
 def _check_copy(
     files: CaseFiles, images: list[Volume], found: Listing, seen: dict[bytes, str]
 ) -> None:
-    """Note an image that another case has too: such cases may train and validate at once."""
+    """Add a warning for an image that another case has too.
+
+    Such cases may be in both parts of a split.
+    """
     total = hashlib.blake2b(digest_size=16)
     for image in images:
         total.update(np.ascontiguousarray(image.array).data)
@@ -188,12 +192,12 @@ def _check_split(path: Path, data: DataSet, found: Listing) -> None:
         known = {case.name: case.subject for case in data.listing.cases}
         listed = [*split.training, *split.validation]
         for name in sorted(set(listed) - set(known)):
-            found.error("split", "the split names a case that there is not", name, file)
+            found.error("split", "the split lists a case that does not exist", name, file)
         for name in sorted({name for name in listed if listed.count(name) > 1}):
-            found.error("split", "the split names a case twice", name, file)
+            found.error("split", "the split lists a case twice", name, file)
         left = sorted(set(known) - set(listed))
         if left:
-            found.warning("split", f"cases in no part of the split: {', '.join(left)}", "", file)
+            found.warning("split", f"cases that are not in the split: {', '.join(left)}", "", file)
         training = {known.get(name) for name in split.training}
         for name in split.validation:
             if name in known and known[name] in training:
@@ -203,7 +207,7 @@ def _check_split(path: Path, data: DataSet, found: Listing) -> None:
 
 @contextmanager
 def _noting(found: Listing, kind: str, case: str, where: str | os.PathLike[str]) -> Iterator[None]:
-    """Note an error meant for users, and warnings, instead of passing them on."""
+    """Add errors and warnings for users to a listing instead of raising them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", HyperspaceWarning)
         try:
@@ -224,7 +228,7 @@ def _noting(found: Listing, kind: str, case: str, where: str | os.PathLike[str])
 
 
 def describe(report: DataReport) -> str:
-    """Return a report as text: a table of the problems, errors first, and a line that sums up."""
+    """Return a report as text: a table of the problems, errors first, and a summary."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PLAIN_WIDTH)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
 from training.config.data import DecathlonSection
@@ -22,41 +24,51 @@ from training.data.listing import CaseFiles, Listing
 class Decathlon(DataSet):
     """A data set described by `dataset.json` (`modality`, `labels`, `training`).
 
-    Several modalities lie in one 4-D file, one after the other.
+    Several modalities are volumes of one 4-D file.
     """
 
     section_type = DecathlonSection
 
     @classmethod
     def recognizes(cls, folder: Path) -> bool:
-        """Whether a `dataset.json` names modalities."""
+        """Whether a `dataset.json` lists modalities."""
         return has_key(folder, "modality")
 
-    def describe(self) -> Description:
-        """Read it all from `dataset.json`."""
-        about = read_description(self.folder)
-        labels = numbered(about, "labels", self.folder)
-        labels.pop(0, None)
-        entries = about.get("training")
-        if not labels:
-            raise HyperspaceError(
-                "the data set names no label", where=self.folder / FILE, field="labels"
-            )
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        return read_description(self.folder)
+
+    @cached_property
+    def _channels(self) -> tuple[str, ...]:
+        return tuple(numbered(self._about, "modality", self.folder).values())
+
+    @cached_property
+    def _entries(self) -> list[Any]:
+        entries = self._about.get("training")
         if not isinstance(entries, list) or not entries:
             raise HyperspaceError(
                 "no training cases are listed", where=self.folder / FILE, field="training"
             )
-        self._entries = entries
-        channels = tuple(numbered(about, "modality", self.folder).values())
+        return entries
+
+    def describe(self) -> Description:
+        """Return the contents of `dataset.json`."""
+        about = self._about
+        labels = numbered(about, "labels", self.folder)
+        labels.pop(0, None)
+        if not labels:
+            raise HyperspaceError(
+                "the data set does not name any label", where=self.folder / FILE, field="labels"
+            )
         return Description(
-            channels, labels, name=str(about.get("name") or ""), license=license_of(about)
+            self._channels, labels, name=str(about.get("name") or ""), license=license_of(about)
         )
 
     def find(self) -> Listing:
         """List the cases under `training`, in the order of `dataset.json`."""
         listing, list_file = Listing(), self.folder / FILE
-        several = len(self.channel_names) > 1
-        indices = range(len(self.channel_names)) if several else [None]
+        count = len(self._channels)
+        indices = range(count) if count > 1 else [None]
         for entry in self._entries:
             try:
                 image, label = (

@@ -1,4 +1,4 @@
-"""The file `dataset.json` of the Decathlon and of nnU-Net."""
+"""The file `dataset.json` of the Decathlon and of nnU-Net, and paths in lists of cases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     Raises
     ------
     HyperspaceError
-        If it is missing or holds no JSON mapping.
+        If it is missing or is not a JSON mapping.
     """
     path = folder / FILE
     try:
@@ -27,7 +27,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise HyperspaceError(
             f"the description of the data set cannot be read: {error.strerror}",
             where=path,
-            fix="Name a folder in the layout of the Medical Segmentation Decathlon or of nnU-Net",
+            fix="Choose a folder in the layout of the Medical Segmentation Decathlon or of nnU-Net",
         ) from error
     except ValueError as error:
         raise HyperspaceError("not valid JSON", where=path, found=error) from error
@@ -37,7 +37,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def has_key(folder: Path, key: str) -> bool:
-    """Whether a folder holds a `dataset.json` with a key."""
+    """Whether a folder contains a `dataset.json` with a key."""
     try:
         return key in read_description(folder)
     except HyperspaceError:
@@ -50,7 +50,7 @@ def numbered(description: dict[str, Any], key: str, folder: Path) -> dict[int, s
     Raises
     ------
     HyperspaceError
-        If it is none, or empty.
+        If it is not such a mapping, or is empty.
     """
     part = description.get(key)
     if not isinstance(part, dict) or not part or not all(number.isdigit() for number in part):
@@ -64,28 +64,28 @@ def numbered(description: dict[str, Any], key: str, folder: Path) -> dict[int, s
 
 
 def license_of(description: dict[str, Any]) -> str:
-    """Return the license, in either spelling."""
-    return str(description.get("license") or description.get("license") or "")
+    """Return the license; both spellings of the key occur."""
+    return str(description.get("licence") or description.get("license") or "")
 
 
 def inside(folder: Path, text: str, listed_in: Path) -> Path:
-    """Turn a path that a data set's list gives into one of this machine.
+    """Resolve a path in a data set's list of cases.
 
     Raises
     ------
     HyperspaceError
-        If it leads out of the data set's folder.
+        If it is outside of the data set's folder.
     """
     path = Path(os.path.normpath(folder / text))
     if not path.is_relative_to(os.path.normpath(folder)):
         raise HyperspaceError(
-            "a file lies outside of the data set's folder", where=listed_in, found=text
+            "a file is outside of the data set's folder", where=listed_in, found=text
         )
     return path
 
 
 def case_name(path: Path) -> str:
-    """Return a file's name without its extension, `.nii.gz` taken as one."""
+    """Return a file's name without its extension; `.nii.gz` is one extension."""
     return path.name.removesuffix(".gz").removesuffix(".nii") if _nifti(path) else path.stem
 
 

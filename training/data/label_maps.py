@@ -1,4 +1,4 @@
-"""Folders of label maps of whole heads, without images."""
+"""Data sets of label maps of whole heads, for synthetic images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import torch
 
@@ -36,17 +35,18 @@ STRUCTURES: dict[int, tuple[str, tuple[int, ...]]] = {
     12: ("amygdala", (18, 54)),
     13: ("ventral diencephalon", (28, 60)),
 }
-"""What is segmented where the configuration does not say: value → name and ids."""
+"""Default labels: value → name and ids."""
 
 
 class LabelMaps(DataSet):
-    """A folder with a label map a head; what no label lists is background."""
+    """A folder with one label map per head; ids that no label lists are background."""
 
     section_type = LabelMapsSection
+    section: LabelMapsSection
 
     @classmethod
     def recognizes(cls, folder: Path) -> bool:
-        """No folder of label maps tells what they are: it takes a configuration."""
+        """Return false: label maps alone are not recognized, they need a configuration."""
         return False
 
     def __init__(
@@ -54,22 +54,22 @@ class LabelMaps(DataSet):
     ) -> None:
         super().__init__(folder, section)
         listed = {i for ids in self.rule.ids.values() for i in ids}
-        strange = sorted((listed | set(self.rule.ignore)) - set(IDS))
-        if strange:
+        unknown = sorted((listed | set(self.rule.ignore)) - set(IDS))
+        if unknown:
             raise HyperspaceError(
-                "ids that stand for no tissue cannot be synthesised",
+                "ids without a tissue cannot be synthesized",
                 where=self.folder,
                 field="data.labels, data.ignore",
-                found=strange,
-                expected="ids of the brain in FreeSurfer, or extra-cerebral ones over 500",
+                found=unknown,
+                expected="ids of the brain as in FreeSurfer, or extra-cerebral ids above 500",
             )
-        # Every tissue that no label lists is background.
+        # All tissues that no label lists are background.
         rest = tuple(i for i in IDS if i not in listed and i not in self.rule.ignore)
         background = (*self.rule.ids.get(0, ()), *rest)
         self.rule = replace(self.rule, ids={**self.rule.ids, 0: background})
 
     def describe(self) -> Description:
-        """Return the structures that are segmented by default."""
+        """Return the default labels."""
         names = {value: name for value, (name, _) in STRUCTURES.items()}
         ids = {value: ids for value, (_, ids) in STRUCTURES.items()}
         return Description(("image",), names, ids)
@@ -77,14 +77,13 @@ class LabelMaps(DataSet):
     def find(self) -> Listing:
         """List the files of the folder."""
         listing = Listing()
-        pattern = cast(LabelMapsSection, self.section).pattern
-        for path in sorted(self.folder.glob(pattern)):
+        for path in sorted(self.folder.glob(self.section.pattern)):
             listing.add(CaseFiles(case_name(path), (), path))
         listing.find_duplicates()
         return listing
 
     def load(self, names: Sequence[str], normalization: Normalization) -> list[Case]:
-        """Refuse: there are no images.
+        """Raise an error, because there are no images.
 
         Raises
         ------
@@ -92,19 +91,19 @@ class LabelMaps(DataSet):
             Always.
         """
         raise HyperspaceError(
-            "label maps have no images of their own",
+            "the data set contains only label maps, no images",
             where=self.folder,
-            fix="Make some: python -m training synthesize; "
-            "or measure on synthetic ones: python -m training judge",
+            fix="Write synthetic images with `hyperspace synthesize`, "
+            "or evaluate on synthetic images with `hyperspace evaluate-synthetic`",
         )
 
     def sources(self, names: Sequence[str], normalization: Normalization) -> list[LabeledHead]:
-        """Read label maps; their images are normalized as they are made.
+        """Read label maps; their synthetic images are already normalized.
 
         Raises
         ------
         HyperspaceError
-            If a name is unknown, or a map holds an id that stands for no tissue.
+            If a name is unknown, or a map contains an id without a tissue.
         """
         del normalization
         channels = self.rule.lookup()

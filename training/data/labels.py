@@ -1,4 +1,4 @@
-"""From the ids in a file of labels to the output channels of a network."""
+"""Mapping from the ids in label maps to the output channels of a network."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import check_labels
 
-OUTSIDE = -1  # label of voxels of which nothing is known: they count in no loss and no score
-_PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}  # canonical axis across the slices
+OUTSIDE = -1  # label of voxels whose label is unknown; losses and scores ignore them
+_PLANES = {"axial": 0, "coronal": 1, "sagittal": 2}  # canonical axis perpendicular to the slices
 
 
 @dataclass(frozen=True)
 class LabelRule:
-    """Which ids may occur, and what they mean.
+    """The ids that may occur, and their meaning.
 
     Parameters
     ----------
     names
-        Name of each label value, the background (0) left out.
+        Name of each label value, without the background (0).
     ids
-        Ids of each label value. Those of 0 are background; the id 0 is too if it is in no list.
+        Ids of each label value. Those of 0 are background; so is the id 0 if it is not listed.
     ignore
-        Ids of voxels whose label is not known.
+        Ids of voxels whose label is unknown.
     sparse
-        Plane whose slices are labeled only in part, or `None`: slices without any id are unknown.
+        Plane in which only some slices are labeled: the labels of slices without any id are
+        unknown. `None`: all slices are labeled.
 
     Raises
     ------
     HyperspaceError
-        If a label value has no name, or a name no ids.
+        If a label value has no name, or a name has no ids.
     """
 
     names: Mapping[int, str]
@@ -59,7 +60,7 @@ class LabelRule:
         return table | dict.fromkeys(self.ignore, OUTSIDE)
 
     def check(self, labels: Volume) -> Volume:
-        """Return a label map as whole numbers; see `napari_hyperspace.io.check_labels`."""
+        """Return a label map as integers; see `napari_hyperspace.io.check_labels`."""
         try:
             return check_labels(labels, self.lookup())
         except HyperspaceError as error:
@@ -67,7 +68,7 @@ class LabelRule:
                 raise
             raise error.replace(
                 expected=_spans(self.lookup()),
-                fix="Say in data.labels or data.ignore what these ids are",
+                fix="Add these ids to data.labels or data.ignore",
             ) from error
 
     def channels(self, labels: Volume) -> NDArray[np.int16]:
@@ -76,7 +77,7 @@ class LabelRule:
         Returns
         -------
         ndarray
-            (D, H, W) in canonical order; `OUTSIDE` where the label is not known.
+            (D, H, W) in canonical order; `OUTSIDE` where the label is unknown.
         """
         table = sorted(self.lookup().items())
         ids, channels = (np.array(column) for column in zip(*table, strict=True))
@@ -90,7 +91,7 @@ class LabelRule:
 
 
 def _spans(ids: Iterable[int]) -> str:
-    """Write whole numbers with runs of three and more as spans: 0–26, 100, 101."""
+    """Format integers, with runs of three or more as spans: 0–26, 100, 101."""
     runs: list[list[int]] = []
     for i in sorted(ids):
         if runs and runs[-1][-1] == i - 1:
@@ -103,5 +104,5 @@ def _spans(ids: Iterable[int]) -> str:
 
 
 def one_to_one(values: Iterable[int]) -> dict[int, tuple[int, ...]]:
-    """Return the ids of label values that are their own ids."""
+    """Return the ids of label values, each of which is its own id."""
     return {value: (value,) for value in values}

@@ -1,4 +1,4 @@
-"""What is found in a data set's folder: its cases, and what is wrong with them."""
+"""The cases found in the folder of a data set, and problems with their files."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Literal
 from napari_hyperspace.core.errors import HyperspaceError
 
 Severity = Literal["error", "warning"]
-Found = Iterable[tuple[str, Path]]  # name of a case, and a file of it
+Found = Iterable[tuple[str, Path]]  # name of a case, and one of its files
 
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """Where a case lies.
+    """The files of a case.
 
     Parameters
     ----------
     name
-        What splits, logs and errors call it.
+        Name of the case in splits, logs and errors.
     images
-        (file, volume in it or `None`) of each channel.
+        File of each channel, and the index of the volume in it or `None`.
     label
         File of the label map.
     subject
-        Who was scanned; a subject's cases are never parted by a split that is drawn.
+        The person scanned; a random split does not separate the cases of a subject.
     """
 
     name: str
@@ -42,20 +42,20 @@ class CaseFiles:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a data set.
+    """A problem with a data set.
 
     Parameters
     ----------
     severity
-        An error makes the case useless, a warning is for people to judge.
+        With an error, the case cannot be used; a warning needs the judgment of a person.
     kind
-        In one word: what it concerns.
+        Category, one word.
     text
-        What is wrong, what was found, what was expected, the way out.
+        The problem, the value found and expected, and what to do.
     case
         Name of the case; empty: the whole data set.
     where
-        File, if it is about one.
+        File with the problem; empty: none.
     """
 
     severity: Severity
@@ -66,7 +66,7 @@ class Problem:
 
     @classmethod
     def of(cls, error: HyperspaceError, kind: str, case: str = "") -> Problem:
-        """Make one of an error."""
+        """Convert an error."""
         text = HyperspaceError(
             error.problem,
             field=error.field,
@@ -82,21 +82,21 @@ class Problem:
 
 @dataclass
 class Listing:
-    """The cases of a data set in a fixed order, and the problems met when they were listed."""
+    """The cases of a data set in a fixed order, and the problems found when they were listed."""
 
     cases: list[CaseFiles] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def error(self, kind: str, text: str, case: str = "", where: str | Path = "") -> None:
-        """Note an error."""
+        """Add an error."""
         self.problems.append(Problem("error", kind, text, case, os.fspath(where)))
 
     def warning(self, kind: str, text: str, case: str = "", where: str | Path = "") -> None:
-        """Note a warning."""
+        """Add a warning."""
         self.problems.append(Problem("warning", kind, text, case, os.fspath(where)))
 
     def add(self, case: CaseFiles) -> None:
-        """Add a case that a list names; its files must exist and its name be new."""
+        """Add a case; missing files are added as errors instead."""
         files = dict.fromkeys([path for path, _ in case.images] + [case.label])
         missing = [path for path in files if not path.is_file()]
         for path in missing:
@@ -105,7 +105,7 @@ class Listing:
             self.cases.append(case)
 
     def find_duplicates(self) -> None:
-        """Note names and files that are listed more than once, and keep the first case of each."""
+        """Add errors for names and files that occur twice; keep the first case of each name."""
         by_name: dict[str, list[CaseFiles]] = {}
         by_file: dict[Path, list[str]] = {}
         for case in self.cases:
@@ -118,18 +118,21 @@ class Listing:
         for path, names in by_file.items():
             if len(set(names)) > 1:
                 self.error(
-                    "duplicate", f"a file of several cases: {', '.join(names)}", names[0], path
+                    "duplicate",
+                    f"the file belongs to several cases: {', '.join(names)}",
+                    names[0],
+                    path,
                 )
         self.cases = [cases[0] for cases in by_name.values()]
 
 
-def pair(
+def match_files(
     channels: Sequence[Found],
     labels: Found,
     channel_names: Sequence[str] = ("",),
     subject: Callable[[str], str] = str,
 ) -> Listing:
-    """Bring images and label maps together by the names of their cases.
+    """Match images and label maps by the names of their cases.
 
     Parameters
     ----------
@@ -138,14 +141,14 @@ def pair(
     labels
         The label maps found.
     channel_names
-        Name of each channel, for messages; empty where there is one only.
+        Name of each channel, for messages; empty if there is only one.
     subject
-        Tells who was scanned from the name of a case.
+        Returns the person scanned, given the name of a case.
 
     Returns
     -------
     Listing
-        Cases ordered by name. Those without a partner and files too many are problems.
+        Cases ordered by name. Missing and duplicate files are problems.
     """
     listing = Listing()
     words = [f"image ({name})" if name else "image" for name in channel_names]
@@ -172,7 +175,5 @@ def _by_name(found: Found, what: str, listing: Listing) -> dict[str, Path]:
     for name, paths in files.items():
         if len(paths) > 1:
             others = ", ".join(path.name for path in paths)
-            listing.error(
-                "duplicate", f"{len(paths)} files where one {what} is wanted: {others}", name
-            )
+            listing.error("duplicate", f"{len(paths)} files instead of one {what}: {others}", name)
     return {name: paths[0] for name, paths in files.items()}

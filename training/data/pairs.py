@@ -1,10 +1,12 @@
-"""Plain pairs: a table of images and their label maps."""
+"""A table of images and their label maps."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 from napari_hyperspace.core.errors import HyperspaceError
 from training.config.data import PairsSection
@@ -13,71 +15,105 @@ from training.data.description import case_name, inside
 from training.data.listing import CaseFiles, Listing
 
 
-class Pairs(DataSet):
-    """A CSV file with the columns `image`, `label` and perhaps `name` and `subject`.
+@dataclass(frozen=True)
+class CaseTable:
+    """A table of cases that was read.
 
-    Several columns that begin with `image` are several channels, in their order: `image_t1`,
-    `image_t2`. Paths are relative to the data set's folder. Without a column `name` a case is
-    called as its first image.
+    Parameters
+    ----------
+    path
+        The file.
+    image_columns
+        Names of the columns of images.
+    rows
+        Cells of each row by the name of their column.
+    """
+
+    path: Path
+    image_columns: tuple[str, ...]
+    rows: Sequence[Mapping[str, str | None]]
+
+
+def read_table(path: Path) -> CaseTable:
+    """Read a CSV table of cases.
+
+    Raises
+    ------
+    HyperspaceError
+        If it cannot be read, is not a CSV table, or its columns are missing or not unique.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            rows = list(reader)
+            columns = [str(column) for column in reader.fieldnames or ()]
+    except OSError as error:
+        raise HyperspaceError(f"the table cannot be read: {error.strerror}", where=path) from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise HyperspaceError("not a CSV table", where=path, found=error) from error
+    images = tuple(column for column in columns if column.startswith("image"))
+    if not images or "label" not in columns or len(set(columns)) < len(columns):
+        raise HyperspaceError(
+            "a column of the table is missing or occurs twice",
+            where=path,
+            found=", ".join(columns),
+            expected="image (or several that start with image), label, optionally name, subject",
+        )
+    return CaseTable(path, images, rows)
+
+
+class Pairs(DataSet):
+    """A CSV file with the columns `image`, `label` and optionally `name` and `subject`.
+
+    Several columns that start with `image` are channels, in their order: `image_t1`, `image_t2`.
+    Paths are relative to the data set's folder. Without a column `name`, the name of a case is that
+    of its first image.
     """
 
     section_type = PairsSection
+    section: PairsSection
 
     @classmethod
     def recognizes(cls, folder: Path) -> bool:
-        """Whether the table `cases.csv` is there."""
+        """Whether the folder contains the table `cases.csv`."""
         return (folder / PairsSection(folder="").table).is_file()
 
+    @cached_property
+    def _table(self) -> CaseTable:
+        path = inside(self.folder, self.section.table, self.folder)
+        return read_table(path)
+
     def describe(self) -> Description:
-        """Read the channels from the table's head; the labels are the configuration's."""
-        self._table = inside(self.folder, cast(PairsSection, self.section).table, self.folder)
-        try:
-            with self._table.open(newline="", encoding="utf-8-sig") as stream:
-                reader = csv.DictReader(stream, skipinitialspace=True)
-                self._rows = list(reader)
-                columns = [str(column) for column in reader.fieldnames or ()]
-        except OSError as error:
-            raise HyperspaceError(
-                f"the table cannot be read: {error.strerror}", where=self._table
-            ) from error
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise HyperspaceError("not a CSV table", where=self._table, found=error) from error
-        self._images = [column for column in columns if column.startswith("image")]
-        if not self._images or "label" not in columns or len(set(columns)) < len(columns):
-            raise HyperspaceError(
-                "the table lacks a column, or has one twice",
-                where=self._table,
-                found=", ".join(columns),
-                expected="image (or several that begin so), label, perhaps name, subject",
-            )
+        """Return the channels of the table; the labels are those of the configuration."""
         if not self.section.names:
             raise HyperspaceError(
-                "a table does not tell what its labels are",
-                where=self._table,
+                "a table does not define the names of its labels",
+                where=self._table.path,
                 field="data.names",
                 fix="Describe the data set in a YAML file, with a name for each label value, "
                 "such as `data: {kind: pairs, folder: …, names: {1: liver}}`",
             )
-        channels = [column.removeprefix("image").strip(" _-:") or column for column in self._images]
+        columns = self._table.image_columns
+        channels = [column.removeprefix("image").strip(" _-:") or column for column in columns]
         return Description(tuple(channels), {})
 
     def find(self) -> Listing:
         """List the rows of the table."""
-        listing = Listing()
-        for number, row in enumerate(self._rows, start=2):  # as spreadsheets count
-            keys = [*self._images, "label"]
+        listing, table = Listing(), self._table
+        for number, row in enumerate(table.rows, start=2):  # the header is row 1
+            keys = [*table.image_columns, "label"]
             cells = [(row.get(key) or "").strip() for key in keys]
             empty = [key for key, cell in zip(keys, cells, strict=True) if not cell]
             name = (row.get("name") or "").strip()
             if empty:
                 text = f"row {number} has no {', '.join(empty)}"
-                listing.error("missing", text, name, self._table)
+                listing.error("missing", text, name, table.path)
                 continue
             try:
-                *images, label = (inside(self.folder, cell, self._table) for cell in cells)
+                *images, label = (inside(self.folder, cell, table.path) for cell in cells)
             except HyperspaceError as error:
                 text = f"row {number}: {error.problem}: {error.found}"
-                listing.error("list", text, name, self._table)
+                listing.error("list", text, name, table.path)
                 continue
             files = tuple((path, None) for path in images)
             subject = (row.get("subject") or "").strip()

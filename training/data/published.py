@@ -1,20 +1,19 @@
-"""Published data sets that describe themselves by their file names alone."""
+"""Published data sets that are recognized by their file names."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 from training.config.data import BratsSection, MMWHSSection, SpiderSection
 from training.data.base import DataSet, Description
 from training.data.description import case_name
-from training.data.listing import Listing, pair
+from training.data.listing import Listing, match_files
 
-_NIFTI = ".nii*"  # some copies of these data sets are unpacked
+_NIFTI = ".nii*"  # some copies of these data sets are uncompressed
 
 
 def _found(folder: Path, pattern: str, ending: str) -> list[tuple[str, Path]]:
-    """Return the files of a pattern, each with its name up to an ending."""
+    """Return the files that match a pattern, each with its name without an ending."""
     return [(case_name(path).removesuffix(ending), path) for path in sorted(folder.glob(pattern))]
 
 
@@ -28,74 +27,74 @@ class Brats(DataSet):
 
     @classmethod
     def recognizes(cls, folder: Path) -> bool:
-        """Whether a folder in it holds a contrast-enhanced T1."""
+        """Whether a subfolder contains a contrast-enhanced T1."""
         return any(folder.glob(f"*/*_t1ce{_NIFTI}"))
 
     def describe(self) -> Description:
-        """Return the classes of the paper."""
+        """Return the tumour core, as in the paper."""
         return Description(("T1c",), {1: "tumour core"}, {0: (2,), 1: (1, 4)}, name="BRATS 2021")
 
     def find(self) -> Listing:
-        """Pair the images with the label maps of their folders."""
+        """Match the images with the label maps in their folders."""
         images, labels = (
             _found(self.folder, f"*/*{ending}{_NIFTI}", ending) for ending in ("_t1ce", "_seg")
         )
-        return pair([images], labels)
+        return match_files([images], labels)
 
 
 class Spider(DataSet):
     """SPIDER: `images/N_t1.mha`, `masks/N_t1.mha`.
 
-    Vertebrae (1–25) and the spinal canal (100, or 26 where the ids were numbered anew) are labels;
-    vertebrae seen in part (101–125) and discs (201–225) are background.
+    Vertebrae (1–25) and the spinal canal (100, or 26 in copies with consecutive ids) are labels;
+    partially visible vertebrae (101–125) and discs (201–225) are background.
     """
 
     section_type = SpiderSection
+    section: SpiderSection
 
     @classmethod
     def recognizes(cls, folder: Path) -> bool:
-        """Whether both folders hold images named by a contrast."""
+        """Whether both folders contain files named by a contrast."""
         return all(any((folder / part).glob("*_t[12]*.mha")) for part in ("images", "masks"))
 
     def describe(self) -> Description:
-        """Return the classes of the paper."""
+        """Return vertebrae and spinal canal, as in the paper."""
         labels = {
             0: (*range(101, 126), *range(201, 226)),
             1: tuple(range(1, 26)),
             2: (26, 100),
         }
         names = {1: "vertebrae", 2: "spinal canal"}
-        contrasts = " or ".join(contrast.replace("_", " ").upper() for contrast in self._contrasts)
+        contrasts = " or ".join(
+            contrast.replace("_", " ").upper() for contrast in self.section.contrasts
+        )
         return Description((contrasts,), names, labels, name="SPIDER", license="CC-BY 4.0")
 
     def find(self) -> Listing:
-        """Pair images and masks; the contrasts of one patient are cases of one subject."""
+        """Match images and masks; the contrasts of one patient are cases of one subject."""
         images, labels = (
             [
                 found
-                for contrast in self._contrasts
+                for contrast in self.section.contrasts
                 for found in _found(self.folder, f"{part}/*_{contrast}.mha", "")
             ]
             for part in ("images", "masks")
         )
-        return pair([images], labels, subject=lambda name: name.partition("_")[0])
-
-    @property
-    def _contrasts(self) -> tuple[str, ...]:
-        return cast(SpiderSection, self.section).contrasts
+        return match_files([images], labels, subject=lambda name: name.partition("_")[0])
 
 
 class MMWHS(DataSet):
     """MM-WHS 2017: `mr_train/mr_train_1001_image.nii.gz`, `mr_train/mr_train_1001_label.nii.gz`.
 
-    In whatever folders; the test set, which has no open labels, is left out.
+    Files may be in any subfolder. The test set is left out, because its labels are not public.
     """
 
     section_type = MMWHSSection
+    section: MMWHSSection
 
     @classmethod
     def recognizes(cls, folder: Path) -> bool:
-        """Whether images are in it or in a folder in it."""
+        """Whether the folder or a subfolder contains images."""
         return any(any(folder.glob(f"{part}*_image{_NIFTI}")) for part in ("", "*/"))
 
     def describe(self) -> Description:
@@ -110,15 +109,15 @@ class MMWHS(DataSet):
             850: "pulmonary artery",
         }
         return Description(
-            (self._modality.upper(),),
+            (self.section.modality.upper(),),
             dict(enumerate(structures.values(), start=1)),
             {value: (i,) for value, i in enumerate(structures, start=1)},
             name="MM-WHS",
         )
 
     def find(self) -> Listing:
-        """Pair the images of the modality with their label maps."""
-        other = "ct_" if self._modality == "mr" else "mr_"
+        """Match the images of the modality with their label maps."""
+        other = "ct_" if self.section.modality == "mr" else "mr_"
         images, labels = (
             [
                 (name, path)
@@ -127,8 +126,4 @@ class MMWHS(DataSet):
             ]
             for ending in ("_image", "_label")
         )
-        return pair([images], labels)
-
-    @property
-    def _modality(self) -> str:
-        return cast(MMWHSSection, self.section).modality
+        return match_files([images], labels)

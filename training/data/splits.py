@@ -1,4 +1,4 @@
-"""Splits: which cases train and which ones validate, kept as files."""
+"""Splits of the cases into training and validation, and their files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.seeding import generator
 
 @dataclass(frozen=True)
 class Split:
-    """Names of the cases of each part, disjoint."""
+    """Names of the cases of each part; the parts are disjoint."""
 
     training: tuple[str, ...]
     validation: tuple[str, ...]
@@ -30,37 +30,38 @@ def random_split(
     seed: int,
     subjects: Mapping[str, str] | None = None,
 ) -> Split:
-    """Keep cases apart for validation, by chance; the same for the same names and seed.
+    """Choose random validation cases, which depend only on the names and the seed.
 
     Parameters
     ----------
     names
-        The cases.
+        Names of all cases.
     n_validation
-        How many to keep apart; more where a subject's cases would be parted otherwise.
+        Number of validation cases. There are more if the cases of a subject would be separated
+        otherwise.
     seed
-        Seed of the draw.
+        Seed of the choice.
     subjects
-        Who was scanned in each case; `None`: someone else each time.
+        The person scanned in each case; `None`: a different one in each.
 
     Raises
     ------
     HyperspaceError
-        If no case would be left for training.
+        If no case is left for training.
     """
     if n_validation >= len(names):
         raise HyperspaceError(
-            "no case would be left for training",
+            "no case is left for training",
             field="data.validation_cases",
             found=n_validation,
             expected=f"fewer than the {len(names)} cases of the data set",
         )
     chosen = generator(seed, "split").choice(len(names), n_validation, replace=False)
-    drawn = [sorted(names)[i] for i in chosen]
-    validation = _whole_subjects(drawn, names, subjects or {name: name for name in names})
+    ordered = [sorted(names)[i] for i in chosen]
+    validation = _whole_subjects(ordered, names, subjects or {name: name for name in names})
     if len(validation) == len(names):
         raise HyperspaceError(
-            "no case would be left for training, as those of a subject stay together",
+            "no case is left for training, because the cases of a subject stay together",
             field="data.validation_cases",
             found=n_validation,
         )
@@ -73,7 +74,7 @@ def random_split(
 def _whole_subjects(
     chosen: Sequence[str], names: Sequence[str], subjects: Mapping[str, str]
 ) -> set[str]:
-    """Take subject by subject in the order that cases were drawn, until they are enough."""
+    """Take all cases of one subject after the other, in the order of the chosen cases."""
     taken: set[str] = set()
     for name in chosen:
         if len(taken) < len(chosen):
@@ -87,7 +88,7 @@ def read_split(path: Path) -> Split:
     Raises
     ------
     HyperspaceError
-        If it cannot be read, a list is missing or empty, or the two share a case.
+        If it cannot be read, a list is missing or empty, or both contain the same case.
     """
     try:
         parts = json.loads(path.read_text(encoding="utf-8"))
@@ -98,7 +99,7 @@ def read_split(path: Path) -> Split:
         raise HyperspaceError(f"the split cannot be read: {error.strerror}", where=path) from error
     except (ValueError, KeyError, TypeError) as error:
         raise HyperspaceError(
-            "a split is JSON with the lists training and validation", where=path, found=error
+            "a split must be JSON with the lists training and validation", where=path, found=error
         ) from error
     both = sorted(set(training) & set(validation))
     if both or not training or not validation:

@@ -1,4 +1,4 @@
-"""`python -m training check`: every problem of a data set in one go."""
+"""`hyperspace check`: all problems of a data set at once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _only(path: Path, severity: str = "error") -> tuple[str, str, str]:
     return problem
 
 
-def test_nothing_is_wrong(dataset: Path) -> None:
+def test_a_valid_data_set_has_no_problems(dataset: Path) -> None:
     result = _run(dataset)
     assert result.exit_code == 0, result.output
     assert "Tiny: 7 cases, 0 errors, 0 warnings" in result.stdout
@@ -53,7 +53,8 @@ def test_published_layouts_pass(tmp_path: Path, name: str) -> None:
     assert all(report.voxels.values())
 
 
-def test_fault_28_fractional_ids_hide_no_unknown_ones(dataset: Path) -> None:
+def test_fractional_ids_do_not_hide_unknown_ones(dataset: Path) -> None:
+    """Fault 28 of the list of bad inputs."""
     labels = case_arrays(2)[1].astype(np.float32)
     labels[0, 0, 0], labels[0, 0, 1:3] = 0.5, 9
     layouts.nifti(dataset / LABEL.format(2), labels)
@@ -65,7 +66,8 @@ def test_fault_28_fractional_ids_hide_no_unknown_ones(dataset: Path) -> None:
     assert "data.labels" in second[2]
 
 
-def test_fault_29_unknown_and_negative_ids(dataset: Path) -> None:
+def test_unknown_and_negative_ids_are_errors(dataset: Path) -> None:
+    """Fault 29 of the list of bad inputs."""
     labels = case_arrays(2)[1].astype(np.int16)
     labels[0, 0, :2], labels[0, 0, 2:5] = 9, -1
     layouts.nifti(dataset / LABEL.format(2), labels)
@@ -74,7 +76,7 @@ def test_fault_29_unknown_and_negative_ids(dataset: Path) -> None:
     assert "-1 (3 voxels)" in text and "9 (2 voxels)" in text
 
 
-def test_what_ids_may_occur_is_said_briefly(tmp_path: Path) -> None:
+def test_known_ids_are_listed_as_spans(tmp_path: Path) -> None:
     layouts.spider(tmp_path, n_patients=1)
     layouts.metaimage(tmp_path / "masks/1_t2.mha", layouts.ids((1, 30)))
     kind, case, text = _only(tmp_path)
@@ -83,7 +85,8 @@ def test_what_ids_may_occur_is_said_briefly(tmp_path: Path) -> None:
     assert "data.labels" in text
 
 
-def test_fault_30_grids_differ(dataset: Path) -> None:
+def test_different_grids_are_errors(dataset: Path) -> None:
+    """Fault 30 of the list of bad inputs."""
     moved = AFFINE.copy()
     moved[:3, 3] += (2, 0, 1.5)
     layouts.nifti(dataset / LABEL.format(1), case_arrays(1)[1], moved)
@@ -95,14 +98,16 @@ def test_fault_30_grids_differ(dataset: Path) -> None:
     assert "expected (15, 12, 12)" in second[2] and "found (14, 12, 12)" in second[2]
 
 
-def test_fault_31_all_background_is_a_warning(dataset: Path) -> None:
+def test_only_background_is_a_warning(dataset: Path) -> None:
+    """Fault 31 of the list of bad inputs."""
     layouts.nifti(dataset / LABEL.format(4), np.zeros_like(case_arrays(4)[1]))
     kind, case, text = _only(dataset, "warning")
     assert (kind, case, text) == ("labels", "tiny_004", "the label map is all background")
     assert _run(dataset).exit_code == 0
 
 
-def test_fault_32_label_values_above_255(dataset: Path, tmp_path: Path) -> None:
+def test_label_values_above_255_are_a_warning(dataset: Path, tmp_path: Path) -> None:
+    """Fault 32 of the list of bad inputs."""
     path = dataset / "dataset.json"
     about = json.loads(path.read_text())
     about["labels"] = {"0": "background", "1": "front", "2": "back", "700": "top"}
@@ -118,7 +123,8 @@ def test_fault_32_label_values_above_255(dataset: Path, tmp_path: Path) -> None:
     assert report.voxels["top"] == 3
 
 
-def test_fault_33_partners_and_duplicates(dataset: Path) -> None:
+def test_missing_files_and_duplicates_are_errors(dataset: Path) -> None:
+    """Fault 33 of the list of bad inputs."""
     entries = json.loads((dataset / "dataset.json").read_text())["training"]
     other = {"image": "./imagesTr/other.nii.gz", "label": entries[1]["label"]}
     layouts.nifti(dataset / "imagesTr/other.nii.gz", case_arrays(1)[0])
@@ -132,7 +138,7 @@ def test_fault_33_partners_and_duplicates(dataset: Path) -> None:
     assert ("missing", "tiny_003", "a file is missing") in found
     assert ("missing", "tiny_004", "a file is missing") in found
     assert ("duplicate", "tiny_000", "listed 2 times: tiny_000") in found
-    assert ("duplicate", "tiny_001", "a file of several cases: tiny_001, other") in found
+    assert ("duplicate", "tiny_001", "the file belongs to several cases: tiny_001, other") in found
     assert ("list", "", "not a pair of image and label: {'image': './x.nii.gz'}") in found
     assert len(found) == 5
     assert _found(report, "warning") == [
@@ -141,7 +147,8 @@ def test_fault_33_partners_and_duplicates(dataset: Path) -> None:
     assert report.cases == 6
 
 
-def test_fault_33_of_a_table(tmp_path: Path) -> None:
+def test_missing_files_and_duplicates_in_a_table_are_errors(tmp_path: Path) -> None:
+    """Fault 33 of the list of bad inputs."""
     text = """image_t1,image_flair,label,name
 scans/0_t1.nii.gz,scans/0_flair.nii.gz,truth/0.nii.gz,a
 scans/1_t1.nii.gz,,truth/1.nii.gz,b
@@ -161,8 +168,8 @@ scans/1_t1.nii.gz,scans/1_flair.nii.gz,truth/1.nii.gz,a
     assert [Path(p.where).name for p in report.problems] == ["cases.csv", "9_flair.nii.gz", ""]
 
 
-def test_everything_is_said_in_one_go(dataset: Path) -> None:
-    """One file is broken for each reason; all come out, as text and as JSON, and the exit is 1."""
+def test_all_problems_are_reported_at_once(dataset: Path) -> None:
+    """One broken file per kind of problem: text and JSON list them all, the exit code is 1."""
     labels = [case_arrays(i)[1].astype(np.float32) for i in range(7)]
     labels[0][0, 0, 0] = 0.25
     labels[1][0, 0, 0] = 7
@@ -209,21 +216,21 @@ def _run_file(base: Path, split: dict[str, list[str]], **data: Any) -> Path:
     return path
 
 
-def test_the_split_of_a_run(dataset: Path, tmp_path: Path) -> None:
+def test_problems_of_the_split_of_a_run(dataset: Path, tmp_path: Path) -> None:
     split = {"training": ["tiny_000", "tiny_009"], "validation": ["tiny_001", "tiny_001"]}
     report = check(_run_file(tmp_path, split))
     assert _found(report) == [
-        ("split", "tiny_009", "the split names a case that there is not"),
-        ("split", "tiny_001", "the split names a case twice"),
+        ("split", "tiny_009", "the split lists a case that does not exist"),
+        ("split", "tiny_001", "the split lists a case twice"),
     ]
     left = ", ".join(f"tiny_00{i}" for i in range(2, 7))
-    assert _found(report, "warning") == [("split", "", f"cases in no part of the split: {left}")]
+    assert _found(report, "warning") == [("split", "", f"cases that are not in the split: {left}")]
     same = {"training": ["tiny_000"], "validation": ["tiny_000"]}
     ((kind, _, text),) = _found(check(_run_file(tmp_path, same)))
     assert kind == "split" and "disjoint" in text
 
 
-def test_a_patient_in_both_parts_of_a_split(tmp_path: Path) -> None:
+def test_a_patient_in_both_parts_of_a_split_is_a_warning(tmp_path: Path) -> None:
     layouts.spider(tmp_path / "spines", n_patients=2)
     split = {"training": ["1_t1", "2_t1"], "validation": ["1_t2"]}
     path = _run_file(tmp_path, split, kind="spider", folder="spines", exclude=["2_t2"])
@@ -234,26 +241,26 @@ def test_a_patient_in_both_parts_of_a_split(tmp_path: Path) -> None:
     )
 
 
-def test_names_and_exclusions_that_fit_nothing(dataset: Path, tmp_path: Path) -> None:
+def test_names_colors_and_exclusions_without_a_match(dataset: Path, tmp_path: Path) -> None:
     path = tmp_path / "data.yaml"
     data = {"folder": "tiny", "names": {5: "x"}, "colors": {6: "#ffffff"}, "exclude": ["huge*"]}
     path.write_text(yaml.safe_dump({"data": data}))
     report = check(path)
     assert [text for _, _, text in _found(report)] == [
-        "data.names: there is no label value 5",
-        "data.colors: there is no label value 6",
+        "data.names: the label value 5 does not exist",
+        "data.colors: the label value 6 does not exist",
     ]
-    assert _only(path, "warning")[2] == "data.exclude: no case is called huge*"
+    assert _only(path, "warning")[2] == "data.exclude: no case matches huge*"
 
 
-def test_nothing_known_of_a_sparse_case(dataset: Path, tmp_path: Path) -> None:
+def test_a_sparse_case_without_any_label_is_an_error(dataset: Path, tmp_path: Path) -> None:
     layouts.nifti(dataset / LABEL.format(4), np.zeros_like(case_arrays(4)[1]))
     path = tmp_path / "data.yaml"
     path.write_text(yaml.safe_dump({"data": {"folder": "tiny", "sparse": "coronal"}}))
-    assert _only(path) == ("labels", "tiny_004", "no label of it is known")
+    assert _only(path) == ("labels", "tiny_004", "all labels are unknown")
 
 
-def test_images_of_several_channels_lie_on_one_grid(tmp_path: Path) -> None:
+def test_channels_on_different_grids_are_an_error(tmp_path: Path) -> None:
     layouts.nnunet(tmp_path)
     moved = AFFINE.copy()
     moved[1, 3] -= 4
@@ -263,20 +270,23 @@ def test_images_of_several_channels_lie_on_one_grid(tmp_path: Path) -> None:
     assert "la_001_0001" in text and "4 mm" in text
 
 
-def test_a_wrong_count_and_a_label_that_no_case_shows(tmp_path: Path) -> None:
+def test_a_wrong_count_and_a_label_that_does_not_occur_are_warnings(tmp_path: Path) -> None:
     labels = {"background": 0, "left atrium": 1, "aorta": 2, "vein": 3}
     layouts.nnunet(tmp_path, labels=labels, numTraining=30)
     texts = [text for _, _, text in _found(check(tmp_path), "warning")]
-    assert texts == ["numTraining is 30, there are 3 label maps", "no case shows the label 'vein'"]
+    assert texts == [
+        "numTraining is 30, there are 3 label maps",
+        "the label 'vein' does not occur in any case",
+    ]
 
 
-def test_no_case_at_all(tmp_path: Path) -> None:
+def test_a_data_set_without_cases_is_an_error(tmp_path: Path) -> None:
     layouts.nnunet(tmp_path, n_cases=0)
     assert _only(tmp_path)[2] == "no labeled case was found"
 
 
 @pytest.mark.parametrize("name", ["missing.yaml", "empty"])
-def test_what_is_no_data_set(tmp_path: Path, name: str) -> None:
+def test_paths_that_are_not_a_data_set_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     result = _run(tmp_path / name)
     assert result.exit_code == 1
@@ -284,10 +294,10 @@ def test_what_is_no_data_set(tmp_path: Path, name: str) -> None:
 
 
 def test_help_has_an_example() -> None:
-    assert "Example: python -m training check" in " ".join(_run("--help").stdout.split())
+    assert "Example: hyperspace check" in " ".join(_run("--help").stdout.split())
 
 
-def test_as_users_run_it(dataset: Path) -> None:
+def test_the_command_in_a_process_of_its_own(dataset: Path) -> None:
     (dataset / LABEL.format(4)).unlink()
     done = subprocess.run(
         [sys.executable, "-m", "training", "check", str(dataset)],

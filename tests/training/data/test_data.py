@@ -40,7 +40,7 @@ def test_cases_are_read_in_canonical_order(dataset: Path) -> None:
     assert case.grid.axcodes == "IPL"
 
 
-def test_labels_become_channels_and_modalities_too(make_dataset: Callable[..., Path]) -> None:
+def test_labels_and_modalities_become_channels(make_dataset: Callable[..., Path]) -> None:
     data = Decathlon(make_dataset(values=(7, 30), modalities=2))
     assert data.channel_names == ("channel 0", "channel 1")
     case = data.load(["tiny_000"], NONE)[0]
@@ -50,13 +50,13 @@ def test_labels_become_channels_and_modalities_too(make_dataset: Callable[..., P
     assert np.bincount(case.labels.numpy().ravel()).tolist() == counts.tolist()
 
 
-def test_normalized_on_the_native_grid(dataset: Path) -> None:
+def test_cases_are_normalized_on_the_native_grid(dataset: Path) -> None:
     case = Decathlon(dataset).load(["tiny_001"], Normalization("z-score"))[0]
     assert float(case.image.mean()) == pytest.approx(0, abs=1e-5)
     assert float(case.image.std(unbiased=False)) == pytest.approx(1, abs=1e-5)
 
 
-def test_working_grid_keeps_the_field_of_view(dataset: Path) -> None:
+def test_the_working_grid_keeps_the_field_of_view(dataset: Path) -> None:
     case = Decathlon(dataset).load(["tiny_000"], NONE)[0]
     working = case.at_spacing((2.5, 2.0, 3.0))
     assert working.grid.spacing_mm == pytest.approx((2.5, 2.0, 3.0))
@@ -65,7 +65,7 @@ def test_working_grid_keeps_the_field_of_view(dataset: Path) -> None:
     assert set(working.labels.unique().tolist()) == {0, 1, 2}
 
 
-def test_working_labels_are_what_covers_most_of_a_voxel(dataset: Path) -> None:
+def test_working_labels_cover_most_of_their_voxel(dataset: Path) -> None:
     case = Decathlon(dataset).load(["tiny_000"], NONE)[0]
     z, y, x = case.spacing_mm
     working = case.at_spacing((2 * z, y, 3 * x))
@@ -74,7 +74,7 @@ def test_working_labels_are_what_covers_most_of_a_voxel(dataset: Path) -> None:
     assert np.array_equal(working.labels, counts.argmax(axis=0))
 
 
-def test_digest_sees_every_voxel(dataset: Path) -> None:
+def test_the_digest_depends_on_every_voxel(dataset: Path) -> None:
     data = Decathlon(dataset)
     cases = data.load(["tiny_000", "tiny_001"], NONE)
     before = digest(cases)
@@ -83,7 +83,8 @@ def test_digest_sees_every_voxel(dataset: Path) -> None:
     assert digest(cases) != before
 
 
-def test_fault_28_fractional_labels(dataset: Path) -> None:
+def test_fractional_labels_are_refused(dataset: Path) -> None:
+    """Fault 28 of the list of bad inputs."""
     path = dataset / "labelsTr" / "tiny_002.nii.gz"
     labels = case_arrays(2)[1].astype(np.float32)
     labels[0, 0, 0] = 0.5
@@ -92,7 +93,8 @@ def test_fault_28_fractional_labels(dataset: Path) -> None:
         Decathlon(dataset).load(["tiny_002"], NONE)
 
 
-def test_fault_29_unknown_label(dataset: Path) -> None:
+def test_unknown_labels_are_refused(dataset: Path) -> None:
+    """Fault 29 of the list of bad inputs."""
     labels = case_arrays(2)[1]
     labels[0, 0, :2] = 9
     nib.save(nib.Nifti1Image(labels, AFFINE), dataset / "labelsTr" / "tiny_002.nii.gz")
@@ -100,7 +102,8 @@ def test_fault_29_unknown_label(dataset: Path) -> None:
         Decathlon(dataset).load(["tiny_002"], NONE)
 
 
-def test_fault_30_grids_differ(dataset: Path) -> None:
+def test_different_grids_are_refused(dataset: Path) -> None:
+    """Fault 30 of the list of bad inputs."""
     moved = AFFINE.copy()
     moved[0, 3] += 2
     nib.save(nib.Nifti1Image(case_arrays(2)[1], moved), dataset / "labelsTr" / "tiny_002.nii.gz")
@@ -108,14 +111,16 @@ def test_fault_30_grids_differ(dataset: Path) -> None:
         Decathlon(dataset).load(["tiny_002"], NONE)
 
 
-def test_fault_31_all_background(dataset: Path) -> None:
+def test_only_background_is_a_warning(dataset: Path) -> None:
+    """Fault 31 of the list of bad inputs."""
     empty = np.zeros_like(case_arrays(2)[1])
     nib.save(nib.Nifti1Image(empty, AFFINE), dataset / "labelsTr" / "tiny_002.nii.gz")
     with pytest.warns(HyperspaceWarning, match="background"):
         Decathlon(dataset).load(["tiny_002"], NONE)
 
 
-def test_fault_33_missing_and_double_cases_are_all_listed(dataset: Path) -> None:
+def test_missing_and_duplicate_cases_are_all_listed(dataset: Path) -> None:
+    """Fault 33 of the list of bad inputs."""
     entries = json.loads((dataset / "dataset.json").read_text())["training"]
     (dataset / "labelsTr" / "tiny_003.nii.gz").unlink()
     (dataset / "imagesTr" / "tiny_001.nii.gz").unlink()
@@ -126,7 +131,8 @@ def test_fault_33_missing_and_double_cases_are_all_listed(dataset: Path) -> None
         assert part in str(error.value)
 
 
-def test_fault_53_files_stay_inside_the_data_set(dataset: Path) -> None:
+def test_files_outside_of_the_data_set_are_refused(dataset: Path) -> None:
+    """Fault 53 of the list of bad inputs."""
     _describe(dataset, training=[{"image": "../x.nii.gz", "label": "../y.nii.gz"}])
     with pytest.raises(HyperspaceError, match="outside"):
         Decathlon(dataset).cases()
@@ -135,18 +141,27 @@ def test_fault_53_files_stay_inside_the_data_set(dataset: Path) -> None:
 @pytest.mark.parametrize(
     "changes", [{"labels": ["a"]}, {"labels": {"0": "background"}}, {"training": []}]
 )
-def test_broken_descriptions(dataset: Path, changes: dict[str, object]) -> None:
+def test_invalid_descriptions_are_refused(dataset: Path, changes: dict[str, object]) -> None:
     _describe(dataset, **changes)
     with pytest.raises(HyperspaceError, match=r"dataset\.json"):
         Decathlon(dataset)
 
 
-def test_no_description(tmp_path: Path) -> None:
+def test_a_missing_description_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HyperspaceError, match=r"dataset\.json"):
         Decathlon(tmp_path)
 
 
-def test_splits_are_drawn_by_seed_alone() -> None:
+@pytest.mark.parametrize("key", ["license", "licence"])
+def test_the_license_is_read_in_both_spellings(dataset: Path, key: str) -> None:
+    path = dataset / "dataset.json"
+    about = json.loads(path.read_text())
+    del about["license"]
+    path.write_text(json.dumps({**about, key: "CC-BY"}))
+    assert Decathlon(dataset).license == "CC-BY"
+
+
+def test_random_splits_depend_only_on_the_seed() -> None:
     names = [f"case {i}" for i in range(20)]
     split = random_split(names, 5, seed=1)
     assert len(split.validation) == 5

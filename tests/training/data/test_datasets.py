@@ -1,4 +1,4 @@
-"""The layouts that data sets are published in."""
+"""The layouts of published data sets."""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ def _turned(array: np.ndarray, affine: np.ndarray = AFFINE) -> np.ndarray:
     return nib.orientations.apply_orientation(array, turn)
 
 
+@pytest.mark.parametrize("layout", ["nnunet", "brats", "spider", "mmwhs", "lesions", "table"])
+def test_cases_are_found_without_a_description(tmp_path: Path, layout: str) -> None:
+    """`find` does not depend on attributes that `describe` or the constructor set."""
+    folder = getattr(layouts, layout)(tmp_path)
+    section = PairsSection(folder="", names={1: "liver", 3: "spleen"})
+    opened = Pairs(folder, section) if layout == "table" else dataset_at(folder)
+    blank = object.__new__(type(opened))
+    blank.folder, blank.section = opened.folder, opened.section
+    assert blank.find() == opened.listing
+    assert blank.describe() == opened.describe()
+
+
 def test_nnunet(tmp_path: Path) -> None:
     data = dataset_at(layouts.nnunet(tmp_path))
     assert isinstance(data, NNUNet)
@@ -69,7 +81,7 @@ def test_nnunet_with_another_file_ending_and_an_ignored_label(tmp_path: Path) ->
     assert np.array_equal(case.labels, np.where(truth == 2, -1, truth))
 
 
-def test_nnunet_regions_want_labels_that_do_not_overlap(tmp_path: Path) -> None:
+def test_nnunet_regions_need_labels_that_do_not_overlap(tmp_path: Path) -> None:
     regions = {"background": 0, "whole": [1, 2], "core": [2]}
     folder = layouts.nnunet(tmp_path, labels=regions, regions_class_order=[1, 2])
     with pytest.raises(HyperspaceError, match=r"whole, core.*data\.labels"):
@@ -88,7 +100,9 @@ def test_nnunet_regions_want_labels_that_do_not_overlap(tmp_path: Path) -> None:
         {"labels": {"background": 0}},
     ],
 )
-def test_broken_descriptions_of_nnunet(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_invalid_descriptions_of_nnunet_are_refused(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
     with pytest.raises(HyperspaceError) as error:
         NNUNet(layouts.nnunet(tmp_path, **changes))
     assert str(tmp_path) in str(error.value)
@@ -105,7 +119,7 @@ def test_pairs_with_several_channels(tmp_path: Path) -> None:
     assert _counts(case)[1:] == [3, 4]
 
 
-def test_pairs_without_names_of_cases(tmp_path: Path) -> None:
+def test_cases_of_a_table_without_names(tmp_path: Path) -> None:
     text = "label, image\ntruth/0.nii.gz, scans/0_t1.nii.gz\n"
     data = Pairs(layouts.table(tmp_path, text), PairsSection(folder="", names={1: "a", 3: "b"}))
     assert data.channel_names == ("image",)
@@ -113,18 +127,19 @@ def test_pairs_without_names_of_cases(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("head", ["image,truth", "label", "image,image,label", ""])
-def test_tables_without_the_columns(tmp_path: Path, head: str) -> None:
+def test_tables_without_the_columns_are_refused(tmp_path: Path, head: str) -> None:
     folder = layouts.table(tmp_path, head + "\n")
     with pytest.raises(HyperspaceError, match=r"cases\.csv"):
         Pairs(folder, PairsSection(folder="", names={1: "liver"}))
 
 
-def test_a_table_alone_does_not_tell_what_its_labels_are(tmp_path: Path) -> None:
+def test_a_table_without_names_of_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HyperspaceError, match=r"data\.names"):
         dataset_at(layouts.table(tmp_path))
 
 
-def test_fault_53_paths_of_a_table_stay_inside(tmp_path: Path) -> None:
+def test_paths_of_a_table_outside_of_the_data_set_are_refused(tmp_path: Path) -> None:
+    """Fault 53 of the list of bad inputs."""
     folder = layouts.table(tmp_path / "data", "image,label\n../x.nii.gz,truth/0.nii.gz\n")
     section = PairsSection(folder="", names={1: "liver"})
     with pytest.raises(HyperspaceError, match=r"row 2.*outside"):
@@ -165,7 +180,7 @@ def test_spider(tmp_path: Path) -> None:
     assert np.array_equal(case.labels == 2, raw == 100)
 
 
-def test_spider_one_contrast_and_ids_numbered_anew(tmp_path: Path) -> None:
+def test_spider_with_one_contrast_and_consecutive_ids(tmp_path: Path) -> None:
     layouts.spider(tmp_path)
     layouts.metaimage(tmp_path / "masks/2_t1.mha", layouts.ids((1, 25, 26)))
     data = Spider(tmp_path, SpiderSection(folder="", contrasts=["t1"]))
@@ -184,7 +199,7 @@ def test_splits_keep_the_cases_of_a_patient_together(tmp_path: Path) -> None:
         assert len(split.validation) == 4
         parts = [{subjects[name] for name in part} for part in (split.training, split.validation)]
         assert not parts[0] & parts[1]
-    with pytest.raises(HyperspaceError, match="no case would be left"):
+    with pytest.raises(HyperspaceError, match="no case is left"):
         random_split(["a", "b"], 1, 0, {"a": "x", "b": "x"})
 
 
@@ -210,13 +225,14 @@ def test_mmwhs_has_seven_structures(tmp_path: Path) -> None:
     assert other.channel_names == ("CT",)
 
 
-def test_mmwhs_beside_each_other(tmp_path: Path) -> None:
+def test_mmwhs_in_one_folder(tmp_path: Path) -> None:
     data = dataset_at(layouts.mmwhs(tmp_path) / "mr_train")
     assert isinstance(data, MMWHS)
     assert len(data.cases()) == 2
 
 
-def test_fault_32_ids_above_255_and_a_scaled_header(tmp_path: Path) -> None:
+def test_ids_above_255_and_a_scaled_header(tmp_path: Path) -> None:
+    """Fault 32 of the list of bad inputs."""
     layouts.mmwhs(tmp_path)
     path = tmp_path / "mr_train/mr_train_1001_label.nii.gz"
     truth = layouts.ids(layouts.STRUCTURES, 1001)
@@ -227,7 +243,7 @@ def test_fault_32_ids_above_255_and_a_scaled_header(tmp_path: Path) -> None:
     assert _counts(case)[1:] == [3, 4, 5, 6, 7, 8, 9]
 
 
-def test_lesions_find_their_masks_wherever_they_lie(tmp_path: Path) -> None:
+def test_lesion_masks_in_all_supported_places(tmp_path: Path) -> None:
     data = dataset_at(layouts.lesions(tmp_path))
     assert isinstance(data, Lesions)
     assert data.label_names == {1: "lesion"}
@@ -258,7 +274,7 @@ def test_lesions_find_their_masks_wherever_they_lie(tmp_path: Path) -> None:
     assert _counts(data.load(["sub-03_run-2"], NONE)[0])[1:] == [3]
 
 
-def test_lesions_of_one_of_several_raters(tmp_path: Path) -> None:
+def test_lesion_masks_of_one_of_several_raters(tmp_path: Path) -> None:
     layouts.lesions(tmp_path)
     for rater in "12":
         layouts.nifti(
@@ -266,28 +282,29 @@ def test_lesions_of_one_of_several_raters(tmp_path: Path) -> None:
             layouts.ids((1,), int(rater)),
         )
     layouts.nifti(tmp_path / "sub-04/anat/sub-04_FLAIR.nii", layouts.image(8))
-    with pytest.raises(HyperspaceError, match="sub-04: 2 files where one label map"):
+    with pytest.raises(HyperspaceError, match="sub-04: 2 files instead of one label map"):
         dataset_at(tmp_path).cases()
     section = LesionSection(folder="", mask="*rater2*", exclude=["sub-0[123]*"])
     data = Lesions(tmp_path, section)
     assert [case.label.name for case in data.cases()] == ["sub-04_desc-lesionRater2_mask.nii"]
 
 
-def test_masks_that_say_less_than_their_image(tmp_path: Path) -> None:
+def test_masks_with_fewer_entities_than_their_image(tmp_path: Path) -> None:
     layouts.nifti(tmp_path / "sub-1/ses-a/anat/sub-1_ses-a_run-1_FLAIR.nii.gz", layouts.image())
     layouts.nifti(tmp_path / "derivatives/sub-1_lesion.nii.gz", layouts.ids((1,)))
     layouts.nifti(tmp_path / "derivatives/lesion_atlas.nii.gz", layouts.ids((1,)))
     assert _names(dataset_at(tmp_path)) == ["sub-1_ses-a_run-1"]
 
 
-def test_a_mask_that_fits_several_images(tmp_path: Path) -> None:
+def test_a_mask_that_matches_several_images_is_refused(tmp_path: Path) -> None:
     layouts.lesions(tmp_path)
     layouts.nifti(tmp_path / "sub-03/anat/sub-03_lesion.nii.gz", layouts.ids((1,)))
     with pytest.raises(HyperspaceError, match="sub-03_run-1, sub-03_run-2"):
         dataset_at(tmp_path).cases()
 
 
-def test_fault_33_cases_without_partners_are_all_listed(tmp_path: Path) -> None:
+def test_cases_with_missing_files_are_all_listed(tmp_path: Path) -> None:
+    """Fault 33 of the list of bad inputs."""
     layouts.nnunet(tmp_path)
     (tmp_path / "labelsTr/la_000.nii.gz").unlink()
     (tmp_path / "imagesTr/la_001_0001.nii.gz").unlink()

@@ -1,4 +1,4 @@
-"""How a configuration or a command names a data set, its labels and its cases."""
+"""Data sets, labels and cases in configurations and on the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.data.published import Brats, Spider
 NONE = Normalization("none")
 
 
-def test_excluded_cases_take_their_problems_along(tmp_path: Path) -> None:
+def test_problems_of_excluded_cases_are_ignored(tmp_path: Path) -> None:
     layouts.nnunet(tmp_path)
     (tmp_path / "labelsTr/la_000.nii.gz").unlink()
     data = NNUNet(tmp_path, NNUNetSection(folder="", exclude=["*_000"]))
@@ -37,7 +37,7 @@ def _section(tmp_path: Path, **data: object) -> Path:
     return path
 
 
-def test_labels_of_a_layout_can_be_chosen_in_yaml(tmp_path: Path) -> None:
+def test_labels_of_a_layout_can_be_configured(tmp_path: Path) -> None:
     layouts.brats(tmp_path / "brats")
     path = _section(
         tmp_path, kind="brats", folder="brats", labels={1: "1-4", 0: []}, names={1: "whole tumour"}
@@ -58,21 +58,22 @@ def test_label_values_need_ids_and_names(tmp_path: Path) -> None:
     ("data", "words"),
     [
         ({"kind": "brats", "folder": "a", "labels": {1: [1, 4], 0: 4}}, r"more than once: \[4\]"),
-        ({"kind": "brats", "folder": "a", "labels": {1: "9-4"}}, "smaller id"),
+        ({"kind": "brats", "folder": "a", "labels": {1: "9-4"}}, "first id of a span"),
         ({"kind": "brats", "folder": "a", "ignore": [-3]}, r"data\.ignore"),
         ({"kind": "spider", "folder": "a", "contrast": "t1"}, "did you mean contrasts"),
         ({"kind": "bratz", "folder": "a"}, "bratz"),
         ({"folder": "a", "sparse": "oblique"}, r"data\.sparse"),
     ],
 )
-def test_sections_are_checked(tmp_path: Path, data: dict[str, object], words: str) -> None:
+def test_invalid_sections_are_refused(tmp_path: Path, data: dict[str, object], words: str) -> None:
     with pytest.raises(HyperspaceError, match=words):
         load_data_section(_section(tmp_path, **data))
 
 
-def test_fault_52_no_section_and_no_layout(tmp_path: Path) -> None:
+def test_missing_sections_and_unknown_layouts_are_refused(tmp_path: Path) -> None:
+    """Fault 52 of the list of bad inputs."""
     (tmp_path / "x.yaml").write_text("name: a\n")
-    with pytest.raises(HyperspaceError, match="no data set"):
+    with pytest.raises(HyperspaceError, match="not describe a data set"):
         dataset_at(tmp_path / "x.yaml")
     (tmp_path / "empty").mkdir()
     with pytest.raises(HyperspaceError, match="bids-lesion"):
@@ -81,7 +82,7 @@ def test_fault_52_no_section_and_no_layout(tmp_path: Path) -> None:
         Brats(tmp_path / "nothing")
 
 
-def test_a_run_names_any_of_them(tmp_path: Path, dataset: Path) -> None:
+def test_a_run_can_use_any_layout(tmp_path: Path, dataset: Path) -> None:
     layouts.spider(tmp_path / "spines")
     config = parse_config(config_values(data={"kind": "spider", "folder": "spines"}))
     assert isinstance(open_dataset(config.data, tmp_path), Spider)
@@ -93,7 +94,7 @@ def test_a_run_names_any_of_them(tmp_path: Path, dataset: Path) -> None:
 
 
 def test_the_documented_sections_are_valid(tmp_path: Path) -> None:
-    page = Path(__file__).parents[2] / "docs" / "data-sets.md"
+    page = Path(__file__).parents[3] / "docs" / "data-sets.md"
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     kinds = []

@@ -1,4 +1,4 @@
-"""Data sets in which the labels are known in part."""
+"""Data sets with partially known labels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLANES = {"axial": (0, 1), "coronal": (1, 2), "sagittal": (2, 0)}
 
 
 @pytest.mark.parametrize("plane", PLANES)
-def test_slices_without_labels_are_not_known(tmp_path: Path, plane: str) -> None:
+def test_labels_of_slices_without_any_label_are_unknown(tmp_path: Path, plane: str) -> None:
     canonical, axis = PLANES[plane]
     truth = np.zeros((9, 8, 6), np.uint8)
     chosen = [2, 4]
@@ -51,10 +51,10 @@ def test_slices_without_labels_are_not_known(tmp_path: Path, plane: str) -> None
     assert (labels == 1).sum() == 2 * 3 * 3
 
 
-def test_ids_of_the_background_show_that_a_slice_is_labeled(tmp_path: Path) -> None:
+def test_a_slice_with_ids_of_the_background_is_labeled(tmp_path: Path) -> None:
     layouts.brats(tmp_path, n_cases=1)
     truth = np.zeros(layouts.SHAPE, np.uint8)
-    truth[:, 3, :2] = 2  # oedema only: the slice was looked at, and has no tumour core
+    truth[:, 3, :2] = 2  # only oedema: the slice was labeled, and has no tumour core
     layouts.nifti(tmp_path / "BraTS2021_00000/BraTS2021_00000_seg.nii.gz", truth)
     data = Brats(tmp_path, BratsSection(folder="", sparse="axial"))
     labels = data.load(["BraTS2021_00000"], NONE)[0].labels
@@ -62,7 +62,7 @@ def test_ids_of_the_background_show_that_a_slice_is_labeled(tmp_path: Path) -> N
     assert (labels == 0).sum() == layouts.SHAPE[0] * layouts.SHAPE[2]
 
 
-def test_ignored_ids_and_a_background_of_its_own(tmp_path: Path) -> None:
+def test_ignored_ids_and_an_explicit_background(tmp_path: Path) -> None:
     """Scribbles: 0 is not labeled, 1 is background, 2 the structure."""
     layouts.brats(tmp_path, n_cases=1)
     section = BratsSection(folder="", labels={0: [1], 1: [2]}, ignore=[0, 4])
@@ -82,7 +82,7 @@ def _one_slice(shape: tuple[int, int, int] = (8, 6, 10), place: int = 3) -> Case
 @pytest.mark.parametrize(
     ("spacing", "known"), [((2, 2, 0.5), [1]), ((4, 2, 0.5), [0]), ((0.5, 2, 0.5), [6, 7])]
 )
-def test_a_labeled_slice_stays_one_at_every_spacing(
+def test_a_labeled_slice_stays_labeled_at_every_spacing(
     spacing: tuple[float, float, float], known: list[int]
 ) -> None:
     labels = _one_slice().at_spacing(spacing).labels
@@ -93,19 +93,19 @@ def test_a_labeled_slice_stays_one_at_every_spacing(
         assert labels[i].tolist() == [[1] * 5 + [0] * 5] * 6
 
 
-def test_a_labeled_slice_in_coarser_pixels_keeps_what_covers_most() -> None:
+def test_a_labeled_slice_in_coarser_pixels_keeps_the_most_frequent_label() -> None:
     labels = _one_slice().at_spacing((1, 4, 1)).labels[3]
     # Pixels of two: the fifth old column is the structure's last, so the third new one is half.
     assert labels.tolist() == [[1, 1, 0, 0, 0]] * 3
 
 
-def test_dice_counts_known_voxels_only() -> None:
+def test_dice_counts_only_known_voxels() -> None:
     truth = torch.tensor([[1, 1, 0, 0], [-1, -1, -1, -1]])
     predicted = torch.tensor([[1, 0, 0, 0], [1, 1, 1, 1]])
     assert dice_per_label(predicted, truth, 2).tolist() == pytest.approx([2 / 3])
 
 
-def test_scores_at_a_spacing_count_the_labeled_slice_only() -> None:
+def test_scores_at_a_spacing_count_only_the_labeled_slice() -> None:
     case = _one_slice()
 
     class Everything(torch.nn.Module):
@@ -114,11 +114,11 @@ def test_scores_at_a_spacing_count_the_labeled_slice_only() -> None:
 
     spacings = FixedSpacings([case], [(1, 2, 0.5), (2, 2, 0.5)], ["half"])
     totals = spacings.totals(lambda spacing: Everything(), torch.device("cpu"))
-    # All is taken for the structure, half of the slice is: 2·30 / (60 + 30).
+    # Everything is predicted as the structure, which is half of the slice: 2·30 / (60 + 30).
     assert totals[:, 0].tolist() == pytest.approx(np.array([[2 / 3, 1], [2 / 3, 1]]))
 
 
-def test_a_crop_of_nothing_known_changes_nothing() -> None:
+def test_a_crop_without_known_labels_has_no_gradient() -> None:
     loss = SegmentationLoss(LossSection())
     logits = torch.randn(2, 3, 4, 5, 3, requires_grad=True)
     labels = torch.full((2, 4, 5, 3), OUTSIDE, dtype=torch.int16)
@@ -132,7 +132,7 @@ def test_a_crop_of_nothing_known_changes_nothing() -> None:
     assert float(some) == pytest.approx(float(-known.log_softmax(0)[2].mean()), rel=1e-5)
 
 
-def test_a_run_over_labeled_slices(make_dataset, tmp_path: Path) -> None:
+def test_a_run_with_labeled_slices(make_dataset, tmp_path: Path) -> None:
     folder = make_dataset(n_cases=4)
     for i in range(4):
         truth = case_arrays(i)[1]
