@@ -1,8 +1,8 @@
-"""Activations of a plain network, layer by layer, cropped to the same box in mm.
+"""Activations of each layer of a plain network, cropped to the same box in mm.
 
-A layer is one call of a convolution or of a non-linearity. Which level it works at, and whether on
-the way down or up, is read off the sizes of its feature maps: nothing is asked of the network but
-that it is made of modules.
+A layer is one call of a convolution or of a non-linearity. Its level, and whether it is on the
+downsampling or the upsampling path, follow from the sizes of the feature maps: the only requirement
+on a network is that it consists of modules.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
 from training.cka.layers import Kind, NetworkLayer, Way
 
-_PROBE_EDGE = 32  # divided by every usual stride: sizes then tell strides exactly
+_PROBE_EDGE = 32  # a multiple of every usual stride: strides then follow exactly from sizes
 _CONVOLUTIONS = (conv._ConvNd,)
 _NON_LINEARITIES = tuple(
     kind
@@ -35,7 +34,7 @@ _SHORT = {"convolution": "conv", "non-linearity": "act"}
 
 
 def find_layers(network: nn.Module, in_channels: int) -> list[NetworkLayer]:
-    """List the convolutions and non-linearities of a network in the order they run.
+    """List the convolutions and non-linearities of a network in the order of their execution.
 
     Parameters
     ----------
@@ -47,7 +46,7 @@ def find_layers(network: nn.Module, in_channels: int) -> list[NetworkLayer]:
     Raises
     ------
     HyperspaceError
-        If the network is made of no such modules.
+        If the network has no such modules.
     """
     found: list[tuple[str, Kind, Triple, bool]] = []
     channels = in_channels
@@ -57,8 +56,8 @@ def find_layers(network: nn.Module, in_channels: int) -> list[NetworkLayer]:
     def visit(module: nn.Module, image: Tensor, features: Tensor) -> None:
         nonlocal channels
         before, after = _stride(image), _stride(features)
-        if after not in offsets:  # the way up joins the maps of the way down: their places hold
-            offsets[after] = _moved(module, offsets.get(before, (0.0,) * 3), before, after)
+        if after not in offsets:  # upsampled maps are joined to, and lie like, those before
+            offsets[after] = _offset(module, offsets.get(before, (0.0,) * 3), before, after)
         kind = _kind(module)
         if kind is not None:
             found.append((names[module], kind, after, image.shape[1] > channels))
@@ -98,12 +97,12 @@ def activations(
     center: Sequence[float],
     extent: Sequence[float],
 ) -> list[Tensor]:
-    """Run a network without gradient and keep each layer's part of a box.
+    """Run a network without gradient and return each layer's activations in a box.
 
     Parameters
     ----------
     network, layers
-        A network, and what `find_layers` tells of it.
+        A network, and its layers by `find_layers`.
     image
         (C, D, H, W) float32.
     center, extent
@@ -112,13 +111,14 @@ def activations(
     Returns
     -------
     list of Tensor
-        (channels · voxels,) float32 of each layer, in main memory. A voxel that lies in the box in
-        part is scaled by the root of that part: it then counts so much in products of examples.
+        (channels · voxels,) float32 of each layer, in main memory. A voxel is scaled by the square
+        root of the fraction of it inside the box, so that dot products of examples are weighted by
+        that fraction.
 
     Raises
     ------
     HyperspaceError
-        If other layers run than ``layers`` says.
+        If the layers that are executed differ from ``layers``.
     """
     kept: list[Tensor] = []
 
@@ -127,7 +127,7 @@ def activations(
             window = layers[len(kept)].window(center, extent, features.shape[2:])
             crop = features[0][(slice(None), *(part for part, _ in window))]
             roots = [torch.tensor(weights).sqrt() for _, weights in window]
-            # A new tensor in any case: a non-linearity may overwrite the map.
+            # A copy: an in-place non-linearity may overwrite the map.
             crop = crop.to("cpu", torch.float32) * _outer(*roots)
             kept.append(crop.flatten())
 
@@ -135,7 +135,7 @@ def activations(
     calls = _run(network, image[None].to(_device(network)), visit, paths)
     if calls != len(layers):
         raise HyperspaceError(
-            "the network runs other layers than at its first spacing",
+            "the network does not execute the layers it was listed with",
             found=f"{calls} layers",
             expected=f"{len(layers)} layers",
         )
@@ -149,14 +149,17 @@ def _run(
     visit: Callable[[nn.Module, Tensor, Tensor], None],
     paths: Sequence[str],
 ) -> int:
-    """Call ``visit`` after each of the modules that maps features to features; count the calls."""
+    """Call ``visit`` after each module that maps features to features; count the calls."""
     calls = 0
 
-    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def hook(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         nonlocal calls
-        if inputs and all(isinstance(x, Tensor) and x.ndim == 5 for x in (inputs[0], output)):
+        features = inputs[0] if inputs else None
+        if not isinstance(features, Tensor) or not isinstance(output, Tensor):
+            return
+        if features.ndim == output.ndim == 5:
             calls += 1
-            visit(module, inputs[0], output)
+            visit(module, features, output)
 
     leaves = {network.get_submodule(path) for path in paths}
     handles = [m.register_forward_hook(hook) for m in leaves if not list(m.children())]
@@ -183,8 +186,8 @@ def _stride(features: Tensor) -> Triple:
     return a, b, c
 
 
-def _moved(module: nn.Module, offset: Triple, before: Triple, after: Triple) -> Triple:
-    """Return the place of the first output voxel: the center of the inputs that it is made of."""
+def _offset(module: nn.Module, offset: Triple, before: Triple, after: Triple) -> Triple:
+    """Return the index in the input of the first output voxel: the center of its window."""
     if isinstance(module, _WINDOWED) and not isinstance(module.padding, str):
         kernel, padding, dilation = (
             value if isinstance(value, tuple) else (value,) * 3

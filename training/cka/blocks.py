@@ -1,4 +1,4 @@
-"""The same box in mm out of every scan, at every spacing."""
+"""Cut the same box in mm out of every scan, at every spacing."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from training.data.base import Case
 
 @dataclass(frozen=True)
 class FeatureBlock:
-    """A box with its surroundings at one spacing: what a network sees of a scan.
+    """A box with a margin at one spacing: the input of a network whose features are compared.
 
     Parameters
     ----------
     image
         (C, D, H, W) float32, in canonical order.
     center
-        Index of the box's center in the image (z, y, x).
+        Index of the center of the box in the image (z, y, x).
     extent
-        Edges of the box in voxels, with fractions (z, y, x).
+        Edges of the box in voxels, not rounded (z, y, x).
     """
 
     image: Tensor
@@ -34,10 +34,7 @@ class FeatureBlock:
 
 
 def largest_box(grids: Sequence[Grid], edge_mm: float) -> Triple:
-    """Return the box (z, y, x), in mm, of this edge where every scan has room for it.
-
-    Along an axis where a scan is smaller, the box is as long as the smallest scan.
-    """
+    """Return the box (z, y, x), in mm, of at most this edge that fits into every scan."""
     a, b, c = (min(edge_mm, *(grid.field_of_view_mm[axis] for grid in grids)) for axis in range(3))
     return a, b, c
 
@@ -45,31 +42,32 @@ def largest_box(grids: Sequence[Grid], edge_mm: float) -> Triple:
 def cut_block(
     case: Case, spacing_mm: Triple, box_mm: Triple, margin_mm: float, period: Sequence[int]
 ) -> FeatureBlock:
-    """Cut a box out of a case at a spacing, with a margin for the network to look at.
+    """Cut a box with a margin out of a case at a spacing.
 
-    The box is centered on the labeled structures, or on the scan where nothing is labeled, and
-    moved inside the scan. Its center is the same point at every spacing, and lies alike in the
-    feature maps of all cases: for that, the block is up to a period longer on either side, and the
-    scan's border goes on where it ends before. CKA compares feature maps voxel by voxel: were they
-    off by half a coarse voxel, in each case otherwise, deep layers would look unlike themselves.
+    The box is centered on the labeled structures, or on the scan if nothing is labeled, and shifted
+    to lie inside the scan. Its center is the same point at every spacing and has the same position
+    relative to the voxels of the feature maps in all cases. For that, the block is up to one period
+    longer on either side; outside of the scan, its border values are repeated. CKA compares feature
+    maps voxel by voxel: with shifts of half a coarse voxel that differ between cases, deep layers
+    would not even be similar to themselves.
 
     Parameters
     ----------
     case
         On its native grid.
     spacing_mm
-        Spacing to cut it at, mm (z, y, x).
+        Spacing of the block, in mm (z, y, x).
     box_mm
-        Edges of the box, mm (z, y, x); no longer than the scan's.
+        Edges of the box, in mm (z, y, x); at most those of the scan.
     margin_mm
-        How far to go beyond the box, as far as the scan reaches.
+        Margin around the box, cut off at the border of the scan.
     period
-        The center's index in the block is a multiple of this (z, y, x); see `common_period`.
+        The index of the center in the block is a multiple of this (z, y, x); see `common_period`.
     """
     step = np.array(period)
     size, native = np.array(case.grid.shape), np.array(case.grid.spacing_mm)
     half, spacing = np.array(box_mm) / native / 2, np.array(spacing_mm)
-    # The scan reaches from -0.5 to size - 0.5; a box as long as the scan may differ by rounding.
+    # The scan extends from -0.5 to size - 0.5; a box as long as the scan may differ by rounding.
     highest = np.maximum(size - 0.5 - half, half - 0.5)
     center = np.clip(_structure_center(case), half - 0.5, highest)
     # From the center to either side of the block, in new voxels.
@@ -77,7 +75,7 @@ def cut_block(
     before = np.minimum(reach, center + 0.5) * native / spacing
     after = np.minimum(reach, size - 0.5 - center) * native / spacing
     index = step * np.ceil((before - 0.5) / step - 1e-6)
-    # One period more, less a voxel: the coarsest map, whole voxels only, then covers the box.
+    # With one period more, less one voxel, the whole voxels of the coarsest map cover the box.
     shape = np.ceil(index + 0.5 + after - 1e-6).astype(int) + step - 1
     affine = np.eye(4)
     affine[:3, :3] = case.grid.directions * spacing
@@ -90,9 +88,9 @@ def cut_block(
 
 
 def _structure_center(case: Case) -> NDArray[np.float64]:
-    """Return the index of the middle of all that is labeled (z, y, x)."""
+    """Return the index of the center of the labeled voxels' bounding box (z, y, x)."""
     labeled = np.argwhere(case.labels.numpy() > 0)
     if not len(labeled):
         return (np.array(case.grid.shape) - 1) / 2
-    middle: NDArray[np.float64] = (labeled.min(axis=0) + labeled.max(axis=0)) / 2
-    return middle
+    center: NDArray[np.float64] = (labeled.min(axis=0) + labeled.max(axis=0)) / 2
+    return center

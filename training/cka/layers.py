@@ -1,4 +1,4 @@
-"""The layers of a network: what they are called, where their maps lie, which ones are joined."""
+"""The layers of a network: their names, the positions of their feature maps, skip connections."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from napari_hyperspace.core.geometry import Triple
 Kind = Literal["convolution", "non-linearity"]
 Way = Literal["down", "bottom", "up"]
 
-_SLACK = 1e-6  # what rounding may do to an index
+_INDEX_TOLERANCE = 1e-6  # rounding of an index
 
 
 @dataclass(frozen=True)
 class NetworkLayer:
-    """A layer and the place of its feature map.
+    """A layer and the position of its feature map.
 
     Parameters
     ----------
     name
-        Way, level and number there, such as ``"up 1.2 conv"``; level 0 is the finest.
+        Path, level and number, such as ``"up 1.2 conv"``; level 0 is the finest.
     module
-        Path of the module in the network.
+        Name of the module in the network.
     kind
         Convolution or non-linearity.
     level
         Number of the level.
     way
-        On the way down, at the coarsest level, or on the way up.
+        Whether it is on the downsampling path, at the coarsest level or on the upsampling path.
     stride
-        Voxels of the input from one of the map to the next (z, y, x).
+        Distance between voxels of the feature map, in voxels of the input (z, y, x).
     offset
-        Index in the input of the map's first voxel (z, y, x).
+        Index in the input of the feature map's first voxel (z, y, x).
     joins
-        Whether it takes in more than the map of the layer before: a skip connection ends here.
+        Whether its input has more channels than the layer before returns: a skip connection ends
+        here.
     """
 
     name: str
@@ -51,34 +52,34 @@ class NetworkLayer:
     def window(
         self, center: Sequence[float], extent: Sequence[float], shape: Sequence[int]
     ) -> list[tuple[slice, list[float]]]:
-        """Return the part of the feature map that a box covers, an axis (z, y, x).
+        """Return the part of the feature map that a box covers, per axis (z, y, x).
 
-        Of each axis: the voxels that the box touches, and how much of each lies in it (0 to 1). The
-        sum of these weights, in mm, is the box's edge whatever the size of the voxels.
+        For each axis: the voxels that overlap the box, and the fraction of each inside it. The sum
+        of these weights, in mm, is the edge of the box whatever the size of the voxels.
 
         Parameters
         ----------
         center
-            Index in the input of the box's center (z, y, x).
+            Index in the input of the center of the box (z, y, x).
         extent
             Edges of the box in voxels of the input.
         shape
-            Size of the feature map.
+            Shape of the feature map.
         """
         window = []
         for c, edge, stride, offset, size in zip(
             center, extent, self.stride, self.offset, shape, strict=True
         ):
             low, high = (c - offset - edge / 2) / stride, (c - offset + edge / 2) / stride
-            start = max(math.floor(low + 0.5 + _SLACK), 0)
-            stop = min(math.ceil(high + 0.5 - _SLACK), size)
+            start = max(math.floor(low + 0.5 + _INDEX_TOLERANCE), 0)
+            stop = min(math.ceil(high + 0.5 - _INDEX_TOLERANCE), size)
             weights = [min(v + 0.5, high) - max(v - 0.5, low) for v in range(start, stop)]
             window.append((slice(start, stop), weights))
         return window
 
 
 def common_period(layers: Sequence[NetworkLayer]) -> tuple[int, int, int]:
-    """Return how far to move an input, an axis, so that all feature maps move by whole voxels."""
+    """Return the shift of the input, per axis, that shifts all feature maps by whole voxels."""
     a, b, c = (
         math.lcm(*(max(1, round(layer.stride[axis])) for layer in layers)) for axis in range(3)
     )
@@ -86,9 +87,10 @@ def common_period(layers: Sequence[NetworkLayer]) -> tuple[int, int, int]:
 
 
 def skip_pairs(layers: Sequence[NetworkLayer]) -> list[tuple[int, int]]:
-    """Return, for each level but the coarsest, the two layers that its skip connection joins.
+    """Return, for each level except the coarsest, the two layers that its skip connection joins.
 
-    The last layer of the level on the way down, and the first on the way up that takes its map in.
+    These are the last layer of the level on the downsampling path and the first layer on the
+    upsampling path that receives its feature map.
     """
     pairs = []
     for level in range(max(layer.level for layer in layers)):

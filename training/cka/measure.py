@@ -1,22 +1,25 @@
-"""CKA of models over spacings: within a network, between spacings, between models."""
+"""Measure CKA over spacings: within a network, between spacings, between models."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 import torch
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.format import format_range, format_spacing
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.intensity import Normalization
+from napari_hyperspace.core.progress import Progress, ReportProgress, run_to_end
+from napari_hyperspace.core.spacing import in_ranges
 from napari_hyperspace.inference.protocols import SpacingModel
 from training.cka.activations import activations, find_layers
 from training.cka.blocks import cut_block, largest_box
 from training.cka.layers import NetworkLayer, common_period, skip_pairs
-from training.cka.result import CKAResult, CKASettings, edge_mm
+from training.cka.result import CKAConditions, CKAResult, CKASettings
 from training.cka.similarity import MIN_EXAMPLES, Array, MinibatchCKA, gram
 from training.data.base import Case, DataSet
 from training.seeding import generator
@@ -29,45 +32,49 @@ def measure_cka(
     settings: CKASettings | None = None,
     *,
     device: str | torch.device | None = None,
-    show: Callable[[float, str], None] = lambda fraction, message: None,
+    report: ReportProgress | None = None,
 ) -> CKAResult:
     """Measure CKA over the cases of a data set.
 
-    Of the scans, one batch is in memory at a time; of the activations, those of the box of one
-    batch at one spacing (float32); of what was measured, a number for each pair of layers.
+    Memory holds the scans of one batch, the activations (float32) in the box of one batch at one
+    spacing, and one number for each pair of layers.
 
     Parameters
     ----------
     models
-        One, or two to compare, such as two seeds.
+        One model, or two to compare, such as two seeds.
     dataset, names
-        The cases; four at least.
+        The cases; at least four.
     settings
         What to measure.
     device
         Where the networks run; `None`: where the models were loaded.
-    show
-        Called with the fraction done and what comes next.
+    report
+        Called with the progress.
 
     Raises
     ------
     HyperspaceError
-        If models and data set have different channels, a model is not 3-D, or cases are too few.
+        If the numbers of channels of models and data set differ, a model is not 3-D, or there are
+        too few cases.
     """
     settings = settings or CKASettings()
     _check(models, dataset, names)
+    _warn_outside_range(models, settings.spacings)
+    return run_to_end(_measure(models, dataset, names, settings, device), report)
+
+
+def _measure(
+    models: Sequence[SpacingModel],
+    dataset: DataSet,
+    names: Sequence[str],
+    settings: CKASettings,
+    device: str | torch.device | None,
+) -> Generator[Progress, None, CKAResult]:
     spacings = settings.spacings
     reference = spacings.index(settings.reference)
-    _say_extrapolation(models, spacings)
-    show(0.0, "reading the scans' sizes")
+    yield Progress(0.0, "reading the sizes of the scans")
     box = _common_box(dataset, names, settings)
-    if min(box) < settings.box_mm:
-        edges = " × ".join(f"{edge:.1f}" for edge in box)
-        warnings.warn(
-            f"the box is {edges} mm (z, y, x): the smallest scan is no larger",
-            HyperspaceWarning,
-            stacklevel=2,
-        )
     networks = range(len(models))
     steps = range(len(spacings))
     layers = [[find_layers(m.network(s, device), m.in_channels) for s in spacings] for m in models]
@@ -83,38 +90,36 @@ def measure_cka(
         cases = dataset.load(batch, Normalization("none"))
         grams: dict[tuple[int, int], Array] = {}
         for m, model in enumerate(models):
-            seen = [_normalized(case, model.normalization) for case in cases]
+            inputs = [_normalized(case, model.normalization) for case in cases]
             for s, spacing in enumerate(spacings):
-                text = (
-                    f"batch {number} of {len(batches)}: {model.name} at {edge_mm(spacing):.2f} mm"
-                )
-                show(done / jobs, text)
+                text = f"{model.name} at {format_spacing(spacing, collapse=True)}"
+                yield Progress(done / jobs, f"batch {number} of {len(batches)}: {text}")
                 network, period = model.network(spacing, device), common_period(layers[m][s])
-                blocks = (cut_block(x, spacing, box, settings.margin_mm, period) for x in seen)
+                blocks = (cut_block(x, spacing, box, settings.margin_mm, period) for x in inputs)
                 grams[m, s] = _grams(
                     activations(network, layers[m][s], b.image, b.center, b.extent) for b in blocks
                 )
                 done += 1
         cka.update(grams)
-    show(1.0, "done")
+    yield Progress(1.0, "done")
     maps = cka.maps()
     return CKAResult(
         models=[(model.name, model.identity) for model in models],
-        layers=[kinds[reference] for kinds in layers],
-        skips=[skip_pairs(kinds[reference]) for kinds in layers],
+        layers=[found[reference] for found in layers],
+        skips=[skip_pairs(found[reference]) for found in layers],
         spacings_mm=spacings,
         reference=reference,
         within=[[maps[(m, s), (m, s)] for s in steps] for m in networks],
         between=[[maps[(m, reference), (m, s)] for s in steps] for m in networks],
         across=[maps[pair] for pair in across],
-        about={
-            "data": dataset.name,
-            "cases": len(names),
-            "batches": [len(batch) for batch in batches],
-            "box_mm": [round(edge, 3) for edge in box],
-            "margin_mm": settings.margin_mm,
-            "seed": settings.seed,
-        },
+        conditions=CKAConditions(
+            data=dataset.name,
+            cases=len(names),
+            batches=[len(batch) for batch in batches],
+            box_mm=[round(edge, 3) for edge in box],
+            margin_mm=settings.margin_mm,
+            seed=settings.seed,
+        ),
     )
 
 
@@ -122,7 +127,7 @@ def _grams(examples: Iterator[list[torch.Tensor]]) -> Array:
     """Return the Gram matrix of each layer (layers, n, n) from each example's activations."""
     columns = [list(column) for column in zip(*examples, strict=True)]
     grams = []
-    while columns:  # each layer's activations go once its matrix is made
+    while columns:  # frees the activations of a layer once its matrix is computed
         grams.append(gram(torch.stack(columns.pop()).numpy()))
     return np.stack(grams[::-1])
 
@@ -139,8 +144,16 @@ def _normalized(case: Case, normalization: Normalization) -> Case:
 
 
 def _common_box(dataset: DataSet, names: Sequence[str], settings: CKASettings) -> Triple:
+    """Return the box to compare; warn if a scan is smaller than the one in the settings."""
     grids = [dataset.load([name], Normalization("none"))[0].grid for name in names]
-    return largest_box(grids, settings.box_mm)
+    box = largest_box(grids, settings.box_mm)
+    if min(box) < settings.box_mm:
+        warnings.warn(
+            f"the box is {format_spacing(box)} (z, y, x), limited by the smallest scan",
+            HyperspaceWarning,
+            stacklevel=2,
+        )
+    return box
 
 
 def _check(models: Sequence[SpacingModel], dataset: DataSet, names: Sequence[str]) -> None:
@@ -153,41 +166,37 @@ def _check(models: Sequence[SpacingModel], dataset: DataSet, names: Sequence[str
         ):
             if found != expected:
                 raise HyperspaceError(
-                    f"the model has another number of {what} than the data set",
+                    f"model and data set have different numbers of {what}",
                     where=model.name,
                     found=found,
                     expected=expected,
                 )
     if len(set(names)) < max(MIN_EXAMPLES, len(names)):
         raise HyperspaceError(
-            "CKA needs different cases, four at least", where=dataset.name, found=len(names)
+            "CKA needs at least four different cases", where=dataset.name, found=len(names)
         )
 
 
 def _check_layers(
     models: Sequence[SpacingModel], layers: Sequence[list[list[NetworkLayer]]]
 ) -> None:
-    for model, kinds in zip(models, layers, strict=True):
-        if len({tuple((layer.module, layer.kind) for layer in found) for found in kinds}) > 1:
+    for model, networks in zip(models, layers, strict=True):
+        if len({tuple((layer.module, layer.kind) for layer in found) for found in networks}) > 1:
             raise HyperspaceError(
-                "the model's networks have different layers at different spacings",
+                "the networks of the model have different layers at different spacings",
                 where=model.name,
-                fix="Measure spacings at which they have the same",
+                fix="Measure at spacings where the layers are the same",
             )
 
 
-def _say_extrapolation(models: Sequence[SpacingModel], spacings: Sequence[Triple]) -> None:
+def _warn_outside_range(models: Sequence[SpacingModel], spacings: Sequence[Triple]) -> None:
     for model in models:
         ranges = model.trained_range_mm
-        outside = [
-            spacing
-            for spacing in spacings
-            if ranges and not all(a <= x <= b for x, (a, b) in zip(spacing, ranges, strict=True))
-        ]
-        if outside:
+        outside = [spacing for spacing in spacings if not in_ranges(spacing, ranges)]
+        if ranges is not None and outside:
             warnings.warn(
-                f"{model.name}: {len(outside)} of {len(spacings)} spacings lie outside of the "
-                f"trained range {ranges} mm",
+                f"{model.name}: {len(outside)} of {len(spacings)} spacings are outside of the "
+                f"trained range of {format_range(ranges, collapse=True)}",
                 HyperspaceWarning,
                 stacklevel=3,
             )

@@ -1,13 +1,12 @@
-"""CKA as a figure (after figure 3 of Joutard et al., MICCAI 2024) and as numbers."""
+"""Write CKA as figures (after figure 3 of Joutard et al., MICCAI 2024) and as numbers."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,11 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from scipy.sparse import lil_array
 from scipy.sparse.csgraph import shortest_path
 
-from napari_hyperspace.core.files import write_text
-from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.core.files import replacing, write_text
+from napari_hyperspace.core.format import format_spacing
+from napari_hyperspace.core.progress import ReportProgress
 from napari_hyperspace.inference.protocols import SpacingModel
 from training.cka.layers import NetworkLayer
 from training.cka.measure import measure_cka
@@ -40,16 +41,16 @@ def run_cka(
     settings: CKASettings | None = None,
     *,
     device: str | torch.device | None = None,
-    show: Callable[[float, str], None] = lambda fraction, message: None,
+    report: ReportProgress | None = None,
 ) -> list[Path]:
-    """Measure CKA and write `cka.json`, `cka.png`, `cka.svg`; of two models, a figure of each.
+    """Measure CKA and write `cka.json`, `cka.png` and `cka.svg`; one figure per model.
 
     Parameters
     ----------
-    models, dataset, names, settings, device, show
+    models, dataset, names, settings, device, report
         As in `measure_cka`.
     out
-        Folder to write to, made where it is missing.
+        Folder to write to; created if it does not exist.
 
     Returns
     -------
@@ -61,38 +62,48 @@ def run_cka(
     HyperspaceError
         As in `measure_cka`.
     """
-    result = measure_cka(models, dataset, names, settings, device=device, show=show)
+    result = measure_cka(models, dataset, names, settings, device=device, report=report)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = folder / "cka.json"
     write_text(numbers, json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
     files = [numbers]
     for model in range(len(result.models)):
-        figure = draw_cka(result, model)
-        FigureCanvasAgg(figure)
         stem = "cka" if model == 0 else f"cka-{model + 1}"
-        for suffix, metadata in ((".png", {}), (".svg", {"Date": None})):
-            path = folder / (stem + suffix)
-            with mpl.rc_context({"svg.hashsalt": "cka"}):  # the same numbers, the same file
-                figure.savefig(path, dpi=130, metadata=metadata)
-            files.append(path)
+        files += _save(draw_cka(result, model), folder, stem)
+    return files
+
+
+def _save(figure: Figure, folder: Path, stem: str) -> list[Path]:
+    FigureCanvasAgg(figure)
+    layout = figure.get_layout_engine()
+    if layout is not None:  # computed once for both files
+        layout.execute(figure)
+        figure.set_layout_engine("none")
+    files = []
+    # Without dates and random ids: equal numbers make equal files.
+    for suffix, metadata in ((".png", {}), (".svg", {"Date": None})):
+        path = folder / (stem + suffix)
+        with mpl.rc_context({"svg.hashsalt": "cka"}), replacing(path) as temporary:
+            figure.savefig(temporary, dpi=130, metadata=metadata)
+        files.append(path)
     return files
 
 
 def draw_cka(result: CKAResult, model: int = 0) -> Figure:
     """Draw the eight panels of one model.
 
-    a, b: layers of one network, at the reference and at the largest voxels. c: slope of that
-    against spacing. d: how far layers are apart, and their levels. e, f: the reference's network
-    against those of larger voxels. g: slope of that. h: two models at the reference, or, of a
-    single model, the same layer at the reference and at each spacing.
+    a, b: layers of one network, at the reference and at the largest voxels. c: slope of these
+    against spacing. d: distance between layers, and their levels. e, f: the network of the
+    reference against those of larger voxels. g: slope of these. h: two models at the reference, or,
+    for a single model, the same layer at the reference and at each spacing.
 
     Parameters
     ----------
     result
-        What was measured.
+        The result.
     model
-        Which model.
+        Index of the model.
     """
     layers, skips = result.layers[model], result.skips[model]
     last, reference = len(result.spacings_mm) - 1, result.reference
@@ -107,7 +118,7 @@ def draw_cka(result: CKAResult, model: int = 0) -> Figure:
         _mark_skips(panels[panel], skips)
 
     def text(index: int) -> str:
-        return _spacing_text(result.spacings_mm[index])
+        return format_spacing(result.spacings_mm[index], collapse=True)
 
     within, between = result.within[model], result.between[model]
     heat(0, within[reference], f"within the network of {text(reference)}", "layer")
@@ -128,10 +139,11 @@ def draw_cka(result: CKAResult, model: int = 0) -> Figure:
         panels[7].set_ylabel(f"first: {_title(result, model)}")
     else:
         _levels_against_spacing(panels[7], result, model)
-    box = " × ".join(f"{edge:.3g}" for edge in result.about["box_mm"])
+    conditions = result.conditions
     figure.suptitle(
-        f"CKA of {name}: {result.about['cases']} cases of {result.about['data']}, "
-        f"box of {box} mm; circles: skip connections; lines: borders of levels"
+        f"CKA of {name}: {conditions.cases} cases of {conditions.data}, "
+        f"box of {format_spacing(conditions.box_mm, collapse=True)}; "
+        "circles: skip connections; lines: borders of levels"
     )
     return figure
 
@@ -139,11 +151,6 @@ def draw_cka(result: CKAResult, model: int = 0) -> Figure:
 def _title(result: CKAResult, model: int) -> str:
     name, identity = result.models[model]
     return f"{name} ({identity[:6]})"
-
-
-def _spacing_text(spacing_mm: Triple) -> str:
-    steps = [f"{step:.3g}" for step in spacing_mm]
-    return f"{steps[0] if len(set(steps)) == 1 else ' × '.join(steps)} mm"
 
 
 def _heat(
@@ -177,10 +184,10 @@ def _slope(
     image = _image(axes, slope, "RdBu_r", (-largest or -1.0, largest or 1.0))
     _mark_levels(axes, layers, layers, "black")
     _mark_skips(axes, skips)
-    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="change of CKA a mm")
+    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="change of CKA per mm")
 
 
-def _image(axes: Axes, values: Array, colors: str, limits: tuple[float, float]) -> Any:
+def _image(axes: Axes, values: Array, colors: str, limits: tuple[float, float]) -> AxesImage:
     colormap = mpl.colormaps[colors].with_extremes(bad=_UNDEFINED)
     masked = np.ma.masked_invalid(values)
     return axes.imshow(masked, cmap=colormap, vmin=limits[0], vmax=limits[1], origin="lower")
@@ -189,7 +196,7 @@ def _image(axes: Axes, values: Array, colors: str, limits: tuple[float, float]) 
 def _structure(
     axes: Axes, layers: Sequence[NetworkLayer], skips: Sequence[tuple[int, int]]
 ) -> None:
-    """Draw distances below the diagonal and blocks of equal level above it."""
+    """Draw distances below the diagonal and layers of equal level above it."""
     n = len(layers)
     levels = np.array([layer.level for layer in layers])
     below = np.tril(np.ones((n, n), bool), -1)
@@ -202,19 +209,19 @@ def _structure(
     for down, up in skips:
         axes.plot([down, down, up], [down, up, up], color="tab:red", linewidth=1)
     _mark_skips(axes, [(down, up) for down, up in skips], both=False)
-    axes.set_title("d  layers: levels (colors), distance (grey)")
+    axes.set_title("d  layers: levels (colors), distance (gray)")
     axes.figure.colorbar(image, ax=axes, shrink=0.8, label="distance, in layers")
 
 
 def distances(n: int, skips: Sequence[tuple[int, int]]) -> Array:
-    """Return the number of steps between layers (n, n), each skip connection being one.
+    """Return the number of steps between layers, (n, n); a skip connection is one step.
 
     Parameters
     ----------
     n
-        Number of layers, one behind the other.
+        Number of layers, in sequence.
     skips
-        Pairs of layers that are joined too.
+        Pairs of layers that are joined as well.
     """
     graph = lil_array((n, n))
     for a, b in [*((i, i + 1) for i in range(n - 1)), *skips]:
@@ -233,7 +240,7 @@ def _levels_against_spacing(axes: Axes, result: CKAResult, model: int) -> None:
         color = _LEVELS(layers[members[0]].level % 10)
         axes.plot(edges, known.mean(axis=1).filled(np.nan), style, color=color, label=group)
     axes.axvline(edges[result.reference], color="0.5", linewidth=1)
-    reference = _spacing_text(result.spacings_mm[result.reference])
+    reference = format_spacing(result.spacings_mm[result.reference], collapse=True)
     axes.set(
         title=f"h  same layers, {reference} against others",
         xlabel="spacing (mm)",
@@ -244,9 +251,9 @@ def _levels_against_spacing(axes: Axes, result: CKAResult, model: int) -> None:
 
 
 def _groups(layers: Sequence[NetworkLayer]) -> list[tuple[str, list[int]]]:
-    """Return the runs of layers of one way and level."""
+    """Return the groups of consecutive layers of one path and level, with their indices."""
     keys = [f"{layer.way} {layer.level}" for layer in layers]
-    return [(key, list(run)) for key, run in groupby(range(len(keys)), keys.__getitem__)]
+    return [(key, list(group)) for key, group in groupby(range(len(keys)), keys.__getitem__)]
 
 
 def _mark_levels(

@@ -1,4 +1,4 @@
-"""What a measurement of CKA is asked for, and what it gives."""
+"""Settings and result of a measurement of CKA."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from training.cka.layers import NetworkLayer
 from training.cka.similarity import Array, slopes
 
 MIN_BATCH = 8
-"""Smallest batch that can be asked for: cases are spread evenly, and no batch may fall below 4."""
+"""Smallest size of a batch: cases are spread evenly, and every batch needs at least 4 of them."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +25,19 @@ class CKASettings:
     Parameters
     ----------
     start_mm, stop_mm, steps
-        Spacings, evenly spaced between two (z, y, x), both included.
+        First and last spacing (z, y, x), and the number of evenly spaced spacings between them,
+        both included.
     reference_mm
-        Spacing (z, y, x) that the others are compared with; `None`: 1 mm where that lies between
-        the two, else ``start_mm``. Measured too where it is none of the steps.
+        Spacing (z, y, x) that the others are compared with; `None`: 1 mm if that is between the
+        two, else ``start_mm``. It is measured too if it is none of the steps.
     box_mm
-        Edge of the box that activations are taken from; shorter where a scan is.
+        Edge of the box that activations are taken from; shorter if a scan is smaller.
     margin_mm
-        How far beyond the box the network sees.
+        Margin around the box in the input of the network.
     batch
-        Most cases whose activations are held at once.
+        Largest number of cases whose activations are in memory at once.
     seed
-        Of the order of the cases.
+        Seed of the order of the cases.
     """
 
     start_mm: Triple = (0.94, 0.94, 0.94)
@@ -62,7 +62,9 @@ class CKASettings:
                     "out of range", field=field, found=found, expected=f"{low} or more"
                 )
         if not 0 < self.box_mm < float("inf"):
-            raise HyperspaceError("a box needs an edge in mm", field="box_mm", found=self.box_mm)
+            raise HyperspaceError(
+                "the edge of the box is not positive and finite", field="box_mm", found=self.box_mm
+            )
 
     @property
     def reference(self) -> Triple:
@@ -76,37 +78,65 @@ class CKASettings:
 
     @property
     def spacings(self) -> list[Triple]:
-        """All spacings to measure, the smallest voxels first."""
+        """All spacings to measure, from the smallest voxels to the largest."""
         steps = np.linspace(self.start_mm, self.stop_mm, self.steps).tolist()
         chosen = {(round(z, 6), round(y, 6), round(x, 6)) for z, y, x in [*steps, self.reference]}
         return sorted(chosen, key=lambda s: (edge_mm(s), s))
 
 
 def edge_mm(spacing_mm: Triple) -> float:
-    """Return the edge of the cube as large as a voxel, in mm: the abscissa of slopes."""
+    """Return the edge of a cube with the volume of a voxel, in mm: the abscissa of slopes."""
     return math.exp(math.fsum(map(math.log, spacing_mm)) / 3)
 
 
 @dataclass(frozen=True)
+class CKAConditions:
+    """The conditions of a measurement.
+
+    Parameters
+    ----------
+    data
+        Name of the data set.
+    cases
+        Number of cases.
+    batches
+        Number of cases in each batch.
+    box_mm
+        Edges of the box (z, y, x).
+    margin_mm
+        Margin around the box.
+    seed
+        Seed of the order of the cases.
+    """
+
+    data: str
+    cases: int
+    batches: list[int]
+    box_mm: list[float]
+    margin_mm: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class CKAResult:
-    """CKA maps, (layers, layers) each; NaN where a layer is constant.
+    """CKA maps, (layers, layers) each; NaN if a layer is constant.
 
     Parameters
     ----------
     models
         Name and digest of each model.
     layers, skips
-        Layers of each model's networks, and the pairs of them that skip connections join.
+        Layers of each model's networks, and the pairs of layers that skip connections join.
     spacings_mm, reference
-        Spacings (z, y, x), and which of them is the reference.
+        Spacings (z, y, x), and the index of the reference.
     within
-        For each model, the map of each spacing: layers of one network.
+        For each model and spacing: layers of one network.
     between
-        For each model, the map of each spacing: layers at the reference × layers at that spacing.
+        For each model and spacing: layers at the reference × layers at that spacing.
     across
-        The map of each spacing: layers of the first model × layers of the second; none for one.
-    about
-        What else there is to know: cases, box, settings.
+        For each spacing: layers of the first model × layers of the second; empty for one model.
+    conditions
+        Cases, box and seed.
     """
 
     models: list[tuple[str, str]]
@@ -117,25 +147,25 @@ class CKAResult:
     within: list[list[Array]]
     between: list[list[Array]]
     across: list[Array]
-    about: dict[str, Any]
+    conditions: CKAConditions
 
     def within_slope(self, model: int) -> Array | None:
-        """Return the change of `within` a mm of spacing; `None` for a single spacing."""
+        """Return the change of `within` per mm of spacing; `None` for a single spacing."""
         return self._slope(self.within[model], 0)
 
     def between_slope(self, model: int) -> Array | None:
-        """Return the change of `between` a mm, from the reference on; `None` if that is the end."""
+        """Return the change of `between` per mm from the reference on; `None` if that is last."""
         return self._slope(self.between[model], self.reference)
 
     def _slope(self, maps: Sequence[Array], first: int) -> Array | None:
         edges = [edge_mm(spacing) for spacing in self.spacings_mm[first:]]
         return slopes(edges, maps[first:]) if len(set(edges)) > 1 else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data; `None` stands for NaN."""
+    def to_dict(self) -> dict[str, object]:
+        """Return plain data, with `None` for NaN."""
         models = range(len(self.models))
         return {
-            **self.about,
+            **dataclasses.asdict(self.conditions),
             "models": [{"name": name, "identity": digest} for name, digest in self.models],
             "layers": [[dataclasses.asdict(x) for x in layers] for layers in self.layers],
             "skip_pairs": self.skips,
@@ -149,7 +179,7 @@ class CKAResult:
         }
 
 
-def _plain(values: Array | None) -> Any:
+def _plain(values: Array | None) -> list[list[float | None]] | None:
     if values is None:
         return None
     return [[None if np.isnan(v) else round(float(v), 5) for v in row] for row in values]

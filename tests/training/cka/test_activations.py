@@ -1,3 +1,5 @@
+"""Layers of networks, and their activations in the same box."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -16,7 +18,7 @@ from training.data.base import Case
 
 
 def passing(conv):
-    """Make a convolution that passes the middle of its kernel on."""
+    """Set a convolution to the identity."""
     with torch.no_grad():
         conv.weight.zero_()
         conv.bias.zero_()
@@ -25,7 +27,7 @@ def passing(conv):
 
 
 class Coordinates(nn.Module):
-    """Shows its input at three levels, strided and pooled, and at the first one again."""
+    """Passes its input through three levels, strided and pooled, and back to the first one."""
 
     def __init__(self):
         super().__init__()
@@ -55,7 +57,7 @@ def ramp_case(shape=(41, 47, 39), spacing=(0.9, 0.7, 1.1), box=None):
     return Case("ramp", x.expand(1, *shape).contiguous(), labels, grid)
 
 
-def test_layers_of_a_unet_by_level_and_place():
+def test_layers_of_a_unet_by_level_and_position():
     network = UNet(UNetConfig(channels=2, strides=((2, 2, 2), (1, 2, 2)), convs_per_level=1)).eval()
     layers = find_layers(network, 1)
     assert [layer.name for layer in layers] == [
@@ -89,7 +91,7 @@ def test_skip_pairs_of_a_pooled_unet(up):
         ("encoder.0.1.activation", "decoder.0.0.conv"),
         ("encoder.1.1.activation", "decoder.1.0.conv"),
     ]
-    # A pooled voxel lies between the voxels that it came from.
+    # A pooled voxel is centered between the voxels that are averaged.
     assert [{x.offset for x in layers if x.level == level} for level in range(3)] == [
         {(0, 0, 0)},
         {(0.5, 0.5, 0.5)},
@@ -107,11 +109,11 @@ def test_layers_of_any_factory_without_hooks_left_behind(tiny_model):
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_activations_are_those_of_the_network_before_they_are_overwritten(tiny_model):
+def test_activations_are_copied_before_they_are_overwritten(tiny_model):
     network = tiny_model.network((1, 1, 1))
     layers = find_layers(network, 1)
     image = torch.randn(1, 9, 11, 10)
-    kept = activations(network, layers, image, (4, 5, 4.5), (100, 100, 100))  # all of every map
+    kept = activations(network, layers, image, (4, 5, 4.5), (100, 100, 100))  # whole feature maps
     conv = network.stem.conv(image[None]).flatten()
     torch.testing.assert_close(kept[0], conv)
     torch.testing.assert_close(kept[1], conv.relu())
@@ -119,7 +121,7 @@ def test_activations_are_those_of_the_network_before_they_are_overwritten(tiny_m
     torch.testing.assert_close(kept[-1], network(image[None]).flatten())
 
 
-def test_nothing_is_differentiated():
+def test_the_network_runs_without_gradient():
     network = Coordinates().eval()
     layers = find_layers(network, 1)
     assert all(parameter.requires_grad for parameter in network.parameters())
@@ -132,16 +134,16 @@ PLAIN = (1, 1, 1)
 
 
 def weighted(layer, values, block):
-    """Sum and mean of the voxels' weights, from the values' squares over a ramp along x, in mm."""
+    """Return the sum of the weights, and the weighted mean of a ramp along x, in mm."""
     window = layer.window(block.center, block.extent, (999, 999, 999))
     roots = np.sqrt(np.einsum("i,j,k->ijk", *(weights for _, weights in window)))
-    shown = values.numpy().reshape(roots.shape) / roots  # what the map holds there
-    return (roots**2).sum(), (roots**2 * shown).sum() / (roots**2).sum()
+    ramp = values.numpy().reshape(roots.shape) / roots
+    return (roots**2).sum(), (roots**2 * ramp).sum() / (roots**2).sum()
 
 
 @pytest.mark.parametrize("spacing", [(0.9, 0.9, 0.9), (1.3, 1, 1.7), (2, 2, 2)])
 @pytest.mark.parametrize("last", [26, 39])
-def test_every_map_shows_the_same_box_in_mm(spacing, last):
+def test_every_feature_map_covers_the_same_box_in_mm(spacing, last):
     case = ramp_case(box=(slice(12, 29), slice(20, 31), slice(15, last)))
     network = Coordinates().eval()
     layers = find_layers(network, 1)
@@ -156,13 +158,13 @@ def test_every_map_shows_the_same_box_in_mm(spacing, last):
     for layer, values in zip(layers[:4], kept, strict=False):
         voxels, mean = weighted(layer, values, block)
         assert voxels * np.prod(spacing) * np.prod(layer.stride) == pytest.approx(16**3)
-        # Resampling moves a ramp by a few hundredths of a mm; a large voxel that reaches out of the
-        # box shows its own middle, not that of its part in the box.
+        # Resampling shifts a ramp by a few hundredths of a mm; a large voxel that is partly outside
+        # of the box has the value at its own center, not at that of its part in the box.
         step = layer.stride[2] * spacing[2]
         assert abs(mean - middle) <= 0.05 + step**2 / 4 / 16, layer.name
 
 
-def test_a_whole_number_of_voxels_is_shown_as_it_is():
+def test_weights_of_a_box_of_whole_voxels():
     case = ramp_case(shape=(17, 17, 17), spacing=(1, 1, 1))
     network = nn.Sequential(nn.AvgPool3d(2), passing(nn.Conv3d(1, 1, 3, padding=1)))
     (layer,) = find_layers(network, 1)
@@ -170,12 +172,12 @@ def test_a_whole_number_of_voxels_is_shown_as_it_is():
     block = cut_block(case, (1, 1, 1), (7.0, 7.0, 7.0), 100, (2, 2, 2))
     assert block.center == (8, 8, 8)
     (values,) = activations(network, [layer], block.image, block.center, block.extent)
-    # The box goes from 5 to 12 mm: half of the voxel from 4 to 6, and three whole ones.
+    # The box extends from 5 to 12 mm: half of the voxel from 4 to 6 mm, and three whole ones.
     line = values.reshape(4, 4, 4)[1, 1]
     torch.testing.assert_close(line, torch.tensor([5 * 0.5**0.5, 7, 9, 11]))
 
 
-def test_maps_lie_alike_in_all_cases():
+def test_feature_maps_have_the_same_position_in_all_cases():
     strided = [passing(nn.Conv3d(1, 1, 3, stride=2, padding=1)) for _ in range(3)]
     pooled = [x for _ in range(3) for x in (nn.AvgPool3d(2), nn.Conv3d(1, 1, 1))]
     for network in (nn.Sequential(*strided), nn.Sequential(*pooled)):
@@ -183,7 +185,7 @@ def test_maps_lie_alike_in_all_cases():
         assert common_period(layers) == (8, 8, 8)
         for spacing in np.linspace(0.94, 2, 7):
             seen = set()
-            for start in range(0, 25, 3):  # up against the scan's borders, and in between
+            for start in range(0, 25, 3):  # at the borders of the scan, and in between
                 case = ramp_case((30, 29, 28), (1, 1, 1), (slice(start, 28),) * 3)
                 block = cut_block(case, (spacing,) * 3, (25, 25, 25), 3, (8, 8, 8))
                 kept = activations(network, layers, block.image, block.center, block.extent)
@@ -205,16 +207,16 @@ def test_the_box_is_centered_on_the_structures_and_stays_inside():
     block = cut_block(inside, (0.9, 0.7, 1.1), (12, 12, 12), 1000, PLAIN)
     np.testing.assert_allclose(block.center, (20, 22, 20), atol=1e-9)
     np.testing.assert_allclose(block.extent, (12 / 0.9, 12 / 0.7, 12 / 1.1))
-    assert block.image.shape == (1, 41, 47, 39)  # a margin beyond the scan is cut there
+    assert block.image.shape == (1, 41, 47, 39)  # the margin is cut off at the border
     torch.testing.assert_close(block.image, inside.image)
     corner = ramp_case(box=(slice(0, 2), slice(46, 47), slice(0, 39)))
     block = cut_block(corner, (1, 1, 1), (12, 12, 12), 0, PLAIN)
-    assert block.image.shape == (1, 13, 13, 13)  # an odd number of voxels round the center
+    assert block.image.shape == (1, 13, 13, 13)  # an odd number of voxels around the center
     unlabeled = cut_block(ramp_case(), (0.9, 0.7, 1.1), (12, 12, 12), 1000, PLAIN)
     np.testing.assert_allclose(unlabeled.center, (20, 23, 19), atol=1e-9)
 
 
-def test_the_margin_bounds_what_the_network_sees():
+def test_the_margin_bounds_the_input_of_the_network():
     case = ramp_case(shape=(60, 60, 60), spacing=(1, 1, 1))
     for spacing in ((1.0, 1.0, 1.0), (0.94, 1.5, 2.0)):
         for period in (1, 8):
@@ -229,10 +231,10 @@ def test_a_box_is_no_longer_than_the_smallest_scan():
     assert largest_box(grids, 32.0) == (30, 24, 30)
 
 
-def test_a_network_that_runs_other_layers_is_refused(tiny_model):
+def test_a_network_with_other_layers_is_refused(tiny_model):
     network = tiny_model.network((1, 1, 1))
     layers = find_layers(network, 1)
-    with pytest.raises(HyperspaceError, match="other layers"):
+    with pytest.raises(HyperspaceError, match="does not execute the layers"):
         activations(Coordinates(), find_layers(Coordinates(), 1)[:2] * 2, torch.rand(1, 8, 8, 8),
                     (4, 4, 4), (4, 4, 4))  # fmt: skip
     assert len(layers) > 4

@@ -1,3 +1,5 @@
+"""CKA against its definitions."""
+
 from __future__ import annotations
 
 from itertools import combinations
@@ -32,14 +34,14 @@ def unbiased_cka(x, y):
     return unbiased_hsic(K, L) / np.sqrt(unbiased_hsic(K, K) * unbiased_hsic(L, L))
 
 
-def alike(rng, n=11, p=7, q=5, offset=3.0):
-    """Two layers with something in common and means far from zero."""
+def correlated(rng, n=11, p=7, q=5, offset=3.0):
+    """Return two correlated layers whose means are far from zero."""
     x = rng.normal(size=(n, p))
     return x + offset, np.tanh(x[:, :q]) + 0.5 * rng.normal(size=(n, q)) - offset
 
 
 def test_equals_the_definition_in_feature_space(rng):
-    x, y = alike(rng)
+    x, y = correlated(rng)
     xc, yc = x - x.mean(0), y - y.mean(0)
     norms = [np.linalg.norm(a, "fro") for a in (yc.T @ xc, xc.T @ xc, yc.T @ yc)]
     expected = norms[0] ** 2 / (norms[1] * norms[2])
@@ -47,8 +49,8 @@ def test_equals_the_definition_in_feature_space(rng):
     assert 0.1 < expected < 0.95
 
 
-def test_the_unbiased_form_equals_the_papers_sum(rng):
-    x, y = alike(rng)
+def test_the_unbiased_estimate_equals_the_sum_of_the_paper(rng):
+    x, y = correlated(rng)
     assert linear_cka(x, y, unbiased=True) == pytest.approx(unbiased_cka(x, y), rel=1e-10)
     assert linear_cka(x, y, unbiased=True) < linear_cka(x, y)
 
@@ -67,9 +69,9 @@ def test_one_batch_equals_the_direct_computation(rng):
         np.testing.assert_allclose(maps[pair], expected, rtol=1e-9, atol=1e-12)
 
 
-def test_all_subsets_together_give_the_whole(rng):
-    # The mean of a U-statistic over all subsets of one size is the statistic of the whole.
-    x, y = alike(rng, n=8)
+def test_all_subsets_together_give_the_estimate_of_all_examples(rng):
+    # The mean of a U-statistic over all subsets of one size is the statistic of all examples.
+    x, y = correlated(rng, n=8)
     cka = MinibatchCKA([("x", "y")])
     for subset in combinations(range(8), 5):
         rows = list(subset)
@@ -78,8 +80,8 @@ def test_all_subsets_together_give_the_whole(rng):
     assert cka.examples == 56 * 5
 
 
-def test_batches_of_different_sizes_count_by_their_examples(rng):
-    x, y = alike(rng, n=13)
+def test_batches_are_weighted_by_their_size(rng):
+    x, y = correlated(rng, n=13)
     parts = [slice(0, 4), slice(4, 13)]
     cka = MinibatchCKA([("x", "y")])
     for part in parts:
@@ -92,7 +94,7 @@ def test_batches_of_different_sizes_count_by_their_examples(rng):
     assert cka.maps()["x", "y"].item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_independent_layers_are_not_alike_when_unbiased():
+def test_independent_layers_have_no_unbiased_similarity():
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(40, 500)), rng.normal(size=(40, 500))
     assert linear_cka(x, y) > 0.8  # far more features than examples
@@ -105,7 +107,7 @@ def test_independent_layers_are_not_alike_when_unbiased():
 
 @settings(max_examples=30, deadline=None)
 @given(seed=SEEDS, scale=st.floats(1e-6, 1e6), unbiased=st.booleans())
-def test_a_layer_is_like_itself_turned_scaled_and_moved(seed, scale, unbiased):
+def test_the_cka_of_a_layer_and_its_rotation_scaled_and_shifted_is_1(seed, scale, unbiased):
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(8, 5))
     turned = scale * (x @ ortho_group.rvs(5, random_state=rng) + rng.normal(size=5))
@@ -115,9 +117,9 @@ def test_a_layer_is_like_itself_turned_scaled_and_moved(seed, scale, unbiased):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=SEEDS, a=st.floats(1e-3, 1e3), b=st.floats(1e-3, 1e3), unbiased=st.booleans())
-def test_orthogonal_maps_and_scale_change_nothing(seed, a, b, unbiased):
+def test_orthogonal_maps_and_scale_do_not_change_cka(seed, a, b, unbiased):
     rng = np.random.default_rng(seed)
-    x, y = alike(rng)
+    x, y = correlated(rng)
     turned_x = a * x @ ortho_group.rvs(x.shape[1], random_state=rng)
     turned_y = b * y @ ortho_group.rvs(y.shape[1], random_state=rng)
     expected = linear_cka(x, y, unbiased=unbiased)
@@ -128,7 +130,7 @@ def test_orthogonal_maps_and_scale_change_nothing(seed, a, b, unbiased):
 
 
 def test_another_linear_map_does_change_it(rng):
-    x, _ = alike(rng)
+    x, _ = correlated(rng)
     stretched = x * np.array([30, 1, 1, 1, 1, 1, 1])
     assert linear_cka(x, stretched) < 0.9
 
@@ -140,7 +142,7 @@ def test_gram_of_many_features_equals_one_product(rng):
     assert gram(x).dtype == np.float64
 
 
-def test_u_centring_leaves_no_sum(rng):
+def test_u_centered_matrices_have_no_row_sums(rng):
     centered = u_centered(gram(rng.normal(size=(6, 4)))[None])[0]
     np.testing.assert_allclose(centered.sum(axis=0), 0, atol=1e-12)
     np.testing.assert_array_equal(np.diag(centered), 0)
@@ -157,14 +159,14 @@ def test_a_constant_layer_has_no_cka(rng, value):
     np.testing.assert_array_equal(np.isnan(cka.maps()[0, 0]), [[False, True], [True, True]])
 
 
-def test_a_layer_that_shows_one_example_only_has_no_unbiased_cka(rng):
-    # Its Gram matrix off the diagonal is a sum of row and column terms: nothing is left but noise.
+def test_a_layer_that_responds_to_one_example_has_no_unbiased_cka(rng):
+    # Off the diagonal, its Gram matrix is a sum of row and column terms: only rounding is left.
     one_hot = np.zeros((7, 3))
     one_hot[2] = rng.normal(size=3)
     assert np.isnan(linear_cka(one_hot, rng.normal(size=(7, 4)), unbiased=True))
 
 
-def test_nothing_grows_with_the_number_of_batches(rng):
+def test_memory_does_not_grow_with_the_number_of_batches(rng):
     cka = MinibatchCKA([(0, 0), (0, 1)])
     sizes = set()
     for _ in range(5):
@@ -172,17 +174,17 @@ def test_nothing_grows_with_the_number_of_batches(rng):
         cka.update({0: grams, 1: grams[:2]})
         kept = [*cka._cross.values(), *cka._own.values()]
         sizes.add(tuple(np.size(array) for array in kept))
-    assert sizes == {(9, 6, 3, 2)}  # numbers a pair of layers, and a layer
+    assert sizes == {(9, 6, 3, 2)}  # one number per pair of layers, and one per layer
 
 
-def test_too_few_or_other_examples_are_refused(rng):
+def test_too_few_or_different_examples_are_refused(rng):
     with pytest.raises(HyperspaceError, match="4 or more"):
         linear_cka(rng.normal(size=(3, 2)), rng.normal(size=(3, 2)), unbiased=True)
     with pytest.raises(HyperspaceError, match="same examples"):
         linear_cka(rng.normal(size=(4, 2)), rng.normal(size=(5, 2)))
 
 
-def test_slopes_are_those_of_a_regression(rng):
+def test_slopes_are_those_of_a_linear_regression(rng):
     spacings = [0.94, 1.0, 1.3, 2.0]
     maps = [rng.normal(size=(2, 3)) for _ in spacings]
     expected = [
