@@ -1,4 +1,4 @@
-"""Small data of our own, for the whole suite."""
+"""Fixtures for the whole suite."""
 
 from __future__ import annotations
 

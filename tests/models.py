@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,7 +20,7 @@ _numbers = itertools.count()
 
 @dataclass
 class FakeModel:
-    """A `SpacingModel` whose network is given by a function of the spacing."""
+    """A `SpacingModel` whose network is a function of the spacing; it records what was asked."""
 
     make: Callable[[tuple[float, ...]], nn.Module]
     name: str = "fake"
@@ -39,21 +39,25 @@ class FakeModel:
     localization: Localization | None = None
     asked: list[tuple[float, ...]] = field(default_factory=list)
 
-    def architecture(self, spacing_mm):
+    def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
         return Architecture((), ())
 
-    def skeleton(self, spacing_mm):
+    def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
         return copy.deepcopy(self.make(tuple(spacing_mm))).to("meta")
 
-    def network(self, spacing_mm, device=None):
+    def network(
+        self, spacing_mm: Sequence[float], device: str | torch.device | None = None
+    ) -> nn.Module:
         self.asked.append(tuple(spacing_mm))
         return self.make(tuple(spacing_mm)).eval().requires_grad_(False).to(device or "cpu")
 
 
-def local_network(channels=1, classes=3, n_dim=3, kernel_size=3, seed=0):
-    """Two convolutions: a receptive field of 5 (or 1) voxels, and no statistics of the whole."""
+def local_network(
+    channels: int = 1, classes: int = 3, n_dim: int = 3, kernel_size: int = 3, seed: int = 0
+) -> nn.Sequential:
+    """Two convolutions: a receptive field of 5 (or 1) voxels, and no normalization layers."""
     generator = torch.Generator().manual_seed(seed)
-    conv = nn.Conv3d if n_dim == 3 else nn.Conv2d
+    conv: type[nn.Conv2d | nn.Conv3d] = nn.Conv3d if n_dim == 3 else nn.Conv2d
     network = nn.Sequential(
         conv(channels, 4, kernel_size, padding="same"),
         nn.ReLU(),

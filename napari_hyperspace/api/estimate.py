@@ -1,7 +1,8 @@
-"""What a segmentation will cost, said before it runs.
+"""Estimate time and memory of a segmentation before it runs.
 
-Time = counted work × calibrated rates. Memory = counted bytes, phase by phase. Nothing is baked or
-run for an estimate but once for each model, to see its architecture.
+Time = number of operations × calibrated rates. Memory = bytes held in the largest phase. An
+estimate runs nothing, except that the first one for a model bakes one network, to measure how long
+that takes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Unpack
+from typing import TypedDict, Unpack
 
 import torch
 
@@ -18,47 +19,48 @@ from napari_hyperspace.core.format import format_bytes, format_seconds
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.memory import available_bytes
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.cost import memory_model as footprint
-from napari_hyperspace.cost.calibrate import Calibration, calibrate
+from napari_hyperspace.cost.calibrate import calibrate
 from napari_hyperspace.cost.cost_model import Trace
-from napari_hyperspace.cost.trace_cache import count
+from napari_hyperspace.cost.memory_model import peaks, resampling_stages
+from napari_hyperspace.cost.rates import Calibration
+from napari_hyperspace.cost.trace_cache import trace_of
 from napari_hyperspace.inference.execution import PRECISIONS, choose_device
 from napari_hyperspace.inference.inputs import straight_grid, straightening_bytes
 from napari_hyperspace.inference.localize import coarse_spacing, crop, crop_grid, usual_box
-from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords
+from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
 from napari_hyperspace.inference.plan import Plan, grid_of, make_plan, working_spacing
 from napari_hyperspace.inference.precision import PROBE_RUNS, block_shape, candidates, known_choice
 from napari_hyperspace.inference.protocols import SpacingModel
 
-_SEARCH_STEPS = 24
-# A sheared scan's way to perpendicular axes, and its labels' way back, are not calibrated: what a
-# point takes, in values gathered along an axis, as measured on one CPU.
-_STRAIGHTENED, _BROUGHT_BACK = 160, 20
+_BISECTIONS = 24
+# Resampling a sheared scan and its labels is not calibrated. The time per point is given as a
+# number of values gathered along an axis, measured on one CPU.
+_GATHERED_PER_IMAGE_POINT, _GATHERED_PER_LABEL_POINT = 160, 20
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a segmentation will cost.
+    """Estimated time and memory of a segmentation.
 
     Parameters
     ----------
     seconds
-        Wall time from scan to labels, making the network included, and `probe_seconds`.
-    probe_seconds
-        The part of it that the first run at about this spacing takes to find the fastest precision.
+        Wall time from scan to labels. Includes making the network, and `probe_seconds`.
     peak_bytes
-        Most memory held at once on the device that computes, above what is held before.
+        Peak memory on the device that computes, above what is in use before.
     peak_host_bytes
-        The same in main memory, the scan itself apart. On the CPU both are the same: the growth of
-        the process's resident memory.
+        The same in main memory, without the scan itself. On the CPU both are the same: the growth
+        of the process's resident memory.
     working_shape, spacing_mm
-        Of the working grid, canonical order (z, y, x).
+        Shape and spacing of the working grid, canonical order (z, y, x).
     n_tiles
         Number of tiles.
     available_bytes, available_host_bytes
         Free memory of the device that computes, and of the host.
     precision
-        The precision expected to run.
+        Expected precision of the network.
+    probe_seconds
+        Time that the first run at about this spacing takes to find the fastest precision.
     """
 
     seconds: float
@@ -91,14 +93,19 @@ def estimate(
     """Estimate time and memory of `segment` with the same arguments.
 
     Takes about a millisecond, except for the first call on a device, which calibrates it (a few
-    seconds, kept on disk), and the first one for a model.
+    seconds, stored on disk), and the first call for a model.
 
     Parameters
     ----------
     volume
-        The scan, or its grid alone.
+        The scan, one scan per input channel, or only the grid.
     model, spacing_mm, options, **keywords
         As in `segment_steps`.
+
+    Raises
+    ------
+    HyperspaceError
+        If the spacing or the options are refused, or the network cannot be traced.
     """
     return estimate_curve(volume, model, [spacing_mm], options, **keywords)[0]
 
@@ -111,10 +118,13 @@ def estimate_curve(
     **keywords: Unpack[OptionKeywords],
 ) -> list[Estimate]:
     """Estimate several spacings (canonical order), each as `estimate` does."""
-    options = options or InferenceOptions.from_keywords(keywords)
-    device = choose_device(options.device)
-    free = available_bytes(device), available_bytes(torch.device("cpu"))
-    return [_passes(volume, model, spacing, options, device, free) for spacing in spacings]
+    options = options_from(options, keywords)
+    estimator = _Estimator(model, options)
+    return [estimator.passes(volume, spacing) for spacing in spacings]
+
+
+class _FormerBudget(TypedDict, total=False):
+    bytes: int | None  # former name of `memory_bytes`
 
 
 def spacing_for(
@@ -124,13 +134,13 @@ def spacing_for(
     seconds: float | None = None,
     memory_bytes: int | None = None,
     device: str | torch.device | None = None,
-    **former: int | None,
+    **former: Unpack[_FormerBudget],
 ) -> Triple:
     """Return the finest working spacing within a budget of time, memory or both.
 
-    Coarsens the scan's own spacing evenly, inside the model's trained range: the finest axes reach
-    the same spacing first. An axis becomes finer than the scan only if the scan is coarser than any
-    trained spacing; it then has the coarsest trained one.
+    The search coarsens the scan's own spacing within the model's trained range, the finest axes
+    first, until the axes have the same spacing. An axis becomes finer than the scan only if the
+    scan is coarser than any trained spacing; it then gets the coarsest trained one.
 
     Parameters
     ----------
@@ -139,7 +149,7 @@ def spacing_for(
     seconds
         Longest wall time.
     memory_bytes
-        Most memory of the device that computes. Its former name, ``bytes``, is accepted.
+        Largest peak memory of the device that computes. Its former name ``bytes`` is accepted.
 
     Returns
     -------
@@ -150,22 +160,23 @@ def spacing_for(
     ------
     HyperspaceError
         If even the coarsest trained spacing exceeds the budget.
+    TypeError
+        If a keyword is unknown.
     """
     if former.keys() - {"bytes"}:
         raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(former))}")
     if memory_bytes is None:
         memory_bytes = former.get("bytes")
-    target = choose_device(device)
+    options = InferenceOptions(device=choose_device(device), outside="clamp")
     own = working_spacing(volume, model, None, "clamp")
     ranges = model.trained_range_mm
     coarsest = max(high for _, high in ranges) if ranges else 4 * max(own)
 
     def at(floor_mm: float) -> Triple:
-        wanted = [max(step, floor_mm) for step in own]
-        return working_spacing(volume, model, wanted, "clamp")
+        return working_spacing(volume, model, [max(step, floor_mm) for step in own], "clamp")
 
     def cost(spacing: Triple) -> Estimate:
-        return estimate(volume, model, spacing, device=target, outside="clamp")
+        return estimate(volume, model, spacing, options)
 
     def within(spacing: Triple) -> bool:
         found = cost(spacing)
@@ -187,10 +198,10 @@ def spacing_for(
                 ([] if seconds is None else [format_seconds(seconds)])
                 + ([] if memory_bytes is None else [format_bytes(memory_bytes)])
             ),
-            fix="Allow more",
+            fix="Allow more time or memory",
         )
     low, high = math.log(finest), math.log(coarsest)
-    for _ in range(_SEARCH_STEPS):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         if within(at(math.exp(middle))):
             high = middle
@@ -199,132 +210,132 @@ def spacing_for(
     return at(math.exp(high))
 
 
-def _passes(
-    volume: Volume | Grid | Sequence[Volume],
-    model: SpacingModel,
-    spacing_mm: Sequence[float] | None,
-    options: InferenceOptions,
-    device: torch.device,
-    free: tuple[int, int],
-) -> Estimate:
-    """Estimate what `segment` does: all of the scan; or all of it coarsely, then its usual box."""
-    localization, precision = model.localization, options.precision
-    if localization is None:
-        plan = make_plan(straight_grid(grid_of(volume)), model, spacing_mm, options)
-        return _estimate(volume, plan, model, device, precision, free)
-    spacing = working_spacing(volume, model, spacing_mm, options.outside)
-    coarse, clamped = coarse_spacing(localization, spacing), replace(options, outside="clamp")
-    first_plan = make_plan(straight_grid(grid_of(volume)), model, coarse, clamped)
-    first = _estimate(volume, first_plan, model, device, precision, free)
-    box = usual_box(localization, grid_of(volume))
-    within: Volume | Grid | list[Volume]
-    if isinstance(volume, Grid):
-        within = crop_grid(volume, box)
-    elif isinstance(volume, Volume):
-        within = crop(volume, box)
-    else:
-        within = [crop(each, box) for each in volume]
-    plan = make_plan(straight_grid(grid_of(within)), model, spacing_mm, options)
-    second = _estimate(within, plan, model, device, precision, free)
-    return replace(
-        second,
-        seconds=first.seconds + second.seconds,
-        peak_bytes=max(first.peak_bytes, second.peak_bytes),
-        peak_host_bytes=max(first.peak_host_bytes, second.peak_host_bytes),
-        n_tiles=first.n_tiles + second.n_tiles,
-        probe_seconds=first.probe_seconds + second.probe_seconds,
-    )
+class _Estimator:
+    """Estimates of one model with the same options.
 
+    Parameters
+    ----------
+    model, options
+        As in `estimate`.
+    """
 
-def _estimate(
-    volume: Volume | Grid | Sequence[Volume],
-    plan: Plan,
-    model: SpacingModel,
-    device: torch.device,
-    precision: str,
-    free: tuple[int, int],
-) -> Estimate:
-    known = count(model, plan.network_spacing_mm)
-    rates = calibrate(device)
-    name, network_seconds, probe_seconds = _network(
-        plan, model, device, precision, known.trace, rates
-    )
-    seconds = (
-        network_seconds
-        + probe_seconds
-        + _host_seconds(plan, model, rates)
-        + known.bake_seconds
-        + known.trace.convolutions * rates.host.setting_up
-        + 8 * known.trace.parameters * rates.host.copy
-    )
-    on_device, on_host = footprint.peaks(volume, plan, model, known.trace, PRECISIONS[name], device)
-    grid = grid_of(volume)
-    if grid.is_sheared:
-        points = _STRAIGHTENED * model.in_channels * math.prod(plan.native.shape)
-        seconds += (points + _BROUGHT_BACK * math.prod(grid.shape)) * rates.host.gather
-        made = 4 * (model.in_channels - 1) * math.prod(plan.working.shape)
-        on_host = max(on_host, made + straightening_bytes(grid, plan.native))
-        on_device = on_host if device.type == "cpu" else on_device
-    seconds += on_host * rates.host.page_fault  # memory is touched for the first time once at least
-    return Estimate(
-        seconds,
-        on_device,
-        on_host,
-        plan.working.shape,
-        plan.spacing_mm,
-        len(plan.tiles),
-        free[0],
-        free[1],
-        name,
-        probe_seconds,
-    )
+    def __init__(self, model: SpacingModel, options: InferenceOptions) -> None:
+        self._model = model
+        self._options = options
+        self._device = choose_device(options.device)
+        self._available = available_bytes(self._device)
+        self._available_host = available_bytes(torch.device("cpu"))
 
+    def passes(
+        self, volume: Volume | Grid | Sequence[Volume], spacing_mm: Sequence[float] | None
+    ) -> Estimate:
+        """Estimate all passes: with localization, a coarse one and one over the usual box."""
+        localization, options = self._model.localization, self._options
+        if localization is None:
+            return self._one_pass(volume, spacing_mm, options)
+        spacing = working_spacing(volume, self._model, spacing_mm, options.outside)
+        coarse = coarse_spacing(localization, spacing)
+        first = self._one_pass(volume, coarse, replace(options, outside="clamp"))
+        box = usual_box(localization, grid_of(volume))
+        within: Volume | Grid | list[Volume]
+        if isinstance(volume, Grid):
+            within = crop_grid(volume, box)
+        elif isinstance(volume, Volume):
+            within = crop(volume, box)
+        else:
+            within = [crop(each, box) for each in volume]
+        second = self._one_pass(within, spacing_mm, options)
+        return replace(
+            second,
+            seconds=first.seconds + second.seconds,
+            peak_bytes=max(first.peak_bytes, second.peak_bytes),
+            peak_host_bytes=max(first.peak_host_bytes, second.peak_host_bytes),
+            n_tiles=first.n_tiles + second.n_tiles,
+            probe_seconds=first.probe_seconds + second.probe_seconds,
+        )
 
-def _network(
-    plan: Plan,
-    model: SpacingModel,
-    device: torch.device,
-    precision: str,
-    counted: Trace,
-    rates: Calibration,
-) -> tuple[str, float, float]:
-    """Return the expected precision, the time of all tiles, and that of a probe that is due."""
-    tile = plan.tiles.tile_shape
-    batch = 1 if model.n_dim == 3 else tile[0]
-    shape = tile[3 - model.n_dim :]
+    def _one_pass(
+        self,
+        volume: Volume | Grid | Sequence[Volume],
+        spacing_mm: Sequence[float] | None,
+        options: InferenceOptions,
+    ) -> Estimate:
+        model, device, grid = self._model, self._device, grid_of(volume)
+        plan = make_plan(straight_grid(grid), model, spacing_mm, options)
+        network = trace_of(model, plan.network_spacing_mm)
+        trace = network.trace
+        rates = calibrate(device)
+        name, network_seconds, probe_seconds = self._network(plan, trace, rates)
+        seconds = (
+            network_seconds
+            + probe_seconds
+            + self._host_seconds(plan, rates)
+            + network.bake_seconds
+            + trace.convolutions * rates.host.setting_up
+            + 8 * trace.parameters * rates.host.copy
+        )
+        on_device, on_host = peaks(volume, plan, model, trace, PRECISIONS[name], device)
+        if grid.is_sheared:
+            image = model.in_channels * math.prod(plan.native.shape)
+            gathered = _GATHERED_PER_IMAGE_POINT * image
+            gathered += _GATHERED_PER_LABEL_POINT * math.prod(grid.shape)
+            seconds += gathered * rates.host.gather
+            finished = 4 * (model.in_channels - 1) * math.prod(plan.working.shape)
+            on_host = max(on_host, finished + straightening_bytes(grid, plan.native))
+            on_device = on_host if device.type == "cpu" else on_device
+        seconds += on_host * rates.host.page_fault  # all of it is touched for the first time once
+        return Estimate(
+            seconds,
+            on_device,
+            on_host,
+            plan.working.shape,
+            plan.spacing_mm,
+            len(plan.tiles),
+            self._available,
+            self._available_host,
+            name,
+            probe_seconds,
+        )
 
-    def seconds(name: str) -> float:
-        return len(plan.tiles) * counted.seconds(shape, rates.precisions[name], batch)
+    def _network(self, plan: Plan, trace: Trace, rates: Calibration) -> tuple[str, float, float]:
+        """Return the expected precision, the time of all tiles, and that of a probe if due."""
+        n_dim, device, precision = self._model.n_dim, self._device, self._options.precision
+        tile = plan.tiles.tile_shape
+        batch = 1 if n_dim == 3 else tile[0]
+        shape = tile[3 - n_dim :]
 
-    if precision != "auto":
-        return precision, seconds(precision) if precision in rates.precisions else math.nan, 0.0
-    choice = known_choice(model, device, plan.network_spacing_mm)
-    if choice is None:
-        block = block_shape(plan.working.shape, model.n_dim)
-        slices = 1 if model.n_dim == 3 else block[0]
+        def seconds(name: str) -> float:
+            return len(plan.tiles) * trace.seconds(shape, rates.precisions[name], batch)
+
+        if precision != "auto":
+            known = precision in rates.precisions
+            return precision, seconds(precision) if known else math.nan, 0.0
+        choice = known_choice(self._model, device, plan.network_spacing_mm)
+        if choice is not None:
+            return choice.precision, seconds(choice.precision), 0.0
+        block = block_shape(plan.working.shape, n_dim)
+        slices = 1 if n_dim == 3 else block[0]
         probe = PROBE_RUNS * sum(
-            counted.seconds(block[3 - model.n_dim :], rates.precisions[name], slices)
+            trace.seconds(block[3 - n_dim :], rates.precisions[name], slices)
             for name in candidates(device)
         )
         best = min(candidates(device), key=seconds)
         return best, seconds(best), probe
-    return choice.precision, seconds(choice.precision), 0.0
 
-
-def _host_seconds(plan: Plan, model: SpacingModel, rates: Calibration) -> float:
-    """Return the time of everything but the network."""
-    host = rates.host
-    native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
-    channel = host.normalizing(model.normalization.kind, native) + 4 * native * host.copy
-    for stage in footprint.resampling_stages(plan):
-        channel += stage.products * host.product + stage.gathered * host.gather
-    logits = model.out_channels * working
-    total = model.in_channels * channel + logits * host.winner
-    if plan.working.shape == plan.native.shape:
-        total += native * host.copy
-    else:
-        total += native * host.look_up
-    if len(plan.tiles) > 1:  # blending: three passes over each tile's logits
-        tiled = model.out_channels * len(plan.tiles) * math.prod(plan.tiles.tile_shape)
-        total += 12 * tiled * host.copy
-    return total
+    def _host_seconds(self, plan: Plan, rates: Calibration) -> float:
+        """Return the time of everything except the network."""
+        model, host = self._model, rates.host
+        native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
+        channel = host.normalizing(model.normalization.kind, native) + 4 * native * host.copy
+        for stage in resampling_stages(plan):
+            channel += stage.products * host.product + stage.gathered * host.gather
+        logits = model.out_channels * working
+        total = model.in_channels * channel + logits * host.winner
+        if plan.working.shape == plan.native.shape:
+            total += native * host.copy
+        else:
+            total += native * host.look_up
+        if len(plan.tiles) > 1:  # blending reads or writes the logits of each tile three times
+            tiled = model.out_channels * len(plan.tiles) * math.prod(plan.tiles.tile_shape)
+            total += 12 * tiled * host.copy
+        return total

@@ -1,4 +1,4 @@
-"""Segment a scan: a scan and a model in, labels on the scan's own grid out."""
+"""Segment a scan with a model: labels on the scan's own grid."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Unpack
 
 import numpy as np
 
+from napari_hyperspace.api.memory_check import check_main_memory
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.memory import PeakMemory
 from napari_hyperspace.core.progress import Progress, as_part, run_to_end
 from napari_hyperspace.core.resample import resample_to_grid
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.cost.memory_model import check_memory
 from napari_hyperspace.inference.engine import FINISHED, InferenceRun
 from napari_hyperspace.inference.execution import choose_device
 from napari_hyperspace.inference.inputs import as_volumes, straight_grid, working_image
 from napari_hyperspace.inference.localize import coarse_spacing, crop, found_box, paste
-from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords
+from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
 from napari_hyperspace.inference.plan import make_plan, working_spacing
 from napari_hyperspace.inference.protocols import SpacingModel
 
-_LOCALIZATION = 0.2  # part of the progress that the first, coarse pass takes
+_LOCALIZATION = 0.2  # fraction of the progress for the coarse first pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class SegmentResult:
     labels
         On the scan's own grid, in its own array order.
     seconds
-        Wall time of everything.
+        Wall time of the segmentation.
     bake_seconds
         Wall time of making the network.
     peak_bytes
@@ -45,7 +45,7 @@ class SegmentResult:
     spacing_mm
         Working spacing, canonical order (z, y, x).
     precision, device
-        In which precision and where the network ran in the end.
+        Precision and device of the last attempt, which made the labels.
     """
 
     labels: Volume
@@ -64,7 +64,7 @@ def segment(
     options: InferenceOptions | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> Volume:
-    """Segment a scan; `segment_steps` does the same and can be stopped.
+    """Segment a scan; use `segment_steps` for progress and to be able to stop.
 
     Parameters
     ----------
@@ -90,34 +90,35 @@ def segment_steps(
 ) -> Generator[Progress, None, SegmentResult]:
     """Segment a scan step by step.
 
-    If the model asks for localization, a coarse pass first finds what it segments, and only the box
-    around that is segmented (`napari_hyperspace.inference.localize`); all else becomes background.
+    The scan is normalized on its own grid, resampled to the working grid, and run through the
+    network in tiles that are blended by Gaussian weights (at once if it fits one tile). Every
+    native voxel gets the class whose linearly interpolated logit is largest. A scan whose axes are
+    not perpendicular is resampled to perpendicular axes first, and its labels are resampled back.
 
-    The scan is normalized on its own grid, resampled to the working grid, run through the network
-    in tiles that are blended by Gaussian weights (whole if it fits one tile), and every native
-    voxel gets the class whose linearly interpolated logit is largest. A scan whose axes are not
-    perpendicular is resampled to perpendicular axes first, and its labels are brought back at the
-    end.
+    If the model asks for localization, a coarse first pass finds what it segments, and only the box
+    around that is segmented (`napari_hyperspace.inference.localize`); the rest is background.
 
     Parameters
     ----------
     volume
-        A scan; or as many as the model has input channels, all on one grid.
+        A scan, or one scan per input channel of the model, all on one grid.
     model
         Makes the network.
     spacing_mm
         Working spacing in canonical order (z, y, x); `None`: the scan's own.
     options
-        How to run; see `InferenceOptions`. Its fields (``device``, ``outside``, ``tile_shape``,
-        ``overlap``, ``precision``) can be given as keyword arguments instead.
+        How to run; see `InferenceOptions`.
     should_stop
-        Asked between the steps of preparing the image, between tiles, between layers, between
+        Called between the steps of preparing the image, between tiles, between layers, between
         planes of labels, and every few planes while a sheared scan is resampled.
+    **keywords
+        The fields of `InferenceOptions`, instead of ``options``: ``device``, ``outside``,
+        ``tile_shape``, ``overlap``, ``precision``.
 
     Yields
     ------
     Progress
-        After each step.
+        Before each step.
 
     Returns
     -------
@@ -129,27 +130,27 @@ def segment_steps(
     Cancelled
         Once ``should_stop`` returns true.
     HyperspaceError
-        If scan, model and spacing do not fit together, a value is not finite, or there is too
-        little memory.
+        If scan, model and spacing do not match, a value is not finite, or there is not enough
+        memory.
     """
-    options = options or InferenceOptions.from_keywords(keywords)
+    options = options_from(options, keywords)
     localization = model.localization
     if localization is None:
-        return (yield from _segment_all(volume, model, spacing_mm, options, should_stop))
+        return (yield from _segment_in_one_pass(volume, model, spacing_mm, options, should_stop))
     volumes = as_volumes(volume, model)
     native = volumes[0]
     spacing = working_spacing(volumes, model, spacing_mm, options.outside)
     coarse = coarse_spacing(localization, spacing)
     clamped = replace(options, outside="clamp")
     first = yield from as_part(
-        _segment_all(volumes, model, coarse, clamped, should_stop), 0.0, _LOCALIZATION
+        _segment_in_one_pass(volumes, model, coarse, clamped, should_stop), 0.0, _LOCALIZATION
     )
     box = found_box(localization, first.labels)
-    if box is None:  # too small for the coarse pass, or absent
+    if box is None:  # absent, or too small for the coarse pass: segment the whole scan
         box = (slice(0, native.shape[0]), slice(0, native.shape[1]), slice(0, native.shape[2]))
     within = [crop(each, box) for each in volumes]
     second = yield from as_part(
-        _segment_all(within, model, spacing_mm, options, should_stop), _LOCALIZATION, 1.0
+        _segment_in_one_pass(within, model, spacing_mm, options, should_stop), _LOCALIZATION, 1.0
     )
     return replace(
         second,
@@ -162,48 +163,50 @@ def segment_steps(
     )
 
 
-def _segment_all(
+def _segment_in_one_pass(
     volume: Volume | Sequence[Volume],
     model: SpacingModel,
     spacing_mm: Sequence[float] | None,
     options: InferenceOptions,
     should_stop: ShouldStop | None,
 ) -> Generator[Progress, None, SegmentResult]:
-    """Segment all of a scan."""
+    """Segment a whole scan at one spacing."""
     started = time.perf_counter()
     device = choose_device(options.device)
+    options = replace(options, device=device)
     volumes = as_volumes(volume, model)
     native = volumes[0]
-    ask = should_stop or (lambda: False)
-    # A sheared scan is segmented on perpendicular axes, and its labels are brought back.
+    stop = should_stop or (lambda: False)
+    # A sheared scan is segmented on perpendicular axes, and its labels are resampled back.
     straight, sheared = straight_grid(native.grid), native.grid.is_sheared
     plan = make_plan(straight, model, spacing_mm, options)
+    first_step = "resampling to perpendicular axes" if sheared else "preparing the image"
     with PeakMemory(device) as memory:
-        yield Progress(0.0, "straightening the image" if sheared else "preparing the image")
-        check_memory(volumes, plan, model, device)
-        image = working_image(volumes, model, plan, ask)
+        yield Progress(0.0, first_step)
+        check_main_memory(volumes, plan, model, device)
+        image = working_image(volumes, model, plan, stop)
         labels = np.zeros(straight.shape, np.min_scalar_type(max(model.label_values)))
-        run = InferenceRun(plan, model, image, device, options.precision, should_stop)
-        yield from run.until_it_fits(straight.orientation.to_canonical(labels))
-        del image
+        inference = InferenceRun(plan, model, image, options, should_stop)
+        yield from inference.run(straight.orientation.to_canonical(labels))
         if sheared:
-            yield Progress(FINISHED, "bringing the labels back to the scan's grid")
+            yield Progress(FINISHED, "resampling the labels to the scan's grid")
             found = Volume(labels, straight)
-            labels = resample_to_grid(found, native.grid, order="nearest", should_stop=ask).array
-    described = native.with_array(
+            labels = resample_to_grid(found, native.grid, order="nearest", should_stop=stop).array
+    segmentation = native.with_array(
         labels,
         metadata={
             **native.metadata,
             "label_names": dict(model.label_names),
             "label_colors": dict(model.label_colors),
+            "label_sides": dict(model.label_sides),
         },
     )
     return SegmentResult(
-        described,
+        segmentation,
         time.perf_counter() - started,
-        run.bake_seconds,
+        inference.bake_seconds,
         memory.peak_bytes,
         plan.spacing_mm,
-        run.precision.name,
-        str(run.device),
+        inference.precision.name,
+        str(inference.device),
     )

@@ -1,7 +1,8 @@
-"""What a network will do at a size: operations, bytes moved, bytes alive; and how long it takes.
+"""Operations, memory and time of a network for an input of any size.
 
-Every count is linear in the number of voxels at each stride. Networks whose maps alone differ in
-size, as those of one model for many spacings, share the counts and differ in the strides.
+Every number of operations or bytes is linear in the number of voxels at each stride. Networks that
+differ only in the sizes of their maps, such as those of one model for several spacings, share these
+numbers and differ in the strides.
 """
 
 from __future__ import annotations
@@ -10,29 +11,27 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.memory import MAPPED
+from napari_hyperspace.cost.rates import Rates
 from napari_hyperspace.nets.base.architecture import Architecture
+from napari_hyperspace.nets.base.levels import coarser_size
 
-_FRESH = 12 << 20  # from here on freed memory goes back to the system: measured with glibc
-
-_HOLES = 1.5  # growth of the heap over what it holds; measured with glibc, apart from benchmarks
-
-_ROUNDING = 1e-4  # that of the levels' sizes
+_FRESH = 12 << 20  # bytes; larger tensors are returned to the system when freed (glibc, measured)
+_HOLES = 1.5  # size of the heap relative to its contents (glibc, measured)
 _CONVOLUTIONS = ("conv", "depthwise")
 _PRODUCTS = (*_CONVOLUTIONS, "transposed", "product")
-_SAME = 0.03  # relative difference of strides that are the same but for rounded sizes of maps
+_SAME = 0.03  # relative difference of strides that differ only by the rounding of map sizes
 
 Strides = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of a network, a sample of the batch.
+    """One operation of a network, per sample of the batch.
 
     Parameters
     ----------
@@ -40,18 +39,18 @@ class Operation:
         ``"conv"``, ``"depthwise"`` (a convolution in groups), ``"transposed"``, ``"product"`` (with
         a matrix along an axis), ``"norm"``, ``"upsample"`` or ``"pointwise"``.
     map
-        Place in `Trace.strides` of the map that sets its work: the output, for a transposed
-        convolution the input.
+        Index in `Trace.strides` of the map that determines its work: the output, or the input of a
+        transposed convolution.
     channels
         Channels in and out.
     macs
-        Multiply-accumulate operations a voxel of that map.
+        Multiply-accumulate operations per voxel of that map.
     moved
-        Values read and written, a voxel of that map.
+        Values read and written, per voxel of that map.
     fresh
-        Values allocated, a voxel of ``fresh_map``.
+        Values allocated, per voxel of ``fresh_map``.
     fresh_map
-        Place in `Trace.strides` of the output.
+        Index in `Trace.strides` of the output.
     """
 
     kind: str
@@ -65,20 +64,20 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What a network does to an input of any size.
+    """The operations and tensors of a network, for an input of any size.
 
     Parameters
     ----------
     operations
         In the order of execution.
     strides
-        The strides that occur, an axis: real numbers of 1 and more.
+        The strides that occur, per axis: real numbers of at least 1.
     alive
-        Tensors alive while each operation runs, the input among them, one a row: index of the
-        operation, index of the stride, values a voxel (n, 3).
+        Tensors alive while each operation runs, its input included, one per row: index of the
+        operation, index of the stride, values per voxel (n, 3).
     scratch
-        The input and output of each convolution, alike: what a convolution in plain memory format
-        holds once more.
+        Input and output of each convolution, in the same columns: a convolution in the contiguous
+        memory format copies them.
     parameters
         Number of weights.
     """
@@ -95,19 +94,17 @@ class Trace:
         return sum(each.kind in (*_CONVOLUTIONS, "transposed") for each in self.operations)
 
     def voxels(self, shape: Sequence[int]) -> NDArray[np.float64]:
-        """Voxels of a map at each stride for an input of this shape, rounded up as in a U-Net."""
-        strides = np.array(self.strides).reshape(-1, len(shape))
-        sizes = np.ceil(np.array(shape) / strides - _ROUNDING)
-        product: NDArray[np.float64] = np.maximum(sizes, 1).prod(axis=1)
-        return product
+        """Return the voxels of a map at each stride for an input of this shape, rounded up."""
+        voxels = [math.prod(map(coarser_size, shape, strides)) for strides in self.strides]
+        return np.array(voxels, dtype=np.float64)
 
     def at(self, here: Architecture, there: Architecture) -> Trace:
-        """Return the counts of another network of the same kind.
+        """Return the trace of another network of the same kind.
 
         Parameters
         ----------
         here, there
-            Architecture of the network that was counted, and of the other.
+            Architecture of the traced network, and of the other one.
         """
         if here == there:
             return self
@@ -134,28 +131,28 @@ class Trace:
         )
 
     def macs(self, shape: Sequence[int]) -> float:
-        """Multiply-accumulate operations for one input of this shape."""
+        """Return the multiply-accumulate operations for one input of this shape."""
         voxels = self.voxels(shape).tolist()
         return float(sum(each.macs * voxels[each.map] for each in self.operations))
 
     def peak_bytes(
         self, shape: Sequence[int], itemsize: int, batch: int = 1, *, reordered: bool, heap: bool
     ) -> float:
-        """Most bytes held at once for a batch of inputs of this shape, the inputs included.
+        """Return the peak memory for a batch of inputs of this shape, the inputs included.
 
         Parameters
         ----------
         shape
-            Of the input, without batch and channels.
+            Shape of the input, without batch and channels.
         itemsize
-            Bytes of a value.
+            Bytes per value.
         batch
-            Inputs at once.
+            Number of inputs.
         reordered
-            Whether convolutions copy their input and output to a layout of their own.
+            Whether convolutions copy their input and output to another memory layout.
         heap
-            Whether tensors under 32 MB come from the C library's heap, as on the CPU. It keeps what
-            it once got, with holes: aligned blocks seldom fit where others were.
+            Whether tensors under 32 MB come from the C library's heap, as on the CPU. The heap does
+            not shrink, and is fragmented: aligned blocks rarely fit where others were.
         """
         rows = np.concatenate([self.alive, self.scratch]) if reordered else self.alive
         operation = rows[:, 0].astype(int)
@@ -166,12 +163,12 @@ class Trace:
         return float((mapped + _HOLES * kept).max(initial=0.0))
 
     def seconds(self, shape: Sequence[int], rates: Rates, batch: int = 1) -> float:
-        """Time for a batch of inputs of this shape, on a calibrated device."""
+        """Return the time for a batch of inputs of this shape on a calibrated device."""
         columns = self._columns
         voxels = batch * self.voxels(shape)
-        slowness = np.array([rates.slowness(*kind) for kind in columns.kinds])
+        work_rates = np.array([rates.work_rate(*kind) for kind in columns.kinds])
         work = np.where(columns.is_product, columns.macs, columns.moved * rates.itemsize)
-        total = (work * slowness[columns.kind] * voxels[columns.map]).sum()
+        total = (work * work_rates[columns.kind] * voxels[columns.map]).sum()
         moved = (columns.moved * voxels[columns.map])[columns.is_convolution]
         total += moved.sum() * rates.itemsize * rates.convolution_byte
         fresh = columns.fresh * voxels[columns.fresh_map]
@@ -189,27 +186,25 @@ class Trace:
             (each.kind, *(each.channels if each.kind in _CONVOLUTIONS else (0, 0)))
             for each in self.operations
         ]
-        kinds = {kind: place for place, kind in enumerate(dict.fromkeys(all_kinds))}
-
-        def column(name: str, type_: type = float) -> NDArray[Any]:
-            return np.array([getattr(each, name) for each in self.operations], dtype=type_)
+        kinds = {kind: index for index, kind in enumerate(dict.fromkeys(all_kinds))}
+        operations = self.operations
 
         return _Columns(
             tuple(kinds),
             np.array([kinds[kind] for kind in all_kinds], dtype=int),
-            np.array([each.kind in _PRODUCTS for each in self.operations], dtype=bool),
-            np.array([each.kind in _CONVOLUTIONS for each in self.operations], dtype=bool),
-            column("macs"),
-            column("moved"),
-            column("fresh"),
-            column("map", int),
-            column("fresh_map", int),
+            np.array([each.kind in _PRODUCTS for each in operations], dtype=bool),
+            np.array([each.kind in _CONVOLUTIONS for each in operations], dtype=bool),
+            np.array([each.macs for each in operations], dtype=float),
+            np.array([each.moved for each in operations], dtype=float),
+            np.array([each.fresh for each in operations], dtype=float),
+            np.array([each.map for each in operations], dtype=int),
+            np.array([each.fresh_map for each in operations], dtype=int),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class _Columns:
-    """The operations of a trace as a table; `kind` is a place in `kinds`, with channels."""
+    """The operations of a trace as a table; `kind` is an index into `kinds`."""
 
     kinds: tuple[tuple[str, int, int], ...]
     kind: NDArray[np.int_]
@@ -220,83 +215,3 @@ class _Columns:
     fresh: NDArray[np.float64]
     map: NDArray[np.int_]
     fresh_map: NDArray[np.int_]
-
-
-@dataclass(frozen=True)
-class Rates:
-    """How fast a device runs the operations of one precision.
-
-    A convolution takes its multiply-accumulates, its bytes and its call: those of 1³ voxels, and
-    those in groups, are mostly the latter two.
-
-    Parameters
-    ----------
-    itemsize
-        Bytes of a value.
-    reordered
-        Whether convolutions copy their input and output to a layout of their own.
-    convolutions
-        Seconds a multiply-accumulate of a convolution, for pairs of channels (in, out).
-    depthwise
-        The same of a convolution in groups, for numbers of channels.
-    convolution_byte, convolution_overhead
-        Seconds a byte read and written by a convolution, and a call of one.
-    transposed
-        Seconds a multiply-accumulate of a transposed convolution, bytes included.
-    norm, pointwise, upsample
-        Seconds a byte moved.
-    page_fault
-        Seconds a byte allocated fresh from the system.
-    overhead
-        Seconds a call.
-    """
-
-    itemsize: int
-    reordered: bool
-    convolutions: dict[tuple[int, int], float]
-    depthwise: dict[int, float]
-    convolution_byte: float
-    convolution_overhead: float
-    transposed: float
-    norm: float
-    pointwise: float
-    upsample: float
-    page_fault: float
-    overhead: float
-
-    def slowness(self, kind: str, incoming: int, outgoing: int) -> float:
-        """Seconds a multiply-accumulate, or a byte moved where nothing is multiplied."""
-        if kind == "conv":
-            return self.convolution_rate(incoming, outgoing)
-        if kind == "depthwise":
-            nearest = min(self.depthwise, key=lambda known: abs(math.log2(known / outgoing)))
-            return self.depthwise[nearest]
-        if kind == "transposed":
-            return self.transposed
-        if kind == "product":
-            return self.convolution_rate(64, 64)  # as dense as torch's products get
-        return {"norm": self.norm, "upsample": self.upsample}.get(kind, self.pointwise)
-
-    def convolution_rate(self, incoming: int, outgoing: int) -> float:
-        """Seconds a multiply-accumulate, from the calibrated pair nearest in log-channels.
-
-        Pairs differ in time a *voxel* by less than in channels: vector units round up, so the rate
-        of a thin layer is dear. Between calibrated pairs the logarithm is interpolated by inverse
-        squared distance.
-        """
-        pair = incoming, outgoing
-        if pair in self.convolutions:
-            return self.convolutions[pair]
-        if pair not in self._between:
-            total = weights = 0.0
-            for (a, b), rate in self.convolutions.items():
-                distance = math.log2(incoming / a) ** 2 + math.log2(outgoing / b) ** 2
-                weight = 1 / distance**2
-                total += weight * math.log(rate)
-                weights += weight
-            self._between[pair] = math.exp(total / weights)
-        return self._between[pair]
-
-    @cached_property
-    def _between(self) -> dict[tuple[int, int], float]:
-        return {}

@@ -1,7 +1,7 @@
-"""Counting the memory of a segmentation, phase by phase.
+"""Peak memory of a segmentation: that of its largest phase.
 
-The largest phase counts: normalizing a scan on its native grid, resampling it, running the network
-on a tile, or labeling. The scan itself, held by the caller, is not counted.
+The phases are normalizing a scan on its native grid, resampling it, running the network on a tile,
+and labeling. The scan itself is not included: the caller holds it.
 """
 
 from __future__ import annotations
@@ -13,35 +13,32 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.format import format_bytes
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.memory import MAPPED, available_bytes
+from napari_hyperspace.core.memory import MAPPED
 from napari_hyperspace.core.separable import DENSE_LENGTH
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.cost.cost_model import Trace
-from napari_hyperspace.cost.trace_cache import CannotTraceError, count
 from napari_hyperspace.inference.argmax import POINTS_AT_ONCE
-from napari_hyperspace.inference.execution import PRECISIONS, Precision
+from napari_hyperspace.inference.execution import Precision
 from napari_hyperspace.inference.plan import Plan
 from napari_hyperspace.inference.protocols import SpacingModel
 
 _FLOAT = 4
-_SMALL = 2 << 20  # what counts for nothing: threads, Python objects, buffers of libraries
+_SMALL = 2 << 20  # threads, Python objects, buffers of libraries
 
 
 @dataclass(frozen=True)
-class Stage:
+class ResamplingStage:
     """Resampling along one axis.
 
     Parameters
     ----------
     incoming, outgoing
-        Values before and after.
+        Number of values before and after.
     products
-        Multiply-accumulate operations, where it is done as a dense product.
+        Multiply-accumulate operations, if it is done as a dense matrix product.
     gathered
-        Values taken, where it is done tap by tap.
+        Values gathered, if it is done tap by tap.
     """
 
     incoming: int
@@ -50,8 +47,8 @@ class Stage:
     gathered: int
 
 
-def resampling_stages(plan: Plan) -> list[Stage]:
-    """Return the stages of bringing one channel to the working grid, in their order."""
+def resampling_stages(plan: Plan) -> list[ResamplingStage]:
+    """Return the stages of resampling one channel to the working grid, in order."""
     native, working = plan.native, plan.working
     axes = [
         (n_out / n_in, n_in, n_out, new / old)
@@ -66,7 +63,9 @@ def resampling_stages(plan: Plan) -> list[Stage]:
         after = values // n_in * n_out
         dense = n_in <= DENSE_LENGTH or 8 * taps >= n_in
         stages.append(
-            Stage(values, after, after * n_in if dense else 0, 0 if dense else after * taps)
+            ResamplingStage(
+                values, after, after * n_in if dense else 0, 0 if dense else after * taps
+            )
         )
         values = after
     return stages
@@ -76,58 +75,30 @@ def peaks(
     volume: Volume | Grid | Sequence[Volume],
     plan: Plan,
     model: SpacingModel,
-    counted: Trace,
+    trace: Trace,
     precision: Precision,
     device: torch.device,
 ) -> tuple[int, int]:
-    """Return the most bytes held at once on the device that computes, and in main memory.
+    """Return the peak memory in bytes, on the device that computes and in main memory.
 
     On the CPU both are the same.
     """
     native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
     image = _FLOAT * model.in_channels * working
     labels = native * np.min_scalar_type(max(model.label_values)).itemsize
-    network = _network(plan, model, counted, precision, device)
+    network = _network(plan, model, trace, precision, device)
     preparing = image - _FLOAT * working + _preparing(volume, plan, model)
-    baked = _FLOAT * counted.parameters  # what the model keeps
+    baked = _FLOAT * trace.parameters  # the model caches its network
     if device.type == "cpu":
-        # The heap keeps what the normalized scan took from it; larger blocks are mapped, and go.
+        # The heap keeps the memory of the normalized scan; larger blocks are returned when freed.
         kept = _FLOAT * native if _FLOAT * native < MAPPED else 0
         most = max(preparing, kept + image + baked + labels + network)
         return most + _SMALL, most + _SMALL
     return baked + network + _SMALL, max(preparing, image + labels) + _SMALL
 
 
-def check_memory(
-    volumes: Sequence[Volume], plan: Plan, model: SpacingModel, device: torch.device
-) -> None:
-    """Refuse a segmentation that main memory cannot hold, if the network can be counted.
-
-    Raises
-    ------
-    HyperspaceError
-        Before anything has run, if even the leanest precision needs more than there is.
-    """
-    free = available_bytes(torch.device("cpu"))
-    try:
-        counted = count(model, plan.network_spacing_mm).trace
-    except CannotTraceError:
-        return
-    lean = min(
-        peaks(volumes, plan, model, counted, PRECISIONS[name], device)[1]
-        for name in ("fp32-channels-last", "bf16-channels-last")
-    )
-    if lean > free:
-        raise HyperspaceError(
-            "main memory does not hold this segmentation",
-            found=f"{format_bytes(free)} free",
-            expected=format_bytes(lean),
-            fix="Choose a coarser spacing or smaller tiles, or close other programs",
-        )
-
-
 def _preparing(volume: Volume | Grid | Sequence[Volume], plan: Plan, model: SpacingModel) -> int:
-    """Bytes while one channel is normalized and resampled, its place on the working grid too."""
+    """Return the bytes of normalizing and resampling one channel, with its result."""
     native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
     first = volume if isinstance(volume, Volume | Grid) else volume[0]
     single = isinstance(first, Volume) and first.dtype == np.float32
@@ -136,8 +107,8 @@ def _preparing(volume: Volume | Grid | Sequence[Volume], plan: Plan, model: Spac
     turning = 2 * _FLOAT
     most = max(normalizing, turning) * native
     stages, kept = resampling_stages(plan), 0
-    for place, stage in enumerate(stages):
-        kept = stage.incoming if place else 0  # the first stage reads the normalized scan
+    for index, stage in enumerate(stages):
+        kept = stage.incoming if index else 0  # the first stage reads the normalized scan
         during = kept + stage.outgoing * (1 if stage.products else 2)
         most = max(most, _FLOAT * (native + during))
     last = stages[-1].outgoing if stages else 0
@@ -145,13 +116,13 @@ def _preparing(volume: Volume | Grid | Sequence[Volume], plan: Plan, model: Spac
 
 
 def _network(
-    plan: Plan, model: SpacingModel, counted: Trace, precision: Precision, device: torch.device
+    plan: Plan, model: SpacingModel, trace: Trace, precision: Precision, device: torch.device
 ) -> int:
-    """Bytes of the network's own copy, a tile on its way through it, and the blended logits."""
+    """Return the bytes of the runner's copy of the network, of a tile, and of blended logits."""
     size = precision.dtype.itemsize
     tile = plan.tiles.tile_shape
     batch = 1 if model.n_dim == 3 else tile[0]
-    running = counted.peak_bytes(
+    running = trace.peak_bytes(
         tile[3 - model.n_dim :],
         size,
         batch,
@@ -167,11 +138,14 @@ def _network(
         slab = _FLOAT * model.out_channels * tile[0] * plane
         blending = logits + _FLOAT * (model.out_channels + 1) * math.prod(tile)
         most = slab + max(running, blending, labeling)
-    return int(most) + size * counted.parameters
+    return int(most) + size * trace.parameters
 
 
 def _interpolating(plan: Plan, model: SpacingModel) -> int:
-    """Bytes of labeling one native plane, all of it on borders at worst but a quarter usually."""
+    """Return the bytes of labeling one native plane, a quarter of it on borders.
+
+    In the worst case all of it is on borders.
+    """
     if plan.native.shape == plan.working.shape:
         return 0
     points = min(POINTS_AT_ONCE, plan.native.shape[1] * plan.native.shape[2] // 4)

@@ -1,7 +1,7 @@
-"""Seeing what a network does, without computing anything.
+"""Trace a network: find its operations and tensors, without computing anything.
 
-The network is run once on torch's meta device, which computes shapes and no values. Every count is
-linear in the number of voxels at each stride, so one pass at one size gives the counts for all.
+The network is run once on torch's meta device, which computes shapes but no values. Every number of
+operations or bytes is linear in the number of voxels at each stride, so one size gives all others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from napari_hyperspace.cost.cost_model import Operation, Strides, Trace
-from napari_hyperspace.nets.base.modules import copied, prepared
+from napari_hyperspace.nets.base.modules import copy_module, use_fast_mode
 
 # Edge of the reference input: so large that rounding up the size of a map hardly matters. Divisible
 # by 2 ** 8, 3 and 5: where networks pool by whole factors, maps are divided without a remainder.
@@ -29,7 +29,7 @@ _USUAL_EDGE = 96  # of a tile: the length of the sums of a product along an axis
 
 
 def trace(network: nn.Module, in_channels: int, n_dim: int) -> Trace:
-    """Count what a network does, without computing anything.
+    """Return the operations and tensors of a network, without computing anything.
 
     Parameters
     ----------
@@ -38,42 +38,42 @@ def trace(network: nn.Module, in_channels: int, n_dim: int) -> Trace:
     in_channels, n_dim
         Channels and spatial dimensions of its input.
     """
-    skeleton = prepared(copied(network, lambda tensor: tensor.detach().to("meta"))).eval()
+    skeleton = use_fast_mode(copy_module(network, lambda tensor: tensor.detach().to("meta"))).eval()
     image = torch.empty(1, in_channels, *[_EDGE] * n_dim, device="meta")
     parameters = sum(weight.numel() for weight in skeleton.parameters())
-    counter = _Counter(image, n_dim)
-    with torch.no_grad(), torch.device("meta"), counter:
+    recorder = _Recorder(image, n_dim)
+    with torch.no_grad(), torch.device("meta"), recorder:
         skeleton(image)
-    strides = tuple(sorted({held.strides for row in counter.alive for held in row}))
+    strides = tuple(sorted({held.strides for row in recorder.alive for held in row}))
 
-    def table(rows: Sequence[Sequence[_Held]]) -> NDArray[np.float64]:
+    def table(rows: Sequence[Sequence[_TracedMap]]) -> NDArray[np.float64]:
         entries = [
-            (place, strides.index(held.strides), held.a_voxel)
-            for place, row in enumerate(rows)
+            (index, strides.index(held.strides), held.values_per_voxel)
+            for index, row in enumerate(rows)
             for held in row
         ]
         return np.array(entries, dtype=np.float64).reshape(-1, 3)
 
     operations = (
         Operation(
-            kind=seen.kind,
-            map=strides.index(seen.at.strides),
-            channels=seen.channels,
-            macs=seen.macs / seen.at.voxels,
-            moved=seen.moved / seen.at.voxels,
-            fresh=seen.fresh / seen.output.voxels,
-            fresh_map=strides.index(seen.output.strides),
+            kind=traced.kind,
+            map=strides.index(traced.at.strides),
+            channels=traced.channels,
+            macs=traced.macs / traced.at.voxels,
+            moved=traced.moved / traced.at.voxels,
+            fresh=traced.fresh / traced.output.voxels,
+            fresh_map=strides.index(traced.output.strides),
         )
-        for seen in counter.operations
+        for traced in recorder.operations
     )
     return Trace(
-        tuple(operations), strides, table(counter.alive), table(counter.scratch), parameters
+        tuple(operations), strides, table(recorder.alive), table(recorder.scratch), parameters
     )
 
 
 @dataclass(eq=False)
-class _Held:
-    """A map in memory. A product gives it flattened: its strides are known once it is viewed."""
+class _TracedMap:
+    """A map in memory. A product returns it flattened: its strides are known once it is viewed."""
 
     reference: StorageWeakRef
     values: int
@@ -81,45 +81,45 @@ class _Held:
     voxels: int
 
     @property
-    def a_voxel(self) -> float:
+    def values_per_voxel(self) -> float:
         return self.values / self.voxels
 
-    def shape_as(self, sizes: Sequence[int]) -> None:
+    def set_sizes(self, sizes: Sequence[int]) -> None:
         self.strides = tuple(_stride(n) for n in sizes)
         self.voxels = math.prod(sizes)
 
 
 @dataclass(eq=False)
-class _Seen:
+class _TracedOperation:
     """An operation; `macs`, `moved` and `fresh` are totals over the reference input.
 
     The voxels of a map are known once it is viewed, which may be after the operation.
     """
 
     kind: str
-    at: _Held
-    output: _Held
+    at: _TracedMap
+    output: _TracedMap
     channels: tuple[int, int]
     macs: int
     moved: int
     fresh: int
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation that torch dispatches while it is entered."""
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the operations that torch dispatches within its context."""
 
     def __init__(self, image: Tensor, n_dim: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.operations: list[_Seen] = []
-        self.alive: list[list[_Held]] = []
-        self.scratch: list[list[_Held]] = []
+        self.operations: list[_TracedOperation] = []
+        self.alive: list[list[_TracedMap]] = []
+        self.scratch: list[list[_TracedMap]] = []
         self._n_dim = n_dim
-        self._held: dict[int, _Held] = {}
-        self._own(image)
+        self._held: dict[int, _TracedMap] = {}
+        self._add(image)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Spare the import of torch's compiler, which takes more than a second."""
+        """Avoid the import of torch's compiler, which takes more than a second."""
         return False
 
     def __torch_dispatch__(
@@ -132,20 +132,20 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name, variant = func._schema.name, func._schema.overload_name
         inputs = [tensor for tensor in _tensors(args) if self._map_of(tensor) is not None]
         if not inputs:
-            return func(*args, **(kwargs or {}))  # it makes a weight, or a matrix
-        known = _QUICK.get(f"{name}.{variant}" if variant else name)
+            return func(*args, **(kwargs or {}))  # it makes a weight or a matrix
+        known = _SHAPES.get(f"{name}.{variant}" if variant else name)
         result = known(*args) if known is not None else func(*args, **(kwargs or {}))
         outputs = [tensor for tensor in _tensors(result) if tensor.numel() > _FEW]
         alias = func._schema.returns[0].alias_info
         if name == "aten::_unsafe_view" or (alias is not None and not alias.is_write):
             for output in outputs:
-                self._shape(output)
+                self._update_sizes(output)
             return result
-        fresh = sum(self._own(output) for output in outputs) if alias is None else 0
-        self._count(name, args, inputs, outputs, fresh)
+        fresh = sum(self._add(output) for output in outputs) if alias is None else 0
+        self._record(name, args, inputs, outputs, fresh)
         return result
 
-    def _count(
+    def _record(
         self,
         name: str,
         args: tuple[Any, ...],
@@ -153,7 +153,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs: list[Tensor],
         fresh: int,
     ) -> None:
-        last = outputs[0] if outputs else inputs[0]  # statistics of a map have no map of their own
+        last = outputs[0] if outputs else inputs[0]  # statistics are too small to be recorded
         source, output = self._map_of(inputs[0]), self._map_of(last)
         assert source is not None and output is not None
         kind, macs, at = "pointwise", 0, output
@@ -173,7 +173,7 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             kind = "upsample"
         moved = sum(tensor.numel() for tensor in (*inputs, *outputs[:1]))
         channels = (inputs[0].shape[1], last.shape[1])
-        self.operations.append(_Seen(kind, at, output, channels, macs, moved, fresh))
+        self.operations.append(_TracedOperation(kind, at, output, channels, macs, moved, fresh))
         self._held = {
             key: held
             for key, held in self._held.items()
@@ -182,25 +182,25 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive.append([*self._held.values()])
         self.scratch.append(scratch)
 
-    def _own(self, tensor: Tensor) -> int:
-        """Note a new map; return its values."""
+    def _add(self, tensor: Tensor) -> int:
+        """Record a new map; return its number of values."""
         reference = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-        held = _Held(reference, tensor.numel(), (1.0,) * self._n_dim, _EDGE**self._n_dim)
+        held = _TracedMap(reference, tensor.numel(), (1.0,) * self._n_dim, _EDGE**self._n_dim)
         self._held[reference.cdata] = held
-        self._shape(tensor)
+        self._update_sizes(tensor)
         return tensor.numel()
 
-    def _shape(self, tensor: Tensor) -> None:
+    def _update_sizes(self, tensor: Tensor) -> None:
         held = self._map_of(tensor)
         if held is not None and tensor.ndim == self._n_dim + 2 and tensor.numel() == held.values:
-            held.shape_as(tensor.shape[2:])
+            held.set_sizes(tensor.shape[2:])
 
-    def _map_of(self, tensor: Tensor) -> _Held | None:
+    def _map_of(self, tensor: Tensor) -> _TracedMap | None:
         return self._held.get(tensor.untyped_storage()._cdata)
 
 
 def _stride(size: int) -> float:
-    """Return the stride of a map of this size; a whole number where it may be one."""
+    """Return the stride of a map of this size; a whole number if the size allows it."""
     stride = max(1.0, _EDGE / size)  # the map of a padded image is larger
     whole = round(stride)
     return float(whole) if abs(_EDGE / whole - size) < 1 else stride
@@ -235,8 +235,8 @@ def _normalized(image: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(image), statistics, statistics
 
 
-# Torch finds out the shapes of these in Python, slowly.
-_QUICK: dict[str, Callable[..., Any]] = {
+# Shapes of operations for which torch computes them in Python, slowly.
+_SHAPES: dict[str, Callable[..., Any]] = {
     "aten::native_group_norm": _normalized,
     "aten::relu": _same,
     "aten::leaky_relu": _same,

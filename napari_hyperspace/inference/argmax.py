@@ -1,10 +1,10 @@
 """From logits on the working grid to labels on the native grid, plane by plane.
 
 Every native voxel gets the class whose linearly interpolated logit is largest. Interpolating all K
-channels at native size is what makes other engines slow and large; most of it is needless: where
-the same class wins at all corners of a working cell it wins everywhere inside, for a weighted mean
-keeps the order. So only native voxels in cells whose corners disagree are interpolated. Memory: two
-planes of logits, and a bounded number of voxels at a time.
+channels at native size takes much time and memory, and most of it is unnecessary: a weighted mean
+preserves order, so a class with the largest logit at all corners of a working-grid cell also has
+the largest logit everywhere inside it. Only native voxels in cells whose corners disagree are
+interpolated. Memory: two planes of logits, and a bounded number of voxels at a time.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from torch import Tensor
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.resample import AxisMatrix, grid_matrices
+from napari_hyperspace.core.separable import AxisMatrix, grid_matrices
 
 POINTS_AT_ONCE = 1 << 18  # native voxels interpolated at once
 
 
 @dataclass(frozen=True, eq=False)
 class _Axis:
-    """For each native sample along an axis: the working samples around it, and the upper's weight.
+    """For each native sample along an axis: its two working samples, and the upper one's weight.
 
-    ``between`` is false where every native sample coincides with a working one.
+    ``between`` is false if every native sample coincides with a working sample.
     """
 
     lower: Tensor
@@ -47,27 +47,27 @@ class _Axis:
 
 
 class NonFiniteLogitsError(HyperspaceError):
-    """A network gave values that are not finite."""
+    """The output of a network is not finite."""
 
 
 class NativeArgmax:
-    """Takes the planes of logits of the working grid in order; fills the labels of the native grid.
+    """Fills the label map of the native grid from the planes of logits of the working grid.
 
     Parameters
     ----------
     working, native
-        Both in canonical order, with the same axes.
+        Grids in canonical order, with the same axes.
     values
-        Label of each class.
+        Label value of each class.
     out
-        Array of the native grid's shape to fill, any strides.
+        Array of the native grid's shape to fill, with any strides.
     device
-        Where the planes live.
+        Device of the planes.
 
     Attributes
     ----------
     border
-        Working voxels so far whose next one along y or x has another label.
+        Number of working voxels so far whose next neighbor along y or x has another label.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class NativeArgmax:
         self._out = out
         self._mixed = len(values)  # marks cells whose corners disagree
         self._index_type = torch.uint8 if self._mixed < 256 else torch.int32
-        self._plane = -1  # index of the plane pushed last
-        self._next = 0  # native plane to fill next
+        self._plane = -1  # index of the last plane pushed
+        self._next = 0  # index of the next native plane to fill
         self._previous: Tensor | None = None
         self._previous_cells: Tensor | None = None
         self.border = 0
@@ -98,7 +98,7 @@ class NativeArgmax:
     def push(self, plane: Tensor) -> None:
         """Take the next plane (K, H, W) and fill the native planes that it completes.
 
-        The tensor may be overwritten afterwards.
+        Planes come in ascending order. The tensor may be overwritten afterwards.
 
         Raises
         ------
@@ -108,10 +108,10 @@ class NativeArgmax:
         plane = plane.float()
         self._plane += 1
         best, winner = plane.max(dim=0)
-        # A sum is finite only if every term is: NaN and both infinities survive it.
+        # The sum is finite only if both terms are: NaN and infinities propagate through it.
         if not bool(torch.isfinite(best.sum() + plane.amin())):
             raise NonFiniteLogitsError(
-                "the network's output is not finite", found=f"plane {self._plane}"
+                "the output of the network is not finite", found=f"plane {self._plane}"
             )
         winner = winner.to(self._index_type)
         self.border += border_voxels(winner[None])
@@ -124,7 +124,7 @@ class NativeArgmax:
         self._previous_cells = cells
 
     def _cells(self, winner: Tensor) -> Tensor:
-        """Mark each in-plane cell, by its first corner, with the class that wins at all corners."""
+        """Return the class that wins at all corners of each in-plane cell, at its first corner."""
         for axis, between in enumerate((self._y.between, self._x.between)):
             if between:
                 last = winner.narrow(axis, winner.shape[axis] - 1, 1)
@@ -132,12 +132,12 @@ class NativeArgmax:
                 winner = winner.masked_fill(winner != shifted, self._mixed)
         return winner
 
-    def _fill(self, place: int, plane: Tensor, cells: Tensor) -> NDArray[Any]:
-        """Return the classes of a native plane; ``plane`` is the upper one around it."""
-        lower, upper, weight = self._z[place]
+    def _fill(self, index: int, plane: Tensor, cells: Tensor) -> NDArray[Any]:
+        """Return the classes of a native plane; ``plane`` is the working plane at or above it."""
+        lower, upper, weight = self._z[index]
         if lower < self._plane and weight < 1:
             if self._previous is None or self._previous_cells is None:
-                raise AssertionError("a plane still needed was dropped")
+                raise AssertionError("a plane that is still needed was dropped")
             if weight == 0:
                 plane, cells = self._previous, self._previous_cells
             else:
@@ -166,7 +166,7 @@ class NativeArgmax:
 
 
 def border_voxels(labels: Tensor) -> int:
-    """Count the voxels of a label map (D, H, W) whose next one along y or x has another label."""
+    """Count the voxels of a label map (D, H, W) whose next neighbor along y or x differs."""
     border = torch.zeros(labels.shape, dtype=torch.bool, device=labels.device)
     for axis in (1, 2):
         length = labels.shape[axis] - 1

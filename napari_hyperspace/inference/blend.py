@@ -1,4 +1,4 @@
-"""Blending the tiles' logits into planes, with memory for one row of tiles only."""
+"""Blend the logits of tiles into planes, with memory for one row of tiles only."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from napari_hyperspace.inference.tiles import Tile, TileLayout
 
 
 class RollingSlab:
-    """Weighted sums of logits for the planes that tiles still add to.
+    """Weighted sums of logits for the planes that are not finished yet.
 
     Parameters
     ----------
     tiles
-        The tiles, which must come in its order.
+        Layout of the tiles; they are added in its order.
     channels
-        Classes of the logits.
+        Number of classes.
     device
         Where to keep the sums.
     """
 
     def __init__(self, tiles: TileLayout, channels: int, device: torch.device) -> None:
         self._device = device
-        self._whole: Tensor | None = None
         self._single = len(tiles) == 1
+        self._only: Tensor | None = None  # logits of a single tile, which need no blending
         self._first = 0  # index of the slab's first plane in the volume
         depth, height, width = tiles.tile_shape[0], *tiles.shape[1:]
         self._sums = torch.zeros(
@@ -37,7 +37,7 @@ class RollingSlab:
     def add(self, logits: Tensor, tile: Tile) -> None:
         """Add a tile's logits (K, D, H, W)."""
         if self._single:
-            self._whole = logits.to(self._device)
+            self._only = logits.to(self._device)
             return
         z, y, x = tile.slices
         sums = self._sums[z.start - self._first : z.stop - self._first, :, y, x]
@@ -47,11 +47,11 @@ class RollingSlab:
     def finish(self, end: int) -> Iterator[Tensor]:
         """Yield the planes (K, H, W) before index ``end`` that were not yielded yet, and drop them.
 
-        Each must be used before the next is asked for.
+        Use each plane before requesting the next one: its memory is reused.
         """
-        if self._whole is not None:
-            yield from self._whole.unbind(1)
-            self._whole = None
+        if self._only is not None:
+            yield from self._only.unbind(1)
+            self._only = None
             return
         count = end - self._first
         yield from self._sums[:count]
@@ -60,8 +60,8 @@ class RollingSlab:
 
     @torch.inference_mode()
     def _roll(self, count: int) -> None:
-        """Move the remaining planes to the front, one by one: they overlap their new places."""
+        """Move the remaining planes to the front, one by one: source and target may overlap."""
         depth = self._sums.shape[0]
-        for place in range(depth - count):
-            self._sums[place].copy_(self._sums[place + count])
+        for index in range(depth - count):
+            self._sums[index].copy_(self._sums[index + count])
         self._sums[depth - count :] = 0

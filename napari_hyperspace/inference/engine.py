@@ -1,4 +1,4 @@
-"""Running a plan to its labels, and what to do where memory, device or precision fails."""
+"""Run a plan to its labels; run again if memory, device or precision fails."""
 
 from __future__ import annotations
 
@@ -16,9 +16,21 @@ from napari_hyperspace.core.errors import Cancelled, HyperspaceError, Hyperspace
 from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.inference.argmax import NativeArgmax, NonFiniteLogitsError
 from napari_hyperspace.inference.blend import RollingSlab
-from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner, Precision, first_line
+from napari_hyperspace.inference.execution import (
+    PRECISIONS,
+    NetworkRunner,
+    Precision,
+    choose_device,
+    first_line,
+)
+from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.plan import Plan
-from napari_hyperspace.inference.precision import ALLOWED, Choice, choose_precision, revise
+from napari_hyperspace.inference.precision import (
+    MAX_DIFFERENCE,
+    PrecisionChoice,
+    choose_precision,
+    settle_on_fp32,
+)
 from napari_hyperspace.inference.protocols import SpacingModel
 
 _PREPARED, _BAKED, FINISHED = 0.05, 0.08, 0.99  # fractions of the work done, roughly
@@ -27,7 +39,7 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Attempt:
-    """A way to run: the tiles, the device, and where the blended logits are kept."""
+    """One way to run: the tiles, the device, and the device of the blended logits."""
 
     plan: Plan
     device: torch.device
@@ -35,7 +47,7 @@ class Attempt:
 
 
 def attempts(plan: Plan, device: torch.device) -> list[Attempt]:
-    """Return the ways to run, each needing less of the device's memory than the one before."""
+    """Return the ways to run, each with less of the device's memory than the one before."""
     half = plan.with_smaller_tiles()
     ways = [
         Attempt(plan, device, device),
@@ -47,31 +59,29 @@ def attempts(plan: Plan, device: torch.device) -> list[Attempt]:
 
 
 class DivergedError(HyperspaceError):
-    """A short number type may have changed more labels than is allowed."""
+    """With a short data type, more labels than allowed may differ from fp32."""
 
 
 class InferenceRun:
-    """One image's way through one model's network.
+    """One image, run through one model's network.
 
     Parameters
     ----------
     plan
-        What to do.
+        Spacing, grids and tiles.
     model
         Makes the network.
     image
-        What the network sees (C, D, H, W), on the working grid.
-    device
-        Where to compute.
-    precision
-        A name in `PRECISIONS`, or ``"auto"``.
+        Input of the network (C, D, H, W), on the working grid.
+    options
+        Only ``device`` and ``precision`` are used: the plan contains the others.
     should_stop
-        Asked between tiles, between layers and between planes of labels.
+        Called between tiles, between layers and between planes of labels.
 
     Attributes
     ----------
     device, precision
-        Where and in which precision the network ran at last.
+        Where and in which precision the last attempt ran.
     bake_seconds
         Wall time of making the network.
     """
@@ -81,29 +91,35 @@ class InferenceRun:
         plan: Plan,
         model: SpacingModel,
         image: Tensor,
-        device: torch.device,
-        precision: str,
+        options: InferenceOptions,
         should_stop: ShouldStop | None,
     ) -> None:
         self._model = model
         self._image = image
         self._should_stop = should_stop
-        self._wanted_precision = precision
-        self._attempts = attempts(plan, device)
-        self.device = device
+        self._requested_precision = options.precision
+        self.device = choose_device(options.device)
+        self._attempts = attempts(plan, self.device)
         self.precision: Precision = PRECISIONS["fp32"]
         self.bake_seconds = 0.0
 
-    def until_it_fits(self, labels: NDArray[Any]) -> Generator[Progress, None, None]:
-        """Run; where something fails that less would mend, run again with less.
+    def run(self, labels: NDArray[Any]) -> Generator[Progress, None, None]:
+        """Run; if an attempt fails, try the next one.
 
         Parameters
         ----------
         labels
             Array of the plan's native grid to fill, canonical order, any strides.
+
+        Raises
+        ------
+        Cancelled
+            Once ``should_stop`` returns true.
+        HyperspaceError
+            If no attempt succeeds.
         """
-        # Of an error its words alone are kept: its traceback would hold the network and the maps
-        # that did not fit, in the memory that the next attempt is to have.
+        # Only the message of an error is kept. Its traceback would keep the network and the maps
+        # alive, in the memory that the next attempt needs.
         while True:
             attempt = self._attempts.pop(0)
             try:
@@ -113,7 +129,7 @@ class InferenceRun:
                     raise
                 reason = first_line(error)
                 spacing_mm = attempt.plan.network_spacing_mm
-                self._wanted_precision = revise(self._model, attempt.device, spacing_mm)
+                self._requested_precision = settle_on_fp32(self._model, attempt.device, spacing_mm)
                 self._attempts.insert(0, attempt)
             except HyperspaceError:
                 raise
@@ -121,14 +137,14 @@ class InferenceRun:
                 reason = first_line(error)
                 if not self._attempts:
                     raise HyperspaceError(
-                        "memory does not hold even small tiles",
+                        "not enough memory, even with small tiles",
                         where=str(attempt.device),
                         found=reason,
                         fix="Choose a coarser spacing",
                     ) from error
             except (RuntimeError, NotImplementedError) as error:
-                # Lost, or without an operation that the network needs. A fault of our own fails
-                # again on the CPU.
+                # The device was lost, or lacks an operation of the network: only the CPU is left.
+                # A bug fails there again.
                 if attempt.device == _CPU:
                     raise
                 reason = first_line(error)
@@ -150,12 +166,12 @@ class InferenceRun:
         self.bake_seconds = time.perf_counter() - started
         self._check()
         choice = self._choose(network, plan.network_spacing_mm)
-        self.precision = PRECISIONS[choice.precision if choice else self._wanted_precision]
+        self.precision = PRECISIONS[choice.precision if choice else self._requested_precision]
         runner = NetworkRunner(
             network, self.precision, self.device, self._model.n_dim, self._should_stop
         )
         values = self._model.label_values
-        labeller = NativeArgmax(plan.working, plan.native, values, labels, attempt.sums)
+        argmax = NativeArgmax(plan.working, plan.native, values, labels, attempt.sums)
         slab = RollingSlab(plan.tiles, len(values), attempt.sums)
         done, total = 0, len(plan.tiles)
         for end, tiles in plan.tiles.rows():
@@ -168,15 +184,15 @@ class InferenceRun:
                 done += 1
             for plane in slab.finish(end):
                 self._check()
-                labeller.push(plane)
+                argmax.push(plane)
         voxels = self._image[0].numel()
-        if choice and choice.expected_difference(labeller.border, voxels) > ALLOWED:
+        if choice and choice.expected_difference(argmax.border, voxels) > MAX_DIFFERENCE:
             raise DivergedError("too many labels may differ from fp32", where=self.precision.name)
         yield Progress(FINISHED, "finishing")
 
-    def _choose(self, network: nn.Module, spacing_mm: tuple[float, ...]) -> Choice | None:
-        """Return the precision chosen for the network, unless one was asked for."""
-        if self._wanted_precision != "auto":
+    def _choose(self, network: nn.Module, spacing_mm: tuple[float, ...]) -> PrecisionChoice | None:
+        """Return the precision chosen for the network, unless one was requested."""
+        if self._requested_precision != "auto":
             return None
         return choose_precision(
             self._model, network, spacing_mm, self._image, self.device, self._should_stop

@@ -1,11 +1,12 @@
-"""Running a baked network: on which device, in which precision, and how to stop it.
+"""Run a baked network: device, precision, and cancelling between layers.
 
-A *precision* is a number type and a memory format. All precisions compute the same function; some
-are several times faster on some devices.
+A *precision* is a data type and a memory format. All precisions compute the same function; their
+speed depends on the device and differs by several times.
 """
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,12 +19,12 @@ from torch.overrides import TorchFunctionMode
 
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning, ShouldStop
 from napari_hyperspace.core.memory import keep_freed_blocks
-from napari_hyperspace.nets.base.modules import copied, prepared
+from napari_hyperspace.nets.base.modules import copy_module, use_fast_mode
 
 
 @dataclass(frozen=True)
 class Precision:
-    """A number type and a memory format to run a network in."""
+    """A data type and a memory format to run a network in."""
 
     name: str
     dtype: torch.dtype
@@ -42,21 +43,26 @@ PRECISIONS = {
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """Return the device to compute on; `None`: CUDA where there is one, else the CPU.
+    """Return the device to compute on; `None`: CUDA if available, else the CPU.
 
-    A device that is not there becomes the CPU, with a `HyperspaceWarning`.
+    If the device is not available, the CPU is returned with a `HyperspaceWarning`.
+
+    Raises
+    ------
+    HyperspaceError
+        If torch does not know this kind of device.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise HyperspaceError("no such kind of device", field="device", found=device) from error
+        raise HyperspaceError("unknown device", field="device", found=device) from error
     try:
         torch.empty(1, device=wanted)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         warnings.warn(
-            f"device {wanted} cannot be used ({first_line(error)}): computing on the CPU",
+            f"device {wanted} is not available ({first_line(error)}): computing on the CPU",
             HyperspaceWarning,
             stacklevel=3,
         )
@@ -65,10 +71,10 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def check_precision(name: str) -> None:
-    """Refuse a precision that does not exist."""
+    """Raise a `HyperspaceError` if a precision is unknown."""
     if name != "auto" and name not in PRECISIONS:
         raise HyperspaceError(
-            "no such precision",
+            "unknown precision",
             field="precision",
             found=name,
             expected=", ".join(("auto", *PRECISIONS)),
@@ -76,10 +82,11 @@ def check_precision(name: str) -> None:
 
 
 class _OneDnnConvolutions(TorchFunctionMode):
-    """Sends fp32 3-D convolutions to oneDNN, in this thread and while it is entered.
+    """Runs fp32 3-D convolutions with oneDNN, in this thread and within the context.
 
-    Left to itself, torch judges their size without the last axis and computes all but large ones
-    by a general method (``slow_conv3d``): up to 18 times slower, with 27 times the memory.
+    Without it, torch ignores the last axis when it decides whether a convolution is large enough
+    for oneDNN, and runs most of them with ``slow_conv3d``: up to 18 times slower, with 27 times the
+    memory.
     """
 
     def __torch_function__(
@@ -105,13 +112,13 @@ def _convolve(
     if isinstance(padding, str) or image.ndim != 5:
         return torch.conv3d(image, weight, bias, stride, padding, dilation, groups)
     three = [[n] * 3 if isinstance(n, int) else list(n) for n in (padding, stride, dilation)]
-    onednn: Any = torch.mkldnn_convolution  # typed for integers alone
+    onednn: Any = torch.mkldnn_convolution  # annotated for integers only
     result: Tensor = onednn(image, weight, bias, *three, groups)
     return result
 
 
 def fast_convolutions(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """Return what to enter, in the thread that computes, for convolutions to be fast."""
+    """Return a context, for the thread that computes, in which convolutions are fast."""
     available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if device.type == "cpu" and dtype == torch.float32 and available:
         return _OneDnnConvolutions()
@@ -119,22 +126,22 @@ def fast_convolutions(device: torch.device, dtype: torch.dtype) -> AbstractConte
 
 
 class NetworkRunner:
-    """A network in a precision of its own, that can be stopped between its layers.
+    """A copy of a network in a given precision that can be stopped between its layers.
 
-    The network given is copied, never changed: others may be running it.
+    The network itself is not changed: other threads may be running it.
 
     Parameters
     ----------
     network
         Plain network (B, C, *S) → (B, K, *S).
     precision
-        How to run it.
+        Data type and memory format to run it in.
     device
-        Where.
+        Where to run it.
     n_dim
-        Its spatial dimensions; a 2-D network takes z for its batch.
+        Number of spatial dimensions; a 2-D network takes z as its batch axis.
     should_stop
-        Asked before every layer.
+        Called before each layer.
     """
 
     def __init__(
@@ -153,7 +160,7 @@ class NetworkRunner:
             self._format = torch.channels_last_3d if n_dim == 3 else torch.channels_last
         if device.type == "cpu":
             keep_freed_blocks()
-        self._network = prepared(copied(network, self._converted))
+        self._network = use_fast_mode(copy_module(network, self._converted))
         if should_stop is not None:
 
             def stop_if_asked(*_: Any) -> None:
@@ -178,6 +185,13 @@ class NetworkRunner:
         return logits[0] if self._n_dim == 3 else logits.movedim(0, 1)
 
 
+def clock(device: torch.device) -> float:
+    """Return the time in seconds, after the device has finished its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message; the rest of torch's is for programmers."""
+    """Return the first line of an error's message: torch adds a stack trace below it."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""From scans to what a network sees: checked, normalized, canonical, on the working grid."""
+"""Turn scans into the input of a network: checked, normalized, canonical, on the working grid."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.plan import Plan
 from napari_hyperspace.inference.protocols import SpacingModel
 
-_SMOOTHING = 16  # bytes a voxel: before and after an axis, and both once more in its own order
-_POINT = 160  # bytes a point that is interpolated: where its taps lie, and their weights
+# Bytes per voxel while an axis is smoothed: before and after, and both again in that axis's order.
+_SMOOTHING = 16
+_POINT = 160  # bytes per interpolated point: positions and weights of its taps
 
 
 def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[Volume]:
@@ -28,12 +29,12 @@ def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[V
     Raises
     ------
     HyperspaceError
-        If their number is not the model's, their grids differ, or a voxel is not finite.
+        If their number does not match the model, their grids differ, or a voxel is not finite.
     """
     volumes = [volume] if isinstance(volume, Volume) else list(volume)
     if len(volumes) != model.in_channels:
         raise HyperspaceError(
-            "the model wants another number of images",
+            "wrong number of images for this model",
             where=model.name,
             found=len(volumes),
             expected=model.in_channels,
@@ -44,7 +45,8 @@ def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[V
             raise HyperspaceError(
                 "the images are not on one grid",
                 where=other.name or None,
-                found=f"shape {other.shape}, {_distance(first.grid, other.grid)}",
+                found=f"shape {other.shape}, corners "
+                f"{first.grid.corner_distance_mm(other.grid):.3g} mm apart",
                 expected=f"shape {first.shape}",
                 fix="Resample them to one grid first",
             )
@@ -54,23 +56,23 @@ def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[V
                 "voxels must be real numbers", where=each.name or None, found=each.dtype
             )
         if each.dtype.kind != "f" or np.isfinite(each.array.sum(dtype=np.float64)):
-            continue  # one value that is not finite makes the sum so, and nothing is allocated
+            continue  # a sum is finite only if all values are, and needs no temporary array
         bad = each.array.size - int(np.count_nonzero(np.isfinite(each.array)))
         if bad:
             raise HyperspaceError(
-                "the image holds values that are not finite",
+                "the image contains values that are not finite",
                 where=each.name or None,
                 found=f"{bad} of {each.array.size} voxels",
-                fix="Read it with a fill value for them",
+                fix="Read it with a fill value to replace them",
             )
     return volumes
 
 
 def straight_grid(grid: Grid) -> Grid:
-    """Return the grid of perpendicular axes that is segmented in place of a sheared one.
+    """Return the grid of perpendicular axes on which a scan with a sheared grid is segmented.
 
-    Its axes are the nearest to the sheared ones, its spacing is theirs, and it holds all of their
-    voxel centers. A grid that is not sheared is returned as it is.
+    Its axes are the nearest perpendicular ones, its spacing is the same, and it contains all voxel
+    centers of the sheared grid. A grid that is not sheared is returned unchanged.
     """
     if not grid.is_sheared:
         return grid
@@ -85,10 +87,10 @@ def straight_grid(grid: Grid) -> Grid:
 
 
 def straightening_bytes(sheared: Grid, straight: Grid) -> int:
-    """Return the most bytes held at once while a volume is resampled from its sheared grid.
+    """Return the peak memory in bytes of resampling a volume from its sheared grid.
 
-    That is while it is smoothed, or while points are interpolated. The volume itself, held by the
-    caller, is not counted.
+    The peak is either in smoothing or in interpolation. The volume itself is not included: the
+    caller holds it.
     """
     before, after = math.prod(sheared.shape), math.prod(straight.shape)
     at_once = max(SLAB_VOXELS, straight.shape[1] * straight.shape[2])
@@ -101,28 +103,39 @@ def working_image(
     plan: Plan,
     should_stop: ShouldStop = lambda: False,
 ) -> Tensor:
-    """Return what the network sees (C, D, H, W), float32, on the plan's working grid.
+    """Return the input of the network (C, D, H, W), float32, on the plan's working grid.
 
     Volumes on a sheared grid are resampled to the plan's native grid first, with a warning.
+
+    Parameters
+    ----------
+    volumes
+        The input channels, on one grid.
+    model
+        Its normalization is used.
+    plan
+        Native and working grid.
+    should_stop
+        Called before each step of each channel, and every few planes while a sheared volume is
+        resampled.
 
     Raises
     ------
     Cancelled
-        Once `should_stop`, asked before each step of each channel, and every few planes of one that
-        is sheared, returns true.
+        Once ``should_stop`` returns true.
     """
 
     def check() -> None:
         if should_stop():
             raise Cancelled
 
-    # The first grid stands for all: of grids a hair apart, one may be turned otherwise than the
-    # next, near 45°.
+    # The grid of the first volume is used for all. Grids that are equal within the tolerance may
+    # still have different orientations if they are rotated by about 45°.
     grid = volumes[0].grid
     if grid.is_sheared:
         warnings.warn(
-            "the grid is sheared (a tilted gantry, perhaps): the image is resampled to "
-            "perpendicular axes, and the labels back",
+            "the grid is sheared (possibly by a tilted gantry): the image is resampled to "
+            "perpendicular axes, and the labels are resampled back",
             HyperspaceWarning,
             stacklevel=2,
         )
@@ -140,13 +153,9 @@ def working_image(
         if not grid.is_sheared:
             values = grid.orientation.to_canonical(values)
         if min(values.strides) < 0 or not (values.flags.c_contiguous and values.flags.writeable):
-            values = values.copy()  # torch knows no negative strides, nor read-only memory
+            values = values.copy()  # torch supports neither negative strides nor read-only memory
             check()
         with torch.inference_mode():
             channel.copy_(resample_axes(torch.from_numpy(values), matrices))
-        del values  # freed before the next channel's are made
+        del values  # free it before the next channel is made
     return image
-
-
-def _distance(one: Grid, other: Grid) -> str:
-    return f"corners {one.corner_distance_mm(other):.3g} mm apart"

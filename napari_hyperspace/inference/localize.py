@@ -1,8 +1,8 @@
-"""A coarse look at the scan first: where in it is what a model segments?
+"""Find what a model segments in a coarse first pass, so that only its bounding box is segmented.
 
-Norms of a network see all that they are shown: a head in much air is segmented worse than the same
-head alone. And often most of a scan is no part of what is segmented. So a model may ask for a
-first, coarse pass over the scan; only the box round what that finds is segmented then, and sooner.
+Normalization layers depend on everything in their input: a network segments a head in much air
+worse than the same head alone. A box also takes less time than the whole scan. A model may
+therefore ask for a coarse first pass over the scan (`Localization`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Box = tuple[slice, slice, slice]
 
 
 def coarse_spacing(localization: Localization, spacing_mm: Sequence[float]) -> Triple:
-    """Return the spacing of the first pass before one at a working spacing."""
+    """Return the spacing of the first pass for a working spacing, both in canonical order."""
     z, y, x = (max(step, localization.spacing_mm) for step in spacing_mm)
     return z, y, x
 
 
 def usual_box(localization: Localization, grid: Grid) -> Box:
-    """Return a box of the usual size in the middle of a grid, in its array order."""
+    """Return a box of the usual size at the center of a grid, in its array order."""
     extent = grid.orientation.values_from_canonical(localization.extent_mm)
     boxes = []
     for size, step, edge in zip(grid.shape, grid.spacing_mm, extent, strict=True):
@@ -39,27 +39,29 @@ def usual_box(localization: Localization, grid: Grid) -> Box:
 
 
 def found_box(localization: Localization, labels: Volume) -> Box | None:
-    """Return the box of the largest connected part of what was found, and its margin.
+    """Return the bounding box of the largest connected component, with its margin.
 
     Parameters
     ----------
+    localization
+        Spacing and margin.
     labels
-        Of the first pass, on the scan's own grid.
+        Labels of the first pass, on the scan's own grid.
 
     Returns
     -------
     tuple
-        Slices in array order; `None` where nothing was found.
+        Slices in array order; `None` if there are no labels.
     """
-    # Parts are told apart on every few voxels: the labels come from a coarse grid anyway.
+    # Components are found on a subsampled array: the labels come from a coarse grid anyway.
     strides = [max(1, int(localization.spacing_mm / 2 / step)) for step in labels.spacing_mm]
     thinned = labels.array[tuple(slice(None, None, stride) for stride in strides)] > 0
-    parts, count = ndimage.label(thinned, ndimage.generate_binary_structure(3, 3))
+    components, count = ndimage.label(thinned, ndimage.generate_binary_structure(3, 3))
     if not count:
         return None
-    sizes = np.bincount(parts.ravel())
+    sizes = np.bincount(components.ravel())
     sizes[0] = 0
-    found = ndimage.find_objects(parts)[int(sizes.argmax()) - 1]
+    found = ndimage.find_objects(components)[int(sizes.argmax()) - 1]
     boxes = []
     for part, stride, size, step in zip(
         found, strides, labels.shape, labels.spacing_mm, strict=True
@@ -72,7 +74,7 @@ def found_box(localization: Localization, labels: Volume) -> Box | None:
 
 
 def crop(volume: Volume, box: Box) -> Volume:
-    """Return a box of a volume, a view."""
+    """Return a box of a volume, as a view."""
     return Volume(volume.array[box], crop_grid(volume.grid, box), volume.name, volume.metadata)
 
 
@@ -82,7 +84,7 @@ def crop_grid(grid: Grid, box: Box) -> Grid:
 
 
 def paste(block: NDArray[np.integer], box: Box, shape: Sequence[int]) -> NDArray[np.integer]:
-    """Return an array of this shape that holds a block in a box, and 0 elsewhere."""
-    whole = np.zeros(shape, block.dtype)
-    whole[box] = block
-    return whole
+    """Return an array of this shape with a block in the box and 0 elsewhere."""
+    array = np.zeros(shape, block.dtype)
+    array[box] = block
+    return array

@@ -1,9 +1,9 @@
-"""How a segmentation is run, whatever the scan, the model and the spacing."""
+"""Options of a segmentation that do not depend on the scan, the model or the spacing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
 import torch
@@ -37,13 +37,13 @@ class InferenceOptions:
     device
         Where to compute; `None`: CUDA if available, else the CPU.
     outside
-        What to do with a working spacing outside the model's trained range: ``"refuse"``;
-        ``"clamp"``: run at the nearest trained spacing; ``"extrapolate"``: run there all the same.
+        What to do with a working spacing outside the model's trained range: ``"refuse"``: raise an
+        error; ``"clamp"``: use the nearest trained spacing; ``"extrapolate"``: use it anyway.
     tile_shape
         Largest tile in voxels, one number per dimension of the network, canonical order; `None`:
         the model's own.
     overlap
-        Smallest part of a tile that it shares with the next one.
+        Smallest fraction of a tile that it shares with the next one.
     precision
         A name in `PRECISIONS`, or ``"auto"``: the fastest on this device that keeps the labels.
 
@@ -69,21 +69,30 @@ class InferenceOptions:
             )
         check_precision(self.precision)
 
-    @classmethod
-    def from_keywords(cls, keywords: OptionKeywords) -> InferenceOptions:
-        """Make options from keyword arguments.
 
-        Raises
-        ------
-        TypeError
-            If a keyword is unknown.
-        """
-        given = dict(keywords)
-        if "form" in given:
-            given.setdefault("precision", given.pop("form"))
-        unknown = given.keys() - {each.name for each in fields(cls)}
-        if unknown:
-            raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(unknown))}")
-        if keywords.get("tile_shape") is not None:
-            given["tile_shape"] = tuple(keywords["tile_shape"] or ())
-        return cls(**given)  # type: ignore[arg-type]
+def options_from(options: InferenceOptions | None, keywords: OptionKeywords) -> InferenceOptions:
+    """Return the options given as an object or as keyword arguments.
+
+    Raises
+    ------
+    TypeError
+        If both are given, or a keyword is unknown.
+    """
+    if options is not None:
+        if keywords:
+            raise TypeError(f"give options or keyword arguments, not both: {', '.join(keywords)}")
+        return options
+    unknown = keywords.keys() - OptionKeywords.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(unknown))}")
+    if "form" in keywords and "precision" in keywords:
+        raise TypeError("form is the former name of precision: give one of them")
+    default = InferenceOptions()
+    tile_shape = keywords.get("tile_shape")
+    return InferenceOptions(
+        device=keywords.get("device", default.device),
+        outside=keywords.get("outside", default.outside),
+        tile_shape=None if tile_shape is None else tuple(tile_shape),
+        overlap=keywords.get("overlap", default.overlap),
+        precision=keywords.get("precision", keywords.get("form", default.precision)),
+    )

@@ -1,4 +1,4 @@
-"""What a segmentation will do, settled before anything runs: spacing, grids, tiles."""
+"""Plan a segmentation before anything runs: spacing, grids, tiles."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.inference.tiles import TileLayout, tile_array
 
 DEFAULT_TILE = {2: (512, 512), 3: (128, 128, 128)}
-SLICES_AT_ONCE = 8  # batch of a 2-D network
+SLICES_AT_ONCE = 8  # batch size of a 2-D network
 _TILE_MULTIPLE = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A segmentation to be done. Axis order: canonical (z, y, x).
+    """Grids and tiles of a segmentation. Axis order: canonical (z, y, x).
 
     Parameters
     ----------
     native, working
-        The scan's grid and the one the network runs on.
+        The scan's grid, and the grid that the network runs on.
     network_spacing_mm
-        What the network is baked for: the working spacing, without z for a 2-D model.
-    largest_tile, overlaps
-        In voxels and in parts of a tile, an axis.
+        Spacing that the network is baked for: the working spacing, without z for a 2-D model.
+    largest_tile
+        In voxels, per axis.
+    overlaps
+        As fractions of a tile, per axis.
     """
 
     native: Grid
@@ -47,7 +49,7 @@ class Plan:
         return tile_array(self.working.shape, self.largest_tile, self.overlaps, _TILE_MULTIPLE)
 
     def with_smaller_tiles(self) -> Plan:
-        """Return the same work in tiles of half the edge."""
+        """Return the same plan with tiles of half the edge length."""
         return replace(self, largest_tile=tuple((size + 1) // 2 for size in self.tiles.tile_shape))
 
     @property
@@ -80,13 +82,12 @@ def working_spacing(
     volume
         The scan, or its grid.
     model
-        Says which spacings it was trained at.
+        Its trained range is used.
     spacing_mm
-        Wanted spacing in canonical order (z, y, x); `None`: the scan's own. For a 2-D model (y, x)
-        will do: z stays the scan's own.
+        Requested spacing in canonical order (z, y, x); `None`: the scan's own. For a 2-D model,
+        (y, x) is accepted: z is then the scan's own.
     outside
-        What to do outside of the trained range: ``"refuse"``; ``"clamp"``: go to the nearest
-        trained spacing; ``"extrapolate"``: run there all the same.
+        What to do outside the trained range; see `InferenceOptions`.
 
     Returns
     -------
@@ -96,29 +97,29 @@ def working_spacing(
     Raises
     ------
     HyperspaceError
-        If the spacing lies outside of the trained range and ``outside`` is ``"refuse"``.
+        If the spacing is outside the trained range and ``outside`` is ``"refuse"``.
     """
     own = grid_of(volume).canonical().spacing_mm
     if spacing_mm is None:
-        wanted = list(own)
+        requested = list(own)
     elif model.n_dim == 2 and len(spacing_mm) == 2:
-        wanted = [own[0], *check_spacing(spacing_mm, 2)]
+        requested = [own[0], *check_spacing(spacing_mm, 2)]
     else:
-        wanted = list(check_spacing(spacing_mm))
-    z, y, x = wanted
+        requested = list(check_spacing(spacing_mm))
+    z, y, x = requested
     if outside == "extrapolate":
         return z, y, x
     ranges = model.trained_range_mm
-    nearest = clamp_spacing(wanted, ranges)
+    nearest = clamp_spacing(requested, ranges)
     if outside == "refuse" and ranges is not None and nearest != (z, y, x):
         raise HyperspaceError(
-            "the spacing lies outside the range that the model was trained on",
+            "the spacing is outside the range that the model was trained on",
             where=model.name,
             field="spacing_mm",
-            found=format_spacing(wanted),
+            found=format_spacing(requested),
             expected=f"{format_range(ranges)} ({'z × y × x' if len(ranges) == 3 else 'y × x'})",
-            fix=f"Choose a spacing inside, such as {format_spacing(nearest)}, or clamp or "
-            "extrapolate on purpose",
+            fix=f"Choose a spacing inside it, such as {format_spacing(nearest)}, or ask to clamp "
+            "or to extrapolate",
         )
     return nearest
 
@@ -129,26 +130,31 @@ def make_plan(
     spacing_mm: Sequence[float] | None = None,
     options: InferenceOptions | None = None,
 ) -> Plan:
-    """Settle spacing, grids and tiles of a segmentation.
+    """Determine the spacing, grids and tiles of a segmentation.
 
     Parameters
     ----------
     volume, model, spacing_mm
         As in `working_spacing`.
     options
-        Of these, ``outside``, ``tile_shape`` and ``overlap`` count. Without a tile shape, the
-        largest tile is the model's, else 128³ (512² for 2-D models), and no larger than the
-        model's in mm.
+        Only ``outside``, ``tile_shape`` and ``overlap`` are used. Without a tile shape, the largest
+        tile is the model's, else 128³ (512² for 2-D models), and no larger than the model's limit
+        in mm.
+
+    Raises
+    ------
+    HyperspaceError
+        If the spacing is refused, or the tile shape or the overlap is invalid.
     """
     options = options or InferenceOptions()
     native = grid_of(volume).canonical()
     spacing = working_spacing(volume, model, spacing_mm, options.outside)
     working = native.with_spacing(spacing)
-    wanted = options.tile_shape or _model_tile(model, spacing[3 - model.n_dim :])
-    largest = tuple(int(size) for size in wanted)
+    shape = options.tile_shape or _model_tile(model, spacing[3 - model.n_dim :])
+    largest = tuple(int(size) for size in shape)
     if len(largest) != model.n_dim or any(size < 1 for size in largest):
         raise HyperspaceError(
-            f"a tile of this model has {model.n_dim} positive sizes",
+            f"the tile shape of this model must be {model.n_dim} positive numbers",
             field="tile_shape",
             found=largest,
         )
@@ -157,12 +163,12 @@ def make_plan(
         largest = (SLICES_AT_ONCE, *largest)
         overlaps[0] = 0.0
     plan = Plan(native, working, spacing[3 - model.n_dim :], largest, tuple(overlaps))
-    _ = plan.tiles  # refuses an impossible overlap now
+    _ = plan.tiles  # raises the error of an invalid overlap now
     return plan
 
 
 def _model_tile(model: SpacingModel, spacing_mm: Sequence[float]) -> tuple[int, ...]:
-    """Return the largest tile in voxels that a model asks for at a spacing."""
+    """Return the largest tile of a model at a spacing, in voxels."""
     tile = model.tile_shape or DEFAULT_TILE[model.n_dim]
     if model.tile_mm is None:
         return tile

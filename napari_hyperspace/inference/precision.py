@@ -1,24 +1,21 @@
-"""Choosing the fastest precision of a network that keeps its labels.
+"""Choose the fastest precision of a network that keeps its labels.
 
-What is measured, once per (model, device, rough spacing), on a block of the scan itself: the time
-of each precision, and for the short number types how many labels differ from fp32, *relative to the
-border between classes* (labels flip where two classes are nearly even, and nowhere else). A
-precision is taken if, at its rate, at most half of the allowed 0.1 % of that block would change.
+Measured once per (model, device, approximate spacing), on a block of the scan itself: the time of
+each precision, and for short data types the number of labels that differ from fp32 *relative to the
+border between classes* (labels change only where the logits of two classes are nearly equal). A
+precision is accepted if, at its rate, at most half of the allowed 0.1 % of that block would change.
 
-What is guaranteed: that block was looked at, not the whole scan. So the engine counts, while it
-labels any scan, how much border there is; where border × measured rate (with its statistical
-uncertainty) exceeds the allowed 0.1 % of the voxels after all, the scan is run again in fp32, and
-the model stays in fp32 at such spacings.
+The measurement covers that block, not the whole scan. So the engine counts the border voxels of
+every scan. If border × measured rate (with its statistical uncertainty) exceeds the allowed 0.1 %
+of the voxels, the scan is run again in fp32, and the model stays in fp32 at such spacings.
 """
 
 from __future__ import annotations
 
 import math
 import platform
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,15 +23,16 @@ from torch import Tensor, nn
 from napari_hyperspace.core import store
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.inference.argmax import border_voxels
-from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner
+from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner, clock
 from napari_hyperspace.inference.protocols import SpacingModel
 
-ALLOWED = 1e-3  # part of the voxels whose label may differ from fp32
-_MARGIN = 2  # the probe must stay below ALLOWED by this factor
-_BLOCK = {2: (4, 192, 192), 3: (48, 48, 48)}  # shape of the probed block, in voxels
+MAX_DIFFERENCE = 1e-3  # fraction of the voxels whose label may differ from fp32
+_MARGIN = 2  # the probe must stay below MAX_DIFFERENCE by this factor
+_BLOCK = {2: (4, 192, 192), 3: (48, 48, 48)}  # shape of the probed block in voxels
 _REPEATS = 2
-PROBE_RUNS = 1 + _REPEATS  # of each precision
-_SHORT_TYPE_GAIN = 0.9  # a short type must take less than this part of the time to be worth it
+PROBE_RUNS = 1 + _REPEATS  # per precision
+_SHORT_TYPE_GAIN = 0.9  # a short type is used only if it takes less than this fraction of the time
+_FORMER_KEYS = {"form": "precision"}
 _CANDIDATES = {
     "cpu": ("fp32", "fp32-channels-last", "bf16-channels-last"),
     "cuda": ("fp32", "fp32-channels-last", "bf16-channels-last", "fp16-channels-last"),
@@ -42,19 +40,19 @@ _CANDIDATES = {
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A precision, and what was measured when it was chosen.
+class PrecisionChoice:
+    """A precision, and the measurements that it was chosen by.
 
     Parameters
     ----------
     precision
         Name of the precision.
     flips_per_border
-        Upper estimate of the labels that differ from fp32 for each voxel on a border; 0 for fp32.
+        Upper estimate of the number of labels that differ from fp32 per border voxel; 0 for fp32.
     seconds
         Time of each precision on the probed block.
     shape
-        Of the probed block.
+        Shape of the probed block.
     """
 
     precision: str
@@ -63,17 +61,17 @@ class Choice:
     shape: tuple[int, ...]
 
     def expected_difference(self, border: int, voxels: int) -> float:
-        """Part of the labels of a scan with so much border that may differ from fp32."""
+        """Return the fraction of the labels that may differ from fp32, by the border voxels."""
         return self.flips_per_border * border / voxels
 
 
 def candidates(device: torch.device) -> tuple[str, ...]:
-    """Return the precisions worth trying on a device; the first is the reference."""
+    """Return the precisions to try on a device; the first is the reference."""
     return _CANDIDATES.get(device.type, ("fp32",))
 
 
 def device_name(device: torch.device) -> str:
-    """Return what measurements of a device depend on: its name, torch's version, threads."""
+    """Return the key of measurements on a device: its name, torch's version, threads."""
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
     else:
@@ -87,30 +85,29 @@ def _processor() -> str:
 
 
 def choice_key(model: SpacingModel, device: torch.device, spacing_mm: Sequence[float]) -> str:
-    """Return the key of a choice; spacings within half an octave share one."""
+    """Return the key of a stored choice; spacings within half an octave share one."""
     rough = ",".join(str(round(2 * math.log2(step))) for step in spacing_mm)
     return f"{model.identity} | {rough} | {device_name(device)}"
 
 
 def known_choice(
     model: SpacingModel, device: torch.device, spacing_mm: Sequence[float]
-) -> Choice | None:
-    """Return what was chosen before, if anything."""
+) -> PrecisionChoice | None:
+    """Return the stored choice, if there is one."""
     key = choice_key(model, device, spacing_mm)
-    kept = store.recall("precisions", key) or _former_choice(key)
+    return _decode(store.recall("precisions", key)) or _decode(store.recall("forms", key))
+
+
+def _decode(stored: object) -> PrecisionChoice | None:
+    """Return a stored choice; earlier versions called the precision ``form``."""
+    if not isinstance(stored, dict):
+        return None
     try:
-        choice = Choice(**kept) if kept is not None else None
-    except TypeError:
+        choice = PrecisionChoice(**{_FORMER_KEYS.get(key, str(key)): stored[key] for key in stored})
+        choice = replace(choice, shape=tuple(choice.shape))
+    except TypeError:  # written by another version
         return None
-    return choice if choice is not None and choice.precision in PRECISIONS else None
-
-
-def _former_choice(key: str) -> dict[str, Any] | None:
-    """Return a choice that an earlier version stored, under its former names."""
-    kept = store.recall("forms", key)
-    if not isinstance(kept, dict) or "form" not in kept:
-        return None
-    return {"precision" if name == "form" else name: value for name, value in kept.items()}
+    return choice if choice.precision in PRECISIONS else None
 
 
 def choose_precision(
@@ -120,32 +117,37 @@ def choose_precision(
     image: Tensor,
     device: torch.device,
     should_stop: ShouldStop | None = None,
-) -> Choice:
-    """Return the precision to run a network in, from memory or by a probe.
+) -> PrecisionChoice:
+    """Return the precision to run a network in: a stored choice, or a new one by a probe.
 
     Parameters
     ----------
     model, network, spacing_mm
         The network, baked by the model for this spacing.
     image
-        What it will see (C, D, H, W).
+        Input of the network (C, D, H, W).
     device
         Where it will run.
     should_stop
-        Asked between layers.
+        Called between layers.
+
+    Raises
+    ------
+    Cancelled
+        Once ``should_stop`` returns true.
     """
     known = known_choice(model, device, spacing_mm)
     if known is not None:
         return known
     block = _block(image, model.n_dim)
     choice, border = _probe(network, block, device, model.n_dim, should_stop)
-    if border:  # else the block has shown nothing about labels
+    if border:  # without a border, the block shows nothing about labels
         store.keep("precisions", choice_key(model, device, spacing_mm), asdict(choice))
     return choice
 
 
-def revise(model: SpacingModel, device: torch.device, spacing_mm: Sequence[float]) -> str:
-    """Remember that a short type changed labels of a scan; return the precision to use instead."""
+def settle_on_fp32(model: SpacingModel, device: torch.device, spacing_mm: Sequence[float]) -> str:
+    """Return the fastest fp32 precision, and store it in place of the choice made before."""
     known = known_choice(model, device, spacing_mm)
     seconds = known.seconds if known is not None else {}
     exact = {name: t for name, t in seconds.items() if PRECISIONS[name].dtype == torch.float32}
@@ -157,13 +159,13 @@ def revise(model: SpacingModel, device: torch.device, spacing_mm: Sequence[float
 
 
 def block_shape(shape: Sequence[int], n_dim: int) -> tuple[int, ...]:
-    """Return the shape of the block that is probed of an image of this shape (D, H, W)."""
+    """Return the shape of the block to probe in an image of this shape (D, H, W)."""
     edges = _BLOCK[n_dim]
     return tuple(min(edge, length) for edge, length in zip(edges, shape, strict=True))
 
 
 def _block(image: Tensor, n_dim: int) -> Tensor:
-    """Cut the middle out of an image; of a stack of slices, the middle slices."""
+    """Return the center of an image; for a 2-D network, of its middle slices."""
     for axis, length in enumerate(block_shape(image.shape[1:], n_dim), start=1):
         image = image.narrow(axis, (image.shape[axis] - length) // 2, length)
     return image
@@ -175,8 +177,8 @@ def _probe(
     device: torch.device,
     n_dim: int,
     should_stop: ShouldStop | None,
-) -> tuple[Choice, int]:
-    """Measure each precision on a block; return the choice and the block's voxels on a border."""
+) -> tuple[PrecisionChoice, int]:
+    """Measure each precision on a block; return the choice and the number of border voxels."""
     border = 0
     seconds: dict[str, float] = {}
     rates: dict[str, float] = {}
@@ -188,7 +190,7 @@ def _probe(
                 NetworkRunner(network, precision, device, n_dim, should_stop), block
             )
         except (NotImplementedError, torch.OutOfMemoryError):
-            continue  # this device lacks an operation in this type, or the memory
+            continue  # the device lacks the memory, or an operation in this type
         labels = logits.float().max(dim=0).indices
         if reference is None:
             reference, border = labels, border_voxels(labels)
@@ -197,40 +199,33 @@ def _probe(
         elif torch.isfinite(logits).all():
             flips = int((labels != reference).sum())
             rate = upper_rate(flips, border)
-            if rate * border <= ALLOWED / _MARGIN * reference.numel():
+            if rate * border <= MAX_DIFFERENCE / _MARGIN * reference.numel():
                 rates[name] = rate
     if not rates:
-        return Choice("fp32", 0.0, {}, tuple(block.shape[1:])), 0
+        return PrecisionChoice("fp32", 0.0, {}, tuple(block.shape[1:])), 0
     exact = min((name for name in rates if rates[name] == 0), key=seconds.__getitem__)
     best = min(rates, key=seconds.__getitem__)
     if seconds[best] > _SHORT_TYPE_GAIN * seconds[exact]:
         best = exact
-    return Choice(best, rates[best], seconds, tuple(block.shape[1:])), border
+    return PrecisionChoice(best, rates[best], seconds, tuple(block.shape[1:])), border
 
 
 def _timed(runner: NetworkRunner, block: Tensor) -> tuple[float, Tensor]:
-    """Return the shortest time of a few runs, the first (which sets things up) apart."""
+    """Return the shortest time of a few runs after a warm-up, and the logits."""
     logits = runner(block)
     shortest = math.inf
     for _ in range(_REPEATS):
-        _synchronize(runner.device)
-        started = time.perf_counter()
+        started = clock(runner.device)
         logits = runner(block)
-        _synchronize(runner.device)
-        shortest = min(shortest, time.perf_counter() - started)
+        shortest = min(shortest, clock(runner.device) - started)
     return shortest, logits
 
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def upper_rate(flips: int, border: int) -> float:
-    """Return the upper end of the 95 % interval of flips a border voxel; infinite without border.
+    """Return the upper end of the 95 % interval of flips per border voxel; infinite without border.
 
-    A normal approximation of the Poisson interval with a half added: for no flips at all, 3 (the
-    rule of three).
+    A normal approximation of the Poisson interval, with a constant added such that no flips give 3
+    per border (the rule of three).
     """
     if border == 0:
         return math.inf

@@ -1,4 +1,4 @@
-"""What the engine needs to know of a model; `napari_hyperspace.nets.Model` has it."""
+"""What inference requires of a model; `napari_hyperspace.nets.model.Model` implements it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import torch
 from torch import nn
 
 from napari_hyperspace.core.intensity import Normalization
+from napari_hyperspace.core.volume import Laterality
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.base.config import Range
 from napari_hyperspace.nets.base.localization import Localization
 
 
 class SpacingModel(Protocol):
-    """A factory of networks with what its users must know. Axis order: canonical (z, y, x)."""
+    """A factory of networks, with its metadata. Axis order: canonical (z, y, x)."""
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """Name to show."""
 
     @property
     def identity(self) -> str:
@@ -31,7 +32,7 @@ class SpacingModel(Protocol):
 
     @property
     def in_channels(self) -> int:
-        """Number of images it wants, all on one grid."""
+        """Number of input images, all on one grid."""
 
     @property
     def out_channels(self) -> int:
@@ -50,27 +51,31 @@ class SpacingModel(Protocol):
         """Color of each label value as ``"#rrggbb"``, without the background."""
 
     @property
+    def label_sides(self) -> Mapping[int, Laterality]:
+        """Side of the body of each label value, without the background."""
+
+    @property
     def trained_range_mm(self) -> tuple[Range, ...] | None:
-        """Smallest and largest spacing seen in training, an axis; `None` if unknown."""
+        """Smallest and largest spacing of the training, per axis; `None` if unknown."""
 
     @property
     def normalization(self) -> Normalization:
-        """How its input is normalized."""
+        """Normalization of its input."""
 
     @property
     def tile_shape(self) -> tuple[int, ...] | None:
-        """Largest block in voxels to run at once, if the model asks for one."""
+        """Largest block in voxels to run at once, if the model sets one."""
 
     @property
     def tile_mm(self) -> tuple[float, ...] | None:
-        """Largest block in mm to run at once, beside that in voxels, if the model asks for one."""
+        """Largest block in mm to run at once, beside that in voxels, if the model sets one."""
 
     @property
     def localization(self) -> Localization | None:
-        """How what it segments is to be found first, if the model asks for that."""
+        """Settings of a coarse first pass, if the model asks for one."""
 
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
-        """Tell what of the network of a spacing the model's other networks do not share."""
+        """Return what differs between the networks of this model for different spacings."""
 
     def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
         """Return the network of a spacing on torch's meta device: no weights, made quickly."""

@@ -1,8 +1,8 @@
-"""Tiles: how a volume too large to run at once is cut, and how its pieces are blended again.
+"""Cut a volume that is too large to run at once into tiles, with weights to blend them.
 
-Tiles form a regular lattice, so everything is a product of three one-dimensional problems. Each
-tile is weighted by a Gaussian along each axis, and the weights of every axis are divided by their
-sum there: the blended weights add up to 1 everywhere, and no volume of weights is ever kept.
+Tiles lie on a regular grid, so every problem is a product of one-dimensional ones. Tiles are
+weighted by a Gaussian along each axis, and the weights along each axis are divided by their sum:
+the blended weights add up to 1 everywhere, and no volume of weights is stored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from napari_hyperspace.core.errors import HyperspaceError
 
 _SIGMA = 1 / 8  # of the Gaussian, in tile lengths
-_FLOOR = 1e-3  # least weight before the division, so that it stays well-conditioned
+_FLOOR = 1e-3  # smallest weight before the division, to keep it well-conditioned
 MAX_OVERLAP = 0.9
 
 
@@ -30,9 +30,9 @@ class AxisTiles:
     Parameters
     ----------
     length
-        Samples along the axis.
+        Number of samples along the axis.
     tile
-        Samples of each tile.
+        Number of samples of each tile.
     starts
         First sample of each tile, ascending; the first is 0, the last ``length - tile``.
     """
@@ -43,7 +43,7 @@ class AxisTiles:
 
     @cached_property
     def weights(self) -> Tensor:
-        """Weight of each sample in each tile (n, tile), float32; summed over tiles: 1."""
+        """Weight of each sample in each tile (n, tile), float32; the sum over the tiles is 1."""
         window = gaussian_window(self.tile)
         total = torch.zeros(self.length, dtype=torch.float64)
         for start in self.starts:
@@ -54,7 +54,7 @@ class AxisTiles:
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One block of a lattice: where it lies, and its normalized weights an axis (1-D)."""
+    """One tile: its position, and its normalized weights along each axis (1-D)."""
 
     start: tuple[int, ...]
     shape: tuple[int, ...]
@@ -62,26 +62,26 @@ class Tile:
 
     @property
     def slices(self) -> tuple[slice, ...]:
-        """Index of the block in the whole array."""
+        """Index of the tile in the array."""
         return tuple(slice(at, at + n) for at, n in zip(self.start, self.shape, strict=True))
 
     def weight(self) -> Tensor:
-        """Outer product of the axes' weights, of the tile's shape."""
-        total = torch.ones(())
+        """Outer product of the weights along the axes, of the tile's shape."""
+        weight = torch.ones(())
         for weights in self.weights:
-            total = total[..., None] * weights
-        return total
+            weight = weight[..., None] * weights
+        return weight
 
 
 @dataclass(frozen=True, eq=False)
 class TileLayout:
-    """The tiles of an array: the product of the tiles of its axes."""
+    """The tiles of an array: the Cartesian product of the tiles along its axes."""
 
     axes: tuple[AxisTiles, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the whole array."""
+        """Shape of the array."""
         return tuple(axis.length for axis in self.axes)
 
     @property
@@ -98,46 +98,51 @@ class TileLayout:
         Yields
         ------
         tuple
-            Number of leading planes that no later row touches, and the tiles of the row.
+            Number of leading planes that no later row covers, and the tiles of the row.
         """
         first, rest = self.axes[0], self.axes[1:]
         ends = (*first.starts[1:], first.length)
         for row, end in enumerate(ends):
             tiles = []
-            for places in product(*(range(len(axis.starts)) for axis in rest)):
-                chosen = list(zip(self.axes, (row, *places), strict=True))
+            for columns in product(*(range(len(axis.starts)) for axis in rest)):
+                indices = list(zip(self.axes, (row, *columns), strict=True))
                 tiles.append(
                     Tile(
-                        tuple(axis.starts[i] for axis, i in chosen),
+                        tuple(axis.starts[i] for axis, i in indices),
                         self.tile_shape,
-                        tuple(axis.weights[i] for axis, i in chosen),
+                        tuple(axis.weights[i] for axis, i in indices),
                     )
                 )
             yield end, tiles
 
 
 def gaussian_window(length: int) -> Tensor:
-    """Return the Gaussian weights of one axis of a tile (length,), float64, 1 in the middle."""
+    """Return the Gaussian weights of one axis of a tile (length,), float64, 1 at the center."""
     offset = torch.arange(length, dtype=torch.float64) - (length - 1) / 2
     return torch.exp(-0.5 * (offset / (_SIGMA * length)) ** 2).clamp_min(_FLOOR)
 
 
 def tile_axis(length: int, largest: int, overlap: float = 0.25, multiple: int = 1) -> AxisTiles:
-    """Cut one axis into equal tiles, evenly placed.
+    """Cut one axis into evenly spaced tiles of equal length.
 
-    The fewest tiles of at most ``largest`` samples that overlap enough are taken; then they shrink
-    as far as that number allows, since every sample more is computed for nothing.
+    The number of tiles is the smallest for which tiles of at most ``largest`` samples overlap
+    enough; the tiles are then as short as that number allows, to compute fewer samples twice.
 
     Parameters
     ----------
     length
-        Samples along the axis.
+        Number of samples along the axis.
     largest
-        Largest tile; an axis no longer than that is one tile.
+        Largest tile; an axis that is not longer is one tile.
     overlap
-        Least part of a tile shared with the next one, in [0, 0.9].
+        Smallest fraction of a tile shared with the next one, in [0, 0.9].
     multiple
-        Tile lengths are multiples of this number where ``largest`` allows it.
+        Tile lengths are multiples of this number, unless that exceeds ``largest``.
+
+    Raises
+    ------
+    HyperspaceError
+        If a size is not positive or the overlap is out of range.
     """
     if length < 1 or largest < 1:
         raise HyperspaceError(
@@ -145,7 +150,7 @@ def tile_axis(length: int, largest: int, overlap: float = 0.25, multiple: int = 
         )
     if not 0 <= overlap <= MAX_OVERLAP:
         raise HyperspaceError(
-            "the overlap of tiles is out of range",
+            "the overlap of the tiles is out of range",
             field="overlap",
             found=overlap,
             expected=f"0 to {MAX_OVERLAP}",
@@ -172,7 +177,7 @@ def tile_array(
     shape, largest
         Shape of the array and of the largest tile.
     overlap
-        One number, or one an axis.
+        One number, or one per axis.
     multiple
         As in `tile_axis`.
     """

@@ -1,4 +1,4 @@
-"""What a run does where memory fails, and how soon it stops."""
+"""A run continues with less memory, on the CPU or in fp32 where an attempt fails."""
 
 from __future__ import annotations
 
@@ -9,19 +9,112 @@ import pytest
 import torch
 from torch import nn
 
-from napari_hyperspace.api.segment import segment_steps
-from napari_hyperspace.core.errors import Cancelled
-from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.inference.argmax import NativeArgmax
+from napari_hyperspace.api.segment import segment, segment_steps
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.progress import run_to_end
 from tests.models import FakeModel, local_network
+from tests.scans import scan
 
-SPACING_MM = (1.5, 1.1, 0.8)
+
+@pytest.fixture
+def model():
+    return FakeModel(lambda spacing: local_network())
 
 
-def scan(shape=(21, 18, 26)) -> Volume:
-    noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    return Volume(noise, Grid.from_spacing(shape, SPACING_MM))
+def exhausted_above(voxels, calls):
+    """A network that runs out of memory unless tiles are small."""
+
+    class Hungry(nn.Module):
+        def forward(self, image):
+            if not image.is_meta:
+                calls.append(tuple(image.shape[2:]))
+            if image[0, 0].numel() > voxels:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+            return torch.cat([image, -image, image * 0], dim=1)
+
+    return Hungry()
+
+
+def test_out_of_memory_takes_smaller_tiles():
+    """Fault 55 of the list of bad inputs."""
+    calls = []
+    volume = scan((32, 32, 32), (1, 1, 1), order=(0, 1, 2), flips=(1, 1, 1), angle=0)
+    labels = segment(volume, FakeModel(lambda s: exhausted_above(16**3, calls)), precision="fp32")
+    assert calls[0] == (32, 32, 32)
+    assert set(calls[1:]) == {(16, 16, 16)}
+    array = volume.array.astype(np.float64)
+    z_score = (array - array.mean()) / array.std()
+    clear = abs(z_score) > 1e-5  # the sign is that of the image, but for the rounding of its mean
+    np.testing.assert_array_equal(labels.array[clear], (z_score < 0)[clear])
+    assert clear.mean() > 0.99
+
+
+def test_not_enough_memory_for_any_tile_is_an_error():
+    """Fault 55 of the list of bad inputs, where nothing fits."""
+    with pytest.raises(HyperspaceError, match="CUDA out of memory") as caught:
+        segment(scan(), FakeModel(lambda s: exhausted_above(0, [])))
+    assert "coarser" in str(caught.value)
+    assert "\nmore" not in str(caught.value)
+
+
+def test_other_runtime_errors_are_raised():
+    class Broken(nn.Module):
+        def forward(self, image):
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        segment(scan(), FakeModel(lambda s: Broken()))
+
+
+def test_network_whose_output_is_nan_is_refused():
+    """Fault 50 of the list of bad inputs."""
+
+    class Nan(nn.Module):
+        def forward(self, image):
+            return image.expand(-1, 3, -1, -1, -1) * float("nan")
+
+    with pytest.raises(HyperspaceError, match="not finite"):
+        segment(scan(), FakeModel(lambda s: Nan()), precision="fp32")
+
+
+def test_overflow_in_a_short_type_is_run_again_in_fp32():
+    class Large(nn.Module):
+        def forward(self, image):
+            big = image * 1e30 * 1e30 if image.dtype != torch.float32 else image
+            return torch.cat([big, -image, image * 0], dim=1)
+
+    model = FakeModel(lambda s: Large())
+    result = run_to_end(segment_steps(scan(), model, precision="bf16-channels-last"))
+    assert result.precision == "fp32-channels-last"
+
+
+def test_unavailable_device_is_replaced_by_the_cpu_with_a_warning(model):
+    """Fault 59 of the list of bad inputs."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.warns(HyperspaceWarning, match="computing on the CPU") as caught:
+        labels = segment(scan(), model, device="cuda", precision="fp32")
+    assert len(caught) == 1
+    expected = segment(scan(), model, precision="fp32").array
+    np.testing.assert_array_equal(labels.array, expected)
+
+
+def test_lost_device_is_replaced_by_the_cpu_with_a_warning(model, monkeypatch):
+    """Fault 58. The meta device stands for a GPU: it fails as soon as values are needed."""
+    monkeypatch.setattr(
+        "napari_hyperspace.api.segment.choose_device", lambda device: torch.device("meta")
+    )
+    with pytest.warns(HyperspaceWarning, match="meta failed .*computing on the CPU"):
+        labels = segment(scan(), model, precision="fp32")
+    monkeypatch.undo()
+    np.testing.assert_array_equal(labels.array, segment(scan(), model, precision="fp32").array)
+
+
+def test_unknown_device_and_precision_are_refused(model):
+    with pytest.raises(HyperspaceError, match="device"):
+        segment(scan(), model, device="abacus")
+    with pytest.raises(HyperspaceError, match="precision"):
+        segment(scan(), model, precision="fp8")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +122,7 @@ def scan(shape=(21, 18, 26)) -> Volume:
     [(True, "fp32"), (False, "bf16-channels-last")],
     ids=["out of memory", "overflow in a short type"],
 )
-def test_nothing_of_a_failed_attempt_is_held_while_the_next_one_runs(exhausted, precision):
+def test_memory_of_a_failed_attempt_is_freed_before_the_next(exhausted, precision):
     made: list[weakref.ref] = []
     alive: list[bool] = []
 
@@ -50,19 +143,3 @@ def test_nothing_of_a_failed_attempt_is_held_while_the_next_one_runs(exhausted, 
     messages = [step.message for step in segment_steps(scan(), model, precision=precision)]
     assert any(message.startswith("trying again (") for message in messages)
     assert alive and not any(alive)
-
-
-def test_stops_between_planes_of_labels(monkeypatch):
-    pushed = []
-    push = NativeArgmax.push
-
-    def counted(labeller, plane):
-        pushed.append(plane)
-        push(labeller, plane)
-
-    monkeypatch.setattr(NativeArgmax, "push", counted)
-    model = FakeModel(lambda spacing: local_network())
-    steps = segment_steps(scan(), model, precision="fp32", should_stop=lambda: len(pushed) == 5)
-    with pytest.raises(Cancelled):
-        list(steps)
-    assert len(pushed) == 5

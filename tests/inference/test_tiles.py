@@ -1,4 +1,4 @@
-"""Tiles cover everything, and blending them changes nothing that they agree on."""
+"""Tiles cover the array, and blending equal values gives the same values."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy.signal.windows import gaussian
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.inference.tiles import gaussian_window, tile_array, tile_axis
 
+EPS = np.finfo(np.float32).eps
 axes = st.tuples(
     st.integers(1, 300), st.integers(1, 130), st.floats(0, 0.9), st.sampled_from([1, 8, 16])
 )
@@ -25,15 +26,15 @@ def test_axis_is_covered_and_weights_sum_to_one(case):
     assert tiles.starts[0] == 0
     assert tiles.starts[-1] + tiles.tile == length
     assert list(tiles.starts) == sorted(set(tiles.starts))
-    total = np.zeros(length)
+    total = np.zeros(length)  # float64, of weights rounded to float32
     for start, weights in zip(tiles.starts, tiles.weights.numpy(), strict=True):
         assert (weights > 0).all()
         total[start : start + tiles.tile] += weights
-    np.testing.assert_allclose(total, 1, atol=1e-5)
+    np.testing.assert_allclose(total, 1, atol=EPS)
 
 
 @given(axes)
-def test_neighbors_overlap_as_much_as_asked(case):
+def test_neighbors_overlap_by_the_requested_fraction(case):
     length, largest, overlap, multiple = case
     tiles = tile_axis(length, largest, overlap, multiple)
     for here, there in zip(tiles.starts, tiles.starts[1:], strict=False):
@@ -48,44 +49,47 @@ def test_neighbors_overlap_as_much_as_asked(case):
 )
 def test_identity_is_reassembled(shape, largest, overlap):
     image = torch.arange(float(np.prod(shape))).reshape(shape)
-    lattice = tile_array(shape, largest, overlap)
-    blended = torch.zeros(shape)
+    layout = tile_array(shape, largest, overlap)
+    blended, covered = torch.zeros(shape), torch.zeros(shape)
     count = 0
     finished = 0
-    for end, tiles in lattice.rows():
+    for end, tiles in layout.rows():
         for tile in tiles:
-            assert tile.start[0] >= finished  # no row comes back to planes given out
+            assert tile.start[0] >= finished  # no row adds to planes that are finished
             blended[tile.slices] += image[tile.slices] * tile.weight()
+            covered[tile.slices] += 1
             count += 1
         finished = end
-        np.testing.assert_allclose(blended[:end], image[:end], rtol=1e-5, atol=1e-4)
+        # Positive terms: three weights and three products each, then their sum.
+        rounding = EPS * (6 + float(covered.max()))
+        np.testing.assert_allclose(blended[:end], image[:end], rtol=rounding)
     assert finished == shape[0]
-    assert count == len(lattice)
+    assert count == len(layout)
 
 
-def test_a_tile_that_fits_is_the_whole_with_weight_one():
-    lattice = tile_array((5, 40, 33), (8, 40, 64))
-    assert len(lattice) == 1
-    ((end, (tile,)),) = lattice.rows()
+def test_an_array_that_fits_one_tile_has_weight_one():
+    layout = tile_array((5, 40, 33), (8, 40, 64))
+    assert len(layout) == 1
+    ((end, (tile,)),) = layout.rows()
     assert end == 5
     assert tile.shape == (5, 40, 33)
     assert torch.equal(tile.weight(), torch.ones(5, 40, 33))
 
 
-def test_tiles_shrink_to_what_their_number_needs():
+def test_tiles_are_as_short_as_their_number_allows():
     tiles = tile_axis(130, 128, 0.25, 8)
     assert tiles.starts == (0, 50)
     assert tiles.tile == 80
     assert tile_axis(300, 128, 0.25, 8).tile == 120
 
 
-def test_gaussian_is_that_of_scipy():
+def test_gaussian_equals_that_of_scipy():
     expected = np.maximum(gaussian(37, 37 / 8), 1e-3)
     np.testing.assert_allclose(gaussian_window(37).numpy(), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 0.95, float("nan")])
-def test_impossible_overlap_is_refused(overlap):
+def test_overlap_out_of_range_is_refused(overlap):
     with pytest.raises(HyperspaceError, match="overlap"):
         tile_axis(10, 4, overlap)
 

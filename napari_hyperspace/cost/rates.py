@@ -1,0 +1,171 @@
+"""How fast a device and its host are: the rates that estimates are computed with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+LARGE_SCAN = 8 << 20  # voxels; above this, temporary arrays are fresh memory from the system
+_FORMER_KEYS = {"forms": "precisions", "fault": "page_fault", "normalise": "normalize"}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast a device runs the operations of a network in one precision.
+
+    The time of a convolution is the sum of its multiply-accumulates, its bytes and its call. For
+    kernels of 1³ voxels and for convolutions in groups, bytes and call take most of it.
+
+    Parameters
+    ----------
+    itemsize
+        Bytes per value.
+    reordered
+        Whether convolutions copy their input and output to another memory layout.
+    convolutions
+        Seconds per multiply-accumulate of a convolution, by pairs of channels (in, out).
+    depthwise
+        The same for a convolution in groups, by numbers of channels.
+    convolution_byte, convolution_overhead
+        Seconds per byte read or written by a convolution, and per call.
+    transposed
+        Seconds per multiply-accumulate of a transposed convolution, bytes included.
+    norm, pointwise, upsample
+        Seconds per byte read or written.
+    page_fault
+        Seconds per byte of fresh memory from the system.
+    overhead
+        Seconds per call of an operation.
+    """
+
+    itemsize: int
+    reordered: bool
+    convolutions: dict[tuple[int, int], float]
+    depthwise: dict[int, float]
+    convolution_byte: float
+    convolution_overhead: float
+    transposed: float
+    norm: float
+    pointwise: float
+    upsample: float
+    page_fault: float
+    overhead: float
+
+    def work_rate(self, kind: str, incoming: int, outgoing: int) -> float:
+        """Return the seconds per multiply-accumulate, or per byte of operations without any."""
+        if kind == "conv":
+            return self.convolution_rate(incoming, outgoing)
+        if kind == "depthwise":
+            nearest = min(self.depthwise, key=lambda known: abs(math.log2(known / outgoing)))
+            return self.depthwise[nearest]
+        if kind == "transposed":
+            return self.transposed
+        if kind == "product":
+            return self.convolution_rate(64, 64)  # as dense as torch's matrix products
+        return {"norm": self.norm, "upsample": self.upsample}.get(kind, self.pointwise)
+
+    def convolution_rate(self, incoming: int, outgoing: int) -> float:
+        """Return the seconds per multiply-accumulate of a convolution.
+
+        Between the calibrated pairs of channels, the logarithm of the rate is interpolated in
+        log-channels, weighted by the inverse fourth power of the distance. The time per *voxel*
+        depends less on the channels than the rate does: vector units round up, so that the rate of
+        a layer with few channels is high.
+        """
+        pair = incoming, outgoing
+        if pair in self.convolutions:
+            return self.convolutions[pair]
+        if pair not in self._interpolated:
+            total = weights = 0.0
+            for (a, b), rate in self.convolutions.items():
+                distance = math.log2(incoming / a) ** 2 + math.log2(outgoing / b) ** 2
+                weight = 1 / distance**2
+                total += weight * math.log(rate)
+                weights += weight
+            self._interpolated[pair] = math.exp(total / weights)
+        return self._interpolated[pair]
+
+    @cached_property
+    def _interpolated(self) -> dict[tuple[int, int], float]:
+        return {}
+
+
+@dataclass(frozen=True)
+class HostRates:
+    """How fast the CPU prepares images and computes labels from logits.
+
+    Parameters
+    ----------
+    normalize
+        Seconds per voxel of a small and of a large scan, for each kind of normalization.
+    copy
+        Seconds per byte of a float32 array copied to canonical order.
+    product, gather
+        Seconds per multiply-accumulate, and per value gathered, of resampling along an axis.
+    winner
+        Seconds per logit to find the class with the largest logit on the working grid.
+    look_up
+        Seconds per native voxel to look up its label, with a typical fraction of borders.
+    page_fault
+        Seconds per byte of fresh memory when it is first touched.
+    setting_up
+        Additional seconds of a convolution for an image of a new shape.
+    """
+
+    normalize: dict[str, tuple[float, float]]
+    copy: float
+    product: float
+    gather: float
+    winner: float
+    look_up: float
+    page_fault: float
+    setting_up: float = 0.0
+
+    def normalizing(self, kind: str, voxels: int) -> float:
+        """Return the seconds to normalize a scan with this number of voxels."""
+        small, large = self.normalize[kind]
+        return voxels * (large if voxels >= LARGE_SCAN else small)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The rates of a device, by name of the precision, and of its host."""
+
+    precisions: dict[str, Rates]
+    host: HostRates
+
+
+def encode(calibration: Calibration) -> dict[str, Any]:
+    """Return a calibration as JSON data."""
+    value = dataclasses.asdict(calibration)
+    for rates in value["precisions"].values():
+        rates["convolutions"] = [[*pair, rate] for pair, rate in rates["convolutions"].items()]
+        rates["depthwise"] = [[*each] for each in rates["depthwise"].items()]
+    return value
+
+
+def decode(stored: object) -> Calibration | None:
+    """Return the calibration stored as JSON data; `None` if another version wrote it.
+
+    The key names of earlier versions are accepted.
+    """
+    try:
+        value: Any = _with_present_keys(stored)
+        precisions = {}
+        for name, rates in value["precisions"].items():
+            pairs = {(int(a), int(b)): float(rate) for a, b, rate in rates["convolutions"]}
+            grouped = {int(channels): float(rate) for channels, rate in rates["depthwise"]}
+            precisions[name] = Rates(**{**rates, "convolutions": pairs, "depthwise": grouped})
+        kinds = {kind: (float(a), float(b)) for kind, (a, b) in value["host"]["normalize"].items()}
+        return Calibration(precisions, HostRates(**{**value["host"], "normalize": kinds}))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _with_present_keys(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {_FORMER_KEYS.get(key, key): _with_present_keys(value[key]) for key in value}

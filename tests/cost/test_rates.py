@@ -1,0 +1,62 @@
+"""Rates between the calibrated cases, and rates stored by earlier versions."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from napari_hyperspace.cost.rates import LARGE_SCAN, decode, encode
+from tests.rates import CALIBRATION, HOST_RATES, PRECISION_RATES
+
+
+def test_rate_between_calibrated_channels():
+    assert PRECISION_RATES.convolution_rate(16, 16) == 1e-11
+    assert 5e-12 < PRECISION_RATES.convolution_rate(32, 32) < 1e-11
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("conv", 1e-11),
+        ("depthwise", 2e-11),
+        ("transposed", 1e-11),
+        ("product", 5e-12),
+        ("norm", 1e-10),
+        ("upsample", 1e-10),
+        ("pointwise", 1e-10),
+    ],
+)
+def test_rate_of_each_kind_of_operation(kind, expected):
+    channels = (8, 8) if kind == "depthwise" else (16, 16)
+    assert PRECISION_RATES.work_rate(kind, *channels) == expected
+
+
+def test_large_scans_are_normalized_at_their_own_rate():
+    small, large = LARGE_SCAN - 1, LARGE_SCAN
+    assert HOST_RATES.normalizing("z-score", small) == pytest.approx(1e-9 * small)
+    assert HOST_RATES.normalizing("z-score", large) == pytest.approx(4e-9 * large)
+
+
+def test_rates_survive_json():
+    assert decode(json.loads(json.dumps(encode(CALIBRATION)))) == CALIBRATION
+
+
+def test_rates_with_the_key_names_of_an_earlier_version_are_accepted():
+    stored = json.loads(json.dumps(encode(CALIBRATION)))
+    stored["forms"] = stored.pop("precisions")
+    for rates in (*stored["forms"].values(), stored["host"]):
+        rates["fault"] = rates.pop("page_fault")
+    stored["host"]["normalise"] = stored["host"].pop("normalize")
+    assert decode(stored) == CALIBRATION
+
+
+@pytest.mark.parametrize("damage", [None, [], {}, {"precisions": {}}, {"precisions": {"fp32": {}}}])
+def test_unknown_content_is_not_decoded(damage):
+    assert decode(damage) is None
+
+
+def test_unknown_key_is_not_decoded():
+    stored = encode(CALIBRATION)
+    stored["precisions"]["fp32"]["size"] = stored["precisions"]["fp32"].pop("itemsize")
+    assert decode(stored) is None
