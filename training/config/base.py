@@ -33,7 +33,7 @@ def nested_models(annotation: Any) -> Iterator[type[BaseModel]]:
 def rename_former_keys(values: Any, model: type[BaseModel]) -> Any:
     """Return the plain data of a configuration with former keys renamed at every level.
 
-    A former key stays if its section also has the present one; validation refuses both.
+    A former key is kept if its section also has the present one; validation refuses both.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ def _found(folder: Path, pattern: str, ending: str) -> list[tuple[str, Path]]:
 class Brats(DataSet):
     """BRATS 2021: `CASE/CASE_t1ce.nii.gz`, `CASE/CASE_seg.nii.gz`; other contrasts are not used.
 
-    Necrosis (1) and enhancing tumour (4) are the tumour core; oedema (2) is background.
+    Necrosis (1) and enhancing tumor (4) form the tumor core; edema (2) is background.
     """
 
     section_type = BratsSection
@@ -31,7 +31,7 @@ class Brats(DataSet):
         return any(folder.glob(f"*/*_t1ce{_NIFTI}"))
 
     def describe(self) -> Description:
-        """Return the tumour core, as in the paper."""
+        """Return the tumor core, as in the paper."""
         return Description(("T1c",), {1: "tumour core"}, {0: (2,), 1: (1, 4)}, name="BRATS 2021")
 
     def find(self) -> Listing:

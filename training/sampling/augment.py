@@ -149,7 +149,7 @@ def _deformed(
                 for n, width in zip(native.tolist(), widths, strict=True)
             ],
         )
-    # grid_sample wants (x, y, z) coordinates from -1 to 1 between the outer edges of the voxels.
+    # grid_sample expects (x, y, z) coordinates from -1 to 1 between the outer edges of the voxels.
     scale = 2 / native
     middle = (2 * center + 1) / native - 1
     coordinates = torch.empty(*shape, 3)

@@ -127,7 +127,8 @@ def sample_appearance(
 
 def _free_means(rng: np.random.Generator) -> dict[str, float]:
     """Sample the mean of each tissue independently of any kind of scan."""
-    # Probability that related tissues look alike in this image; the square root favors large ones.
+    # Probability that the mean of a tissue is a mixture of related ones; the square root favors
+    # large probabilities.
     closeness = math.sqrt(rng.random())
     means: dict[str, float] = {}
     for name in _RELATED_FIRST:

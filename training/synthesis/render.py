@@ -290,7 +290,7 @@ def _paint(deformed: _DeformedHead, parameters: PairParameters, fine: SamplingGr
             axis_matrix(n, size, (n - 1) / max(size - 1, 1), 0, antialias=False)
             for n, size in zip(points, fine.shape, strict=True)
         ]
-        # Linear interpolation between control points reduces the variance by 2/3 per axis.
+        # Linear interpolation between control points reduces the variance to 2/3 per axis.
         image.addcmul_(
             resample_axes(control, matrices), painted(appearance.smooth, keep_csf), value=1.5**1.5
         )

@@ -148,7 +148,7 @@ def test_paths_of_a_table_outside_of_the_data_set_are_refused(tmp_path: Path) ->
         Pairs(folder, section.model_copy(update={"table": "../cases.csv"}))
 
 
-def test_brats_is_the_tumour_core_in_the_enhanced_image(tmp_path: Path) -> None:
+def test_brats_is_the_tumor_core_in_the_enhanced_image(tmp_path: Path) -> None:
     data = dataset_at(layouts.brats(tmp_path))
     assert isinstance(data, Brats)
     assert _names(data) == ["BraTS2021_00000", "BraTS2021_00001", "BraTS2021_00002"]

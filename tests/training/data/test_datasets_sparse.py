@@ -54,7 +54,7 @@ def test_labels_of_slices_without_any_label_are_unknown(tmp_path: Path, plane: s
 def test_a_slice_with_ids_of_the_background_is_labeled(tmp_path: Path) -> None:
     layouts.brats(tmp_path, n_cases=1)
     truth = np.zeros(layouts.SHAPE, np.uint8)
-    truth[:, 3, :2] = 2  # only oedema: the slice was labeled, and has no tumour core
+    truth[:, 3, :2] = 2  # only edema: the slice was labeled, and has no tumor core
     layouts.nifti(tmp_path / "BraTS2021_00000/BraTS2021_00000_seg.nii.gz", truth)
     data = Brats(tmp_path, BratsSection(folder="", sparse="axial"))
     labels = data.load(["BraTS2021_00000"], NONE)[0].labels
