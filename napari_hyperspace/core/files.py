@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all: the one way to write what users keep."""
+"""Atomic writing of the files that users keep: replaced completely, or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
+
+__all__ = ["replacing", "stem_of", "suffix_of", "write_bytes", "write_text"]
 
 _DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd")
 
@@ -29,13 +31,22 @@ def stem_of(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a temporary file that takes the place of ``path`` once all went well.
+    """Context manager: yield the name of a temporary file, which replaces ``path`` on success.
 
-    The file is on the disk (fsync) before it is renamed; after any failure the former file, if
-    there was one, is as it was and nothing else is left.
+    The temporary file is synchronized (fsync) before it is renamed. After a failure it is removed,
+    and an existing file is unchanged.
+
+    Raises
+    ------
+    HyperspaceError
+        If the file cannot be written, or ``path`` is a folder or a device.
     """
     temporary = path.with_name(f".{secrets.token_hex(6)}{suffix_of(path)}")
     try:
+        if path.exists() and not path.is_file():  # to rename onto a device would remove it
+            raise HyperspaceError(
+                "only a regular file can be replaced", where=path, fix="Choose another name"
+            )
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
@@ -44,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
             "the file cannot be written",
             where=path,
             found=error.strerror or str(error),
-            fix="Make room, or choose another folder",
+            fix="Free some space, or choose another folder",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -61,12 +72,12 @@ def _sync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; line ends are written as they are."""
+    """Write a text file in UTF-8 atomically, without converting line ends."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a binary file, whole or not at all."""
+    """Write a binary file atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)

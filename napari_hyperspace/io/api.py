@@ -1,10 +1,11 @@
-"""Reading and writing volumes, whatever the format."""
+"""Reading and writing volumes in any supported format."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io.decoded import Decoded
 from napari_hyperspace.io.files import is_folder, look_up, open_unchanged
-from napari_hyperspace.io.receipt import Receipt
 from napari_hyperspace.io.series import Series
 
 _FORMATS = {
@@ -27,6 +27,39 @@ _FORMATS = {
 }
 _WRITABLE = (".nii", ".nii.gz", ".nrrd", ".seg.nrrd", ".mha")
 _SNIFFED_BYTES = 8192
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Result of reading back a file that was just written.
+
+    Parameters
+    ----------
+    path
+        The file.
+    affine_identical
+        Whether its affine is bit-identical to that of the volume.
+    grid_matches
+        Whether shape and corners agree within 1e-3 mm.
+    corner_distance_mm
+        The largest distance between corresponding corners.
+    checked_voxels
+        Number of voxels that were compared; all were equal.
+    """
+
+    path: Path
+    affine_identical: bool
+    grid_matches: bool
+    corner_distance_mm: float
+    checked_voxels: int
+
+    def __str__(self) -> str:
+        geometry = (
+            "affine bit-identical"
+            if self.affine_identical
+            else f"grid within {self.corner_distance_mm:.1e} mm"
+        )
+        return f"{self.path}: {geometry}, {self.checked_voxels} voxels read back and equal"
 
 
 def read(
@@ -50,27 +83,29 @@ def read(
     series
         UID of the DICOM series wanted, where a folder holds several; see `list_series`.
     spacing_mm
-        Voxel spacing in the file's array order, to be believed instead of the file's own: for files
-        where it is missing or wrong. Directions and the first voxel's position stay.
+        Voxel spacing in the file's array order, used instead of the file's own where that is
+        missing or wrong. Directions and the position of the first voxel are kept.
     fill
-        Value for voxels that are NaN or infinite, which are refused otherwise.
+        Value for NaN and infinite voxels, which are an error otherwise.
 
     Returns
     -------
     Volume
         In the file's own array order (i, j, k), i varying fastest in the file; its affine maps that
-        index to RAS+ mm. Intensity scaling (slope, intercept) is applied, in float64 where there is
-        any; otherwise the file's own type is kept, in native byte order.
+        index to RAS+ mm. Intensity scaling (slope, intercept) is applied in float64; without
+        scaling the file's own type is kept, in native byte order.
 
     Raises
     ------
+    OptionNeededError
+        If the file can be read once one of the options is given.
     HyperspaceError
-        Whatever is wrong with the file.
+        If the file cannot be read.
 
     Warns
     -----
     HyperspaceWarning
-        What a user should know of the file, though it can be read.
+        If the file can be read, but something about it should be known.
     """
     source = Path(path)
     if spacing_mm is not None:
@@ -83,7 +118,7 @@ def read(
 
 
 def list_series(folder: str | os.PathLike[str]) -> list[Series]:
-    """List the DICOM series among a folder's own files, each with its problems.
+    """List the DICOM series in a folder, without its subfolders, each with its problems.
 
     Raises
     ------
@@ -102,7 +137,7 @@ def _decode(
     series: str | None = None,
     spacing_mm: Sequence[float] | None = None,
 ) -> Decoded:
-    # Formats are imported when needed: SimpleITK and pydicom take longer than reading a NIfTI.
+    # Formats are imported when needed: importing SimpleITK takes longer than reading a NIfTI file.
     found = "dicom" if is_folder(path) else _sniff(path)
     if found == "dicom":
         from napari_hyperspace.io import dicom
@@ -121,22 +156,22 @@ def _decode(
 
 
 def _sniff(path: Path) -> str:
-    """Return a file's format by its content, which must not contradict its extension."""
+    """Return the format of a file's content, which must match its extension."""
     with open_unchanged(path) as stream:
         head = stream.read(_SNIFFED_BYTES)
     suffix = suffix_of(path)
     expected = _FORMATS.get(suffix)
     found = _format_of(head)
     if found == "gzip":
-        # What is inside is seen when it is read; of the formats here only NIfTI is gzipped whole.
+        # Of the supported formats only NIfTI is compressed as a whole file.
         found = "nifti" if suffix == ".nii.gz" or expected is None else "gzip"
     elif found == "nifti" and suffix == ".nii.gz":
         found = "uncompressed nifti"
     elif found is None and expected in ("nifti", "dicom"):
-        return expected  # their readers say best what is wrong with the header
+        return expected  # the reader explains what is wrong with the header
     if found is None:
         raise HyperspaceError(
-            "the format is not known",
+            "unknown file format",
             where=path,
             expected="NIfTI, NRRD, MetaImage or DICOM",
         )
@@ -146,7 +181,7 @@ def _sniff(path: Path) -> str:
             where=path,
             found=found,
             expected=expected,
-            fix="Give the file the extension of its content",
+            fix="Rename the file to match its content",
         )
     return found
 
@@ -167,18 +202,22 @@ def _format_of(head: bytes) -> str | None:
 def write(volume: Volume, path: str | os.PathLike[str], *, overwrite: bool = True) -> Receipt:
     """Write a volume, read it back and compare.
 
-    The array is stored in its own type and without intensity scaling. A volume that was read from
-    a NIfTI file (or is on the grid of one, as a segmentation of it is) gets that file's affines,
-    codes and units back bit for bit; NRRD stores any affine exactly; MetaImage and
-    single-precision NIfTI-1 may round an affine from elsewhere, which the receipt tells.
+    The array is stored in its own type, without intensity scaling. The affine:
+
+    - NIfTI: a volume read from a NIfTI file, or on the grid of one, as a segmentation is, gets that
+      file's affines, codes and units bit for bit. Other affines are rounded to single precision.
+    - NRRD: any affine is stored exactly.
+    - MetaImage: like NIfTI, but other affines are rounded in double precision.
+
+    The receipt states whether the affine was rounded.
 
     Parameters
     ----------
     volume
         Integer, boolean (stored as uint8) or real values.
     path
-        Ends in ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``. Replaced in one step once all is
-        checked: after a failure the former file is as it was.
+        Ends in ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``. Replaced atomically after the
+        comparison; after a failure an existing file is unchanged.
     overwrite
         Whether an existing file may be replaced.
 
@@ -186,7 +225,7 @@ def write(volume: Volume, path: str | os.PathLike[str], *, overwrite: bool = Tru
     ------
     HyperspaceError
         If the file would replace the volume's own input, cannot be written, or does not read back
-        as it was meant.
+        equal.
     """
     target = Path(path).resolve()
     check_target(target, volume.metadata.get("path"), overwrite=overwrite)
@@ -201,7 +240,7 @@ def write(volume: Volume, path: str | os.PathLike[str], *, overwrite: bool = Tru
                 from napari_hyperspace.io import itk
 
                 itk.encode(stored, temporary)
-        except RuntimeError as error:  # SimpleITK's only one
+        except RuntimeError as error:  # SimpleITK raises no other
             raise HyperspaceError(
                 "the file cannot be written", where=target, found=str(error).strip()
             ) from error
@@ -214,27 +253,28 @@ def check_target(
     *,
     overwrite: bool = True,
 ) -> None:
-    """Check that `write` would write to a path; worth asking before hours of work.
+    """Check that `write` can write to a path, before the work whose result it will be.
 
     Parameters
     ----------
     path
         Where to write.
     source
-        File that the volume was made from; `None`: from none.
+        File that the volume was made from, if any.
     overwrite
         Whether an existing file may be replaced.
 
     Raises
     ------
     HyperspaceError
-        If it would not: another kind of file, no such folder, the source itself.
+        If the format cannot be written, the folder does not exist, or the file is the source or
+        must not be replaced.
     """
     target = Path(path).resolve()
     suffix = suffix_of(target)
     if suffix not in _WRITABLE:
         raise HyperspaceError(
-            "this kind of file is not written",
+            "this file format cannot be written",
             where=target,
             field="extension",
             found=suffix or "none",
@@ -252,16 +292,16 @@ def check_target(
         )
     if is_folder(target) or not overwrite:
         raise HyperspaceError(
-            "the file exists already", where=target, fix="Choose another name, or overwrite it"
+            "the file already exists", where=target, fix="Choose another name, or overwrite it"
         )
 
 
 def _storable(volume: Volume, target: Path) -> np.ndarray[Any, Any]:
-    """Return the array in a type that the formats know, without changing a value."""
+    """Return the array in a type that the formats support, with equal values."""
     array = volume.array
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise HyperspaceError(
-            "values of this type are not written", where=target, field="dtype", found=array.dtype
+            "values of this type cannot be written", where=target, field="dtype", found=array.dtype
         )
     if array.dtype == np.bool_:
         return array.astype(np.uint8)
@@ -271,7 +311,7 @@ def _storable(volume: Volume, target: Path) -> np.ndarray[Any, Any]:
 
 
 def _compare(volume: Volume, temporary: Path, target: Path) -> Receipt:
-    """Read a written file back; refuse it if voxels or grid are not those of the volume."""
+    """Read a written file back; raise if voxels or grid are not those of the volume."""
     try:
         decoded = _decode(temporary)
     except HyperspaceError as error:

@@ -1,4 +1,4 @@
-"""What a format's reader hands over, and the checks that every format's volumes go through."""
+"""What the reader of a format returns, and the checks and coordinates that all formats share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from napari_hyperspace.core.errors import ErrorParts, HyperspaceError, OptionNeededError
+from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Grid, check_spacing
 from napari_hyperspace.core.volume import Format, Volume, VolumeMetadata
 
 _PLAUSIBLE_EXTENT_MM = (1.0, 3000.0)  # of the longest side of a scan
+# Coordinates of DICOM and ITK point to Left, Posterior, Superior (LPS+); NRRD may use any of these.
+_SIGNS = {"RAS": (1.0, 1.0, 1.0), "LAS": (-1.0, 1.0, 1.0), "LPS": (-1.0, -1.0, 1.0)}
 UNIT_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "nm": 1e-6}
 
 
@@ -33,19 +36,21 @@ class Decoded:
     format
         ``"nifti"``, ``"nrrd"``, ``"metaimage"`` or ``"dicom"``.
     name
-        What to call it.
+        Name of the volume.
     header
-        What the writer of the same format needs to give the geometry back bit for bit.
+        What the writer of the same format needs to store the geometry bit for bit.
     notes
-        What the user should know; each becomes a warning.
+        Text of warnings.
     orientation_unknown
-        Whether left and right, front and back are a guess.
+        Whether the file does not state its orientation, so that left and right are a guess.
     units_stated
-        Whether the file, or else the custom of its format, says what its numbers are in.
+        Whether the file, or else the convention of its format, states the unit of length.
     is_labels
-        Whether the file says that its values are labels.
+        Whether the file states that its values are labels.
     label_names, label_colors
-        Where the file carries them.
+        Of the label values, if the file has them.
+    series
+        UID of the DICOM series.
     """
 
     array: NDArray[Any]
@@ -63,13 +68,13 @@ class Decoded:
     series: str | None = None
 
     def to_volume(self, fill: float | None) -> Volume:
-        """Check pixels and field of view, and make the volume.
+        """Check voxels and field of view, and return the volume.
 
         Raises
         ------
         HyperspaceError
             If voxels are not finite and ``fill`` is not given or not finite in their type, or if
-            units are not stated and mm cannot be meant.
+            the unit is not stated and the field of view is implausible in mm.
         """
         try:
             grid = Grid(self.array.shape, self.affine)
@@ -78,8 +83,8 @@ class Decoded:
         self._check_extent(grid)
         if grid.is_sheared:
             self.notes.append(
-                "the voxel grid is sheared (its axes are not perpendicular); the shear is kept and "
-                "undone only by resampling"
+                "the voxel grid is sheared (its axes are not perpendicular); the shear is kept, "
+                "only resampling removes it"
             )
         return Volume(self._finite(fill), grid, self.name, self._metadata())
 
@@ -106,15 +111,15 @@ class Decoded:
         least, most = _PLAUSIBLE_EXTENT_MM
         if least <= longest <= most:
             return
-        size = " × ".join(f"{extent:.4g}" for extent in grid.field_of_view_mm)
+        size = format_spacing(grid.field_of_view_mm)
         if not self.units_stated:
             raise spacing_needed(
                 "the file does not state its units, and in mm its field of view is implausible",
                 where=self.path,
                 field="units",
-                found=f"{size} mm",
+                found=size,
             )
-        self.notes.append(f"the field of view is implausible: {size} mm")
+        self.notes.append(f"the field of view is implausible: {size}")
 
     def _finite(self, fill: float | None) -> NDArray[Any]:
         if self.array.dtype.kind != "f":
@@ -125,7 +130,7 @@ class Decoded:
             return self.array
         if fill is None:
             raise OptionNeededError(
-                "the image holds voxels that are not finite",
+                "the image has voxels that are not finite",
                 option="fill",
                 where=self.path,
                 field="voxels",
@@ -136,11 +141,11 @@ class Decoded:
             value = np.asarray(fill, self.array.dtype)
         if not np.isfinite(value):
             raise HyperspaceError(
-                "the value for voxels that are not finite is not finite itself",
+                "the value for voxels that are not finite is itself not finite",
                 where=self.path,
                 field="fill",
                 found=fill,
-                expected=f"a number that {value.dtype} holds",
+                expected=f"a finite {value.dtype} number",
             )
         self.notes.append(f"{count} voxels that were not finite are now {fill:g}")
         filled: NDArray[Any] = np.where(bad, value, self.array)
@@ -150,7 +155,7 @@ class Decoded:
 def override_spacing(
     affine: NDArray[np.float64], spacing_mm: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Return an affine with its directions and first voxel, but another spacing (array order)."""
+    """Return an affine with another spacing (array order), and its first voxel and directions."""
     spacing = np.array(check_spacing(spacing_mm))
     changed = affine.copy()
     changed[:3, :3] *= spacing / np.linalg.norm(affine[:3, :3], axis=0)
@@ -158,9 +163,9 @@ def override_spacing(
 
 
 def missing_spacing(path: Path, field_name: str, found: object) -> OptionNeededError:
-    """Return the error for a file that does not say how far apart its voxels are."""
+    """Return the error for a file that does not state its voxel spacing."""
     return spacing_needed(
-        "the file does not say the voxel spacing",
+        "the file does not state the voxel spacing",
         where=path,
         field=field_name,
         found=found,
@@ -172,3 +177,29 @@ def spacing_needed(problem: str, **parts: Unpack[ErrorParts]) -> OptionNeededErr
     """Return the error for a file that can be read if its voxel spacing is given."""
     parts = {"fix": "Give spacing_mm, one number per array axis", **parts}
     return OptionNeededError(problem, option="spacing_mm", **parts)
+
+
+def affine_from(
+    columns: ArrayLike, origin: ArrayLike, *, world: str = "LPS"
+) -> NDArray[np.float64]:
+    """Return the 4×4 affine, index → RAS+, of axes and origin in other world coordinates.
+
+    Parameters
+    ----------
+    columns
+        3×3; column ``i`` is the step from one voxel to the next along array axis ``i``.
+    origin
+        Position of the first voxel.
+    world
+        ``"RAS"``, ``"LAS"`` or ``"LPS"``: the directions of the three coordinates.
+    """
+    affine = np.eye(4)
+    affine[:3, :3] = columns
+    affine[:3, 3] = origin
+    return turned(affine, world)
+
+
+def turned(affine: NDArray[np.float64], world: str = "LPS") -> NDArray[np.float64]:
+    """Convert an affine from other world coordinates to RAS+, or back: the flips are the same."""
+    signs = np.array([*_SIGNS[world], 1.0])
+    return signs[:, None] * affine + 0.0  # -0.0 becomes 0.0

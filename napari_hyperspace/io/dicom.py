@@ -1,7 +1,7 @@
 """DICOM: a folder of slices or one file.
 
-Tags are read with pydicom and judged by `napari_hyperspace.io.series`; pixels are decoded by
-SimpleITK (GDCM), one file at a time, so that each slice's own rescaling applies. GDCM makes up the
+Tags are read with pydicom and checked by `napari_hyperspace.io.series`; pixels are decoded by
+SimpleITK (GDCM), one file at a time, so that each slice's own rescaling applies. GDCM invents the
 pixels that a file lacks, so their number is checked first.
 """
 
@@ -32,14 +32,14 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF  # of encapsulated, that is compressed, pixels
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether a file says that it is DICOM, by its content or else by its extension."""
+    """Whether a file is DICOM, by its content or its extension."""
     with path.open("rb") as stream:
         stream.seek(128)
         return stream.read(4) == b"DICM" or path.suffix.lower() in _SUFFIXES
 
 
 def list_series(folder: Path) -> list[Series]:
-    """Return the series among a folder's own files, each with what is wrong with it."""
+    """Return the series in a folder, without its subfolders, each with its problems."""
     try:
         files = sorted(path for path in folder.iterdir() if path.is_file() and is_dicom(path))
     except OSError as error:
@@ -100,11 +100,11 @@ def _choose(found: list[Series], uid: str | None, folder: Path) -> Series:
             where=folder,
             field="series",
             found=uid,
-            expected=listed or "no DICOM files there",
+            expected=listed or "no DICOM files",
         )
     if images:
         raise OptionNeededError(
-            f"the folder holds {len(images)} series",
+            f"the folder contains {len(images)} series",
             option="series",
             series=tuple(SeriesChoice(series.uid, str(series)) for series in images),
             where=folder,
@@ -112,39 +112,39 @@ def _choose(found: list[Series], uid: str | None, folder: Path) -> Series:
             fix="Choose one with series=UID",
         )
     raise HyperspaceError(
-        "the folder holds no DICOM images",
+        "the folder contains no DICOM images",
         where=folder,
         found=listed or None,
-        fix="Choose the folder that the image files themselves lie in",
+        fix="Choose the folder with the image files",
     )
 
 
 def _refuse_unreadable(found: list[Series], where: Path) -> None:
-    """Refuse all if a file cannot be parsed: which series it belongs to is not known."""
+    """Raise if a file cannot be parsed: the series that it belongs to is unknown."""
     for series in found:
         for item in series.slices:
             if not item.uid and item.is_image:
                 raise HyperspaceError(
                     item.problem,
                     where=item.path,
-                    fix="Get the file again, or take it out of the folder"
+                    fix="Get the file again, or remove it from the folder"
                     if where.is_dir()
                     else "Get the file again",
                 )
 
 
 def _read_tags(path: Path) -> Slice:
-    """Return the tags of a file; whatever is wrong with it stands in ``problem``."""
+    """Return the tags of a file; ``problem`` says what is wrong with it."""
     try:
         with open_unchanged(path) as stream:
             check_memory(os.fstat(stream.fileno()).st_size, path)
             return _slice(pydicom.dcmread(stream, force=True), path)
-    except Exception as error:  # whatever a damaged file makes the parser stumble over
-        return Slice(path, "", "", "", problem=f"the file is damaged or no DICOM file: {error}")
+    except Exception as error:  # a damaged file makes the parser raise anything
+        return Slice(path, "", "", "", problem=f"the file is damaged or not DICOM: {error}")
 
 
 def _slice(data: FileDataset, path: Path) -> Slice:
-    """Return the tags of a parsed file; raise what shows that it is damaged."""
+    """Return the tags of a parsed file; raise an error if it is damaged."""
     uid = _text(data, "SeriesInstanceUID")
     kind = _text(data.file_meta, "MediaStorageSOPClassUID") or _text(data, "SOPClassUID")
     kind = UID(kind, validation_mode=IGNORE).name
@@ -164,12 +164,12 @@ def _slice(data: FileDataset, path: Path) -> Slice:
     elif not n_bytes:
         problem = "the header states no image size (Rows, Columns, BitsAllocated)"
     elif frames > 1:
-        problem = f"multi-frame DICOM ({frames} frames) is not read: convert it to NIfTI first"
+        problem = f"multi-frame DICOM ({frames} frames) is not supported: convert it to NIfTI first"
     elif samples > 1:
         photometric = _text(data, "PhotometricInterpretation")
         problem = f"color images ({photometric}, {samples} samples) cannot be segmented"
     elif (held := _held_bytes(data)) is not None and held < n_bytes:
-        problem = f"the header claims {n_bytes} bytes of pixels, the file holds {held}"
+        problem = f"the header states {n_bytes} bytes of pixels, the file has {held}"
     elif not np.isfinite((*(slope or ()), *(intercept or ()))).all() or 0 in (slope or ()):
         problem = f"the rescaling is invalid (slope {slope}, intercept {intercept})"
     thickness = _numbers(data, "SpacingBetweenSlices") or _numbers(data, "SliceThickness")
@@ -195,7 +195,7 @@ def _raw(data: Dataset, keyword: str) -> Any:
 
 
 def _held_bytes(data: FileDataset) -> int | None:
-    """Return how many bytes of pixels the file really has; `None` if they are compressed."""
+    """Return the number of bytes of pixels in the file; `None` if they are compressed."""
     element: Any = data.get_item("PixelData")
     compressed = getattr(element, "length", 0) == _UNDEFINED_LENGTH
     return None if compressed else len(element.value or b"")
@@ -212,7 +212,7 @@ def _text(data: Dataset, keyword: str) -> str:
 
 
 def _numbers(data: FileDataset, keyword: str, count: int = 1) -> tuple[float, ...] | None:
-    """Return the numbers of a decimal string; `None` if they are not ``count``."""
+    """Return the numbers of a decimal string; `None` unless there are ``count``."""
     try:
         values = tuple(float(part) for part in _text(data, keyword).split("\\"))
     except ValueError:
@@ -255,11 +255,11 @@ def _plane(reader: ImageFileReader, item: Slice) -> NDArray[Any]:
             where=item.path,
             field="TransferSyntaxUID",
             found=str(error).strip().splitlines()[-1],
-            fix="The file is damaged or compressed in an unsupported way: get it uncompressed",
+            fix="The file is damaged or its compression is not supported: save it uncompressed",
         ) from error
     if plane.shape != (1, *item.shape):
         raise HyperspaceError(
-            "the decoded pixels have another shape than the header says",
+            "the decoded pixels do not have the shape in the header",
             where=item.path,
             found=plane.shape,
             expected=(1, *item.shape),

@@ -1,4 +1,4 @@
-"""Plain files: opened with a check that they stay as they are, and replaced whole or not at all."""
+"""Opening files for reading, with checks of their existence, size and modification."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.format import format_bytes
 from napari_hyperspace.core.memory import available_host_bytes
 
-_DEFLATE_LIMIT = 1032  # no deflate stream grows by more
+_DEFLATE_LIMIT = 1032  # largest compression factor of a deflate stream
 
 
 def look_up(path: Path) -> os.stat_result | None:
-    """Return the status of a file or folder; `None` if there is none.
+    """Return the status of a file or folder; `None` if it does not exist.
 
     Raises
     ------
     HyperspaceError
-        If that cannot be told: the name is too long, or a folder on the way may not be entered.
+        If that cannot be found out: the name is too long, or a parent folder is not accessible.
     """
     try:
         return path.stat()
@@ -30,7 +30,7 @@ def look_up(path: Path) -> os.stat_result | None:
         return None
     except OSError as error:
         raise HyperspaceError(
-            "there can be no such file, or it is out of reach",
+            "the path is not valid or not accessible",
             where=path,
             found=error.strerror or str(error),
             fix="Choose another name or folder",
@@ -38,19 +38,19 @@ def look_up(path: Path) -> os.stat_result | None:
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether a path is a folder; raises as `look_up` does."""
+    """Whether a path is a folder; errors as in `look_up`."""
     status = look_up(path)
     return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 @contextmanager
 def open_unchanged(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading; on leaving, refuse what was read if the file has changed since.
+    """Open a file for reading; on exit, raise an error if the file has changed since.
 
     Raises
     ------
     HyperspaceError
-        If the file is missing, unreadable, a folder or empty, or was changed meanwhile.
+        If the file is missing, unreadable, a folder or empty, or has changed.
     """
     try:
         with path.open("rb") as stream:
@@ -72,7 +72,7 @@ def open_unchanged(path: Path) -> Iterator[BinaryIO]:
 
 
 def fingerprint(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file is written to or replaced."""
+    """Return numbers that change when a file is modified or replaced."""
     return _fingerprint(os.stat(path))
 
 
@@ -81,16 +81,16 @@ def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
 
 
 def companion(header: Path, name: str, field: str) -> Path:
-    """Return the data file that a detached header names: in the header's own folder or below it.
+    """Return the data file that a detached header names, in the header's folder or below it.
 
     Raises
     ------
     HyperspaceError
-        If the name leads out of the folder, or stands for several files.
+        If the name points outside the folder, or to several files.
     """
     if name.upper().startswith("LIST") or "%" in name:
         raise HyperspaceError(
-            "data spread over several files are not read",
+            "data in several files are not supported",
             where=header,
             field=field,
             found=name,
@@ -100,40 +100,40 @@ def companion(header: Path, name: str, field: str) -> Path:
     target = (folder / name.replace("\0", "")).resolve()
     if "\0" in name or Path(name).is_absolute() or not target.is_relative_to(folder):
         raise HyperspaceError(
-            "the header points to a data file outside its own folder",
+            "the header points to a data file outside its folder",
             where=header,
             field=field,
             found=name,
-            expected="a file beside the header",
+            expected="a file in the folder of the header",
         )
     return target
 
 
 def check_claim(n_bytes: int, available: int, where: Path, *, compressed: bool = False) -> None:
-    """Refuse a header that claims more voxels than the file can hold.
+    """Raise an error if a header states more voxels than the file can contain.
 
     Parameters
     ----------
     n_bytes
-        What the header says the voxels take.
+        Size of the voxels by the header.
     available
-        Bytes of the file that can hold them.
+        Number of bytes in the file after the header.
     compressed
         Whether these bytes are a deflate stream.
     """
     most = available * _DEFLATE_LIMIT if compressed else available
     if n_bytes > most:
         raise HyperspaceError(
-            "the header claims more voxels than the file holds",
+            "the header states more voxels than the file contains",
             where=where,
             found=f"{available} bytes" + (" compressed" if compressed else ""),
             expected=f"{n_bytes} bytes",
-            fix="The file is cut short or its header is damaged: get it again",
+            fix="The file is truncated or its header is damaged: get it again",
         )
 
 
 def check_memory(n_bytes: int, where: Path) -> None:
-    """Refuse voxels that need more than the free memory."""
+    """Raise an error if voxels need more than the free memory."""
     free = available_host_bytes()
     if n_bytes > free:
         raise HyperspaceError(

@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from SimpleITK import GetImageFromArray, WriteImage
 
 from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.io.decoded import turned
 from napari_hyperspace.io.metaimage import MetaHeader
-from napari_hyperspace.io.world import turned
 
 
 def encode(volume: Volume, path: Path) -> None:
-    """Write a volume, compressed, in the format that the extension names.
+    """Write a volume, compressed, in the format of the extension.
 
     Parameters
     ----------
     volume
-        Of a pixel type that SimpleITK knows.
+        Of a type that SimpleITK supports.
     path
         Ends in ``.nrrd`` or ``.mha``.
     """
@@ -40,7 +40,7 @@ def encode(volume: Volume, path: Path) -> None:
 def _factors(
     volume: Volume, affine: NDArray[np.float64]
 ) -> tuple[tuple[float, ...], NDArray[np.float64]]:
-    """Split an LPS affine into spacing and directions; those of its own file if they fit."""
+    """Split an LPS affine into spacing and directions: those of its file if they match."""
     kept = volume.metadata.get("header")
     if isinstance(kept, MetaHeader) and np.array_equal(
         kept.directions * kept.spacing_mm, affine[:3, :3]
@@ -50,7 +50,7 @@ def _factors(
 
 
 def _segments(volume: Volume) -> dict[str, str]:
-    """Return names and colors of labels in 3D Slicer's manner."""
+    """Return names and colors of labels as 3D Slicer stores them."""
     colors = volume.metadata.get("label_colors", {})
     pairs = {}
     for n, (label, name) in enumerate(volume.metadata.get("label_names", {}).items()):

@@ -1,7 +1,4 @@
-"""Checks of label maps and of an image with its labels.
-
-The trainer runs every case through `check_labels` and `check_pair` before it learns from it.
-"""
+"""Checks of label maps and of an image with its labels, for every case of a training."""
 
 from __future__ import annotations
 
@@ -20,14 +17,14 @@ _MOST_LISTED = 20
 
 
 def check_labels(volume: Volume, known_values: Collection[int] | None = None) -> Volume:
-    """Return a label map as whole numbers of the smallest unsigned type that holds them.
+    """Return a label map in the smallest unsigned integer type.
 
     Parameters
     ----------
     volume
-        Label ids, of any numeric type: a scaled header makes a reader hand over floats.
+        Label ids of any numeric type: files with intensity scaling are read as floats.
     known_values
-        Ids that may occur; 0, the background, always may. `None`: any that is not negative.
+        Ids that may occur, besides 0 for the background; `None`: any that is not negative.
 
     Returns
     -------
@@ -37,30 +34,30 @@ def check_labels(volume: Volume, known_values: Collection[int] | None = None) ->
     Raises
     ------
     HyperspaceError
-        If ids are fractional, negative or unknown; each is listed with its number of voxels.
+        If ids are fractional, negative or unknown, with the number of voxels of each.
 
     Warns
     -----
     HyperspaceWarning
-        If all is background.
+        If all voxels are background.
     """
     where = volume.metadata.get("path") or volume.name
     values, counts = np.unique(volume.array, return_counts=True)
     fractional = ~np.isfinite(values) | (values != np.round(values))
     if fractional.any():
         raise HyperspaceError(
-            "a label map holds whole numbers only",
+            "label ids must be whole numbers",
             where=where,
             field="label ids",
             found=_listed(values[fractional], counts[fractional]),
-            fix="It was interpolated or is an image: use the original label map",
+            fix="The label map was interpolated, or is an image: use the original label map",
         )
     ids = np.array([int(value) for value in values.tolist()], dtype=object)
     allowed = None if known_values is None else {0, *known_values}
     bad = np.array([i < 0 or (allowed is not None and i not in allowed) for i in ids], dtype=bool)
     if bad.any():
         raise HyperspaceError(
-            "the label map holds unknown or negative ids",
+            "the label map has unknown or negative ids",
             where=where,
             field="label ids",
             found=_listed(ids[bad], counts[bad]),
@@ -79,12 +76,12 @@ def _listed(values: NDArray[Any], counts: NDArray[np.int64]) -> str:
 
 
 def check_pair(image: Volume, labels: Volume, tolerance_mm: float = _SAME_GRID_MM) -> None:
-    """Refuse an image and a label map that do not lie on one grid.
+    """Raise an error if an image and a label map are not on the same grid.
 
     Raises
     ------
     HyperspaceError
-        If their shapes differ or their corners lie more than ``tolerance_mm`` apart.
+        If their shapes differ or their corners are more than ``tolerance_mm`` apart.
     """
     where = labels.metadata.get("path") or labels.name
     other = image.metadata.get("path") or image.name or "the image"

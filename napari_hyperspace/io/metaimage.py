@@ -1,7 +1,7 @@
-"""MetaImage (.mha, and .mhd with its data beside it), raw or zlib.
+"""Reading MetaImage (.mha, and .mhd with a data file), raw or zlib.
 
-Read here and not by ITK, which was measured to hand over wrong voxels, silently, from every one of
-60 files with one flipped bit, and which takes a missing spacing for 1 mm.
+ITK is not used: it read wrong voxels without an error from each of 60 test files with one flipped
+bit, and takes a missing spacing for 1 mm.
 
 Source: https://itk.org/Wiki/ITK/MetaIO/Documentation
 """
@@ -21,6 +21,7 @@ from napari_hyperspace.core.files import stem_of
 from napari_hyperspace.io.decoded import (
     UNIT_MM,
     Decoded,
+    affine_from,
     missing_spacing,
     override_spacing,
     spacing_needed,
@@ -28,7 +29,6 @@ from napari_hyperspace.io.decoded import (
 from napari_hyperspace.io.files import companion, open_unchanged
 from napari_hyperspace.io.streams import Layout, read_data
 from napari_hyperspace.io.text import header_lines, numbers
-from napari_hyperspace.io.world import affine_from
 
 _TYPES = {
     **{"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2"},
@@ -44,36 +44,36 @@ _SYNONYMS = {
 
 @dataclass(frozen=True, eq=False)
 class MetaHeader:
-    """Spacing and directions as the header has them: their product alone may round differently."""
+    """Spacing and directions as in the header: a factorization of their product may differ."""
 
     spacing_mm: tuple[float, ...]
-    directions: NDArray[np.float64]  # (3, 3) in LPS, one axis a column
+    directions: NDArray[np.float64]  # (3, 3) in LPS, one axis per column
 
 
 class _Header(dict[str, str]):
-    """The fields of a file."""
+    """The fields of a header."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
 
     def need(self, name: str) -> str:
-        """Return a field that must be there."""
+        """Return a required field."""
         if not self.get(name):
             raise HyperspaceError("the header lacks a field", where=self.path, field=name)
         return self[name]
 
     def integers(self, name: str) -> tuple[int, ...]:
-        """Return a field of whole numbers that must be there."""
+        """Return a required field of whole numbers."""
         try:
             return tuple(int(part) for part in self.need(name).split())
         except ValueError as error:
             raise HyperspaceError(
-                "the field wants whole numbers", where=self.path, field=name, found=self[name]
+                "the field must be whole numbers", where=self.path, field=name, found=self[name]
             ) from error
 
     def flag(self, name: str) -> bool:
-        """Return a field that is true or false; false where it is missing."""
+        """Return a field that is true or false; false if it is missing."""
         return self.get(name, "False").lower() in ("true", "1", "t")
 
 
@@ -105,7 +105,7 @@ def decode(
     affine, kept, known = _affine(header, spacing_mm)
     notes = [] if known else ["the orientation is unknown: the header has no TransformMatrix"]
     if trailing:
-        notes.append(f"{trailing} bytes behind the voxels were ignored")
+        notes.append(f"{trailing} bytes after the voxels were ignored")
     return Decoded(
         array,
         affine,
@@ -119,10 +119,10 @@ def decode(
 
 
 def _behind(header_end: int, header_size: int, path: Path) -> int:
-    """Return how many bytes lie between the text of the header and the voxels."""
+    """Return the number of bytes between the text of the header and the voxels."""
     if header_size < header_end:
         raise HyperspaceError(
-            "the voxels would begin within the header",
+            "the voxels would start inside the header",
             where=path,
             field="HeaderSize",
             found=header_size,
@@ -136,7 +136,7 @@ def _layout(header: _Header) -> Layout:
     sizes = header.integers("DimSize")
     if len(sizes) != dimension or dimension < 2:
         raise HyperspaceError(
-            "there must be one size an axis",
+            "there must be one size per axis",
             where=header.path,
             field="DimSize",
             found=header["DimSize"],
@@ -149,11 +149,11 @@ def _layout(header: _Header) -> Layout:
             where=header.path,
             field="ElementType",
             found=name,
-            expected="one integer or real number a voxel",
+            expected="one integer or real number per voxel",
         )
     if not header.flag("BinaryData") and "BinaryData" in header:
         raise HyperspaceError(
-            "voxels written as text are not read",
+            "voxels stored as text are not supported",
             where=header.path,
             field="BinaryData",
             fix="Save it again as binary",
@@ -179,7 +179,7 @@ def _layout(header: _Header) -> Layout:
         return Layout(sizes, dtype)
     if dimension > 3:
         raise HyperspaceError(
-            "images with several channels and more than three axes are not read",
+            "images with several channels and more than three axes are not supported",
             where=header.path,
             field="ElementNumberOfChannels",
             found=channels,
@@ -190,14 +190,14 @@ def _layout(header: _Header) -> Layout:
 def _affine(
     header: _Header, spacing_mm: Sequence[float] | None
 ) -> tuple[NDArray[np.float64], MetaHeader | None, bool]:
-    """Return the affine in mm, what the writer wants, and whether the axes are stated."""
+    """Return the affine in mm, the header for the writer, and whether the orientation is stated."""
     path, dimension = header.path, header.integers("NDims")[0]
     n = min(dimension, 3)
     directions, origin, spacing = np.eye(3), np.zeros(3), np.ones(3)
     known = "TransformMatrix" in header
     if known:
         matrix = numbers(header["TransformMatrix"], dimension**2, path, "TransformMatrix")
-        # The file lists the direction of one axis after the other.
+        # The file lists the directions axis by axis.
         directions[:n, :n] = matrix.reshape(dimension, dimension)[:n, :n].T
     if "Offset" in header:
         origin[:n] = numbers(header["Offset"], dimension, path, "Offset")[:n]

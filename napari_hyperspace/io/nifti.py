@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2, single file, plain or gzip; `nifti_affine` says which affine counts.
+"""Reading and writing NIfTI-1 and NIfTI-2 (one file, plain or gzip); see also `nifti_affine`.
 
 Source: https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields
 """
@@ -39,14 +39,16 @@ _GEOMETRY_FIELDS = (
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """The header block of a file that was read: what gives its geometry back bit for bit."""
+    """The header block of a file that was read, kept to store its geometry bit for bit."""
 
     block: bytes
 
     def parse(self) -> Any:
-        """Return nibabel's header of it, unchecked (its checks mend what must be refused)."""
+        """Return nibabel's header, unchecked: its checks silently change invalid fields."""
         kind: Any = nib.Nifti1Header if len(self.block) == 348 else nib.Nifti2Header
-        return kind(self.block, check=False)
+        # nibabel itself would guess the byte order by the number of axes, which may be invalid.
+        is_little = int.from_bytes(self.block[:4], "little") == len(self.block)
+        return kind(self.block, "<" if is_little else ">", check=False)
 
 
 def decode(
@@ -66,7 +68,7 @@ def decode(
         array, trailing = read_voxels(stream, layout, path, volume=volume)
     geometry = geometry_of(header, path, spacing_mm)
     if trailing := trailing + (inflated.trailing if inflated else 0):
-        geometry.notes.append(f"{trailing} bytes behind the voxels were ignored")
+        geometry.notes.append(f"{trailing} bytes after the voxels were ignored")
     return Decoded(
         _scaled(array, header, path),
         geometry.affine,
@@ -90,19 +92,19 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[NiftiHeader, int]:
     if size == 540:
         block += stream.read(540 - 348)
     if not size or len(block) < size:
-        raise HyperspaceError("the file is no NIfTI file, or its header is cut short", where=path)
+        raise HyperspaceError("the file is not NIfTI, or its header is truncated", where=path)
     start, magic = _MAGIC[size]
     found = block[start : start + len(magic)]
     if found == _PAIR_MAGIC[size]:
         raise HyperspaceError(
-            "NIfTI pairs (.hdr and .img) are not read",
+            "NIfTI pairs (.hdr and .img) are not supported",
             where=path,
             field="magic",
             fix="Save it as one .nii file",
         )
     if found != magic:
         raise HyperspaceError(
-            "the header is not that of a NIfTI file",
+            "the header is not a NIfTI header",
             where=path,
             field="magic",
             found=found,
@@ -112,7 +114,7 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[NiftiHeader, int]:
     offset = float(kept.parse()["vox_offset"])
     if not (np.isfinite(offset) and offset.is_integer() and offset >= size + 4):
         raise HyperspaceError(
-            "the voxels cannot start there",
+            "the voxels cannot start at this offset",
             where=path,
             field="vox_offset",
             found=offset,
@@ -120,7 +122,7 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[NiftiHeader, int]:
         )
     if stream.seekable() and offset > os.fstat(stream.fileno()).st_size:
         raise HyperspaceError(
-            "the header claims more than the file holds",
+            "the header states more than the file contains",
             where=path,
             field="vox_offset",
             found=int(offset),
@@ -130,11 +132,11 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[NiftiHeader, int]:
 
 
 def _sizes(header: Any, path: Path) -> tuple[int, ...]:
-    """Return the sizes without trailing axes of one voxel (but three at least, if there are)."""
+    """Return the sizes, without trailing axes of one voxel beyond the third."""
     dim = [int(size) for size in header["dim"]]
     if not 1 <= dim[0] <= 7:
         raise HyperspaceError(
-            "the number of axes is impossible",
+            "the number of axes is not valid",
             where=path,
             field="dim[0]",
             found=dim[0],
@@ -169,7 +171,7 @@ def _scaled(array: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:
                 where=path,
                 field=field,
                 found=value,
-                fix="Set scl_slope to 0 if the stored values are the true ones",
+                fix="Set scl_slope to 0 if the stored values need no scaling",
             )
     if slope == 0 or (slope, intercept) == (1, 0):
         return array
@@ -181,12 +183,12 @@ def _scaled(array: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:
 
 
 def encode(volume: Volume, path: Path) -> None:
-    """Write a volume without scaling, with the header geometry it was read with where it has one.
+    """Write a volume without scaling, with the geometry of the header it was read with, if any.
 
     Parameters
     ----------
     volume
-        Of a pixel type that NIfTI knows.
+        Of a type that NIfTI supports.
     path
         Ends in ``.nii`` or ``.nii.gz``.
     """
@@ -223,12 +225,12 @@ def _header_for(volume: Volume) -> Any:
     header.set_sform(volume.affine, code="scanner")
     header.set_qform(volume.affine, code="scanner")
     if Grid(volume.shape, header.get_qform()).corner_distance_mm(volume.grid) > SAME_AFFINE_MM:
-        header["qform_code"] = 0  # a quaternion cannot hold a shear: better none than another
+        header["qform_code"] = 0  # a quaternion cannot represent a shear
     return header
 
 
 def _describes(kept: NiftiHeader, volume: Volume) -> bool:
-    """Tell whether a header's geometry is still that of the volume."""
+    """Whether a header still has the geometry of the volume."""
     header = kept.parse()
     shape = (*(int(size) for size in header["dim"][1 : header["dim"][0] + 1]), 1, 1)[:3]
     affine = geometry_of(header, Path(volume.name)).affine

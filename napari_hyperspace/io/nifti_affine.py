@@ -1,14 +1,14 @@
 """The affine of a NIfTI header.
 
-Which affine counts
--------------------
-1. The sform where ``sform_code`` > 0; it must be finite and invertible.
-2. Else the qform where ``qform_code`` > 0.
-3. Else the spacing alone, laid out as nibabel does; the orientation is unknown, and that is said.
+Which affine is used
+--------------------
+1. The sform if ``sform_code`` > 0; it must be finite and invertible.
+2. Else the qform if ``qform_code`` > 0.
+3. Else the spacing alone, as in nibabel; the orientation is unknown, with a warning.
 
-Where both are coded the qform is only compared. If an axis of one points more than 45° away from
-the same axis of the other, they contradict each other about the orientation and the file is
-refused; a smaller difference (a registration, say) is told and the sform counts.
+If both codes are set, the qform is only compared. An axis that points more than 45° away from the
+same axis of the other is an error: the two contradict each other about the orientation. A smaller
+difference, for example by a registration, is a warning, and the sform is used.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.io.decoded import UNIT_MM, missing_spacing, override_spacing, spacing_needed
 
 _UNITS = {0: 1.0, 1: UNIT_MM["m"], 2: UNIT_MM["mm"], 3: UNIT_MM["um"]}  # by the code's low bits
 _SPACING_TOLERANCE_MM = 1e-3
-SAME_AFFINE_MM = 1e-2  # what single-precision quaternions may cost at the corners
+SAME_AFFINE_MM = 1e-2  # error of single-precision quaternions at the corners
 
 
 @dataclass
 class ResolvedAffine:
-    """The affine that counts and what is to be said about it."""
+    """The affine that is used, with warnings about it."""
 
     affine: NDArray[np.float64]
     notes: list[str]
@@ -43,7 +44,7 @@ class ResolvedAffine:
 def geometry_of(
     header: Any, path: Path, spacing_mm: Sequence[float] | None = None
 ) -> ResolvedAffine:
-    """Return the affine in mm that counts, by the rule above."""
+    """Return the affine in mm, chosen by the rule above."""
     code = int(header["xyzt_units"]) & 7
     if code not in _UNITS and spacing_mm is None:
         raise spacing_needed(
@@ -62,22 +63,22 @@ def geometry_of(
 
 
 def _overridden(header: Any, path: Path, spacing_mm: Sequence[float]) -> ResolvedAffine:
-    """Keep what directions the header gives, but with the caller's spacing."""
-    mended = header.copy()
-    mended["pixdim"][1:4] = spacing_mm
+    """Return the directions of the header with the caller's spacing."""
+    changed = header.copy()
+    changed["pixdim"][1:4] = spacing_mm
     try:
         Grid((1, 1, 1), header.get_sform())
     except HyperspaceError:
-        mended["sform_code"] = 0
+        changed["sform_code"] = 0
     scale = _UNITS.get(int(header["xyzt_units"]) & 7, 1.0)
-    geometry = _choose_affine(mended, path, compare=False)
+    geometry = _choose_affine(changed, path, compare=False)
     geometry.affine = override_spacing(geometry.affine, spacing_mm)
     geometry.affine[:3, 3] *= scale
     return geometry
 
 
 def _choose_affine(header: Any, path: Path, *, compare: bool = True) -> ResolvedAffine:
-    """Return the affine in the file's own units, with what is to be said about it."""
+    """Return the affine in the file's own units, with warnings about it."""
     pixdim = np.array(header["pixdim"][1:4], dtype=np.float64)
     notes: list[str] = []
     if not np.isfinite(pixdim).all():
@@ -89,7 +90,8 @@ def _choose_affine(header: Any, path: Path, *, compare: bool = True) -> Resolved
         )
     if (pixdim < 0).any():
         notes.append(
-            f"pixdim {pixdim.tolist()} is negative; its size and the affine's directions count"
+            f"pixdim {pixdim.tolist()} is negative; its absolute value and the directions of the "
+            "affine are used"
         )
     qform = _qform(header, path, pixdim) if header["qform_code"] > 0 else None
     if header["sform_code"] > 0:
@@ -109,7 +111,7 @@ def _choose_affine(header: Any, path: Path, *, compare: bool = True) -> Resolved
 
 
 def _qform(header: Any, path: Path, pixdim: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return the qform, `None` where there is no spacing to make it from."""
+    """Return the qform; `None` if there is an sform and no spacing to make a qform from."""
     if (pixdim == 0).any():
         if header["sform_code"] > 0:
             return None
@@ -159,14 +161,14 @@ def _compare(
     header: Any,
     path: Path,
 ) -> list[str]:
-    """Say where the sform, which counts, differs from the other two."""
+    """Return warnings about differences of the sform, which is used, from pixdim and qform."""
     notes = []
     shape = tuple(max(int(size), 1) for size in header["dim"][1:4])
     grid = Grid((shape[0], shape[1], shape[2]), affine)
     if np.abs(np.array(grid.spacing_mm) - pixdim).max() > _SPACING_TOLERANCE_MM:
         notes.append(
-            f"pixdim says a spacing of {_listed(pixdim)}, the affine {_listed(grid.spacing_mm)}; "
-            "the affine counts"
+            f"the spacing is {format_spacing(pixdim.tolist(), digits=6)} in pixdim and "
+            f"{format_spacing(grid.spacing_mm, digits=6)} in the affine; the affine is used"
         )
     if qform is None:
         return notes
@@ -181,9 +183,5 @@ def _compare(
             fix="Set the code of the wrong one to 0",
         )
     if (distance := grid.corner_distance_mm(other)) > SAME_AFFINE_MM:
-        notes.append(f"sform and qform differ by up to {distance:.3g} mm; the sform counts")
+        notes.append(f"sform and qform differ by up to {distance:.3g} mm; the sform is used")
     return notes
-
-
-def _listed(values: Sequence[float] | NDArray[np.float64]) -> str:
-    return " × ".join(f"{value:.6g}" for value in values)

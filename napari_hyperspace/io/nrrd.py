@@ -1,7 +1,7 @@
-"""NRRD (.nrrd, and .nhdr with its data beside it), raw or gzip.
+"""Reading NRRD (.nrrd, and .nhdr with a data file), raw or gzip.
 
-The header is read here, so that the affine comes out exactly as written, a missing spacing is not
-taken for 1 mm, a data file outside the folder is not opened, and a checksum is checked.
+ITK is not used: here the affine is exactly the one in the header, a missing spacing is not taken
+for 1 mm, a data file outside the folder is not opened, and the checksum is verified.
 
 Source: https://teem.sourceforge.net/nrrd/format.html
 """
@@ -22,6 +22,7 @@ from napari_hyperspace.core.files import stem_of
 from napari_hyperspace.io.decoded import (
     UNIT_MM,
     Decoded,
+    affine_from,
     missing_spacing,
     override_spacing,
     spacing_needed,
@@ -29,7 +30,6 @@ from napari_hyperspace.io.decoded import (
 from napari_hyperspace.io.files import companion, open_unchanged
 from napari_hyperspace.io.streams import Layout, read_data
 from napari_hyperspace.io.text import header_lines, numbers
-from napari_hyperspace.io.world import affine_from
 
 _WORLDS = {
     "right-anterior-superior": "RAS",
@@ -56,7 +56,7 @@ _UNITS = {
 }
 _COLOR_KINDS = ("color", "complex", "quaternion")
 _SYNONYMS = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}
-_PARALLEL = 1e-6  # sine of the angle between two axes that span no plane
+_PARALLEL = 1e-6  # sine of the angle below which two axes are parallel
 _SEGMENT = re.compile(r"Segment(\d+)_(LabelValue|Layer|Name|Color)")
 
 
@@ -69,18 +69,18 @@ class _Header:
     pairs: dict[str, str] = field(default_factory=dict)
 
     def need(self, name: str) -> str:
-        """Return a field that must be there."""
+        """Return a required field."""
         if not self.fields.get(name):
             raise HyperspaceError("the header lacks a field", where=self.path, field=name)
         return self.fields[name]
 
     def integers(self, name: str) -> tuple[int, ...]:
-        """Return a field of whole numbers that must be there."""
+        """Return a required field of whole numbers."""
         try:
             return tuple(int(part) for part in self.need(name).split())
         except ValueError as error:
             raise HyperspaceError(
-                "the field wants whole numbers",
+                "the field must be whole numbers",
                 where=self.path,
                 field=name,
                 found=self.fields[name],
@@ -119,7 +119,7 @@ def decode(
     affine, known = _affine(header, axes, spacing_mm)
     notes = [] if known else ["the orientation is unknown: the header lacks space or directions"]
     if trailing:
-        notes.append(f"{trailing} bytes behind the voxels were ignored")
+        notes.append(f"{trailing} bytes after the voxels were ignored")
     names, colors = _segments(header, volume or 0)
     return Decoded(
         array,
@@ -135,7 +135,7 @@ def decode(
 
 
 def _axes(header: _Header) -> list[int]:
-    """Return which axes are spatial, by directions, else by kinds, else the first three."""
+    """Return the spatial axes: by directions, else by kinds, else the first three."""
     dimension = header.integers("dimension")[0]
     directions = header.fields.get("space directions")
     if directions is not None:
@@ -152,11 +152,11 @@ def _axes(header: _Header) -> list[int]:
     flat = len(axes) == 2 and not others
     if len(parts) != dimension or not in_order or not first or not (len(axes) == 3 or flat):
         raise HyperspaceError(
-            "the axes are laid out in a way that is not read",
+            "unsupported axis layout",
             where=header.path,
             field="space directions" if directions is not None else "kinds",
             found=directions or header.fields.get("kinds"),
-            expected="two or three spatial axes, others before or behind them",
+            expected="two or three adjacent spatial axes, other axes before or after them",
         )
     return axes
 
@@ -174,7 +174,7 @@ def _layout(header: _Header, axes: list[int]) -> Layout:
             where=header.path,
             field="type",
             found=header.need("type"),
-            expected="one integer or real number a voxel",
+            expected="one integer or real number per voxel",
         )
     for kind in header.fields.get("kinds", "").split():
         if any(word in kind.lower() for word in _COLOR_KINDS):
@@ -183,12 +183,12 @@ def _layout(header: _Header, axes: list[int]) -> Layout:
                 where=header.path,
                 field="kinds",
                 found=f"{kind} of {header.need('type')}",
-                fix="Save one component of it",
+                fix="Save one of its components",
             )
     sizes = header.integers("sizes")
     if len(sizes) != header.integers("dimension")[0]:
         raise HyperspaceError(
-            "there must be one size an axis",
+            "there must be one size per axis",
             where=header.path,
             field="sizes",
             found=sizes,
@@ -207,7 +207,7 @@ def _is_gzip(header: _Header) -> bool:
     encoding = header.need("encoding").lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise HyperspaceError(
-            "the encoding is not read",
+            "unsupported encoding",
             where=header.path,
             field="encoding",
             found=encoding,
@@ -226,7 +226,7 @@ def _byte_skip(header: _Header) -> int:
 def _affine(
     header: _Header, axes: list[int], spacing_mm: Sequence[float] | None
 ) -> tuple[NDArray[np.float64], bool]:
-    """Return the affine in mm and whether the header says what its axes point to."""
+    """Return the affine in mm and whether the header states the orientation."""
     space = re.sub("-time$", "", header.fields.get("space", "").lower())
     world = _WORLDS.get(space, space.upper())
     known = world in _WORLDS.values() and "space directions" in header.fields
@@ -249,7 +249,7 @@ def _affine(
 
 
 def _steps(header: _Header, axes: list[int]) -> NDArray[np.float64]:
-    """Return the steps along the spatial axes, one a column; zero where one is not given."""
+    """Return the steps along the spatial axes, one per column; zero for a missing one."""
     columns = np.zeros((3, 3))
     if "space directions" in header.fields:
         vectors = _vectors(header.fields["space directions"])
@@ -265,15 +265,15 @@ def _steps(header: _Header, axes: list[int]) -> NDArray[np.float64]:
 def _completed(
     columns: NDArray[np.float64], sizes: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], bool]:
-    """Let an axis without a step point along the normal of the two others, where they have one.
+    """Set the axis without a step to the normal of the two others.
 
     Returns
     -------
     columns
-        Of any lengths; the identity where there is no such normal.
+        Of any lengths; the identity if the two others are parallel.
     certain
-        Whether no direction is a guess. Which way the normal points is one, unless the axis has but
-        one voxel.
+        Whether no direction is a guess: the sign of the normal is one, unless the axis has a single
+        voxel.
     """
     i = np.flatnonzero(~columns.any(axis=0))[0]
     a, b = (columns[:, k] / (np.linalg.norm(columns[:, k]) or 1) for k in (i - 2, i - 1))
@@ -286,7 +286,7 @@ def _completed(
 
 
 def _unit_factors(header: _Header, axes: list[int], *, overridden: bool) -> NDArray[np.float64]:
-    """Return mm per unit of the three world axes (of the array's, without directions)."""
+    """Return mm per unit of the three world axes, or of the array axes without directions."""
     name = "space units" if "space units" in header.fields else "units"
     units = re.findall(r'"([^"]*)"', header.fields.get(name, ""))
     if name == "units":
@@ -304,9 +304,9 @@ def _unit_factors(header: _Header, axes: list[int], *, overridden: bool) -> NDAr
 
 
 def _segments(header: _Header, layer: int) -> tuple[dict[int, str], dict[int, str]]:
-    """Return names and colors of labels, where the header has them in 3D Slicer's manner.
+    """Return names and colors of labels, if the header has them as 3D Slicer stores them.
 
-    Segments that overlap lie in several layers, one a 3-D volume; each counts its labels from 1.
+    Overlapping segments are in several layers, one per 3-D volume, each with labels from 1.
     """
     found: dict[str, dict[str, str]] = {}
     for key, value in header.pairs.items():

@@ -1,6 +1,6 @@
-"""DICOM series: which slices belong together, and where they lie; from the tags alone.
+"""DICOM series: which slices belong together, and their affine, from the tags only.
 
-Coordinates in this module are DICOM's own (LPS+ mm) until `stack_affine` hands them over.
+Positions and directions are DICOM's own (LPS+ mm); `stack_affine` returns RAS+ mm.
 """
 
 from __future__ import annotations
@@ -15,20 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.io.decoded import missing_spacing
-from napari_hyperspace.io.world import affine_from
+from napari_hyperspace.io.decoded import affine_from, missing_spacing
 
 _COSINE_TOLERANCE = 1e-3  # between direction cosines of slices that belong together
 _SAME_POSITION_MM = 1e-3
-_UNEVEN = 0.02  # of the slice distance; and never less than:
-_UNEVEN_MM = 0.02  # positions are often rounded to hundredths
+_UNEVEN = 0.02  # tolerance of the slice distance, relative
+_UNEVEN_MM = 0.02  # and absolute: positions are often rounded to hundredths
 _TILT = 1e-3  # radians between slice direction and slice normal
 _MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The tags of one file that decide where its pixels lie and what they mean.
+    """The tags of one file that decide about position and meaning of its pixels.
 
     Parameters
     ----------
@@ -39,7 +38,7 @@ class Slice:
     uid
         Of the series; empty if it could not be read, or if the file belongs to none (a DICOMDIR).
     is_image
-        Whether it holds pixels at all; true for a damaged file, which may have.
+        Whether it has pixels; true for a damaged file, which may have some.
     """
 
     path: Path
@@ -63,12 +62,12 @@ class Series:
     Parameters
     ----------
     uid
-        The series instance UID; with ``"#1"``, ``"#2"`` … behind it where the slices of one UID
-        have several orientations (a localiser).
+        The series instance UID, followed by ``"#1"``, ``"#2"`` … if the slices of one UID have
+        several orientations (a localizer).
     description, modality
-        As the files say.
+        From the tags.
     slices
-        Its files with their tags, in order of position where they have one.
+        Its files with their tags, in order of position if they have one.
     problems
         Why it cannot be read as a volume; empty if it can.
     """
@@ -81,17 +80,17 @@ class Series:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The paths."""
+        """Paths of the files."""
         return tuple(item.path for item in self.slices)
 
     @property
     def n_files(self) -> int:
-        """How many files there are."""
+        """Number of files."""
         return len(self.slices)
 
     @property
     def is_image(self) -> bool:
-        """Whether it holds pixels, readable or not."""
+        """Whether it has pixels, readable or not."""
         return any(item.is_image for item in self.slices)
 
     def __str__(self) -> str:
@@ -146,12 +145,12 @@ def _close(a: tuple[float, ...] | None, b: tuple[float, ...] | None, tolerance: 
 def stack(
     series: Series, where: Path, spacing_mm: Sequence[float] | None = None
 ) -> tuple[tuple[Slice, ...], NDArray[np.float64], list[str]]:
-    """Return the slices in order, the affine of their stack and what is to be said about it.
+    """Return the slices in order, the affine of their stack, and warnings about it.
 
     Raises
     ------
     HyperspaceError
-        If they do not make one regular stack; see `stack_affine`.
+        If they are not a regular stack; see `stack_affine`.
     """
     ordered = _ordered(series.slices, where)
     affine, notes = stack_affine(ordered, where, spacing_mm)
@@ -159,17 +158,17 @@ def stack(
 
 
 def _ordered(slices: Sequence[Slice], where: Path) -> tuple[Slice, ...]:
-    """Sort slices along their common normal, after checks that each of them must pass."""
+    """Sort slices along their common normal, after checks of each slice."""
     for item in slices:
         if item.problem:
             raise HyperspaceError(item.problem, where=item.path)
-    lost = [item for item in slices if item.position is None or item.orientation is None]
-    if lost:
+    unplaced = [item for item in slices if item.position is None or item.orientation is None]
+    if unplaced:
         raise HyperspaceError(
-            "slices without position or orientation cannot be placed",
+            "some slices have no position or no orientation",
             where=where,
             field="ImagePositionPatient, ImageOrientationPatient",
-            found=_named(lost),
+            found=_named(unplaced),
         )
     _check_same(slices, where)
     normal = _axes(slices[0], where)[2]
@@ -194,7 +193,7 @@ def _check_same(slices: Sequence[Slice], where: Path) -> None:
                 where=where,
                 field=tag,
                 found=counts,
-                expected="one for all slices",
+                expected="the same for all slices",
                 fix="Move the slices of each kind into a folder of their own",
             )
 
@@ -223,8 +222,8 @@ def stack_affine(
     Raises
     ------
     HyperspaceError
-        If slices share a position, one is missing, distances are uneven, or the slices do not lie
-        along one line; or if a spacing is missing and not given.
+        If slices share a position, one is missing, distances are uneven, or the slices are not on
+        one line; or if a spacing is missing and not given.
     """
     first = slices[0]
     row, column, normal = _axes(first, where)
@@ -250,10 +249,10 @@ def stack_affine(
         off = float(np.linalg.norm(positions - line, axis=1).max())
         if off > max(5 * _UNEVEN * distance, 5 * _UNEVEN_MM):
             raise HyperspaceError(
-                "the slices do not lie along one line",
+                "the slices are not on one line",
                 where=where,
                 field="ImagePositionPatient",
-                found=f"{off:.3g} mm off it",
+                found=f"{off:.3g} mm off the line",
             )
         tilt = float(np.arctan2(np.linalg.norm(step - distance * normal), distance))
         if tilt > _TILT:
@@ -263,7 +262,7 @@ def stack_affine(
 
 
 def _check_distances(slices: Sequence[Slice], heights: NDArray[np.float64], where: Path) -> None:
-    """Refuse duplicates, gaps and uneven distances; ``heights`` are ascending, in mm."""
+    """Raise an error for duplicates, gaps and uneven distances; ``heights`` ascend, in mm."""
     distances = np.diff(heights)
     pairs = list(pairwise(slices))
     doubles = [pair for pair, d in zip(pairs, distances, strict=True) if d < _SAME_POSITION_MM]

@@ -1,4 +1,4 @@
-"""Voxels out of byte streams, compressed ones checked to their very end."""
+"""Reading voxels from byte streams; compressed streams are verified to their end."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from napari_hyperspace.core.errors import HyperspaceError, OptionNeededError
 from napari_hyperspace.io.files import check_claim, check_memory
 
 _CHUNK = 1 << 20
-_AUTO = 47  # zlib's code for "gzip or zlib, as the stream says"
+_AUTO = 47  # zlib's code for "gzip or zlib, detected from the stream"
 
 
 class InflateStream(io.RawIOBase):
-    """The bytes in a gzip or zlib stream, whose checksum and length are verified at its end.
+    """Decompressed bytes of a gzip or zlib stream; checksum and length are verified at its end.
 
-    One flipped bit in a deflate stream mostly decodes to other voxels without complaint: only the
-    checksum behind the last of them tells, so whoever reads must read on to the end.
+    A flipped bit in a deflate stream usually decodes to other voxels without an error. Only the
+    checksum after the last voxel reveals it, so callers must read to the end.
 
     Parameters
     ----------
     raw
-        The compressed bytes, from the current position on.
+        The compressed bytes, from the current position.
     where
-        Named in errors.
+        The file, for errors.
 
     Attributes
     ----------
     trailing
-        Number of bytes after the end of the stream that belong to no other gzip member; known once
+        Number of bytes after the end of the stream that belong to no other gzip member; set once
         the stream is read to its end.
     """
 
@@ -51,7 +51,7 @@ class InflateStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the front of a buffer; 0 means that the stream has ended and is sound."""
+        """Fill the start of a buffer; return the number of bytes, 0 at the end of the stream."""
         view = memoryview(buffer).cast("B")
         rest = b""
         while True:
@@ -77,11 +77,11 @@ class InflateStream(io.RawIOBase):
                 raise HyperspaceError(
                     "the compressed data end before their checksum",
                     where=self._where,
-                    fix="The file is cut short: get it again",
+                    fix="The file is truncated: get it again",
                 )
 
     def _next_member(self) -> bytes:
-        """Start on the gzip member that follows, if one does, and return its first bytes."""
+        """Start the next gzip member, if there is one, and return its first bytes."""
         if self.trailing:
             return b""
         rest = self._inflater.unused_data
@@ -104,17 +104,17 @@ class InflateStream(io.RawIOBase):
 
 @dataclass(frozen=True)
 class Layout:
-    """How voxels lie in a file.
+    """How voxels are stored in a file.
 
     Parameters
     ----------
     shape
         All sizes, the axis that varies fastest first: the spatial ones, then any others (time,
-        components). With ``interleaved``, the one other axis comes first.
+        components). With ``interleaved``, one other axis comes first.
     dtype
         With the file's byte order.
     interleaved
-        Whether the components of each voxel lie side by side.
+        Whether the components of each voxel are adjacent.
     """
 
     shape: tuple[int, ...]
@@ -123,32 +123,36 @@ class Layout:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all voxels; a Python integer, which does not overflow."""
+        """Size of all voxels in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def spatial(self) -> tuple[int, ...]:
-        """The (at most three) spatial sizes."""
+        """The spatial sizes, at most three."""
         return self.shape[1:] if self.interleaved else self.shape[:3]
 
     @property
     def n_blocks(self) -> int:
-        """How many 3-D volumes there are."""
+        """Number of 3-D volumes."""
         return self.shape[0] if self.interleaved else math.prod(self.shape[3:])
 
 
 def choose_block(layout: Layout, volume: int | None, where: Path) -> int:
-    """Return which 3-D volume of a file is wanted.
+    """Return the index of the 3-D volume to read.
 
     Raises
     ------
+    OptionNeededError
+        If the file is not three-dimensional and ``volume`` is not given.
     HyperspaceError
-        If the file is not three-dimensional and ``volume`` is not given, or if it has no such one.
+        If the file has no such volume.
     """
     flat = len(layout.spatial) < 3
     if volume is None and (flat or layout.n_blocks > 1):
         raise OptionNeededError(
-            "the file holds a 2-D image" if flat else "the file holds more than one 3-D volume",
+            "the file contains a 2-D image"
+            if flat
+            else "the file contains more than one 3-D volume",
             option="volume",
             n_volumes=layout.n_blocks,
             where=where,
@@ -174,14 +178,14 @@ def choose_block(layout: Layout, volume: int | None, where: Path) -> int:
 def read_voxels(
     stream: BinaryIO, layout: Layout, where: Path, *, volume: int | None
 ) -> tuple[NDArray[Any], int]:
-    """Read one 3-D volume and go through the rest of the stream.
+    """Read one 3-D volume, and the rest of the stream to verify it.
 
     Parameters
     ----------
     stream
         At the first voxel; a file, or the buffered reader of an `InflateStream`.
     layout
-        What the header promises; the caller has checked it against file and memory.
+        As in the header, checked by `check_layout`.
 
     Returns
     -------
@@ -214,7 +218,7 @@ def read_data(
     compressed: bool,
     skipped: int = 0,
 ) -> tuple[NDArray[Any], int]:
-    """Check what a header promises against what follows in a file, and read one 3-D volume of it.
+    """Check a layout against the size of the file, and read one 3-D volume.
 
     Parameters
     ----------
@@ -231,11 +235,11 @@ def read_data(
     Raises
     ------
     HyperspaceError
-        If no such number of bytes can be skipped, or if the voxels do not fit behind them.
+        If that number of bytes cannot be skipped, or the voxels do not fit after them.
     """
     if skipped < (0 if compressed else -1):
         raise HyperspaceError(
-            "that many bytes cannot be skipped",
+            "this number of bytes cannot be skipped",
             where=where,
             field="bytes before the voxels",
             found=skipped,
@@ -255,7 +259,7 @@ def read_data(
 
 
 def check_layout(layout: Layout, where: Path, available: int, *, compressed: bool) -> None:
-    """Refuse impossible sizes and pixel types, before any voxel is allocated."""
+    """Raise an error for invalid sizes and pixel types, before voxels are allocated."""
     if any(size < 1 for size in layout.shape):
         raise HyperspaceError(
             "a size in the header is not positive",
@@ -264,14 +268,14 @@ def check_layout(layout: Layout, where: Path, available: int, *, compressed: boo
             found="×".join(map(str, layout.shape)),
         )
     if layout.dtype.kind not in "iuf":
-        kind = {"c": "complex", "V": "color"}.get(layout.dtype.kind, "such")
+        images = {"c": "complex images", "V": "color images"}.get(layout.dtype.kind, "such images")
         raise HyperspaceError(
-            f"{kind} images cannot be segmented",
+            f"{images} cannot be segmented",
             where=where,
             field="pixel type",
             found="/".join(layout.dtype.names or (layout.dtype.name,)),
-            expected="one integer or real number a voxel",
-            fix="Save one component of it",
+            expected="one integer or real number per voxel",
+            fix="Save one of its components",
         )
     check_claim(layout.n_bytes, available, where, compressed=compressed)
     check_memory(layout.n_bytes // (1 if layout.interleaved else layout.n_blocks), where)
@@ -288,7 +292,7 @@ def _fill(stream: BinaryIO, array: NDArray[Any], where: Path) -> None:
 
 
 def skip(stream: BinaryIO, n_bytes: int, where: Path) -> None:
-    """Pass over bytes of a stream, seekable or not."""
+    """Skip bytes of a stream, seekable or not."""
     if n_bytes and stream.seekable():
         stream.seek(n_bytes, io.SEEK_CUR)
     else:
@@ -311,7 +315,7 @@ def _drain(stream: BinaryIO) -> int:
 
 def _short(where: Path) -> HyperspaceError:
     return HyperspaceError(
-        "the header claims more voxels than the file holds",
+        "the header states more voxels than the file contains",
         where=where,
-        fix="The file is cut short or its header is damaged: get it again",
+        fix="The file is truncated or its header is damaged: get it again",
     )

@@ -1,4 +1,4 @@
-"""What the text headers of NRRD and MetaImage have in common."""
+"""Parsing shared by the text headers of NRRD and MetaImage."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LARGEST_HEADER = 1 << 22
 
 
 def header_lines(stream: BinaryIO, path: Path) -> Iterator[str]:
-    """Yield the lines of a text header, stripped; the caller stops at its last.
+    """Yield the lines of a text header, stripped; the caller stops after the last one.
 
     Raises
     ------
     HyperspaceError
-        If the header does not end where a header must.
+        If the header is longer than 4 MB.
     """
     while stream.tell() < _LARGEST_HEADER:
         line = stream.readline(_LARGEST_HEADER)
@@ -37,7 +37,7 @@ def numbers(text: str, count: int, path: Path, field: str) -> NDArray[np.float64
     Raises
     ------
     HyperspaceError
-        If they are not ``count`` finite ones.
+        If there are not ``count`` finite numbers.
     """
     parts = text.translate(str.maketrans("(),", "   ")).split()
     try:
@@ -46,7 +46,7 @@ def numbers(text: str, count: int, path: Path, field: str) -> NDArray[np.float64
         values = []
     if len(values) != count or not all(map(math.isfinite, values)):
         raise HyperspaceError(
-            "the field wants finite numbers",
+            "the field must be finite numbers",
             where=path,
             field=field,
             found=text,

@@ -27,7 +27,7 @@ def rotation(angles_rad) -> np.ndarray:
 
 
 def random_affine(axes, flips, spacing, angles_rad, origin) -> np.ndarray:
-    """A rotated, permuted, flipped and scaled affine, built without the code under test."""
+    """A rotated, permuted, flipped and scaled affine, without the code under test."""
     permutation = np.eye(3)[:, list(axes)] * np.where(flips, -1.0, 1.0)
     return nib.affines.from_matvec(rotation(angles_rad) @ permutation * spacing, origin)
 
@@ -110,7 +110,7 @@ def test_working_grid_covers_the_same_field_of_view(shape, affine, spacing):
     assert (extra < np.array(spacing)).all()
 
 
-def test_own_spacing_gives_the_same_grid_whatever_the_rounding():
+def test_the_own_spacing_gives_the_same_grid_despite_rounding():
     for size in range(1, 200):
         grid = Grid.from_spacing((size, 1, size), (1.1, 0.3, 0.7))
         assert grid.with_spacing(grid.spacing_mm).shape == grid.shape
@@ -165,7 +165,7 @@ def test_shear_is_seen():
         ((2, 2, 2), {(3, 0): 1.0}, "affine"),
     ],
 )
-def test_impossible_grids_are_refused(shape, change, field):
+def test_invalid_grids_are_refused(shape, change, field):
     affine = np.eye(4)
     for place, value in change.items():
         affine[place] = value
@@ -175,6 +175,6 @@ def test_impossible_grids_are_refused(shape, change, field):
 
 
 @pytest.mark.parametrize("spacing", [(1, 1), (1, 0, 1), (1, np.nan, 1), (1, 1, -1), "abc", None])
-def test_impossible_spacings_are_refused(spacing):
+def test_invalid_spacings_are_refused(spacing):
     with pytest.raises(HyperspaceError, match="positive finite"):
         check_spacing(spacing)

@@ -29,7 +29,8 @@ def test_none_keeps_values():
 
 
 @pytest.mark.parametrize("kind", ["z-score", "percentile"])
-def test_fault_25_constant_image(kind):
+def test_constant_image(kind):
+    """Fault 25 of the list of bad inputs."""
     with pytest.warns(HyperspaceWarning, match="constant"):
         scaled = Normalization(kind).apply(np.full((2, 3, 4), 7))
     np.testing.assert_array_equal(scaled, 0)
@@ -37,7 +38,8 @@ def test_fault_25_constant_image(kind):
 
 @pytest.mark.parametrize("kind", ["z-score", "percentile"])
 @pytest.mark.filterwarnings("ignore:invalid value")
-def test_fault_22_values_that_are_not_finite(kind):
+def test_values_that_are_not_finite(kind):
+    """Fault 22 of the list of bad inputs."""
     array = np.ones((2, 3, 4))
     array[0, 0, :3] = np.nan, np.inf, -np.inf
     with pytest.raises(HyperspaceError) as caught:

@@ -1,4 +1,4 @@
-"""Post-processing against flood fills written out, with thresholds in mm³."""
+"""Post-processing; the oracle is a flood fill in Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.postprocess import postprocess
 from napari_hyperspace.core.volume import Laterality, Volume
 
-SPACING = (2.0, 0.5, 1.5)  # 1.5 mm³ a voxel
+SPACING = (2.0, 0.5, 1.5)  # 1.5 mm³ per voxel
 VOXEL_MM3 = 1.5
 
 FACES = [step for step in product((-1, 0, 1), repeat=3) if sum(map(abs, step)) == 1]
@@ -48,7 +48,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def scattered(seed, shape, values):
-    """Draw label values at random: hypothesis would take its time over every voxel."""
+    """Return random label values; drawn by hypothesis, voxel by voxel, they would be slow."""
     return np.random.default_rng(seed).choice(np.array(values, np.uint8), shape)
 
 
@@ -120,7 +120,7 @@ def pair(first: int, second: int):
     [
         ("hippocampus", 8, True),  # the other side
         ("hippocampus", 5, True),
-        ("hippocampus", 4, False),  # less than half: a mistake
+        ("hippocampus", 4, False),  # less than half: an error
         ("left hippocampus", 8, False),
         ("Right-Hippocampus", 8, False),
         ("leftover", 8, True),
@@ -160,7 +160,7 @@ def test_corners_connect_structures_but_not_holes():
     array = np.zeros((5, 5, 5), np.uint8)
     array[1:4, 1:4, 1:4] = 1
     array[2, 2, 2] = 0
-    array[1, 1, 1] = 0  # touches the hole by its corner alone
+    array[1, 1, 1] = 0  # touches the hole with a corner only
     found = postprocess(labeled(array), fill_holes_mm3=VOXEL_MM3).array
     assert found[2, 2, 2] == 1
     assert found[1, 1, 1] == 0
@@ -170,7 +170,7 @@ def test_corners_connect_structures_but_not_holes():
     np.testing.assert_array_equal(kept, diagonal)
 
 
-def test_what_a_removed_part_leaves_is_a_hole():
+def test_a_removed_part_leaves_a_hole_that_is_filled():
     array = np.full((5, 6, 7), 2, np.uint8)
     array[0, 0, 0] = 1
     array[0, 0, 1] = 1
@@ -183,7 +183,7 @@ def test_what_a_removed_part_leaves_is_a_hole():
     assert [step["changed_mm3"] for step in both.metadata["postprocessing"]] == [1.5, 1.5]
 
 
-def test_volumes_are_physical():
+def test_volumes_are_in_mm3():
     array = np.ones((5, 5, 6), np.uint8)
     array[2, 2, 2:4] = 0  # 3 mm³
     for limit, filled in ((2.9, False), (3.0, True), (3.1, True)):
@@ -191,7 +191,7 @@ def test_volumes_are_physical():
         assert bool(found[2, 2, 2]) == filled
 
 
-def test_the_result_says_what_was_done_to_it():
+def test_the_steps_are_recorded_in_the_metadata():
     array = pair(10, 2)
     labels = labeled(array, label_names={3: "left part"}, path="/scan.nii")
     once = postprocess(labels, largest_component=True, smallest_component_mm3=5)
@@ -209,10 +209,10 @@ def test_the_result_says_what_was_done_to_it():
     ]
     assert twice.metadata["path"] == "/scan.nii"
     assert twice.grid == labels.grid
-    assert (labels.array == array).all()  # the input stays as it was
+    assert (labels.array == array).all()  # the input is unchanged
 
 
-def test_off_is_off():
+def test_without_options_labels_are_unchanged():
     labels = labeled(pair(10, 2))
     assert postprocess(labels) is labels
 
@@ -228,19 +228,22 @@ def test_values_far_apart_and_types_are_kept(dtype):
     assert (found == high).sum() == 10
 
 
-def test_fault_28_fractional_values_are_refused():
+def test_fractional_values_are_refused():
+    """Fault 28 of the list of bad inputs."""
     with pytest.raises(HyperspaceError, match="whole numbers"):
         postprocess(labeled(np.ones((2, 3, 4)) / 2), largest_component=True)
 
 
-def test_fault_29_negative_values_are_listed():
+def test_negative_values_are_listed():
+    """Fault 29 of the list of bad inputs."""
     array = pair(3, 2).astype(np.int16)
     array[1, 1, :4] = -2
     with pytest.raises(HyperspaceError, match=r"-2 \(4 voxels\)"):
         postprocess(labeled(array), largest_component=True)
 
 
-def test_fault_31_background_alone_warns():
+def test_background_alone_warns():
+    """Fault 31 of the list of bad inputs."""
     labels = labeled(np.zeros((2, 3, 4), np.uint8))
     with pytest.warns(HyperspaceWarning, match="all background"):
         assert postprocess(labels, largest_component=True) is labels
@@ -248,6 +251,6 @@ def test_fault_31_background_alone_warns():
 
 @pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("field", ["fill_holes_mm3", "smallest_component_mm3"])
-def test_volumes_that_are_none_are_refused(field, wrong):
+def test_invalid_volumes_are_refused(field, wrong):
     with pytest.raises(HyperspaceError, match=field):
         postprocess(labeled(pair(3, 2)), **{field: wrong})

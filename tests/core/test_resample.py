@@ -114,13 +114,13 @@ def test_one_axis_equals_the_direct_sum(n_in, n_out, step, start, order, antiali
 def test_halving_averages_with_a_triangle():
     signal = torch.tensor([0.0, 0.0, 0.0, 8.0, 0.0, 0.0, 0.0, 0.0])
     matrix = axis_matrix(8, 4, 2.0, 0.5)
-    # Centres 0.5, 2.5, 4.5, 6.5; triangle of half-width 2: the peak is 0.5 and 1.5 samples away.
+    # Centers 0.5, 2.5, 4.5, 6.5; triangle of half-width 2: the peak is 0.5 and 1.5 samples away.
     assert matrix.apply(signal, 0).tolist() == pytest.approx([0, 3.0, 1.0, 0])
 
 
 @given(st.tuples(*[st.integers(1, 5)] * 3), st.data())
 @settings(max_examples=30, deadline=None)
-def test_dense_and_tapwise_forms_agree(shape, data):
+def test_dense_and_tapwise_products_agree(shape, data):
     """Long axes are gathered tap by tap, short ones multiplied by a matrix."""
     axis = data.draw(st.integers(0, 2))
     step = data.draw(st.floats(0.3, 3.0))
@@ -153,8 +153,8 @@ def test_labels_equal_nibabel_and_keep_their_type(rng, rotation):
 
 
 @pytest.mark.parametrize("order", ["nearest", "linear"])
-def test_oblique_grids_are_left_unfinished_when_asked_to_stop(rng, order):
-    """Every few planes: of the fifty here, a few are done when the answer comes."""
+def test_resampling_to_an_oblique_grid_can_be_stopped(rng, order):
+    """It is asked every few planes, so that few of the fifty planes are done."""
     volume = scan(rng)
     grid = scan(rng, (50, 160, 80), (0.2, 0.1, 0.3), OBLIQUE).grid
     answers = iter([False, False, True])
@@ -164,7 +164,7 @@ def test_oblique_grids_are_left_unfinished_when_asked_to_stop(rng, order):
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
-def test_turning_to_another_order_moves_no_voxel(rng, axes):
+def test_permuting_axes_moves_no_voxel(rng, axes):
     volume = scan(rng)
     affine = volume.affine[:, [*axes, 3]]
     target = Grid(tuple(volume.shape[a] for a in axes), affine)
@@ -173,7 +173,7 @@ def test_turning_to_another_order_moves_no_voxel(rng, axes):
         np.testing.assert_array_equal(out.array, volume.array.transpose(axes))
 
 
-def test_coarser_then_constant_stays_constant(rng):
+def test_a_constant_image_stays_constant(rng):
     volume = scan(rng)
     flat = volume.with_array(np.full(volume.shape, 3.25, np.float32))
     for order in ("linear", "cubic"):
@@ -182,14 +182,14 @@ def test_coarser_then_constant_stays_constant(rng):
         assert out.spacing_mm == pytest.approx((2.9, 3.1, 4.7))
 
 
-def test_antialiasing_removes_what_the_coarse_grid_cannot_hold():
-    """A checkerboard along z at 1 mm is grey at 4 mm; point sampling would alias it."""
+def test_antialiasing_removes_what_the_coarse_grid_cannot_represent():
+    """A checkerboard along z at 1 mm is gray at 4 mm; point sampling would alias it."""
     grid = Grid.from_spacing((64, 3, 3), (1, 1, 1))
     board = np.where(np.arange(64) % 2, 1.0, -1.0)[:, None, None] * np.ones((1, 3, 3))
     volume = Volume(board.astype(np.float32), grid)
     smooth = resample_to_spacing(volume, (4, 1, 1)).array
     assert np.abs(smooth[2:-2]).max() < 1e-6
-    # An oblique target takes the other path: smooth first, then point by point.
+    # For an oblique target the image is smoothed first, then interpolated point by point.
     affine = grid.with_spacing((4, 1, 1)).affine.copy()
     affine[:3, :3] = nib.eulerangles.euler2mat(0.05, 0, 0) @ affine[:3, :3]
     affine[2, 3] += 0.5  # onto voxel centers, where point sampling is at its worst
@@ -211,21 +211,21 @@ def test_grid_matrices_leave_unchanged_axes_alone(rng):
     np.testing.assert_allclose(out[1].numpy(), whole.array, atol=1e-6)
 
 
-def test_labels_go_to_whom_covers_most_of_the_voxel():
+def test_the_label_that_covers_most_of_a_voxel_wins():
     grid = Grid.from_spacing((1, 1, 9), (1, 1, 1))
     row = np.array([[[0, 5, 5, 0, 0, 700, 700, 700, 2]]], dtype=np.uint16)
     labels = Volume(row, grid)
     thirds = resample_labels(labels, grid.with_spacing((1, 1, 3)))
     assert thirds.array.tolist() == [[[5, 0, 700]]]
     assert thirds.array.dtype == np.uint16
-    # 1.5 voxels each: 0 and a half 5; half a 5, 5, …; where two cover as much the smaller wins.
+    # 1.5 voxels each: 0 and a half 5; half a 5, 5, …; of a tie, the smaller value.
     finer = resample_labels(labels, grid.with_spacing((1, 1, 1.5)))
     assert finer.array.tolist() == [[[0, 5, 0, 700, 700, 2]]]
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
 def test_labels_equal_a_count_on_a_fine_grid(rng, axes):
-    """Oracle: cut each old voxel into 6³ and count what falls into each new one."""
+    """Oracle: split each old voxel into 6³ and count the values in each new one."""
     labels = scan(rng, (8, 9, 10)).with_array(rng.integers(0, 3, (8, 9, 10)).astype(np.uint8))
     z, y, x = (np.array(labels.spacing_mm) * (2, 1.5, 5 / 3)).tolist()
     grid = labels.grid.with_spacing((z, y, x))
@@ -237,7 +237,7 @@ def test_labels_equal_a_count_on_a_fine_grid(rng, axes):
 
 
 def test_halving_labels_moves_nothing():
-    """A ball stays where it is; the nearest voxel would shift it by half a voxel."""
+    """A ball is not shifted; the nearest voxel would shift it by half a voxel."""
     z, y, x = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in (30, 24, 28)), indexing="ij")
     grid = Grid.from_spacing((30, 24, 28), (1, 1, 1))
     ball = Volume((z**2 + y**2 + x**2 < 64).astype(np.uint8), grid)

@@ -45,10 +45,10 @@ def test_counts_and_means_are_those_of_scipy(seed, factor):
         assert one.mean == pytest.approx(ndimage.mean(image, labels, value))
 
 
-def test_the_place_lies_in_the_structure_in_the_plane_that_shows_most_of_it():
+def test_the_place_is_in_the_structure_in_its_largest_plane():
     labels = np.zeros((4, 9, 9), np.uint8)
     labels[1, 4, 4] = 3
-    labels[2] = 3  # a ring around a hole: its middle is not of it
+    labels[2] = 3  # a ring around a hole: its center is outside
     labels[2, 3:6, 3:6] = 0
     ((z, y, x),) = (one.place for one in measure(labels, None, 1.0, {}))
     assert z == 2
@@ -162,7 +162,7 @@ def test_sides_of_which_one_or_both_are_empty():
     assert math.isnan(none.mean)
 
 
-def test_the_table_says_where_it_comes_from():
+def test_the_table_names_its_origin():
     rows = [
         structure("Gyrus, “left”", 1, 2, voxels=3, volume=0.123456789, mean=math.nan),
         structure("=1+1", 3, voxels=1, volume=2.0, mean=1 / 3),
@@ -171,7 +171,7 @@ def test_the_table_says_where_it_comes_from():
     text = to_csv(rows, origin)
     first, second = csv.DictReader(io.StringIO(text))
     assert first == {
-        "image": "'-scan",  # or spreadsheets would run it as a formula
+        "image": "'-scan",  # not run as a formula by spreadsheets
         "model": "brain",
         "spacing_z_mm": "6.5",
         "spacing_y_mm": "0.69",

@@ -41,7 +41,7 @@ def test_canonical_is_a_view_in_place():
     assert "format" not in turned.metadata
 
 
-def test_with_array_stays_on_the_grid():
+def test_with_array_keeps_the_grid():
     scan = volume()
     labels = scan.with_array(np.ones(scan.shape, np.uint8), name="labels")
     assert labels.grid == scan.grid

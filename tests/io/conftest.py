@@ -1,4 +1,4 @@
-"""Small files made by libraries that the readers under test do not use for the same thing."""
+"""Small files, written by other libraries than those that the readers use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AFFINE = np.array(  # oblique, anisotropic, one axis flipped; exact in single pr
 
 @pytest.fixture
 def oblique() -> np.ndarray[Any, Any]:
-    """An affine, index → RAS+ mm, that no axis convention can pass unnoticed; slightly sheared."""
+    """An affine, index → RAS+ mm, that reveals any wrong axis convention; slightly sheared."""
     return AFFINE.copy()
 
 
@@ -91,7 +91,7 @@ def dicom(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         target = tmp_path / folder
         target.mkdir(exist_ok=True)
-        # Written last slice first and named so: nothing but the positions tells the order.
+        # Written and named from the last slice to the first: only the positions give the order.
         for k in reversed(range(n_slices)):
             data = Dataset()
             data.file_meta = FileMetaDataset()
@@ -107,7 +107,7 @@ def dicom(tmp_path: Path) -> Callable[..., Path]:
                 data.HighBit, data.PixelRepresentation = 15, 1
                 data.Rows, data.Columns = 4, 3
                 data.PixelSpacing = [2.0, 0.5]
-                data.ImageOrientationPatient = [0.8, 0.6, 0, 0, 0, -1]  # a coronal one, turned
+                data.ImageOrientationPatient = [0.8, 0.6, 0, 0, 0, -1]  # coronal, rotated
                 normal = np.cross([0.8, 0.6, 0], [0, 0, -1])
                 data.ImagePositionPatient = [float(v) for v in [10, -20, 30] + 1.5 * k * normal]
                 data.PixelData = (np.arange(12, dtype="<i2") + 100 * k).tobytes()

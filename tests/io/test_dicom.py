@@ -1,4 +1,4 @@
-"""DICOM folders and files; pydicom makes them, SimpleITK's own series reader is the oracle."""
+"""DICOM folders and files, written by pydicom; the oracle is SimpleITK's series reader."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ NORMAL = np.cross([0.8, 0.6, 0], [0, 0, -1])
 
 
 def position(height_mm: float, aside_mm: float = 0.0) -> list[float]:
-    """A slice position at a height along the normal, moved aside along the rows."""
+    """A slice position at a height along the normal, shifted along the rows."""
     place = np.array([10, -20, 30]) + height_mm * NORMAL + aside_mm * np.array([0.8, 0.6, 0])
     return [float(round(value, 9)) for value in place]
 
 
 def itk_world(image: sitk.Image, index: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Where ITK says that a voxel lies, in RAS+."""
+    """RAS+ position of a voxel by ITK."""
     return np.array(image.TransformIndexToPhysicalPoint(index)) * (-1, -1, 1)
 
 
@@ -45,7 +45,7 @@ def test_every_voxel_lies_where_itk_says(dicom: Maker) -> None:
 def test_values_belong_to_their_slices(dicom: Maker) -> None:
     volume = read(dicom())
     column, row, k = 2, 1, 3
-    # Slice k of the maker lies at 1.5 k along the normal; its pixels count along the rows.
+    # Slice k is at 1.5 k along the normal; its pixels count up along the rows.
     expected = np.array(position(1.5 * k, 0.5 * column)) + np.array([0, 0, -1]) * 2.0 * row
     found = np.argwhere(volume.array == 100 * k + 3 * row + column)[0]
     np.testing.assert_allclose(volume.grid.index_to_mm(found), expected * (-1, -1, 1), atol=1e-9)
@@ -71,7 +71,8 @@ def test_one_file_is_one_slice(dicom: Maker) -> None:
     np.testing.assert_allclose(volume.affine[:3, 3], (-10, 20, 30), atol=1e-9)
 
 
-def test_fault_09_one_slice_without_thickness_asks_for_it(dicom: Maker) -> None:
+def test_one_slice_without_thickness_needs_a_spacing(dicom: Maker) -> None:
+    """Fault 9 of the list of bad inputs."""
     path = dicom(1) / "slice001.dcm"
     with pytest.raises(HyperspaceError, match="voxel spacing") as caught:
         read(path)
@@ -79,22 +80,25 @@ def test_fault_09_one_slice_without_thickness_asks_for_it(dicom: Maker) -> None:
     assert read(path, spacing_mm=(0.5, 2, 4)).spacing_mm == pytest.approx((0.5, 2, 4))
 
 
-def test_fault_09_missing_pixel_spacing_is_asked_for(dicom: Maker) -> None:
+def test_missing_pixel_spacing_is_needed(dicom: Maker) -> None:
+    """Fault 9 of the list of bad inputs."""
     folder = dicom(PixelSpacing=None)
     with pytest.raises(HyperspaceError, match="spacing_mm"):
         read(folder)
     assert read(folder, spacing_mm=(0.7, 0.9, 1.5)).spacing_mm == pytest.approx((0.7, 0.9, 1.5))
 
 
-def test_fault_05_pixels_that_the_file_does_not_hold_are_refused(dicom: Maker) -> None:
+def test_missing_pixels_are_refused(dicom: Maker) -> None:
+    """Fault 5 of the list of bad inputs."""
     folder = dicom(Rows=60000, Columns=60000)
-    with pytest.raises(HyperspaceError, match="claims 7200000000 bytes"):
+    with pytest.raises(HyperspaceError, match="states 7200000000 bytes"):
         read(folder)
-    with pytest.raises(HyperspaceError, match="file holds 10"):
+    with pytest.raises(HyperspaceError, match="file has 10"):
         read(dicom(folder="short", PixelData=bytes(10)))
 
 
-def test_fault_07_changed_while_being_read(dicom: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_while_being_read(dicom: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault 7 of the list of bad inputs."""
     from napari_hyperspace.io import dicom as module
 
     folder = dicom()
@@ -109,14 +113,16 @@ def test_fault_07_changed_while_being_read(dicom: Maker, monkeypatch: pytest.Mon
         read(folder)
 
 
-def test_fault_08_unicode_folder_and_description(dicom: Maker) -> None:
+def test_unicode_folder_and_description(dicom: Maker) -> None:
+    """Fault 8 of the list of bad inputs."""
     folder = dicom(
         folder="Schädel 頭部", SpecificCharacterSet="ISO_IR 192", SeriesDescription="Kopf schräg"
     )
     assert read(folder).name == "Kopf schräg"
 
 
-def test_fault_22_scaling_that_is_not_finite(dicom: Maker) -> None:
+def test_scaling_that_is_not_finite(dicom: Maker) -> None:
+    """Fault 22 of the list of bad inputs."""
     for n, slope in enumerate(("nan", "inf", "0")):
         folder = dicom(folder=f"s{n}", RescaleSlope=lambda k: 1, RescaleIntercept=lambda k: 0)
         for path in folder.iterdir():
@@ -130,7 +136,8 @@ def test_fault_22_scaling_that_is_not_finite(dicom: Maker) -> None:
             read(folder)
 
 
-def test_fault_24_color_is_refused(dicom: Maker) -> None:
+def test_color_is_refused(dicom: Maker) -> None:
+    """Fault 24 of the list of bad inputs."""
     folder = dicom(
         SamplesPerPixel=3,
         PhotometricInterpretation="RGB",
@@ -145,7 +152,8 @@ def test_fault_24_color_is_refused(dicom: Maker) -> None:
         read(folder)
 
 
-def test_fault_34_several_series_are_listed(dicom: Maker) -> None:
+def test_several_series_are_listed(dicom: Maker) -> None:
+    """Fault 34 of the list of bad inputs."""
     folder = dicom(SeriesDescription="first")
     dicom(3, stem="other", SeriesInstanceUID="1.2.826.0.2", SeriesDescription="second")
     with pytest.raises(HyperspaceError) as caught:
@@ -162,16 +170,18 @@ def test_fault_34_several_series_are_listed(dicom: Maker) -> None:
         read(folder, series="1.2.3")
 
 
-def test_fault_35_duplicate_positions_are_named(dicom: Maker) -> None:
+def test_duplicate_positions_are_named(dicom: Maker) -> None:
+    """Fault 35 of the list of bad inputs."""
     folder = dicom(ImagePositionPatient=lambda k: position(1.5 * (2 if k == 3 else k)))
     with pytest.raises(HyperspaceError, match="share a position") as caught:
         read(folder)
-    # The maker numbers its files against k: k = 2 and k = 3 are files 3 and 2.
+    # Files are numbered in reverse order of k: k = 2 and k = 3 are files 3 and 2.
     assert caught.value.found in ("slice002.dcm, slice003.dcm", "slice003.dcm, slice002.dcm")
     assert list_series(folder)[0].problems
 
 
-def test_fault_36_the_gap_is_named(dicom: Maker) -> None:
+def test_missing_slices_are_named(dicom: Maker) -> None:
+    """Fault 36 of the list of bad inputs."""
     folder = dicom(9)
     (folder / "slice004.dcm").unlink()
     (folder / "slice005.dcm").unlink()
@@ -181,19 +191,22 @@ def test_fault_36_the_gap_is_named(dicom: Maker) -> None:
     assert "1.5 mm" in str(caught.value.expected)
 
 
-def test_fault_37_uneven_spacing_is_refused(dicom: Maker) -> None:
+def test_uneven_spacing_is_refused(dicom: Maker) -> None:
+    """Fault 37 of the list of bad inputs."""
     heights = (0, 1.5, 3, 5.2, 6.7)
     with pytest.raises(HyperspaceError, match="unevenly spaced") as caught:
         read(dicom(ImagePositionPatient=lambda k: position(heights[k])))
     assert "1.5 … 2.2" in str(caught.value.found)
 
 
-def test_fault_37_rounded_positions_are_even_enough(dicom: Maker) -> None:
+def test_rounded_positions_are_accepted(dicom: Maker) -> None:
+    """Fault 37 of the list of bad inputs."""
     folder = dicom(9, ImagePositionPatient=lambda k: [round(v, 2) for v in position(2.1875 * k)])
     assert read(folder).spacing_mm[2] == pytest.approx(2.1875, abs=2e-3)
 
 
-def test_fault_38_gantry_tilt_is_found_and_kept(dicom: Maker) -> None:
+def test_gantry_tilt_is_found_and_kept(dicom: Maker) -> None:
+    """Fault 38 of the list of bad inputs."""
     folder = dicom(ImagePositionPatient=lambda k: position(1.5 * k, aside_mm=0.4 * k))
     angle = f"{np.degrees(np.arctan2(0.4, 1.5)):.2f}°"
     with (
@@ -207,13 +220,15 @@ def test_fault_38_gantry_tilt_is_found_and_kept(dicom: Maker) -> None:
         np.testing.assert_allclose(first, position(1.5 * k, aside_mm=0.4 * k), atol=1e-8)
 
 
-def test_fault_38_slices_off_the_line_are_refused(dicom: Maker) -> None:
+def test_slices_off_the_line_are_refused(dicom: Maker) -> None:
+    """Fault 38 of the list of bad inputs."""
     folder = dicom(ImagePositionPatient=lambda k: position(1.5 * k, aside_mm=0.5 * (k % 2)))
-    with pytest.raises(HyperspaceError, match="along one line"):
+    with pytest.raises(HyperspaceError, match="on one line"):
         read(folder)
 
 
-def test_fault_39_a_localiser_is_split(dicom: Maker) -> None:
+def test_a_localizer_is_split(dicom: Maker) -> None:
+    """Fault 39 of the list of bad inputs."""
     orientations = ([1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1])
     folder = dicom(
         6,
@@ -230,7 +245,9 @@ def test_fault_39_a_localiser_is_split(dicom: Maker) -> None:
         assert read(folder, series="1.2.826.0.1#2").shape == (3, 4, 2)
 
 
-def test_fault_39_a_thousandth_is_within_tolerance(dicom: Maker) -> None:
+def test_a_thousandth_is_within_tolerance(dicom: Maker) -> None:
+    """Fault 39 of the list of bad inputs."""
+
     def turned(k: int) -> list[float]:
         angle = 1e-4 * k
         return [np.cos(angle), np.sin(angle), 0, 0, 0, -1]
@@ -241,7 +258,8 @@ def test_fault_39_a_thousandth_is_within_tolerance(dicom: Maker) -> None:
 @pytest.mark.parametrize(
     ("tag", "value"), [("PixelSpacing", [2.0, 0.6]), ("Columns", 2), ("Rows", 3)]
 )
-def test_fault_40_mixed_matrix_or_pixel_spacing(dicom: Maker, tag: str, value: Any) -> None:
+def test_mixed_matrix_or_pixel_spacing(dicom: Maker, tag: str, value: Any) -> None:
+    """Fault 40 of the list of bad inputs."""
     usual = {"PixelSpacing": [2.0, 0.5], "Columns": 3, "Rows": 4}[tag]
     folder = dicom(**{tag: lambda k: value if k == 2 else usual})
     with pytest.raises(HyperspaceError, match="differ") as caught:
@@ -250,18 +268,21 @@ def test_fault_40_mixed_matrix_or_pixel_spacing(dicom: Maker, tag: str, value: A
 
 
 @pytest.mark.parametrize("tag", ["ImagePositionPatient", "ImageOrientationPatient"])
-def test_fault_41_no_position_or_orientation(dicom: Maker, tag: str) -> None:
-    with pytest.raises(HyperspaceError, match="without position or orientation") as caught:
+def test_no_position_or_orientation(dicom: Maker, tag: str) -> None:
+    """Fault 41 of the list of bad inputs."""
+    with pytest.raises(HyperspaceError, match="no position or no orientation") as caught:
         read(dicom(**{tag: None}))
     assert "slice001.dcm" in str(caught.value.found)
 
 
-def test_fault_41_orientation_that_is_none(dicom: Maker) -> None:
+def test_invalid_orientation(dicom: Maker) -> None:
+    """Fault 41 of the list of bad inputs."""
     with pytest.raises(HyperspaceError, match="perpendicular unit vectors"):
         read(dicom(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]))
 
 
-def test_fault_42_a_damaged_file_is_named(dicom: Maker) -> None:
+def test_a_damaged_file_is_named(dicom: Maker) -> None:
+    """Fault 42 of the list of bad inputs."""
     folder = dicom()
     path = folder / "slice003.dcm"
     content = path.read_bytes()
@@ -281,9 +302,10 @@ def test_fault_42_a_damaged_file_is_named(dicom: Maker) -> None:
     [("Rows", 0), ("Rows", None), ("Columns", 0), ("Columns", None), ("BitsAllocated", 0)],
 )
 @pytest.mark.parametrize("damaged", [0, 1, 2])
-def test_fault_42_a_slice_without_a_size_is_named(
+def test_a_slice_without_a_size_is_named(
     dicom: Maker, tag: str, damaged: int, value: int | None
 ) -> None:
+    """Fault 42 of the list of bad inputs."""
     usual = {"Rows": 4, "Columns": 3, "BitsAllocated": 16}[tag]
     folder = dicom(3, **{tag: lambda k: value if k == damaged else usual})
     with pytest.raises(HyperspaceError, match="states no image size") as caught:
@@ -293,7 +315,8 @@ def test_fault_42_a_slice_without_a_size_is_named(
     assert series.n_files == 3 and "no image size" in series.problems[0]
 
 
-def test_fault_42_an_unsupported_transfer_syntax_is_named(dicom: Maker) -> None:
+def test_an_unsupported_transfer_syntax_is_named(dicom: Maker) -> None:
+    """Fault 42 of the list of bad inputs."""
     folder = dicom()
     path = folder / "slice003.dcm"
     known, unknown = b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0"
@@ -304,14 +327,16 @@ def test_fault_42_an_unsupported_transfer_syntax_is_named(dicom: Maker) -> None:
     assert caught.value.field == "TransferSyntaxUID"
 
 
-def test_fault_43_multi_frame_is_refused(dicom: Maker) -> None:
+def test_multi_frame_is_refused(dicom: Maker) -> None:
+    """Fault 43 of the list of bad inputs."""
     folder = dicom(1, NumberOfFrames=2, PixelData=bytes(48))
     for path in (folder, folder / "slice001.dcm"):
         with pytest.raises(HyperspaceError, match="multi-frame"):
             read(path)
 
 
-def test_fault_43_what_is_no_image_is_told_apart(dicom: Maker) -> None:
+def test_files_without_pixels_are_recognized(dicom: Maker) -> None:
+    """Fault 43 of the list of bad inputs."""
     structures = "1.2.840.10008.5.1.4.1.1.481.3"
     alone = dicom(1, "rt", sop_class=structures, image=False, SeriesInstanceUID="1.9")
     with pytest.raises(HyperspaceError, match="RT Structure Set"):
@@ -323,15 +348,17 @@ def test_fault_43_what_is_no_image_is_told_apart(dicom: Maker) -> None:
     assert [bool(series.problems) for series in list_series(folder)] == [False, True]
 
 
-def test_fault_43_a_folder_without_images(tmp_path: Path) -> None:
+def test_a_folder_without_images(tmp_path: Path) -> None:
+    """Fault 43 of the list of bad inputs."""
     with pytest.raises(HyperspaceError, match="no DICOM images"):
         read(tmp_path)
     with pytest.raises(HyperspaceError, match="cannot be read"):
         list_series(tmp_path / "nowhere")
 
 
-def test_fault_44_rescale_is_applied_slice_by_slice(dicom: Maker) -> None:
-    # The first slice alone would give integers: later ones must not be cut down to them.
+def test_rescale_is_applied_slice_by_slice(dicom: Maker) -> None:
+    """Fault 44 of the list of bad inputs."""
+    # The first slice gives integers: the fractions of later ones must not be lost.
     slopes = (1, 0.5, 2, 0.25, 1)
     folder = dicom(RescaleSlope=lambda k: slopes[k], RescaleIntercept=lambda k: -10 * k)
     volume = read(folder)
@@ -340,7 +367,7 @@ def test_fault_44_rescale_is_applied_slice_by_slice(dicom: Maker) -> None:
         np.testing.assert_array_equal(volume.array[..., k], (stored + 100 * k) * slope - 10 * k)
 
 
-def test_volume_must_be_one_that_is_there(dicom: Maker) -> None:
+def test_the_volume_must_exist(dicom: Maker) -> None:
     folder = dicom()
     assert read(folder, volume=0).shape == (3, 4, 5)
     with pytest.raises(HyperspaceError, match="no such volume"):

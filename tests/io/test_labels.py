@@ -30,9 +30,10 @@ def labels(*values: Any, dtype: str = "int16") -> Volume:
         ((1,), "bool", "uint8"),
     ],
 )
-def test_fault_32_ids_get_the_smallest_type_that_holds_them(
+def test_ids_get_the_smallest_type_that_holds_them(
     values: tuple[int, ...], given: str, wanted: str
 ) -> None:
+    """Fault 32 of the list of bad inputs."""
     before = labels(*values, dtype=given)
     after = check_labels(before)
     assert after.dtype == np.dtype(wanted)
@@ -40,14 +41,16 @@ def test_fault_32_ids_get_the_smallest_type_that_holds_them(
     assert after.grid == GRID and after.metadata["label_names"] == {1: "one"}
 
 
-def test_fault_28_fractional_ids_are_listed() -> None:
+def test_fractional_ids_are_listed() -> None:
+    """Fault 28 of the list of bad inputs."""
     with pytest.raises(HyperspaceError, match="whole numbers") as caught:
         check_labels(labels(0.5, 0.5, 1, 2.25, np.inf, dtype="float32"))
     assert caught.value.found == "0.5 (2 voxels), 2.25 (1 voxels), inf (1 voxels)"
     assert caught.value.where == "labels.nii"
 
 
-def test_fault_29_unknown_and_negative_ids_are_listed_with_counts() -> None:
+def test_unknown_and_negative_ids_are_listed_with_counts() -> None:
+    """Fault 29 of the list of bad inputs."""
     with pytest.raises(HyperspaceError, match="unknown or negative") as caught:
         check_labels(labels(1, 2, 7, 7, 7, -1), {1, 2})
     assert caught.value.found == "-1 (1 voxels), 7 (3 voxels)"
@@ -57,17 +60,20 @@ def test_fault_29_unknown_and_negative_ids_are_listed_with_counts() -> None:
     assert check_labels(labels(1, 2), [1, 2, 3]).array.max() == 2
 
 
-def test_fault_29_many_unknown_ids_are_cut_short() -> None:
+def test_long_lists_of_unknown_ids_are_shortened() -> None:
+    """Fault 29 of the list of bad inputs."""
     with pytest.raises(HyperspaceError, match="and 3 more"):
         check_labels(labels(*range(1, 24)), [0])
 
 
-def test_fault_31_all_background_warns() -> None:
+def test_all_background_warns() -> None:
+    """Fault 31 of the list of bad inputs."""
     with pytest.warns(HyperspaceWarning, match=r"labels\.nii: .*all background"):
         assert check_labels(labels()).dtype == np.uint8
 
 
-def test_fault_30_grids_must_agree() -> None:
+def test_grids_must_agree() -> None:
+    """Fault 30 of the list of bad inputs."""
     image = Volume(np.zeros((2, 3, 4)), GRID, "image", {"path": "image.nii"})
     check_pair(image, labels())
     moved = GRID.affine.copy()

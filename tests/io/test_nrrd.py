@@ -1,4 +1,4 @@
-"""What NRRD files alone have: segments in 3D Slicer's manner, directions in part."""
+"""What only NRRD files have: 3D Slicer's segments, missing directions."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_slice_keeps_its_two_directions(
         space_directions="(0,1.2,0) (0,0.9,-1.2)",  # a sagittal slice, sheared
         kinds="domain domain",
     )
-    refused(path, "does not say the voxel spacing", volume=0)
+    refused(path, "does not state the voxel spacing", volume=0)
     with pytest.warns(HyperspaceWarning, match="sheared") as caught:
         volume = read(path, volume=0, spacing_mm=(1, 2, 3))
     assert len(caught) == 1 and "orientation_unknown" not in volume.metadata
@@ -88,7 +88,7 @@ def test_an_axis_without_a_direction_is_normal_to_the_others(tmp_path: Path, axi
     directions = " ".join(f"({a},{b},{c})" for a, b, c in stated.T)
     sizes = [3, 4, 5]
     several = nrrd(tmp_path, space="RAS", space_directions=directions)
-    refused(several, "does not say the voxel spacing")
+    refused(several, "does not state the voxel spacing")
     with pytest.warns(HyperspaceWarning, match="orientation is unknown"):  # it has two normals
         volume = read(several, spacing_mm=(1, 2, 3))
     assert volume.metadata["orientation_unknown"]

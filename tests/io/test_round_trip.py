@@ -1,4 +1,4 @@
-"""What is written is what was meant: to the last bit where the format can, for any grid."""
+"""Written files read back equal for any grid, bit for bit if the format can store it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from napari_hyperspace.io import read, write
 TYPES = ("uint8", "int16", "uint16", "int32", "int64", "float32", "float64")
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 
-spacings = st.tuples(*[st.floats(0.3, 8.0)] * 2, st.floats(1.0, 8.0))  # no scan is under 1 mm
+# One axis of at least 2 mm: a field of view below 1 mm is implausible, and warns.
+spacings = st.tuples(*[st.floats(0.3, 8.0)] * 2, st.floats(2.0, 8.0))
 shapes = st.tuples(*[st.integers(1, 6)] * 3)
 origins = st.tuples(*[st.floats(-300, 300)] * 3)
 rotations = st.tuples(*[st.floats(-np.pi, np.pi)] * 3)
@@ -61,12 +62,24 @@ def test_any_volume_survives(
         np.testing.assert_array_equal(again.array, volume.array)
         assert receipt.grid_matches and receipt.checked_voxels == volume.array.size
         assert receipt.affine_identical == np.array_equal(again.affine, affine)
-        # Single precision (NIfTI-1) or one rounding (MetaImage) is all that may be lost.
+        # NIfTI-1 rounds to single precision, MetaImage rounds once in double precision.
         limit = 1e-3 if suffix.startswith(".nii") else 0.0 if suffix == ".nrrd" else 1e-10
         assert again.grid.corner_distance_mm(volume.grid) <= limit
-        # The second trip, now from a header of the format's own, loses nothing.
+        # The second time the geometry comes from a header of the format, and is exact.
         second = write(again, Path(folder) / f"b{suffix}")
         assert second.affine_identical
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("spacing", [0.3, 1100.0])
+def test_a_volume_with_an_implausible_field_of_view_survives_with_a_warning(
+    tmp_path: Path, suffix: str, spacing: float
+) -> None:
+    volume = Volume(counted((3, 2, 1), "int16"), Grid.from_spacing((3, 2, 1), (spacing,) * 3))
+    with pytest.warns(HyperspaceWarning, match="field of view is implausible"):
+        again = read(write(volume, tmp_path / f"a{suffix}").path)
+    np.testing.assert_array_equal(again.array, volume.array)
+    assert again.grid.is_close(volume.grid)
 
 
 @settings(max_examples=25, deadline=None)
@@ -82,8 +95,8 @@ def test_independent_readers_see_the_same_world(
             image = nib.load(path)
             np.testing.assert_array_equal(np.asarray(image.dataobj), volume.array)
             np.testing.assert_allclose(image.affine, affine, rtol=1e-6, atol=1e-5)
-            # Near half turns a quaternion in single precision is off by a thousandth; where that
-            # shows at the corners, none is written.
+            # Near half turns a quaternion in single precision has an error of a thousandth; if that
+            # moves the corners, no qform is written.
             qform = image.get_qform(coded=True)[0]
             if qform is not None:
                 assert Grid(shape, qform).corner_distance_mm(volume.grid) <= 1e-2
@@ -143,7 +156,7 @@ def test_labels_of_a_nifti_get_its_geometry_bit_for_bit(
 
 @settings(max_examples=30, deadline=None)
 @given(affines())
-def test_headers_by_others_come_back_with_every_digit(affine: np.ndarray[Any, Any]) -> None:
+def test_headers_of_other_programs_are_written_back_exactly(affine: np.ndarray[Any, Any]) -> None:
     image = sitk.GetImageFromArray(counted((5, 4, 3), "int16"))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
@@ -155,7 +168,7 @@ def test_headers_by_others_come_back_with_every_digit(affine: np.ndarray[Any, An
             sitk.WriteImage(image, str(folder / f"a{suffix}"))
             volume = read(folder / f"a{suffix}")
             assert write(volume, folder / f"b{suffix}").affine_identical
-        # As numbers: ITK's text tells -0 from 0.
+        # Compared as numbers: ITK writes -0 and 0.
         first, second = (
             [
                 [float(number) for number in line.split(b"=")[1].split()]
@@ -173,7 +186,7 @@ def test_headers_by_others_come_back_with_every_digit(affine: np.ndarray[Any, An
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
     st.floats(0, 1),
 )
-def test_no_damage_ends_in_another_error(
+def test_damaged_files_raise_no_other_error(
     suffix: str, changes: list[tuple[float, int]], kept: float
 ) -> None:
     volume = Volume(counted((3, 4, 5), "int16"), Grid((3, 4, 5), np.diag([1.0, 2, 3, 1])))

@@ -1,4 +1,4 @@
-"""NRRD and MetaImage: SimpleITK is the oracle where files are right; headers by hand where not."""
+"""NRRD and MetaImage: the oracle for valid files is SimpleITK; invalid ones are written by hand."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_nrrd_encodings(tmp_path: Path, encoding: str, endian: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*sheared:napari_hyperspace.HyperspaceWarning")
-def test_nrrd_with_its_data_beside_it(tmp_path: Path) -> None:
+def test_nrrd_with_a_data_file(tmp_path: Path) -> None:
     (tmp_path / "a.raw").write_bytes(b"12" + data_of(VOXELS))
     assert_as_itk_says(nrrd(tmp_path, b"", "a.nhdr", data_file="a.raw", byte_skip="2"))
     path = nrrd(tmp_path, b"", "b.nhdr", datafile="a.raw", byteskip="-1")
@@ -76,14 +76,14 @@ def test_metaimage_encodings(tmp_path: Path, msb: str, compressed: str) -> None:
     assert_as_itk_says(meta(tmp_path, data, **changes))
 
 
-def test_metaimage_with_its_data_behind_a_gap(tmp_path: Path) -> None:
+def test_metaimage_with_data_after_a_gap(tmp_path: Path) -> None:
     end = meta(tmp_path, b"", HeaderSize="1000").stat().st_size
     gap = bytes(1000 - end)
     assert_as_itk_says(meta(tmp_path, gap + data_of(VOXELS), HeaderSize="1000"))
-    refused(meta(tmp_path, HeaderSize="10"), "begin within the header")
+    refused(meta(tmp_path, HeaderSize="10"), "start inside the header")
 
 
-def test_metaimage_with_its_data_beside_it(tmp_path: Path) -> None:
+def test_metaimage_with_a_data_file(tmp_path: Path) -> None:
     (tmp_path / "a.raw").write_bytes(b"1234" + data_of(VOXELS))
     for skip in ("4", "-1"):
         assert_as_itk_says(meta(tmp_path, b"", "a.mhd", HeaderSize=skip, ElementDataFile="a.raw"))
@@ -105,7 +105,8 @@ def test_metaimage_with_its_data_beside_it(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
-def test_fault_26_every_type_of_itk_is_exact(tmp_path: Path, name: str, suffix: str) -> None:
+def test_every_type_of_itk_is_exact(tmp_path: Path, name: str, suffix: str) -> None:
+    """Fault 26 of the list of bad inputs."""
     dtype = np.dtype(name)
     array = np.zeros((2, 3, 4), dtype)
     array.flat[:3] = 1, np.finfo(dtype).max if dtype.kind == "f" else np.iinfo(dtype).max, 7
@@ -123,7 +124,8 @@ def test_fault_26_every_type_of_itk_is_exact(tmp_path: Path, name: str, suffix: 
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
-def test_fault_02_and_03_every_damage_of_a_stream_is_found(tmp_path: Path, suffix: str) -> None:
+def test_every_damage_of_a_stream_is_found(tmp_path: Path, suffix: str) -> None:
+    """Faults 2 and 3 of the list of bad inputs."""
     image = sitk.GetImageFromArray((VOXELS.T.astype(np.int32)) ** 2)
     path = tmp_path / f"a{suffix}"
     sitk.WriteImage(image, str(path), True)
@@ -146,16 +148,18 @@ def test_fault_02_and_03_every_damage_of_a_stream_is_found(tmp_path: Path, suffi
         refused(path, "end before their checksum")
 
 
-def test_fault_05_header_claims_more_than_the_file(tmp_path: Path) -> None:
-    refused(nrrd(tmp_path, sizes="30000 30000 30000"), "than the file holds")
-    refused(meta(tmp_path, DimSize="30000 30000 30000"), "than the file holds")
+def test_header_claims_more_than_the_file(tmp_path: Path) -> None:
+    """Fault 5 of the list of bad inputs."""
+    refused(nrrd(tmp_path, sizes="30000 30000 30000"), "than the file contains")
+    refused(meta(tmp_path, DimSize="30000 30000 30000"), "than the file contains")
     refused(nrrd(tmp_path, gzip.compress(b"1"), encoding="gzip", sizes="3 4 5"), "than the file")
     refused(nrrd(tmp_path, sizes="3 4 0"), "not positive")
     refused(meta(tmp_path, DimSize="3 -4 5"), "not positive")
-    refused(nrrd(tmp_path, byte_skip="100"), "than the file holds")
+    refused(nrrd(tmp_path, byte_skip="100"), "than the file contains")
 
 
-def test_fault_05_voxels_that_come_last_do_not_begin_in_the_header(tmp_path: Path) -> None:
+def test_voxels_that_come_last_do_not_start_in_the_header(tmp_path: Path) -> None:
+    """Fault 5 of the list of bad inputs."""
     whole = data_of(VOXELS)
     square = "(1,0,0) (0,2,0) (0,0,3)"
     for front in (b"", b"1234"):
@@ -165,11 +169,12 @@ def test_fault_05_voxels_that_come_last_do_not_begin_in_the_header(tmp_path: Pat
         np.testing.assert_array_equal(read(path).array, VOXELS)
     for missing in (1, 40, len(whole)):
         data = whole[:-missing]
-        refused(nrrd(tmp_path, data, byte_skip="-1"), "than the file holds.*cut short")
-        refused(meta(tmp_path, data, HeaderSize="-1"), "than the file holds.*cut short")
+        refused(nrrd(tmp_path, data, byte_skip="-1"), "than the file contains.*truncated")
+        refused(meta(tmp_path, data, HeaderSize="-1"), "than the file contains.*truncated")
 
 
-def test_fault_05_bytes_that_cannot_be_skipped(tmp_path: Path) -> None:
+def test_bytes_that_cannot_be_skipped(tmp_path: Path) -> None:
+    """Fault 5 of the list of bad inputs."""
     packed = zlib.compress(data_of(VOXELS))
     for path in (
         nrrd(tmp_path, byte_skip="-2"),
@@ -180,13 +185,14 @@ def test_fault_05_bytes_that_cannot_be_skipped(tmp_path: Path) -> None:
         refused(path, "cannot be skipped")
 
 
-def test_fault_06_trailing_bytes_warn(tmp_path: Path) -> None:
+def test_trailing_bytes_warn(tmp_path: Path) -> None:
+    """Fault 6 of the list of bad inputs."""
     for path in (
         nrrd(tmp_path, data_of(VOXELS) + b"123", space_directions="(1,0,0) (0,2,0) (0,0,3)"),
         meta(tmp_path, data_of(VOXELS) + b"123"),
         meta(tmp_path, zlib.compress(data_of(VOXELS)) + b"123", "c.mha", CompressedData="True"),
     ):
-        with pytest.warns(HyperspaceWarning, match="3 bytes behind"):
+        with pytest.warns(HyperspaceWarning, match="3 bytes after"):
             read(path)
 
 
@@ -198,7 +204,7 @@ def test_data_files_outside_the_folder_are_refused(tmp_path: Path, name: str) ->
     (folder / "sub").mkdir(parents=True)
     (tmp_path / "secret.raw").write_bytes(data_of(VOXELS))
     (folder / "link.raw").symlink_to(tmp_path / "secret.raw")
-    words = "outside its own folder"
+    words = "outside its folder"
     refused(nrrd(folder, b"", "a.nhdr", data_file=name), words)
     refused(meta(folder, b"", "a.mhd", ElementDataFile=name), words)
 
@@ -214,41 +220,46 @@ def test_a_missing_data_file_is_named(tmp_path: Path) -> None:
     assert error.where == str(tmp_path / "gone.raw")
 
 
-def test_fault_09_missing_spacing_is_never_1_mm(tmp_path: Path) -> None:
+def test_missing_spacing_is_never_1_mm(tmp_path: Path) -> None:
+    """Fault 9 of the list of bad inputs."""
     bare = nrrd(tmp_path, space=None, space_directions=None, space_origin=None)
-    assert sitk.ReadImage(str(bare)).GetSpacing() == (1, 1, 1)  # what must not happen here
-    refused(bare, "does not say the voxel spacing")
+    assert sitk.ReadImage(str(bare)).GetSpacing() == (1, 1, 1)  # what this reader must not do
+    refused(bare, "does not state the voxel spacing")
     path = meta(tmp_path, ElementSpacing=None)
-    refused(path, "does not say the voxel spacing")
+    refused(path, "does not state the voxel spacing")
     assert read(path, spacing_mm=(0.5, 1, 2)).spacing_mm == pytest.approx((0.5, 1, 2))
-    refused(meta(tmp_path, ElementSpacing="0 1 2"), "does not say the voxel spacing")
-    refused(meta(tmp_path, ElementSpacing="-1 1 2"), "does not say the voxel spacing")
+    refused(meta(tmp_path, ElementSpacing="0 1 2"), "does not state the voxel spacing")
+    refused(meta(tmp_path, ElementSpacing="-1 1 2"), "does not state the voxel spacing")
     assert read(meta(tmp_path, ElementSpacing=None, ElementSize="1 2 3")).spacing_mm[2] == 3
     with pytest.warns(HyperspaceWarning, match="orientation is unknown"):
         assert read(bare, spacing_mm=(0.5, 1, 2)).spacing_mm == (0.5, 1, 2)
 
 
 @pytest.mark.parametrize("spacings", ["0 1 2", "-1 1 2"])
-def test_fault_10_spacings_that_are_not_positive(tmp_path: Path, spacings: str) -> None:
+def test_spacings_that_are_not_positive(tmp_path: Path, spacings: str) -> None:
+    """Fault 10 of the list of bad inputs."""
     bare = {"space": None, "space_directions": None, "space_origin": None}
-    refused(nrrd(tmp_path, **bare, spacings=spacings), "does not say the voxel spacing")
+    refused(nrrd(tmp_path, **bare, spacings=spacings), "does not state the voxel spacing")
     refused(nrrd(tmp_path, space_directions="(0,0,0) (0,1,0) (0,0,1)"), "voxel spacing")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "x"])
-def test_fault_11_spacing_that_is_not_finite(tmp_path: Path, value: str) -> None:
+def test_spacing_that_is_not_finite(tmp_path: Path, value: str) -> None:
+    """Fault 11 of the list of bad inputs."""
     refused(nrrd(tmp_path, space_directions=f"({value},0,0) (0,1,0) (0,0,1)"), "finite numbers")
     refused(meta(tmp_path, ElementSpacing=f"{value} 1 1"), "finite numbers")
     refused(meta(tmp_path, Offset="1 2"), "3 numbers")
 
 
-def test_fault_12_singular_affine(tmp_path: Path) -> None:
+def test_singular_affine(tmp_path: Path) -> None:
+    """Fault 12 of the list of bad inputs."""
     path = nrrd(tmp_path, space_directions="(1,0,0) (1,0,0) (0,0,1)")
     assert refused(path, "singular").where == str(path)
     refused(meta(tmp_path, TransformMatrix="1 0 0 1 0 0 0 0 1"), "singular")
 
 
-def test_fault_15_orientation_unknown_is_said(tmp_path: Path) -> None:
+def test_unknown_orientation_warns(tmp_path: Path) -> None:
+    """Fault 15 of the list of bad inputs."""
     with pytest.warns(HyperspaceWarning, match="orientation is unknown"):
         volume = read(
             nrrd(tmp_path, space=None, space_directions=None, space_origin=None, spacings="0.5 1 2")
@@ -258,14 +269,16 @@ def test_fault_15_orientation_unknown_is_said(tmp_path: Path) -> None:
         assert read(meta(tmp_path, TransformMatrix=None)).metadata["orientation_unknown"]
 
 
-def test_fault_17_shear_is_kept(tmp_path: Path) -> None:
+def test_shear_is_kept(tmp_path: Path) -> None:
+    """Fault 17 of the list of bad inputs."""
     with pytest.warns(HyperspaceWarning, match="sheared"):
         volume = read(nrrd(tmp_path, space_directions="(1,0,0) (0.5,1,0) (0,0,2)"))
     assert volume.grid.is_sheared
     np.testing.assert_array_equal(volume.affine[:3, 1], (-0.5, -1, 0))
 
 
-def test_fault_18_units(tmp_path: Path) -> None:
+def test_units(tmp_path: Path) -> None:
+    """Fault 18 of the list of bad inputs."""
     right = "(1,0,0) (0,2,0) (0,0,4)"
     for unit, factor in (("mm", 1), ("cm", 10), ("um", 1e-3), ("µm", 1e-3), ("microns", 1e-3)):
         steps = f"({1 / factor},0,0) (0,{2 / factor},0) (0,0,{4 / factor})"
@@ -273,7 +286,7 @@ def test_fault_18_units(tmp_path: Path) -> None:
         path = nrrd(tmp_path, space_directions=steps, space_units=units, space_origin=None)
         assert read(path).spacing_mm == pytest.approx((1, 2, 4))
         assert "units_assumed" not in read(path).metadata
-    assert read(nrrd(tmp_path, space_directions=right)).spacing_mm == (1, 2, 4)  # mm by custom
+    assert read(nrrd(tmp_path, space_directions=right)).spacing_mm == (1, 2, 4)  # mm by convention
     refused(nrrd(tmp_path, space_directions=right, space_units='"ly" "ly" "ly"'), "length is unkn")
     path = meta(tmp_path, DistanceUnits="cm")
     assert read(path).spacing_mm == pytest.approx((7, 9, 30))
@@ -281,7 +294,8 @@ def test_fault_18_units(tmp_path: Path) -> None:
     refused(meta(tmp_path, DistanceUnits="furlong"), "unit of length is unknown")
 
 
-def test_fault_21_more_than_three_axes(tmp_path: Path) -> None:
+def test_more_than_three_axes(tmp_path: Path) -> None:
+    """Fault 21 of the list of bad inputs."""
     array = np.arange(120, dtype=np.int16)
     last = array.reshape(3, 4, 5, 2, order="F")
     path = nrrd(
@@ -322,7 +336,8 @@ def test_fault_21_more_than_three_axes(tmp_path: Path) -> None:
     assert read(path, volume=1).spacing_mm == (0.5, 1, 2)
 
 
-def test_fault_21_two_axes(tmp_path: Path) -> None:
+def test_two_axes(tmp_path: Path) -> None:
+    """Fault 21 of the list of bad inputs."""
     path = meta(
         tmp_path,
         VOXELS[..., 0].tobytes("F"),
@@ -351,7 +366,8 @@ def test_fault_21_two_axes(tmp_path: Path) -> None:
         assert read(path, volume=0, spacing_mm=(0.5, 1, 5)).spacing_mm[2] == 5
 
 
-def test_fault_24_color_and_complex(tmp_path: Path) -> None:
+def test_color_and_complex(tmp_path: Path) -> None:
+    """Fault 24 of the list of bad inputs."""
     path = nrrd(
         tmp_path,
         bytes(180),
@@ -367,17 +383,17 @@ def test_fault_24_color_and_complex(tmp_path: Path) -> None:
 
 
 def test_what_is_not_supported_is_named(tmp_path: Path) -> None:
-    refused(nrrd(tmp_path, encoding="ascii"), "encoding is not read")
+    refused(nrrd(tmp_path, encoding="ascii"), "unsupported encoding")
     refused(nrrd(tmp_path, line_skip="3"), "lines to skip")
     refused(nrrd(tmp_path, sizes=None), "lacks a field")
     refused(nrrd(tmp_path, endian=None), "lacks a field")
-    refused(nrrd(tmp_path, sizes="3 4"), "one size an axis")
+    refused(nrrd(tmp_path, sizes="3 4"), "one size per axis")
     refused(nrrd(tmp_path, sizes="3 4 x"), "whole numbers")
     refused(
         nrrd(tmp_path, kinds="domain list domain", space_directions="(1,0,0) none (0,0,2)"),
-        "laid out",
+        "axis layout",
     )
-    refused(meta(tmp_path, BinaryData="False"), "written as text")
-    refused(meta(tmp_path, DimSize="3 4"), "one size an axis")
+    refused(meta(tmp_path, BinaryData="False"), "stored as text")
+    refused(meta(tmp_path, DimSize="3 4"), "one size per axis")
     refused(meta(tmp_path, NDims=""), "lacks a field")
     refused(meta(tmp_path, ElementToIntensityFunctionSlope="2"), "intensity scaling")

@@ -1,4 +1,4 @@
-"""Writing: what is refused, and that a failure leaves the former file as it was."""
+"""Writing: what is refused, and that after a failure an existing file is unchanged."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def labels() -> Volume:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_fault_32_large_ids_keep_their_type_and_get_no_slope(
+def test_large_ids_keep_their_type_and_get_no_slope(
     tmp_path: Path, labels: Volume, suffix: str
 ) -> None:
+    """Fault 32 of the list of bad inputs."""
     receipt = write(labels, tmp_path / f"a{suffix}")
     assert receipt.checked_voxels == 105 and receipt.affine_identical
     assert read(receipt.path).dtype == np.uint16
@@ -40,7 +41,8 @@ def test_fault_32_large_ids_keep_their_type_and_get_no_slope(
         assert image.dataobj.get_unscaled().max() == 104 * 7
 
 
-def test_fault_32_labels_of_a_scaled_scan_get_no_slope(nifti: Any, tmp_path: Path) -> None:
+def test_labels_of_a_scaled_scan_get_no_slope(nifti: Any, tmp_path: Path) -> None:
+    """Fault 32 of the list of bad inputs."""
     scan = read(nifti(fields={"scl_slope": 2.0, "scl_inter": 1.0}))
     assert scan.array.max() == 209
     ids = scan.with_array(np.full(scan.shape, 300, np.uint16))
@@ -71,7 +73,7 @@ def test_complex_values_are_not_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a", "a.mhd", "a.gz", "a.dcm"])
 def test_other_extensions_are_refused(tmp_path: Path, labels: Volume, name: str) -> None:
-    with pytest.raises(HyperspaceError, match="not written") as caught:
+    with pytest.raises(HyperspaceError, match="cannot be written") as caught:
         write(labels, tmp_path / name)
     assert ".nii.gz" in str(caught.value.expected)
 
@@ -82,7 +84,7 @@ def test_the_folder_must_exist(tmp_path: Path, labels: Volume) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + ".nii", "x" * 300 + "/a.nii"])
-def test_names_too_long_for_the_disk(tmp_path: Path, labels: Volume, name: str) -> None:
+def test_names_that_are_too_long(tmp_path: Path, labels: Volume, name: str) -> None:
     for path in (tmp_path / name, tmp_path / "none" / name):
         with pytest.raises(HyperspaceError) as caught:
             read(path)
@@ -97,11 +99,11 @@ def test_names_too_long_for_the_disk(tmp_path: Path, labels: Volume, name: str) 
     assert not list(tmp_path.iterdir())
 
 
-def test_an_existing_file_stays_if_asked(tmp_path: Path, labels: Volume) -> None:
+def test_an_existing_file_is_not_replaced_without_overwrite(tmp_path: Path, labels: Volume) -> None:
     path = tmp_path / "a.nii"
     write(labels, path)
     before = path.read_bytes()
-    with pytest.raises(HyperspaceError, match="exists already"):
+    with pytest.raises(HyperspaceError, match="already exists"):
         write(labels.with_array(labels.array * 0), path, overwrite=False)
     assert path.read_bytes() == before
     write(labels.with_array(labels.array * 0), path)
@@ -109,9 +111,10 @@ def test_an_existing_file_stays_if_asked(tmp_path: Path, labels: Volume) -> None
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_fault_57_a_full_disk_leaves_the_former_file(
+def test_a_full_disk_keeps_the_existing_file(
     tmp_path: Path, labels: Volume, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Fault 57 of the list of bad inputs."""
     path = tmp_path / f"a{suffix}"
     write(labels, path)
     before = path.read_bytes()
@@ -127,9 +130,10 @@ def test_fault_57_a_full_disk_leaves_the_former_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_fault_57_a_full_disk_while_writing(
+def test_a_full_disk_while_writing(
     tmp_path: Path, labels: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Fault 57 of the list of bad inputs."""
     path = tmp_path / "a.nii"
 
     def half(volume: Volume, target: Path) -> None:
@@ -142,10 +146,11 @@ def test_fault_57_a_full_disk_while_writing(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full here")
-def test_fault_57_a_really_full_device(
-    tmp_path: Path, labels: Volume, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(
+    not Path("/dev/full").is_char_device(), reason="no device here that is always full"
+)
+def test_a_full_device(tmp_path: Path, labels: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault 57 of the list of bad inputs."""
     monkeypatch.setattr(files_core.secrets, "token_hex", lambda size: "full")
     for suffix in (".nii", ".nii.gz", ".nrrd", ".mha"):
         (tmp_path / f".full{suffix}").symlink_to("/dev/full")
@@ -157,7 +162,8 @@ def test_fault_57_a_really_full_device(
 @pytest.mark.skipif(
     os.name != "posix" or os.geteuid() == 0, reason="no folder is read-only to root"
 )
-def test_fault_57_a_read_only_folder(tmp_path: Path, labels: Volume) -> None:
+def test_a_read_only_folder(tmp_path: Path, labels: Volume) -> None:
+    """Fault 57 of the list of bad inputs."""
     tmp_path.chmod(0o500)
     for suffix in SUFFIXES:
         with pytest.raises(HyperspaceError, match="cannot be written"):
@@ -169,7 +175,7 @@ def test_fault_57_a_read_only_folder(tmp_path: Path, labels: Volume) -> None:
 def test_a_wrong_byte_on_the_way_to_the_disk_is_found(
     tmp_path: Path, labels: Volume, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What reads back differs: the array that reaches the encoder is not the one that was meant.
+    # The encoder gets another array than the one to write, so what is read back differs.
     module = (
         nifti
         if suffix.startswith(".nii")
@@ -202,7 +208,8 @@ def test_a_grid_that_does_not_read_back_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_fault_65_saving_over_the_input_is_refused(nifti: Any, tmp_path: Path) -> None:
+def test_saving_over_the_input_is_refused(nifti: Any, tmp_path: Path) -> None:
+    """Fault 65 of the list of bad inputs."""
     path = nifti()
     before = path.read_bytes()
     volume = read(path)
@@ -247,7 +254,7 @@ def test_large_axes_become_nifti_2(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*sheared:napari_hyperspace.HyperspaceWarning")
 @pytest.mark.parametrize(("shear", "code"), [(0.0, 1), (0.01, 0), (0.4, 0)])
-def test_a_new_header_has_a_qform_only_where_it_can_hold_the_affine(
+def test_a_new_header_has_a_qform_only_if_it_represents_the_affine(
     tmp_path: Path, shear: float, code: int
 ) -> None:
     affine = np.array([[1.5, shear, 0, 3], [0, 2, 0, 0], [0, 0, 4, 0], [0, 0, 0, 1]])
@@ -256,10 +263,10 @@ def test_a_new_header_has_a_qform_only_where_it_can_hold_the_affine(
     assert (header["qform_code"], header["sform_code"]) == (code, 1)
     np.testing.assert_allclose(header["pixdim"][1:4], volume.spacing_mm, rtol=1e-6)
     np.testing.assert_allclose(header.get_sform(), affine, rtol=1e-6)
-    read(tmp_path / "a.nii")  # with nothing to warn of but the shear itself
+    read(tmp_path / "a.nii")  # the shear is the only warning
 
 
-def test_the_receipt_tells_what_rounding_cost(tmp_path: Path) -> None:
+def test_the_receipt_states_the_rounding_error(tmp_path: Path) -> None:
     volume = Volume(np.zeros((3, 5, 7), np.uint8), Grid((3, 5, 7), np.diag([0.1, 1, 1, 1])))
     receipt = write(volume, tmp_path / "a.nii")
     assert not receipt.affine_identical and receipt.grid_matches
@@ -272,7 +279,7 @@ def test_only_known_extensions_are_dispatched() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_nifti_says_that_its_values_are_labels(tmp_path: Path, labels: Volume, suffix: str) -> None:
+def test_nifti_marks_labels(tmp_path: Path, labels: Volume, suffix: str) -> None:
     named = labels.with_array(labels.array, metadata={"label_names": {7: "putamen"}})
     path = write(named, tmp_path / f"named{suffix}").path
     assert nib.load(path).header.get_intent()[0] == "label"

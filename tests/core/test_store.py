@@ -1,0 +1,69 @@
+"""The cache of measurements: kept between processes, and never in the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from napari_hyperspace.core import store
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a cache folder that does not exist yet, in what is like a new process."""
+    monkeypatch.setenv(store.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "_MEMORY", {})
+    return tmp_path / "cache"
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do as a new process does."""
+    monkeypatch.setattr(store, "_MEMORY", {})
+
+
+def test_values_are_there_in_the_next_process(folder, monkeypatch):
+    assert store.recall("rates", "a") is None
+    store.keep("rates", "a", {"x": [1, 2.5]})
+    store.keep("rates", "b", 3)
+    assert store.recall("rates", "a") == {"x": [1, 2.5]}
+    forget(monkeypatch)
+    assert store.recall("rates", "a") == {"x": [1, 2.5]}
+    assert store.recall("rates", "b") == 3
+    assert store.recall("other", "a") is None
+    assert [path.name for path in folder.iterdir()] == ["measured-rates.json"]
+
+
+def test_what_another_process_stored_meanwhile_is_kept(folder):
+    store.keep("rates", "a", 1)
+    path = store.store_path("rates")
+    path.write_text(json.dumps({"a": 1, "theirs": 2}), encoding="utf-8")
+    store.keep("rates", "b", 3)
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1, "theirs": 2, "b": 3}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", "\xff", "null"])
+def test_a_damaged_file_counts_as_empty(folder, content):
+    folder.mkdir()
+    store.store_path("rates").write_bytes(content.encode("latin-1"))
+    assert store.recall("rates", "a") is None
+    store.keep("rates", "a", 1)
+    assert json.loads(store.store_path("rates").read_text(encoding="utf-8")) == {"a": 1}
+
+
+def test_without_a_folder_values_last_as_long_as_the_process(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(store.CACHE_VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setattr(store, "_MEMORY", {})
+    store.keep("rates", "a", 1)
+    assert store.recall("rates", "a") == 1
+    forget(monkeypatch)
+    assert store.recall("rates", "a") is None
+
+
+def test_the_folder_is_the_users_unless_named(monkeypatch, tmp_path):
+    monkeypatch.setenv(store.CACHE_VARIABLE, str(tmp_path))
+    assert store.cache_folder() == tmp_path
+    monkeypatch.delenv(store.CACHE_VARIABLE)
+    assert store.cache_folder().name == "napari-hyperspace"
