@@ -1,17 +1,22 @@
-"""Spacing-adaptive segmentation: a model is a factory of networks, one for every voxel spacing.
+"""Spacing-adaptive segmentation: a model makes one network per voxel spacing.
 
-Names are loaded when first used: ``import napari_hyperspace`` itself loads neither torch nor Qt.
+Names are loaded on first use: ``import napari_hyperspace`` itself loads neither torch nor Qt.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate, estimate, spacing_for
     from napari_hyperspace.api.segment import segment, segment_steps
-    from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
+    from napari_hyperspace.core.errors import (
+        Cancelled,
+        HyperspaceError,
+        HyperspaceWarning,
+        OptionNeededError,
+    )
     from napari_hyperspace.core.geometry import Grid
     from napari_hyperspace.core.postprocess import postprocess
     from napari_hyperspace.core.volume import Volume
@@ -21,10 +26,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "Cancelled": "core.errors",
     "HyperspaceError": "core.errors",
     "HyperspaceWarning": "core.errors",
+    "OptionNeededError": "core.errors",
     "Estimate": "api.estimate",
     "estimate": "api.estimate",
     "spacing_for": "api.estimate",
@@ -48,6 +54,7 @@ __all__ = [
     "HyperspaceError",
     "HyperspaceWarning",
     "Model",
+    "OptionNeededError",
     "Volume",
     "bundled_models",
     "estimate",
@@ -62,10 +69,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

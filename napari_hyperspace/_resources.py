@@ -1,15 +1,17 @@
-"""Where the files that ship with the package lie."""
+"""Paths of the files that ship with the package."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+__all__ = ["DEFAULT_MODEL", "resource_path"]
+
 DEFAULT_MODEL = "brain"
-"""The bundled model to begin with: of any contrast and spacing, so that most scans can be tried."""
+"""The bundled model selected first: it accepts any contrast and most spacings."""
 
 
 def resource_path(*parts: str) -> Path:
-    """Return the path of a shipped file or folder, in a wheel and in a source checkout alike."""
+    """Return the path of a shipped file or folder, in a wheel or in a source checkout."""
     package = Path(__file__).parent
     installed = package / "resources"
     root = installed if installed.is_dir() else package.parent / "resources"

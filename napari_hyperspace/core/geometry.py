@@ -1,10 +1,10 @@
-"""Grids: where the voxels of an array lie in the patient, in mm.
+"""Grids: the positions of an array's voxels in the patient, in mm.
 
 Vocabulary
 ----------
 *affine* maps an array index (i, j, k) to RAS+ world coordinates in mm (x to the Right, y to the
-Anterior, z to the Superior). *spacing* is the distance between voxel centers in mm, one number an
-axis, in array-axis order. *Canonical order* is the array order (z, y, x) whose axes run towards
+Anterior, z to the Superior). *spacing* is the distance between voxel centers in mm, one number per
+axis, in array-axis order. *Canonical order* is the array order (z, y, x) whose axes point to
 Inferior, Posterior and Left.
 """
 
@@ -25,10 +25,10 @@ Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
 Array = TypeVar("Array", bound=Any)
 
-# Unit vectors of RAS+ towards Inferior, Posterior, Left: the rows are the canonical axes.
+# Unit vectors in RAS+ to Inferior, Posterior, Left, one per row: the canonical axes.
 _CANONICAL_DIRECTIONS = np.array([[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 _AXIS_NAMES = (("L", "R"), ("P", "A"), ("I", "S"))  # along -x/+x, -y/+y, -z/+z of RAS+
-_SHEAR_TOLERANCE = 1e-3  # cosine between two axes above which a grid counts as sheared
+_SHEAR_TOLERANCE = 1e-3  # cosine between two axes above which a grid is sheared
 
 
 @dataclass(frozen=True)
@@ -38,33 +38,33 @@ class Orientation:
     Parameters
     ----------
     axes
-        ``axes[i]`` is the array axis that canonical axis ``i`` lies along.
+        ``axes[i]`` is the array axis that is parallel to canonical axis ``i``.
     flips
-        ``flips[i]`` is true where canonical axis ``i`` runs against that array axis.
+        ``flips[i]`` is true if canonical axis ``i`` points in the opposite direction.
     """
 
     axes: tuple[int, int, int]
     flips: tuple[bool, bool, bool]
 
     def to_canonical(self, array: Array) -> Array:
-        """Turn the last three axes of an array (numpy: a view) into canonical order."""
+        """Bring the last three axes of an array into canonical order (numpy: a view)."""
         lead = array.ndim - 3
         order = (*range(lead), *(lead + axis for axis in self.axes))
         return _flip(_transpose(array, order), self.flips)
 
     def from_canonical(self, array: Array) -> Array:
-        """Turn the last three axes of a canonical array back into the array's own order."""
+        """Bring the last three axes of a canonical array back into the array's own order."""
         lead = array.ndim - 3
         order = (*range(lead), *(lead + self.axes.index(axis) for axis in range(3)))
         return _transpose(_flip(array, self.flips), order)
 
     def values_to_canonical(self, values: Sequence[Any]) -> tuple[Any, Any, Any]:
-        """Reorder one value an array axis (a spacing, a shape) into canonical order."""
+        """Reorder one value per array axis (a spacing, a shape) into canonical order."""
         a, b, c = (values[axis] for axis in self.axes)
         return a, b, c
 
     def values_from_canonical(self, values: Sequence[Any]) -> tuple[Any, Any, Any]:
-        """Reorder one value a canonical axis into the array's own order."""
+        """Reorder one value per canonical axis into the array's own order."""
         a, b, c = (values[self.axes.index(axis)] for axis in range(3))
         return a, b, c
 
@@ -85,7 +85,7 @@ def _flip(array: Array, flips: tuple[bool, bool, bool]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Shape and affine of a 3-D array: which voxel lies where.
+    """Shape and affine of a 3-D array: the position of every voxel.
 
     Parameters
     ----------
@@ -124,10 +124,10 @@ class Grid:
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
         if not (lengths > 0).all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
             raise HyperspaceError(
-                "the affine is singular: it gives some voxels no extent",
+                "the affine is singular: its voxels have no volume",
                 field="affine",
                 found=affine.tolist(),
-                fix="State the spacing (and orientation) of the data yourself",
+                fix="Give the spacing and orientation of the data",
             )
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
@@ -135,7 +135,7 @@ class Grid:
 
     @classmethod
     def from_spacing(cls, shape: Sequence[int], spacing_mm: Sequence[float]) -> Grid:
-        """Make the grid in canonical order with this spacing, its first voxel at the origin.
+        """Return the grid in canonical order with this spacing and its first voxel at the origin.
 
         Parameters
         ----------
@@ -155,7 +155,7 @@ class Grid:
 
     @cached_property
     def directions(self) -> NDArray[np.float64]:
-        """Unit vectors of the array axes in RAS+, one a column (3×3)."""
+        """Unit vectors of the array axes in RAS+, one per column (3×3)."""
         return self.affine[:3, :3] / self.spacing_mm
 
     @property
@@ -171,12 +171,12 @@ class Grid:
 
     @property
     def voxel_volume_ml(self) -> float:
-        """Volume of one voxel in millilitres."""
+        """Volume of one voxel in milliliters."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
 
     @cached_property
     def orientation(self) -> Orientation:
-        """The signed permutation that brings this grid nearest to canonical order."""
+        """The signed permutation that brings this grid closest to canonical order."""
         cosines = _CANONICAL_DIRECTIONS @ self.directions  # (canonical axis, array axis)
         axes = max(
             permutations(range(3)),
@@ -193,13 +193,13 @@ class Grid:
         for axis in range(3):
             canonical = self.orientation.axes.index(axis)
             world = int(np.argmax(np.abs(_CANONICAL_DIRECTIONS[canonical])))
-            negative = not self.orientation.flips[canonical]  # canonical axes all run negative
+            negative = not self.orientation.flips[canonical]  # as the canonical axis itself
             names.append(_AXIS_NAMES[world][0 if negative else 1])
         return "".join(names)
 
     @property
     def obliqueness_deg(self) -> float:
-        """Largest angle between an array axis and the anatomical axis it stands for, in degrees."""
+        """Largest angle between an array axis and its nearest anatomical axis, in degrees."""
         cosines = np.abs(_CANONICAL_DIRECTIONS @ self.directions)
         nearest = [cosines[i, axis] for i, axis in enumerate(self.orientation.axes)]
         return float(np.degrees(np.arccos(np.clip(min(nearest), -1, 1))))
@@ -228,7 +228,7 @@ class Grid:
         return np.asarray(np.linalg.solve(self.affine, other.affine), dtype=np.float64)
 
     def canonical(self) -> Grid:
-        """Return the grid of the same voxels once the array is turned into canonical order."""
+        """Return the grid of the same voxels with the array in canonical order."""
         orientation = self.orientation
         affine = np.eye(4)
         origin = [0.0, 0.0, 0.0]
@@ -241,8 +241,8 @@ class Grid:
     def with_spacing(self, spacing_mm: Sequence[float]) -> Grid:
         """Return the grid of another spacing over the same field of view.
 
-        Axes and center stay. Where the spacing does not divide the field of view, the new grid
-        reaches beyond it by less than one new voxel in all: no voxel of this grid is left out.
+        Axes and center are kept. If the spacing does not divide the field of view, the new grid
+        extends beyond it by less than one new voxel in total, so that it covers this grid.
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ class Grid:
             In the order of this grid's array axes.
         """
         spacing = check_spacing(spacing_mm)
-        # The slack keeps 30 × 1.1 / 1.1 at 30 voxels whatever the rounding.
+        # The tolerance keeps 30 × 1.1 / 1.1 at 30 voxels despite rounding.
         sizes = np.ceil(np.array(self.field_of_view_mm) / spacing - 1e-4).astype(int)
         shape = tuple(int(size) for size in np.maximum(sizes, 1))
         affine = np.eye(4)

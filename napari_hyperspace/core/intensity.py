@@ -1,4 +1,4 @@
-"""Intensity normalization: what a network's input looks like."""
+"""Intensity normalization of a network's input."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 
-_BLOCK = 1 << 18  # values summed at once
+__all__ = ["Kind", "Normalization"]
+
+_BLOCK = 1 << 18  # number of values summed at once
 
 Kind = Literal["z-score", "percentile", "window", "none"]
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """How a scan's values are brought to the range that a model was trained on.
+    """How the values of a scan are scaled to the range that a model was trained on.
 
-    Applied at once to all that is segmented, on the native grid, so that neither the working
-    spacing nor the tiling changes what the network sees. That is the whole scan, or, for a model
-    that asks for localization, the box that its first pass found.
+    Applied once to everything that is segmented, on the native grid, so that it depends on neither
+    the working spacing nor the tiles. That is the whole scan, or, for a model with localization,
+    the box that its first pass found.
 
     Parameters
     ----------
@@ -41,13 +43,13 @@ class Normalization:
     def __post_init__(self) -> None:
         if self.kind in ("percentile", "window") and not self.lower < self.upper:
             raise HyperspaceError(
-                "the lower bound of a normalization must lie under the upper one",
+                "the lower bound of a normalization must be below the upper one",
                 field="normalization",
                 found=(self.lower, self.upper),
             )
         if self.kind == "percentile" and not (self.lower >= 0 and self.upper <= 100):
             raise HyperspaceError(
-                "percentiles lie between 0 and 100",
+                "percentiles must be between 0 and 100",
                 field="normalization",
                 found=(self.lower, self.upper),
             )
@@ -58,7 +60,7 @@ class Normalization:
         Raises
         ------
         HyperspaceError
-            If the array holds values that are not finite.
+            If the array has values that are not finite.
         """
         values = np.asarray(array, dtype=np.float32)
         if self.kind == "none":
@@ -67,7 +69,7 @@ class Normalization:
         if not np.isfinite((lower, upper)).all():
             bad = int(np.count_nonzero(~np.isfinite(values)))
             raise HyperspaceError(
-                "the image holds values that are not finite",
+                "the image has values that are not finite",
                 found=f"{bad} of {values.size} voxels",
                 fix="Read it with a fill value for them",
             )
@@ -81,7 +83,7 @@ class Normalization:
     def _bounds(self, values: NDArray[np.float32]) -> tuple[float, float]:
         """Return the two values that become 0 and 1."""
         if self.kind == "z-score":
-            # Block by block: whole-array sums in float64 would take twice the image's memory.
+            # Block by block: a float64 copy of the array would take twice its memory.
             flat = values.ravel(order="K")
             blocks = [flat[at : at + _BLOCK] for at in range(0, flat.size, _BLOCK)]
             mean = sum(float(block.sum(dtype=np.float64)) for block in blocks) / flat.size
@@ -94,5 +96,5 @@ class Normalization:
 
 
 def _squares(values: NDArray[np.float64]) -> float:
-    # Not a dot product: the threads of BLAS spin on for a while, in the way of torch's.
+    # Not a dot product: the threads of BLAS keep spinning and slow down those of torch.
     return float(np.square(values, out=values).sum())

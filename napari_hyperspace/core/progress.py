@@ -1,4 +1,4 @@
-"""Work that reports its progress step by step."""
+"""Work that reports its progress: generators that yield `Progress` and return a result."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+__all__ = ["Progress", "ReportProgress", "as_part", "run_to_end"]
+
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How much of the work is done (0 to 1), and what comes next."""
+    """Fraction of the work that is done (0 to 1), and a text about the next step."""
 
     fraction: float
     message: str
 
 
 class ReportProgress(Protocol):
-    """Takes the fraction of the work that is done (0 to 1), and what comes next."""
+    """Receives the fraction of the work that is done (0 to 1), and a text about the next step."""
 
     def __call__(self, fraction: float, message: str) -> None:
         """Report progress."""
@@ -34,7 +36,7 @@ def run_to_end(
     steps
         Yields its progress, returns its result.
     report
-        Called with each step.
+        Called at each step.
     """
     while True:
         try:

@@ -50,16 +50,16 @@ def resample_to_grid(
     volume
         An image, or a label map with ``order="nearest"``.
     grid
-        The grid to fill; any orientation, oblique to the volume's too.
+        The target grid, in any orientation.
     order
-        ``"linear"`` or ``"cubic"`` for images (float32 comes out); ``"nearest"`` for labels (their
-        type is kept); ``"overlap"`` averages over each new voxel exactly.
+        ``"linear"`` or ``"cubic"`` for images (the result is float32); ``"nearest"`` for labels
+        (their type is kept); ``"overlap"`` averages exactly over each new voxel.
     antialias
-        Whether images are averaged over the new voxels where these are larger.
+        Whether images are averaged over the new voxels if these are larger.
     fill
-        Value outside of the volume; `None` extends its border voxels.
+        Value outside the volume; `None` repeats its border voxels.
     should_stop
-        Asked every few planes, where the grids are oblique to each other.
+        Called every few planes if the grids are oblique to each other.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def resample_to_grid(
     Cancelled
         Once ``should_stop`` returns true.
     HyperspaceError
-        If the overlap is asked for of grids that are oblique to each other.
+        If the order is ``"overlap"`` and the grids are oblique to each other.
     """
     mapping = volume.grid.index_map(grid)
     axes = _shared_axes(mapping[:3, :3])
@@ -80,7 +80,7 @@ def resample_to_grid(
         return Volume(array, grid, volume.name)
     if order == "overlap" and axes is None:
         raise HyperspaceError(
-            "the overlap of voxels is known only for grids that share their axes",
+            "the overlap of voxels is defined only for grids that share their axes",
             where=volume.name or None,
             fix="Use the nearest voxel, or linear interpolation",
         )
@@ -133,17 +133,17 @@ def resample_to_spacing(
 
 
 def resample_labels(labels: Volume, grid: Grid) -> Volume:
-    """Bring a label map to another grid: each voxel gets the label that covers most of it.
+    """Resample a label map: each new voxel gets the label that covers most of it.
 
-    Of labels that cover as much, the smallest value. Labels are never blended, and unlike taking
-    the nearest voxel this shifts nothing where a new center lies half-way between old ones.
+    Of a tie, the smallest value. Labels are never blended and, unlike with the nearest voxel, not
+    shifted if new centers are half-way between old ones.
 
     Parameters
     ----------
     labels
-        A label map; its border voxels go on beyond it.
+        A label map; its border voxels are repeated outside.
     grid
-        The grid to fill, with the same axes (in any order and direction).
+        The target grid, with the same axes in any order and direction.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def resample_labels(labels: Volume, grid: Grid) -> Volume:
 
 
 def _shared_axes(linear: NDArray[np.float64]) -> tuple[int, ...] | None:
-    """Return the source axis of each target axis, or `None` where the grids are oblique."""
+    """Return the source axis of each target axis, or `None` if the grids are oblique."""
     axes = tuple(int(axis) for axis in np.argmax(np.abs(linear), axis=0))
     if sorted(axes) != [0, 1, 2]:
         return None
@@ -179,7 +179,7 @@ def _nearest(
     fill: float | None,
     should_stop: ShouldStop,
 ) -> NDArray[Any]:
-    """Take the nearest voxel, in the array's own type."""
+    """Return the nearest voxels, in the array's own type."""
     outside = 0 if fill is None else fill
     if axes is not None:
         taken, inside = array.transpose(axes), []
@@ -211,7 +211,7 @@ def _nearest(
 
 
 def _smoothed(image: Tensor, mapping: NDArray[np.float64], order: Order, extend: bool) -> Tensor:
-    """Average over as much as the voxels of an oblique target reach over along each axis."""
+    """Smooth each axis by the extent of an oblique target's voxels along it."""
     widths = np.linalg.norm(mapping[:3, :3], axis=1)
     matrices = [
         axis_matrix(n, n, 1, 0, order=order, width=float(width), extend=extend)
@@ -259,9 +259,9 @@ def _point_by_point(
 def _sum_of_taps(
     flat: Tensor, index: Tensor, taps: Sequence[Sequence[tuple[Tensor, Tensor]]]
 ) -> Tensor:
-    """Sum an image's values around an index: along the first axis left, the sums along the others.
+    """Sum the weighted values of an image around indices, axis by axis.
 
-    Each axis has a few taps: how far from the index, and the weight.
+    Each axis has a few taps: offset from the index, and weight.
     """
     if not taps:
         return flat.take(index)
@@ -272,7 +272,7 @@ def _sum_of_taps(
 
 
 def _slabs(shape: Sequence[int], should_stop: ShouldStop) -> Iterator[tuple[int, int]]:
-    """Yield the first and last target plane to work on at once, unless asked to stop."""
+    """Yield ranges of target planes to process at once."""
     planes = max(1, SLAB_VOXELS // (shape[1] * shape[2]))
     for at in range(0, shape[0], planes):
         if should_stop():
@@ -287,7 +287,7 @@ def _strides(shape: Sequence[int]) -> tuple[int, int, int]:
 def _positions(
     grid: Grid, mapping: NDArray[np.float64], start: int, stop: int
 ) -> list[NDArray[np.float64]]:
-    """Return where each voxel of the target planes from start to stop lies along each source axis.
+    """Return the positions of the voxels of target planes along each source axis.
 
     Each is an array (stop - start, H, W) of fractional indices.
     """

@@ -47,7 +47,7 @@ DENSE_LENGTH = 128
 
 @dataclass(frozen=True)
 class AxisMatrix:
-    """The sparse (n_out, n_in) matrix that resamples one axis, kept as taps.
+    """The sparse (n_out, n_in) matrix that resamples one axis, stored as taps.
 
     Parameters
     ----------
@@ -110,26 +110,26 @@ def axis_matrix(
     width: float | None = None,
     extend: bool = True,
 ) -> AxisMatrix:
-    """Make the matrix of one axis: output sample ``o`` lies at input index ``start + o·step``.
+    """Return the matrix of one axis: output sample ``o`` is at input index ``start + o·step``.
 
     Parameters
     ----------
     n_in, n_out
         Lengths of the axis before and after.
     step
-        Input samples from one output sample to the next; negative where the axes run against each
-        other.
+        Input samples from one output sample to the next; negative if the axes point in opposite
+        directions.
     start
         Input index of the first output sample.
     order
-        Interpolation kernel; ``"overlap"``: the share of the output voxel that each input voxel
+        Interpolation kernel; ``"overlap"``: the fraction of the output voxel that each input voxel
         covers.
     antialias
-        Whether the linear or cubic kernel is stretched by ``|step|`` where that exceeds 1.
+        Whether the linear or cubic kernel is stretched by ``|step|`` if that exceeds 1.
     width
-        How far to stretch it instead (in input samples).
+        Factor to stretch it by instead.
     extend
-        Beyond the border, whether the outermost voxel goes on (else zeros).
+        Whether border voxels are repeated beyond the border; otherwise it is 0 there.
     """
     stretch = max(1.0, abs(step) if width is None else width)
     if order == "nearest" or not antialias:
@@ -179,10 +179,10 @@ def resample_axes(tensor: Tensor, matrices: Sequence[AxisMatrix | None]) -> Tens
     tensor
         (..., D, H, W), floating point.
     matrices
-        One for each of the last axes.
+        One per axis.
     """
     first = tensor.ndim - len(matrices)
-    # The axis that shrinks most goes first: the others then have less to do.
+    # The axis that shrinks most comes first: the others then have fewer samples.
     todo = sorted(
         ((first + i, matrix) for i, matrix in enumerate(matrices) if matrix is not None),
         key=lambda item: item[1].n_out / item[1].n_in,
@@ -195,10 +195,10 @@ def resample_axes(tensor: Tensor, matrices: Sequence[AxisMatrix | None]) -> Tens
 def grid_matrices(
     source: Grid, target: Grid, *, order: Order = "linear", antialias: bool = True
 ) -> list[AxisMatrix | None]:
-    """Make the three matrices that resample one grid onto another with the same axes.
+    """Return the three matrices that resample one grid onto another with the same axes.
 
-    Both grids must have their array axes in the same order (turn them to canonical order first);
-    an axis that stays as it is gets `None`.
+    Both grids must have their array axes in the same order, such as canonical order. The matrix of
+    an axis that does not change is `None`.
     """
     mapping = source.index_map(target)
     matrices: list[AxisMatrix | None] = []

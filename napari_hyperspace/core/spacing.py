@@ -1,10 +1,12 @@
-"""Ranges of spacings: what lies inside, and the nearest spacing that does."""
+"""Ranges of spacings: whether a spacing is inside, and the nearest one that is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from napari_hyperspace.core.geometry import Triple
+
+__all__ = ["SPACING_TOLERANCE", "Range", "clamp_spacing", "in_range", "in_ranges"]
 
 Range = tuple[float, float]
 
@@ -13,20 +15,20 @@ SPACING_TOLERANCE = 1e-3
 
 
 def in_range(step_mm: float, range_mm: Range) -> bool:
-    """Whether a spacing along an axis lies in a range, within `SPACING_TOLERANCE`."""
+    """Whether a spacing along one axis is in a range, within `SPACING_TOLERANCE`."""
     low, high = range_mm
     return low * (1 - SPACING_TOLERANCE) <= step_mm <= high * (1 + SPACING_TOLERANCE)
 
 
 def in_ranges(spacing_mm: Sequence[float], ranges_mm: Sequence[Range] | None) -> bool:
-    """Whether a spacing lies in the ranges of its last axes; true where no range is known.
+    """Whether a spacing is in the ranges of its last axes; true if no range is known.
 
     Parameters
     ----------
     spacing_mm
         In canonical order (z, y, x).
     ranges_mm
-        Of all axes, or of (y, x) alone for a 2-D model.
+        Of all axes, or of (y, x) only for a 2-D model.
     """
     if ranges_mm is None:
         return True
@@ -37,7 +39,7 @@ def in_ranges(spacing_mm: Sequence[float], ranges_mm: Sequence[Range] | None) ->
 def clamp_spacing(spacing_mm: Sequence[float], ranges_mm: Sequence[Range] | None) -> Triple:
     """Return the nearest spacing inside the ranges of the last axes.
 
-    A spacing that lies in the ranges within `SPACING_TOLERANCE` is returned as it is.
+    Steps that are in their range within `SPACING_TOLERANCE` are returned unchanged.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ class Volume:
     array
         Shape ``grid.shape``. Shared, not copied; the volume's view of it is read-only.
     grid
-        Where its voxels lie.
+        The positions of its voxels.
     name
         Used in messages and for layers.
     metadata

@@ -97,7 +97,7 @@ def decode(
         }
         if name.upper() == "LOCAL":
             if arguments["skipped"] > 0:  # counted from the start of the file
-                arguments["skipped"] = _behind(stream.tell(), arguments["skipped"], path)
+                arguments["skipped"] = _gap(stream.tell(), arguments["skipped"], path)
             array, trailing = read_data(stream, layout, path, **arguments)
         else:
             with open_unchanged(companion(path, name, "ElementDataFile")) as data:
@@ -118,7 +118,7 @@ def decode(
     )
 
 
-def _behind(header_end: int, header_size: int, path: Path) -> int:
+def _gap(header_end: int, header_size: int, path: Path) -> int:
     """Return the number of bytes between the text of the header and the voxels."""
     if header_size < header_end:
         raise HyperspaceError(

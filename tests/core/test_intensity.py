@@ -48,5 +48,5 @@ def test_values_that_are_not_finite(kind):
 
 
 def test_empty_ranges_are_refused():
-    with pytest.raises(HyperspaceError, match="under the upper"):
+    with pytest.raises(HyperspaceError, match="below the upper"):
         Normalization("window", 5, 5)
