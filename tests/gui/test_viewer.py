@@ -46,7 +46,7 @@ def viewer(make_viewer):
 
 
 class TinyModels(Services):
-    """The real engine with a small model of random weights."""
+    """The package's own functions, with a small model of random weights."""
 
     def __init__(self, model):
         self._model = model
@@ -72,7 +72,7 @@ def dock(viewer, tiny_model):
 
 @pytest.fixture
 def shown_dock(make_viewer, make_model, qtbot):
-    """The dock in a window on the screen, with a model for thick slices."""
+    """The dock in a visible window, with a model for thick slices."""
     viewer = make_viewer(show=True)
     yield from make_dock(viewer, make_model(range_mm=(0.4, 7.0)))
 
@@ -99,14 +99,6 @@ def oblique(shape=(20, 24, 18), seed=0):
     return Volume(values, Grid(shape, affine), "oblique")
 
 
-def test_the_manifest_is_sound():
-    manifest = PluginManifest.from_file(MANIFEST)
-    manifest.validate_imports()
-    assert manifest.name == PLUGIN
-    assert manifest.contributions.widgets[0].display_name == "HyperSpace"
-    assert all(one.id.startswith(f"{PLUGIN}.") for one in manifest.contributions.commands)
-
-
 def test_the_widget_opens_from_the_plugins_menu(viewer, qtbot):
     dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "HyperSpace")
     assert isinstance(widget, HyperspaceWidget)
@@ -122,8 +114,10 @@ def test_the_widget_opens_from_the_plugins_menu(viewer, qtbot):
     widget.controller.close()
 
 
-def test_a_scan_read_run_and_saved_by_mouse(viewer, dock, tiny_model, qtbot, tmp_path, monkeypatch):
-    """File in, labels out: on the file's grid, bit for bit, and the same as without a viewer."""
+def test_a_scan_is_read_segmented_and_saved_by_mouse(
+    viewer, dock, tiny_model, qtbot, tmp_path, monkeypatch
+):
+    """The labels are on the grid of the file, bit for bit, and those of `segment`."""
     path = tmp_path / "scan.nii.gz"
     hs.write(oblique(), path)
     monkeypatch.setattr(dialogs.QFileDialog, "getOpenFileName", lambda *a: (str(path), ""))
@@ -153,7 +147,8 @@ def test_a_scan_read_run_and_saved_by_mouse(viewer, dock, tiny_model, qtbot, tmp
     assert set(np.unique(expected.array)) > {0}
 
 
-def test_fault_65_the_scan_is_not_overwritten(viewer, dock, qtbot, tmp_path, monkeypatch):
+def test_the_scan_is_not_overwritten(viewer, dock, qtbot, tmp_path, monkeypatch):
+    """Fault 65 of the list of bad inputs."""
     path = tmp_path / "scan.nii"
     hs.write(oblique(), path)
     before = path.read_bytes()
@@ -195,13 +190,13 @@ def test_sample_images(viewer, key, shape):
     (layer,) = viewer.open_sample(PLUGIN, key)
     assert layer.data.shape == shape
     np.testing.assert_array_equal(layer.scale, (1, 1, 1))
-    # Upright, and where MNI space has it: the right hippocampus lies at (27, -22, -14).
+    # The layer contains the right hippocampus, which is at (27, -22, -14) in MNI space.
     low, high = layer.extent.world
     assert (low < (14, 22, -27)).all() and (high > (14, 22, -27)).all()
 
 
 def make_dicom(folder, description, offset=0.0, spacing_mm=6.5):
-    """Twelve slices of 0.69 × 0.69 mm, turned by 11 degrees, as pydicom writes them."""
+    """Write twelve slices of 0.69 × 0.69 mm, rotated by 11 degrees, with pydicom."""
     import pydicom
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, generate_uid
@@ -244,7 +239,7 @@ def drop(dock, *paths):
 
 @pytest.fixture
 def no_questions(monkeypatch):
-    """Fail where napari would ask which reader to take."""
+    """Fail if napari asks which reader to use."""
     from napari._qt import qt_viewer
 
     def asked(*args, **kwargs):
@@ -275,13 +270,13 @@ def test_a_dropped_dicom_folder_is_segmented_at_its_own_spacing(
     assert found.grid == expected.grid
 
 
-def test_several_series_dropped_are_layers_to_choose_from(
+def test_several_dropped_series_become_layers_to_choose_from(
     shown_dock, qtbot, tmp_path, no_questions
 ):
     dock, viewer = shown_dock, shown_dock.controller.viewer
     folder = make_dicom(tmp_path / "study", "first")
     make_dicom(folder, "second", offset=5.0)
-    drop(dock, *sorted(folder.iterdir()))  # all files marked, instead of the folder
+    drop(dock, *sorted(folder.iterdir()))  # all files instead of the folder
     qtbot.waitUntil(lambda: len(viewer.layers) == 2)
     layers = child(dock, "layer")
     assert {layers.itemText(i) for i in range(2)} == {"first", "second"}
@@ -291,7 +286,7 @@ def test_several_series_dropped_are_layers_to_choose_from(
     qtbot.waitUntil(lambda: not dock.controller.running)
 
 
-def test_what_is_no_dicom_is_left_to_napari(shown_dock, qtbot, tmp_path, monkeypatch):
+def test_other_files_than_dicom_are_left_to_napari(shown_dock, qtbot, tmp_path, monkeypatch):
     from napari._qt import qt_viewer
 
     asked = []
@@ -305,7 +300,7 @@ def test_what_is_no_dicom_is_left_to_napari(shown_dock, qtbot, tmp_path, monkeyp
     assert not shown_dock.controller.running
 
 
-def test_only_dicom_is_taken_from_a_folder_that_holds_other_files_too(tmp_path):
+def test_a_drop_is_taken_only_if_all_of_it_is_dicom(tmp_path):
     folder = make_dicom(tmp_path / "study", "first")
     slices = [str(path) for path in sorted(folder.iterdir())]
     notes = [str(folder / name) for name in ("notes.txt", "more.txt")]
@@ -322,7 +317,7 @@ def test_only_dicom_is_taken_from_a_folder_that_holds_other_files_too(tmp_path):
 
 
 def test_labels_in_three_dimensions_keep_their_proportions(shown_dock, qtbot):
-    """A cube in mm on an anisotropic grid is drawn as high as it is wide."""
+    """A cube on an anisotropic grid is drawn as high as it is wide."""
     dock, viewer = shown_dock, shown_dock.controller.viewer
     values = np.zeros((8, 40, 20), np.uint8)
     values[2:6, 10:30, 5:15] = 1  # 20 × 20 × 20 mm
@@ -336,16 +331,6 @@ def test_labels_in_three_dimensions_keep_their_proportions(shown_dock, qtbot):
     rows, columns = (np.flatnonzero(red.any(axis=axis)) for axis in (1, 0))
     assert len(rows) > 50
     assert len(rows) == pytest.approx(len(columns), rel=0.05)
-
-
-def test_without_nilearn_the_way_out_is_named(monkeypatch):
-    import sys
-
-    from napari_hyperspace.gui.adapters.samples import mni152
-
-    monkeypatch.setitem(sys.modules, "nilearn.datasets", None)
-    with pytest.raises(hs.HyperspaceError, match=r"napari-hyperspace\[all\]"):
-        mni152()
 
 
 def test_the_preview_follows_the_view(viewer, dock, qtbot):
@@ -364,7 +349,8 @@ def test_the_preview_follows_the_view(viewer, dock, qtbot):
     assert viewer.layers.selection.active.name == "scan"
 
 
-def test_fault_62_the_viewer_is_closed_during_a_run(viewer, dock, qtbot):
+def test_closing_the_viewer_stops_the_run(viewer, dock, qtbot):
+    """Fault 62 of the list of bad inputs."""
     viewer.add_image(np.random.default_rng(0).normal(size=(90, 90, 90)), units=("mm",) * 3)
     wait_for_estimate(qtbot, dock)
     child(dock, "spacing").setValue(0.5)
@@ -375,7 +361,7 @@ def test_fault_62_the_viewer_is_closed_during_a_run(viewer, dock, qtbot):
     qtbot.waitUntil(lambda: not controller.running, timeout=2000)
 
 
-def test_a_removed_dock_rests_and_goes_on_when_docked_again(viewer, dock, qtbot):
+def test_a_removed_dock_pauses_until_it_is_docked_again(viewer, dock, qtbot):
     viewer.add_image(np.zeros((9, 9, 9)) + np.eye(9), units=("mm",) * 3)
     wait_for_estimate(qtbot, dock)
     child(dock, "live").setChecked(True)
@@ -390,8 +376,8 @@ def test_a_removed_dock_rests_and_goes_on_when_docked_again(viewer, dock, qtbot)
 
 
 @pytest.mark.slow
-def test_the_window_stays_alive_while_segmenting(viewer, dock, qtbot):
-    """A 5 ms timer goes on all the while; `benchmarks.heartbeat` measures its gaps."""
+def test_the_window_responds_while_segmenting(viewer, dock, qtbot):
+    """A 5 ms timer keeps firing; `benchmarks.heartbeat` measures its gaps."""
     scan = Image(np.random.default_rng(0).normal(size=(170, 150, 160)), units=("mm",) * 3)
     viewer.add_layer(scan)
     wait_for_estimate(qtbot, dock)
@@ -409,4 +395,4 @@ def test_the_window_stays_alive_while_segmenting(viewer, dock, qtbot):
     timer.stop()
     qtbot.waitUntil(lambda: not dock.controller.running, timeout=60_000)
     assert len(beats) > 10
-    assert len(set(beats)) > 2  # and the progress bar moved meanwhile
+    assert len(set(beats)) > 2  # the progress bar moved

@@ -27,3 +27,10 @@ def test_readers_and_writers_are_found_by_file_name():
         for extension in (".nii", ".nii.gz", ".nrrd", ".mha"):
             writer, path = manager.get_writer(f"out{extension}", [kind])
             assert writer is not None and path == f"out{extension}"
+
+
+def test_the_manifest_is_valid_and_its_commands_can_be_imported():
+    MANIFEST.validate_imports()
+    assert MANIFEST.name == "napari-hyperspace"
+    assert MANIFEST.contributions.widgets[0].display_name == "HyperSpace"
+    assert all(one.id.startswith(f"{MANIFEST.name}.") for one in MANIFEST.contributions.commands)

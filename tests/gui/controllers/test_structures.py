@@ -1,335 +1,159 @@
-"""The table of structures in the dock widget, by mouse and keys, on a viewer without a window."""
+"""The image whose means are shown: the one that was segmented, under its current name."""
 
 from __future__ import annotations
 
+import copy
 import csv
+import math
+import weakref
 
 import numpy as np
 import pytest
 
 pytest.importorskip("pytestqt")
-from napari.components import ViewerModel
-from napari.layers import Image, Labels
-from napari.utils.colormaps import DirectLabelColormap
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QFileDialog, QTableWidget, QWidget
+from napari.layers import Image, Labels, Layer
+from scipy import ndimage
 
-from napari_hyperspace.gui.adapters.label_attributes import label_attributes, label_metadata
-from napari_hyperspace.gui.adapters.viewer import camera_of, label_layers, view_position
-from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
+from napari_hyperspace.gui.adapters import layers as convert
+from napari_hyperspace.gui.controllers.structures import StructuresController
 
-NAMES = {1: "left front", 2: "right front", 5: "stem"}
-COLORS = {1: "#ff8800", 2: "#0088ff", 5: "#00cc44"}
-SCALE, TRANSLATE = (2.0, 0.5, 1.5), (10.0, -4.0, 3.0)
+SCALE = (2.0, 0.5, 1.5)
 
 
-def make_labels(name="labels", **options):
-    values = np.zeros((8, 10, 12), np.uint8)
-    values[1, 2:5, 2:5] = 1
-    values[3, 2:6, 6:10] = 2
-    values[6, 8, 9] = 5
-    placed = {"scale": SCALE, "translate": TRANSLATE, "units": "mm", "name": name}
-    return Labels(values, **(placed | label_attributes(NAMES, COLORS) | options))
+def make_image(name, seed, **options):
+    values = np.random.default_rng(seed).normal(seed, 1, size=(7, 10, 9))
+    return Image(values, **({"scale": SCALE, "units": "mm", "name": name} | options))
 
 
 @pytest.fixture
-def viewer():
-    viewer = ViewerModel()
-    image = np.arange(8 * 10 * 12, dtype=np.float32).reshape(8, 10, 12)
-    viewer.add_layer(Image(image, scale=SCALE, translate=TRANSLATE, units="mm", name="scan"))
-    return viewer
+def structures(qtbot, viewer, view):
+    structures = StructuresController(viewer, view, lambda text, tone: None)
+    yield structures
+    structures.close()
 
 
 @pytest.fixture
-def dock(qtbot, viewer, services):
-    def close(widget):
-        widget.controller.close()
-
-    widget = HyperspaceWidget(viewer, services)
-    qtbot.addWidget(widget, before_close_func=close)
-    widget.resize(350, 900)
-    widget.show()
-    qtbot.waitUntil(lambda: widget.controller.models.model is not None)
-    return widget
+def t1(viewer):
+    viewer.layers.clear()
+    return viewer.add_layer(make_image("T1", 100))
 
 
 @pytest.fixture
-def labels(viewer, dock, qtbot):
-    layer = viewer.add_layer(make_labels())
-    settle(qtbot, dock)
+def t2(viewer, t1):
+    return viewer.add_layer(make_image("T2", 7))
+
+
+@pytest.fixture
+def result(controller, viewer, t1, t2, structures, qtbot):
+    """Labels made from T1, while T2 lies on the same voxels."""
+    controller.scan.choose(str(id(t1)))
+    controller.segmentation.run()
+    qtbot.waitUntil(lambda: not controller.running)
+    (layer,) = (one for one in viewer.layers if isinstance(one, Labels))
     return layer
 
 
-def settle(qtbot, dock):
-    qtbot.waitUntil(lambda: dock.controller.structures.is_idle)
+def means(structures, qtbot):
+    qtbot.waitUntil(lambda: structures.is_idle)
     qtbot.wait(20)
+    return [one.mean for one in structures.structures()]
 
 
-def child(dock, name):
-    return dock.findChild(QWidget, f"hyperspace.structures{name}")
-
-
-def table(dock):
-    return dock.findChild(QTableWidget, "hyperspace.structures.table")
-
-
-def texts(dock, column=0):
-    return [table(dock).item(i, column).text() for i in range(table(dock).rowCount())]
-
-
-def click_row(qtbot, dock, row, column=1):
-    cell = table(dock).visualItemRect(table(dock).item(row, column))
-    qtbot.mouseClick(table(dock).viewport(), Qt.MouseButton.LeftButton, pos=cell.center())
-
-
-def tick(qtbot, dock, row):
-    cell = table(dock).visualItemRect(table(dock).item(row, 0))
-    place = QPoint(cell.left() + 12, cell.center().y())
-    qtbot.mouseClick(table(dock).viewport(), Qt.MouseButton.LeftButton, pos=place)
-
-
-def alpha(layer, value):
-    return layer.get_color(value)[3]
-
-
-def test_there_is_no_table_without_labels(dock, viewer):
-    assert not child(dock, "").isVisible()
-
-
-def test_names_volumes_and_means(dock, labels, viewer):
-    assert child(dock, "").isVisible()
-    assert table(dock).isVisible()
-    assert texts(dock) == ["left front", "right front", "stem"]
-    # 9, 16 and 1 voxels of 1.5 mm³
-    assert texts(dock, 1) == ["0.0135", "0.024", "0.0015"]
-    image = viewer.layers["scan"].data
-    means = [image[labels.data == value].mean() for value in (1, 2, 5)]
-    assert texts(dock, 2) == [f"{mean:.0f}" for mean in means]
-
-
-def test_a_click_selects_the_label_and_moves_the_view_there(dock, labels, viewer, qtbot):
-    viewer.layers.selection.active = viewer.layers["scan"]
-    click_row(qtbot, dock, 2)
-    assert labels.selected_label == 5
-    assert viewer.layers.selection.active is labels
-    assert viewer.dims.point == pytest.approx((22.0, 0.0, 16.5))
-    assert view_position(viewer) == pytest.approx((22.0, 0.0, 16.5))
-
-
-@pytest.mark.parametrize("order", [(1, 2, 0), (2, 0, 1), (0, 2, 1)])
-def test_the_view_moves_whichever_axes_are_shown(dock, labels, viewer, qtbot, order):
-    viewer.dims.order = order
-    click_row(qtbot, dock, 2)
-    assert view_position(viewer) == pytest.approx((22.0, 0.0, 16.5))
-    assert camera_of(viewer).center[1:] == pytest.approx(
-        [(22.0, 0.0, 16.5)[axis] for axis in order[1:]]
-    )
-
-
-def test_keys_move_through_the_structures(dock, labels, viewer, qtbot):
-    click_row(qtbot, dock, 0)
-    qtbot.keyClick(table(dock), Qt.Key.Key_Down)
-    assert labels.selected_label == 2
-
-
-def test_a_tick_hides_a_structure_and_leaves_the_labels(dock, labels, viewer, qtbot):
-    before, point = labels.data.copy(), viewer.dims.point
-    tick(qtbot, dock, 1)
-    assert [alpha(labels, value) for value in (1, 2, 5)] == [1, 0, 1]
-    assert table(dock).item(1, 0).checkState() == Qt.CheckState.Unchecked
-    np.testing.assert_array_equal(labels.data, before)
-    assert viewer.dims.point == point  # a tick is no wish to go there
-    # Colors are known still: to the table and to files.
-    metadata = label_metadata({"features": labels.features, "colormap": labels.colormap})
-    assert metadata["label_colors"][2] == COLORS[2]
-    tick(qtbot, dock, 1)
-    assert [alpha(labels, value) for value in (1, 2, 5)] == [1, 1, 1]
-
-
-def test_a_click_on_a_hidden_structure_shows_it(dock, labels, qtbot):
-    tick(qtbot, dock, 1)
-    click_row(qtbot, dock, 1)
-    assert alpha(labels, 2) == 1
-    assert table(dock).item(1, 0).checkState() == Qt.CheckState.Checked
-
-
-def test_only_the_selected_one(dock, labels, qtbot):
-    own = labels.colormap
-    tick(qtbot, dock, 2)
-    click_row(qtbot, dock, 0)
-    child(dock, ".only").click()
-    assert [alpha(labels, value) for value in (1, 2, 5)] == [1, 0, 0]
-    click_row(qtbot, dock, 1)
-    assert [alpha(labels, value) for value in (1, 2, 5)] == [0, 1, 0]
-    child(dock, ".only").click()
-    assert [alpha(labels, value) for value in (1, 2, 5)] == [1, 1, 0]  # as it was ticked
-    tick(qtbot, dock, 2)
-    assert labels.colormap is own
-
-
-def test_sides_are_added_up(dock, labels, qtbot):
-    assert child(dock, ".sides").isVisible()
-    child(dock, ".sides").click()
-    assert texts(dock) == ["front", "stem"]
-    assert texts(dock, 1) == ["0.0375", "0.0015"]
-    click_row(qtbot, dock, 0)
-    child(dock, ".only").click()
-    assert [alpha(labels, value) for value in (1, 2, 5)] == [1, 1, 0]
-    child(dock, ".only").click()
-    tick(qtbot, dock, 0)
-    assert [alpha(labels, value) for value in (1, 2, 5)] == [0, 0, 1]
-
-
-def test_no_sides_nothing_to_add_up(dock, viewer, qtbot):
-    viewer.add_layer(make_labels(**label_attributes({5: "stem"}, COLORS)))
-    settle(qtbot, dock)
-    assert not child(dock, ".sides").isVisible()
-    assert texts(dock) == ["label 1", "label 2", "stem"]
-
-
-def test_labels_of_other_programs_have_colors_of_napari(dock, viewer, qtbot):
-    plain = Labels(make_labels().data, scale=SCALE, translate=TRANSLATE, units="mm", name="other")
-    viewer.add_layer(plain)
-    settle(qtbot, dock)
-    assert texts(dock) == ["label 1", "label 2", "label 5"]
-    own = [plain.get_color(value)[:3] for value in (1, 2, 5)]
-    tick(qtbot, dock, 0)
-    assert isinstance(plain.colormap, DirectLabelColormap)
-    assert [alpha(plain, value) for value in (1, 2, 5)] == [0, 1, 1]
-    np.testing.assert_allclose([plain.get_color(value)[:3] for value in (1, 2, 5)], own, atol=0.01)
-
-
-def test_painting_renews_the_table(dock, labels, qtbot):
-    labels.selected_label = 5
-    labels.paint((6, 2, 2), 5)
-    assert table(dock).item(2, 1).text() == "0.0015"
-    settle(qtbot, dock)
-    voxels = np.count_nonzero(labels.data == 5)
-    assert voxels > 1
-    assert table(dock).item(2, 1).toolTip() == f"{voxels} voxels"
-    labels.data = np.zeros_like(labels.data)
-    settle(qtbot, dock)
-    assert texts(dock, 1) == ["–"] * 3
-
-
-def test_what_is_painted_while_others_are_hidden(dock, labels, qtbot):
-    click_row(qtbot, dock, 0)
-    child(dock, ".only").click()
-    labels.data_setitem((np.array([0]), np.array([0]), np.array([0])), 7)
-    settle(qtbot, dock)
-    assert texts(dock) == ["left front", "right front", "stem", "label 7"]
-    assert [alpha(labels, value) for value in (1, 2, 5, 7)] == [1, 0, 0, 0]
-    child(dock, ".only").click()
-    assert alpha(labels, 7) == 1  # a value of no model, yet to be seen
-
-
-def test_the_active_labels_are_listed_and_removed_ones_are_not(dock, labels, viewer, qtbot):
-    other = make_labels("other", **label_attributes({1: "only one"}, {1: "#123456"}))
-    other.data[other.data != 1] = 0
-    viewer.add_layer(other)
-    settle(qtbot, dock)
-    assert texts(dock) == ["only one"]
-    viewer.layers.selection.active = labels
-    settle(qtbot, dock)
-    assert texts(dock) == ["left front", "right front", "stem"]
-    viewer.layers.selection.active = viewer.layers["scan"]
-    settle(qtbot, dock)
-    assert texts(dock) == ["left front", "right front", "stem"]
-    viewer.layers.remove(labels)
-    settle(qtbot, dock)
-    assert texts(dock) == ["only one"]
-    viewer.layers.remove(other)
-    assert not child(dock, "").isVisible()
-
-
-def test_means_are_of_the_image_on_the_same_voxels(dock, labels, viewer, qtbot):
-    viewer.layers["scan"].scale = (2.0, 0.5, 1.0)
-    viewer.add_layer(Image(np.zeros((4, 4, 4)), units="mm", name="elsewhere"))
-    settle(qtbot, dock)
-    assert texts(dock, 2) == ["–"] * 3
-    level = Image(np.full((8, 10, 12), 7.0), scale=SCALE, translate=TRANSLATE, units="mm")
-    viewer.add_layer(level)
-    settle(qtbot, dock)
-    assert texts(dock, 2) == ["7.00"] * 3
-
-
-def test_labels_of_more_dimensions_have_no_table(dock, labels, viewer, qtbot):
-    viewer.add_layer(Labels(np.ones((2, 3, 4, 5), np.uint8), name="film"))
-    settle(qtbot, dock)
-    assert not child(dock, "").isVisible()
-    viewer.layers.selection.active = labels
-    settle(qtbot, dock)
-    assert texts(dock) == ["left front", "right front", "stem"]
-
-
-def test_it_sorts_by_volume(dock, labels, qtbot):
-    table(dock).sortItems(1, Qt.SortOrder.DescendingOrder)
-    assert texts(dock) == ["right front", "left front", "stem"]
-    click_row(qtbot, dock, 0)
-    assert labels.selected_label == 2
-
-
-def test_export(dock, viewer, services, qtbot, tmp_path, monkeypatch):
-    qtbot.mouseClick(dock.findChild(QWidget, "hyperspace.run"), Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: not dock.controller.running)
-    settle(qtbot, dock)
-    path = tmp_path / "tàble.csv"
-    asked = []
-    monkeypatch.setattr(
-        QFileDialog, "getSaveFileName", lambda *args: (asked.append(args[2]), (str(path), ""))[1]
-    )
-    qtbot.mouseClick(child(dock, ".export"), Qt.MouseButton.LeftButton)
-    assert asked[0].endswith(".csv")
+def exported(structures, tmp_path):
+    path = tmp_path / "table.csv"
+    structures.export(str(path))
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["structure"] for row in rows] == ["front", "back"]
-    assert {(row["image"], row["model"], row["spacing_y_mm"]) for row in rows} == {
-        ("scan", "fake", "0.8")
-    }
-    layer = label_layers(viewer)[0]
-    assert [int(row["voxels"]) for row in rows] == [(layer.data == v).sum() for v in (1, 2)]
+    (image,) = {row["image"] for row in rows}
+    return image, [row["mean_intensity"] for row in rows]
 
 
-def test_fault_57_a_table_that_cannot_be_written(dock, labels, qtbot, tmp_path, monkeypatch):
-    path = tmp_path / "gone" / "table.csv"
-    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: (str(path), ""))
-    qtbot.mouseClick(child(dock, ".export"), Qt.MouseButton.LeftButton)
-    message = dock.findChild(QWidget, "hyperspace.message")
-    assert "cannot be written" in message.text()
-    assert message.property("tone") == "error"
+def of(image, labels):
+    return pytest.approx(ndimage.mean(image.data, labels.data, (1, 2)))
 
 
-def test_three_dimensions_and_back(dock, labels, viewer, qtbot):
-    image = viewer.layers["scan"]
-    viewer.dims.order = (2, 0, 1)  # slices from the side
-    qtbot.mouseClick(child(dock, ".space"), Qt.MouseButton.LeftButton)
-    assert viewer.dims.ndisplay == 3
-    assert not image.visible and labels.visible
-    up = camera_of(viewer).up_direction
-    assert up[0] < -0.8  # the head
-    click_row(qtbot, dock, 2)
-    assert camera_of(viewer).center == pytest.approx((22.0, 0.0, 16.5))
-    viewer.dims.ndisplay = 2  # by napari's own button
-    assert image.visible and viewer.dims.order == (2, 0, 1)
-    assert not child(dock, ".space").isChecked()
+def brush(labels):
+    labels.data_setitem((np.array([0]), np.array([1]), np.array([2])), 1)
 
 
-def test_the_table_folds(dock, labels, qtbot):
-    toggle = child(dock, ".toggle")
-    qtbot.mouseClick(toggle, Qt.MouseButton.LeftButton)
-    assert not table(dock).isVisible()
-    labels.data = labels.data.copy()
-    settle(qtbot, dock)
-    assert not table(dock).isVisible()
-    qtbot.mouseClick(toggle, Qt.MouseButton.LeftButton)
-    assert table(dock).isVisible()
+def test_renaming_the_image_keeps_the_means(result, t1, structures, qtbot, tmp_path):
+    assert means(structures, qtbot) == of(t1, result)
+    assert exported(structures, tmp_path)[0] == "T1"
+    t1.name = "renamed"
+    assert means(structures, qtbot) == of(t1, result)
+    assert exported(structures, tmp_path)[0] == "renamed"
+    brush(result)
+    assert means(structures, qtbot) == of(t1, result)
+    assert exported(structures, tmp_path)[0] == "renamed"
 
 
-def test_a_table_of_many_rows_leaves_room(dock, viewer, qtbot):
-    names = {value: f"left structure {value}" for value in range(1, 60)}
-    viewer.add_layer(make_labels(**label_attributes(names, {})))
-    settle(qtbot, dock)
-    qtbot.wait(50)
-    assert table(dock).rowCount() == 59
-    assert dock._page.width() <= dock.width()
-    assert child(dock, ".only").geometry().bottom() <= dock._page.height()
+def test_exchanging_the_names_of_images_keeps_the_means(
+    result, t1, t2, structures, qtbot, tmp_path
+):
+    t1.name = "old"
+    t2.name = "T1"
+    brush(result)
+    assert means(structures, qtbot) == of(t1, result)
+    assert exported(structures, tmp_path)[0] == "old"
+
+
+def test_there_is_no_mean_after_the_image_is_removed(
+    controller, result, viewer, t1, structures, qtbot, tmp_path
+):
+    viewer.layers.remove(t1)
+    assert all(math.isnan(mean) for mean in means(structures, qtbot))
+    assert exported(structures, tmp_path) == ("T1", ["", ""])  # the image of the run
+    viewer.add_layer(t1)
+    assert means(structures, qtbot) == of(t1, result)
+
+
+def test_there_is_no_mean_while_the_image_is_moved_away(result, t1, structures, qtbot):
+    t1.translate = (0, 0, 30)
+    assert all(math.isnan(mean) for mean in means(structures, qtbot))
+    t1.translate = (0, 0, 0)
+    assert means(structures, qtbot) == of(t1, result)
+    result.translate = (0, 0, 30)
+    assert all(math.isnan(mean) for mean in means(structures, qtbot))
+
+
+def test_new_image_values_update_the_means(result, t1, t2, structures, qtbot):
+    before = means(structures, qtbot)
+    t1.data = t1.data * 3
+    assert means(structures, qtbot) == of(t1, result)
+    assert means(structures, qtbot) == pytest.approx(np.multiply(before, 3))
+
+
+def test_labels_of_unknown_origin_are_measured_on_the_topmost_image(
+    viewer, t1, t2, structures, qtbot, tmp_path
+):
+    values = np.random.default_rng(0).integers(0, 3, (7, 10, 9))
+    labels = viewer.add_layer(Labels(values, scale=SCALE, units="mm", name="mine"))
+    assert means(structures, qtbot) == of(t2, labels)
+    assert exported(structures, tmp_path)[0] == "T2"
+    t2.name = "new"
+    means(structures, qtbot)
+    assert exported(structures, tmp_path)[0] == "new"
+    viewer.layers.remove(t2)
+    assert means(structures, qtbot) == of(t1, labels)
+    assert exported(structures, tmp_path)[0] == "T1"
+
+
+def test_copies_of_a_result_keep_the_reference_to_its_image_but_volumes_do_not(
+    result, viewer, t1, structures, qtbot
+):
+    attributes = result.as_layer_data_tuple()[1]
+    other = Layer.create(copy.deepcopy(result.data), copy.deepcopy(attributes), "labels")
+    viewer.add_layer(other)
+    assert structures.layer is other
+    assert means(structures, qtbot) == of(t1, other)
+    volume = convert.to_volume(result.data, attributes)
+    assert volume.metadata["image"] == "T1"
+    assert not any(isinstance(one, weakref.ref) for one in volume.metadata.values())
+
+
+def test_closing_disconnects_from_the_image(viewer, t1, structures, qtbot):
+    viewer.add_layer(Labels(np.ones((7, 10, 9), int), scale=SCALE, units="mm", name="mine"))
+    means(structures, qtbot)
+    assert any("Structures" in repr(one) for one in t1.events.data.callbacks)
+    structures.close()
+    assert not any("Structures" in repr(one) for one in t1.events.data.callbacks)

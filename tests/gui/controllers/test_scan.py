@@ -1,4 +1,4 @@
-"""The spacing of a scan, corrected by the user: whatever part of its placement holds it."""
+"""Choosing the scan and correcting its spacing, whatever part of its placement holds it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("pytestqt")
+from napari.components import ViewerModel
 from napari.layers import Image
 from scipy.spatial.transform import Rotation
 
 from napari_hyperspace.gui.adapters import layers as convert
+from napari_hyperspace.gui.controllers.dock import DockController
 
 TURNED = np.eye(4)
 TURNED[:3, :3] = Rotation.from_euler("zyx", [20, -35, 50], degrees=True).as_matrix() * [2, 0.5, 3]
@@ -17,7 +19,7 @@ TURNED[:3, 3] = (7, -30, 11)
 
 
 def steps(layer):
-    """World steps from a voxel to the next along each array axis, one a row."""
+    """World steps from a voxel to the next along each array axis, one per row."""
     corner = np.array(layer.data_to_world((0, 0, 0)))
     return np.array([layer.data_to_world(one) - corner for one in np.eye(3)])
 
@@ -26,7 +28,24 @@ def correct(controller, view, layer, spacing):
     controller.scan.choose(str(id(layer)))
     view.answers["ask_spacing"] = [spacing]
     controller.scan.correct_spacing()
-    return view.asked[-1][1][2]  # what was offered
+    return view.asked[-1][1][2]  # the initial value of the dialog
+
+
+def test_a_scan_without_units_gets_a_message(qtbot, view, services):
+    viewer = ViewerModel()
+    viewer.add_layer(Image(np.zeros((3, 4, 5))))
+    controller = DockController(viewer, view, view, services)
+    assert any("pixel" in args[0] for args in view.messages)
+    controller.close()
+
+
+def test_correcting_the_spacing_of_a_scan(controller, viewer, view, qtbot):
+    view.answers["ask_spacing"] = [(5.0, 0.7, 0.7)]
+    controller.scan.correct_spacing()
+    layer = viewer.layers["scan"]
+    np.testing.assert_array_equal(layer.scale, (5.0, 0.7, 0.7))
+    assert view.last("scan") == ("12 × 14 × 16 · 5 × 0.7 × 0.7 mm",)
+    assert controller.choices.spacing_mm == (4.0, 0.8, 0.8)
 
 
 @pytest.mark.parametrize(
@@ -38,17 +57,17 @@ def correct(controller, view, layer, spacing):
         ({"scale": (2.0, 1, 1), "rotate": (10, 20, 30), "shear": (0.1, 0, 0)}, None),
     ],
 )
-@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")  # of napari
-def test_the_spacing_is_what_was_answered_and_the_axes_run_as_before(
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")  # napari's
+def test_the_corrected_spacing_is_set_and_the_axes_keep_their_directions(
     controller, viewer, view, placed, offered
 ):
     layer = viewer.add_layer(Image(np.zeros((7, 5, 6)), units="mm", name="odd", **placed))
     before, corner = steps(layer), layer.data_to_world((0, 0, 0))
-    told = correct(controller, view, layer, (3.0, 1.0, 0.7))
+    proposed = correct(controller, view, layer, (3.0, 1.0, 0.7))
     lengths = np.linalg.norm(before, axis=1)
-    np.testing.assert_allclose(told, lengths)
+    np.testing.assert_allclose(proposed, lengths)
     if offered:
-        np.testing.assert_allclose(told, offered)
+        np.testing.assert_allclose(proposed, offered)
     np.testing.assert_allclose(
         steps(layer), before / lengths[:, None] * [[3.0], [1.0], [0.7]], atol=1e-12
     )
@@ -56,7 +75,7 @@ def test_the_spacing_is_what_was_answered_and_the_axes_run_as_before(
     assert view.last("scan")[0].startswith("7 × 5 × 6 · 3 × 1 × 0.7 mm")
 
 
-def test_units_of_length_stay_and_others_become_mm(controller, viewer, view):
+def test_units_of_length_are_kept_and_others_become_mm(controller, viewer, view):
     for units, there in (("um", 1e-3), ("pixel", 1.0)):
         scale = (2000.0, 500, 500) if units == "um" else (2.0, 0.5, 0.5)
         layer = viewer.add_layer(Image(np.zeros((7, 5, 6)), units=units, scale=scale, name=units))
@@ -67,7 +86,7 @@ def test_units_of_length_stay_and_others_become_mm(controller, viewer, view):
         }
 
 
-def test_every_channel_has_its_own_factors(controller, viewer, view, services, qtbot):
+def test_each_channel_is_rescaled_by_its_own_factors(controller, viewer, view, services, qtbot):
     services.models["other"].in_channels = 2
     first, second = viewer.layers["scan"], Image(np.zeros((12, 14, 16)), units="mm")
     second.affine, second.scale = np.diag([4.0, 1, 1, 1]), (0.5, -1, 1)
@@ -79,7 +98,7 @@ def test_every_channel_has_its_own_factors(controller, viewer, view, services, q
     np.testing.assert_allclose(second.scale, (0.75, -1, 1.5))
 
 
-def test_an_oblique_file_is_respaced_along_its_own_axes(controller, viewer, view, oblique_volume):
+def test_an_oblique_file_is_rescaled_along_its_own_axes(controller, viewer, view, oblique_volume):
     data, attributes, _ = convert.to_layer_data(oblique_volume)
     layer = viewer.add_layer(Image(data, **attributes))
     correct(controller, view, layer, (6.0, 0.9, 0.8))
@@ -88,11 +107,7 @@ def test_an_oblique_file_is_respaced_along_its_own_axes(controller, viewer, view
     np.testing.assert_allclose(after.grid.directions, oblique_volume.grid.directions, atol=1e-12)
 
 
-def previews(viewer):
-    return [one for one in viewer.layers if "preview" in one.name]
-
-
-def test_the_preview_lies_on_the_corrected_scan(controller, viewer, view, qtbot):
+def test_the_preview_lies_on_the_corrected_scan(controller, viewer, view, qtbot, previews):
     controller.choices.live = True
     qtbot.waitUntil(lambda: bool(previews(viewer)))
     layer = viewer.layers["scan"]
@@ -105,18 +120,3 @@ def test_the_preview_lies_on_the_corrected_scan(controller, viewer, view, qtbot)
     assert previews(viewer) == []
     qtbot.waitUntil(lambda: bool(previews(viewer)))
     np.testing.assert_allclose(steps(previews(viewer)[0]), steps(layer), atol=1e-12)
-
-
-def test_the_preview_is_in_the_names_and_colors_of_the_model(
-    controller, viewer, view, services, qtbot
-):
-    other = services.models["other"]
-    other.label_names, other.label_colors = {1: "in", 2: "out"}, {1: "#ff0000", 2: "#00ff00"}
-    controller.choices.live = True
-    qtbot.waitUntil(lambda: bool(previews(viewer)))
-    controller.choices.model = "other"
-    assert previews(viewer) == []
-    qtbot.waitUntil(lambda: bool(previews(viewer)))
-    (preview,) = previews(viewer)
-    assert list(preview.features["name"]) == ["background", "in", "out"]
-    np.testing.assert_allclose(preview.get_color(2), (0, 1, 0, 1))

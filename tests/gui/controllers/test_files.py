@@ -1,0 +1,112 @@
+"""Opening scans, with a question where a file lacks an option, and saving labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pytestqt")
+from napari.layers import Labels
+
+from napari_hyperspace.core.errors import OptionNeededError, SeriesChoice
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.gui.adapters import layers as convert
+
+
+def volume(name="opened"):
+    return Volume(np.zeros((3, 4, 5)), Grid.from_spacing((3, 4, 5), (2.0, 1.0, 1.0)), name)
+
+
+def open_path(qtbot, controller, path):
+    controller.files.open(path)
+    qtbot.waitUntil(lambda: not controller.running)
+
+
+def test_an_opened_scan_is_chosen(controller, viewer, view, services, qtbot):
+    services.files["/a.nii"] = volume()
+    open_path(qtbot, controller, "/a.nii")
+    assert [one.name for one in controller.layers.layers] == ["opened"]
+    assert view.last("scan") == ("3 × 4 × 5 · 2 × 1 × 1 mm",)
+
+
+@pytest.mark.parametrize(
+    ("option", "ask", "answer", "given_again"),
+    [
+        ("spacing_mm", "ask_spacing", (3.0, 2.0, 1.0), {"spacing_mm": (3.0, 2.0, 1.0)}),
+        ("volume", "ask_choice", 5, {"volume": 5}),
+        ("series", "ask_choice", 1, {"series": "1.3"}),
+        ("fill", "ask_choice", 0, {"fill": 0.0}),
+    ],
+)
+def test_a_missing_option_is_asked_and_the_file_is_read_again(
+    controller, viewer, view, services, qtbot, option, ask, answer, given_again
+):
+    given = []
+
+    def read(**options):
+        given.append(options)
+        if not options:
+            raise OptionNeededError(
+                "an option is missing",
+                option=option,
+                n_volumes=8,
+                series=(SeriesChoice("1.2", "first"), SeriesChoice("1.3", "second")),
+            )
+        return volume()
+
+    services.files["/odd"] = read
+    view.answers[ask] = [answer]
+    open_path(qtbot, controller, "/odd")
+    qtbot.waitUntil(lambda: len(given) == 2 and not controller.running)
+    assert given[1] == given_again
+    assert "opened" in viewer.layers
+    if option == "volume":
+        assert view.asked[0][1][2][-1] == "volume 7"
+    if option == "series":
+        assert list(view.asked[0][1][2]) == ["first", "second"]
+
+
+def test_the_error_is_shown_if_the_user_declines(controller, viewer, view, services, qtbot):
+    def read(**options):
+        raise OptionNeededError("two series", option="series", fix="Choose one with series=UID")
+
+    services.files["/odd"] = read
+    view.answers["ask_choice"] = [None]
+    open_path(qtbot, controller, "/odd")
+    assert view.last("message") == ("two series. Choose one with series=UID", "error")
+    assert len(viewer.layers) == 1
+
+
+def test_the_selected_labels_are_saved_on_the_grid_of_their_scan(
+    controller, viewer, view, services, qtbot, oblique_volume
+):
+    data, attributes, _ = convert.to_layer_data(oblique_volume)
+    viewer.add_layer(Labels(data.astype(int), **attributes | {"name": "mine"}))
+    viewer.add_layer(Labels(np.zeros((12, 14, 16), int), name="another"))
+    viewer.layers.selection.active = viewer.layers["mine"]
+    view.answers["ask_save_path"] = ["/out.nii.gz"]
+    controller.files.save()
+    qtbot.waitUntil(lambda: not controller.running)
+    assert view.asked == [("ask_save_path", ("/scans/oblique-labels.nii.gz",))]
+    ((written, path),) = services.written
+    assert path == "/out.nii.gz"
+    assert written.grid == oblique_volume.grid
+    np.testing.assert_array_equal(written.array, oblique_volume.array)
+    text, tone = view.last("message")
+    assert text.startswith("Saved /out.nii.gz: affine bit-identical, ")
+    assert tone == "good"
+
+
+def test_labels_that_are_not_a_volume_are_not_saved_and_the_reason_is_shown(
+    controller, viewer, view, services
+):
+    viewer.add_layer(Labels(np.zeros((12, 14, 16), int), name="whole"))
+    viewer.add_layer(Labels(np.ones((5, 7), int), name="slice"))
+    viewer.layers.selection.active = viewer.layers["slice"]
+    controller.files.save()
+    text, tone = view.last("message")
+    assert tone == "error"
+    assert text.startswith("slice: only 3-D images of one channel") and "2 dimensions" in text
+    assert view.asked == services.written == []
+    assert not controller.running

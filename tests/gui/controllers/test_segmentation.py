@@ -1,0 +1,159 @@
+"""Running a segmentation, and changes to the viewer during a run."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pytestqt")
+
+from napari_hyperspace.core.postprocess import postprocess
+from napari_hyperspace.gui.adapters import layers as convert
+
+
+def test_a_run_adds_a_labels_layer_above_the_scan(
+    controller, viewer, view, services, qtbot, results, run
+):
+    controller.spacing.set_spacing((2.0, 2.0, 2.0))
+    run(qtbot, controller)
+    (result,) = results(viewer)
+    source = viewer.layers["scan"]
+    assert result.name == "scan · fake 2 mm"
+    assert viewer.layers.index(result) == viewer.layers.index(source) + 1
+    np.testing.assert_array_equal(result.scale, source.scale)
+    expected = np.digitize(source.data, np.quantile(source.data, (0.9, 0.97)))
+    np.testing.assert_array_equal(result.data, expected)
+    assert list(result.features["name"]) == ["background", "front", "back"]
+    message, tone = view.last("message")
+    assert message.startswith("Predicted 0.34 ms · 134 kB, took ")
+    assert tone == "good"
+    assert services.runs[0][1:] == ((2.0, 2.0, 2.0), "extrapolate", "z-score")
+    assert view.last("ready") == {"run": True, "cancel": False, "save": True}
+
+
+def test_post_processed_labels_are_named_and_described_as_such(
+    controller, viewer, view, services, qtbot, results, run
+):
+    run(qtbot, controller)
+    controller.segmentation.set_postprocessing(True, 20.0)
+    run(qtbot, controller)
+    cleaned, plain = results(viewer)
+    if cleaned.name == "scan · fake 1 mm":
+        cleaned, plain = plain, cleaned
+    assert (plain.name, cleaned.name) == ("scan · fake 1 mm", "scan · fake 1 mm, post-processed")
+    before, after = (convert.to_volume(*one.as_layer_data_tuple()[:2]) for one in (plain, cleaned))
+    expected = postprocess(before, largest_component=True, fill_holes_mm3=20)
+    np.testing.assert_array_equal(after.array, expected.array)
+    assert before.metadata["postprocessing"] == ()
+    assert after.metadata["postprocessing"] == expected.metadata["postprocessing"]
+    assert after.metadata["model"] == "fake"
+    assert after.metadata["working_spacing_mm"] == (1.0, 1.0, 1.0)
+    assert after.metadata["image"] == "scan"
+    message = view.last("message")[0]
+    assert "Post-processing: largest component of each structure (0." in message
+    assert "ml changed); holes up to 20 mm³ filled (" in message
+    controller.segmentation.set_postprocessing(False, 0.0)
+    run(qtbot, controller)
+    assert "ost-process" not in view.last("message")[0]
+
+
+def test_run_clicked_twice_starts_one_job(controller, viewer, view, services, qtbot, results):
+    """Fault 64 of the list of bad inputs."""
+    services.gate = threading.Event()
+    controller.segmentation.run()
+    assert view.last("ready") == {"run": False, "cancel": True, "save": False}
+    controller.segmentation.run()
+    services.gate.set()
+    qtbot.waitUntil(lambda: not controller.running)
+    assert len(services.runs) == len(results(viewer)) == 1
+
+
+def test_cancel_stops_a_run_between_steps(controller, viewer, view, services, qtbot, results):
+    services.gate = threading.Event()
+    controller.segmentation.run()
+    qtbot.waitUntil(lambda: len(services.runs) == 1)
+    controller.segmentation.cancel()
+    qtbot.waitUntil(lambda: not controller.running)
+    assert results(viewer) == []
+    assert view.last("message")[0] == "Cancelled."
+    assert view.last("ready") == {"run": True, "cancel": False, "save": False}
+
+
+def test_a_layer_removed_during_a_run_stops_it(
+    controller, viewer, view, services, qtbot, make_scan, results
+):
+    """Fault 61 of the list of bad inputs."""
+    services.gate = threading.Event()
+    viewer.add_layer(make_scan(name="other"))
+    controller.segmentation.run()
+    viewer.layers.remove("scan")
+    qtbot.waitUntil(lambda: not controller.running)
+    assert results(viewer) == []
+    assert any("removed during the run" in args[0] for args in view.messages)
+
+
+def test_a_layer_renamed_during_a_run(controller, viewer, view, services, qtbot, results):
+    """Fault 61 of the list of bad inputs."""
+    services.gate = threading.Event()
+    controller.segmentation.run()
+    viewer.layers["scan"].name = "renamed"
+    assert view.last("layers")[0][0][1] == "renamed"
+    services.gate.set()
+    qtbot.waitUntil(lambda: not controller.running)
+    assert [one.name for one in results(viewer)] == ["renamed · fake 1 mm"]
+
+
+@pytest.mark.parametrize("what", ["data", "scale", "translate", "affine"])
+def test_a_layer_edited_during_a_run_stops_it(
+    controller, viewer, view, services, qtbot, what, results
+):
+    """Fault 63 of the list of bad inputs."""
+    services.gate = threading.Event()
+    controller.segmentation.run()
+    layer = viewer.layers["scan"]
+    if what == "data":
+        layer.data = layer.data + 1
+    elif what == "affine":
+        layer.affine = np.diag([2, 1, 1, 1])
+    else:
+        setattr(layer, what, (3.0, 2.0, 1.0))
+    services.gate.set()
+    qtbot.waitUntil(lambda: not controller.running)
+    assert results(viewer) == []
+    assert any("changed during the run" in args[0] for args in view.messages)
+
+
+def test_errors_of_a_run_are_shown(controller, viewer, view, services, qtbot, results, run):
+    """Fault 66 of the list of bad inputs."""
+    services.error = RuntimeError("the machine is on <b>fire</b>")
+    run(qtbot, controller)
+    assert view.last("message") == ("the machine is on <b>fire</b>", "error")
+    services.error = None
+    run(qtbot, controller)
+    assert len(results(viewer)) == 1
+
+
+def test_warnings_of_a_run_are_shown(controller, services, qtbot, run):
+    """Fault 66 of the list of bad inputs."""
+    from napari.utils.notifications import notification_manager
+
+    notification_manager.records.clear()
+    services.warning = "the image is constant"
+    run(qtbot, controller)
+    assert [record.message for record in notification_manager.records] == ["the image is constant"]
+
+
+def test_progress_is_shown_in_the_activity_dock(controller, view, services, qtbot):
+    from napari.utils import progress
+
+    services.gate = threading.Event()
+    controller.segmentation.run()
+    qtbot.waitUntil(lambda: [str(bar.desc) for bar in progress._all_instances] != [])
+    qtbot.waitUntil(lambda: "tile 1 of 3" in next(iter(progress._all_instances)).desc)
+    services.gate.set()
+    qtbot.waitUntil(lambda: not controller.running)
+    assert len(progress._all_instances) == 0
+    fractions = [args[0] for name, args in view.said if name == "progress"]
+    assert fractions == [0.0, 0.0, 1 / 3, 2 / 3, None]

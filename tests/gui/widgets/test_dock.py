@@ -1,0 +1,193 @@
+"""The dock by mouse and keyboard, with its controls found by objectName."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("pytestqt")
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QWidget
+
+from napari_hyperspace.gui.widgets import dialogs
+from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
+from napari_hyperspace.gui.widgets.theme import colors
+
+NAMES = (
+    *("open", "model", "layer", "device", "lock", "live", "budget", "fit_budget"),
+    *("spacing", "spacing_z", "spacing_y", "spacing_x"),
+    *("run", "cancel", "save", "estimate", "curve", "message"),
+)
+
+
+def test_every_control_has_its_object_name_and_class(dock, child):
+    for name in NAMES:
+        child(dock, name)
+    for name in ("model", "layer", "device"):
+        child(dock, name, QComboBox)
+    for name in ("run", "cancel", "save"):
+        child(dock, name, QPushButton)
+    assert child(dock, "budget").value() == 300
+    assert not child(dock, "live").isChecked()
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_no_control_is_cut_off_at_a_width_of_350_pixels(dock, qtbot, locked):
+    dock.show_message("A message " * 30)
+    dock._spacing.lock.setChecked(locked)
+    dock.resize(350, 900)
+    qtbot.wait(50)
+    for widget in dock._page.findChildren(QWidget):
+        if widget.isVisible() and widget.parentWidget() is dock._page:
+            assert widget.geometry().right() <= dock._page.width(), widget.objectName()
+            if isinstance(widget, QPushButton | QComboBox) or not widget.objectName():
+                assert widget.height() >= widget.minimumSizeHint().height()
+    assert dock._page.width() <= 350
+
+
+def test_the_spacing_controls_change_the_choices(dock, qtbot, services, child, click):
+    child(dock, "spacing").setValue(2.0)
+    assert dock.controller.choices.spacing_mm == (2.0, 2.0, 2.0)
+    qtbot.waitUntil(lambda: services.models["fake"].baked[-1] == (2.0, 2.0, 2.0))
+    click(child(dock, "lock"))
+    child(dock, "spacing_z").setValue(3.0)
+    assert dock.controller.choices.spacing_mm == (3.0, 2.0, 2.0)
+    assert not dock.controller.choices.locked
+
+
+def test_a_run_by_mouse(dock, viewer, services, qtbot, child, click):
+    assert child(dock, "run").isEnabled()
+    assert not child(dock, "cancel").isEnabled()
+    click(child(dock, "run"))
+    assert not child(dock, "run").isEnabled()
+    assert child(dock, "cancel").isEnabled()
+    qtbot.waitUntil(lambda: child(dock, "run").isEnabled())
+    assert len(viewer.layers) == 2
+    assert child(dock, "message").text().startswith("Predicted ")
+    assert child(dock, "save").isEnabled()
+
+
+def test_cancel_by_mouse(dock, viewer, services, qtbot, child, click):
+    services.steps, services.step_seconds = 1000, 0.05
+    click(child(dock, "run"))
+    qtbot.wait(100)
+    click(child(dock, "cancel"))
+    qtbot.waitUntil(lambda: child(dock, "run").isEnabled(), timeout=500)
+    assert len(viewer.layers) == 1
+
+
+def test_fit_to_budget_opens_the_lock(dock, qtbot, child, click):
+    click(child(dock, "fit_budget"))
+    qtbot.waitUntil(lambda: child(dock, "spacing_z").value() == 2.0)
+    assert child(dock, "spacing_y").value() == 1.5
+    assert not child(dock, "lock").isChecked()
+    assert dock.controller.choices.spacing_mm == (2.0, 1.5, 1.5)
+
+
+def test_post_processing_is_collapsed_and_off_by_default(dock, qtbot, child, click):
+    choices = dock.controller.choices
+    largest, fill = child(dock, "largest_component"), child(dock, "fill_holes")
+    toggle = child(dock, "postprocessing.toggle")
+    assert (choices.largest_component, choices.fill_holes_mm3) == (False, 0.0)
+    assert not largest.isVisible()
+    click(toggle)
+    assert largest.isVisible()
+    assert toggle.text() == "Post-processing"
+    largest.click()
+    assert (choices.largest_component, choices.fill_holes_mm3) == (True, 0.0)
+    fill.click()
+    child(dock, "fill_holes_mm3").setValue(12.5)
+    assert (choices.largest_component, choices.fill_holes_mm3) == (True, 12.5)
+    click(toggle)
+    assert toggle.text() == "Post-processing: on"  # also while it is collapsed
+    largest.click()
+    fill.click()
+    assert (choices.largest_component, choices.fill_holes_mm3) == (False, 0.0)
+    assert toggle.text() == "Post-processing"
+
+
+def test_layers_are_chosen_by_name(dock, viewer, qtbot, add_scan, child):
+    add_scan(viewer, "scan", scale=(3.0, 3.0, 3.0)).name = "scan"
+    layers = child(dock, "layer")
+    assert sorted(layers.itemText(i) for i in range(2)) == ["scan", "scan [1]"]
+    layers.setCurrentIndex(layers.findText("scan [1]"))
+    assert child(dock, "spacing").value() == 3.0
+
+
+def test_live_preview_and_its_time(dock, viewer, services, qtbot, child):
+    child(dock, "budget").setValue(150)
+    child(dock, "live").setChecked(True)
+    qtbot.waitUntil(lambda: any("preview" in layer.name for layer in viewer.layers))
+    assert dock.controller.choices.preview_ms == 150
+    child(dock, "live").setChecked(False)
+    assert len(viewer.layers) == 1
+
+
+def test_open_by_mouse(dock, viewer, services, qtbot, monkeypatch, oblique_volume, child, click):
+    services.files["/a.nii"] = oblique_volume
+    monkeypatch.setattr(dialogs.QFileDialog, "getOpenFileName", lambda *a: ("/a.nii", ""))
+    click(child(dock, "open"))
+    qtbot.waitUntil(lambda: "oblique" in viewer.layers)
+    assert child(dock, "layer").currentText() == "oblique"
+    assert not child(dock, "lock").isChecked()
+
+
+def test_opening_a_folder_and_a_model_file(
+    dock, viewer, services, qtbot, monkeypatch, oblique_volume, child
+):
+    services.files["/series"] = oblique_volume
+    monkeypatch.setattr(dialogs.QFileDialog, "getExistingDirectory", lambda *a: "/series")
+    dock._open_folder.trigger()
+    qtbot.waitUntil(lambda: "oblique" in viewer.layers)
+    services.models["/m/mine.safetensors"] = services.models["other"]
+    monkeypatch.setattr(
+        dialogs.QFileDialog, "getOpenFileName", lambda *a: ("/m/mine.safetensors", "")
+    )
+    models = child(dock, "model")
+    models.setCurrentIndex(models.findText("Open model file…"))
+    assert models.currentText() == "mine"
+    qtbot.waitUntil(lambda: dock.controller.models.model is services.models["other"])
+
+
+def test_save_by_mouse_shows_the_receipt(dock, viewer, services, qtbot, monkeypatch, child, click):
+    click(child(dock, "run"))
+    qtbot.waitUntil(lambda: child(dock, "save").isEnabled())
+    monkeypatch.setattr(dialogs.QFileDialog, "getSaveFileName", lambda *a: ("/out.nii.gz", ""))
+    click(child(dock, "save"))
+    qtbot.waitUntil(lambda: "affine bit-identical" in child(dock, "message").text())
+    assert services.written[0][1] == "/out.nii.gz"
+
+
+def test_markup_in_names_is_shown_as_text(dock, viewer, services, qtbot, child):
+    dock.show_message("<b>bold</b> <img src='x'>", "error")
+    message = child(dock, "message", QLabel)
+    assert message.text() == "<b>bold</b> <img src='x'>"
+    for label in dock.findChildren(QLabel):
+        if label.objectName().startswith("hyperspace") or label.wordWrap():
+            assert label.textFormat() == Qt.TextFormat.PlainText
+    viewer.layers[0].name = "<h1>scan</h1>"
+    tip = child(dock, "layer").itemData(0, Qt.ItemDataRole.ToolTipRole)
+    assert "&lt;h1&gt;" in tip
+
+
+def test_a_spacing_outside_the_trained_range_is_noted(dock, qtbot, child):
+    child(dock, "spacing").setValue(6.0)
+    notes = dock.findChild(QLabel, "hyperspace.notes")
+    qtbot.waitUntil(lambda: "extrapolated" in notes.text())
+    assert notes.isVisible()
+    child(dock, "spacing").setValue(1.0)
+    qtbot.waitUntil(lambda: not notes.isVisible())
+
+
+def test_the_dock_follows_the_theme(dock, viewer):
+    viewer.theme = "light"
+    assert dock._colors == colors("light")
+
+
+def test_deleting_the_widget_disconnects_from_the_viewer(qtbot, viewer, services, add_scan):
+    widget = HyperspaceWidget(viewer, services)
+    controller = widget.controller
+    qtbot.waitUntil(lambda: controller.models.model is not None)
+    widget.deleteLater()
+    qtbot.waitUntil(lambda: controller.closed)
+    add_scan(viewer, "later")
+    viewer.theme = "light"
