@@ -1,15 +1,16 @@
-"""Networks whose architecture follows the spacing: counted once a kind, right for every spacing."""
+"""Networks whose architecture depends on the spacing: traced once per kind of architecture."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.cost import trace_cache as counted_module
+from napari_hyperspace.cost import trace_cache
+from napari_hyperspace.cost.cost_model import Operation, Trace
 from napari_hyperspace.cost.trace import trace
-from napari_hyperspace.cost.trace_cache import count
+from napari_hyperspace.cost.trace_cache import trace_of
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.plan import make_plan
 from napari_hyperspace.nets.base.architecture import Architecture
@@ -28,24 +29,56 @@ HARMONIC = build_factory(
     HarmonicUNetConfig(multiplicities=(2, 1), level_spacing_mm=(2, 4), kernel_mm=(5, 10, 20)),
     PhysicalKernelsConfig(),
 )
+SHAPE = (120, 130, 140)
 spacings = st.tuples(*[st.floats(0.3, 6)] * 3)
+
+
+def map_sizes(found: Trace) -> np.ndarray:
+    """The size of each map for an input of `SHAPE`: (maps, axes)."""
+    return np.maximum(np.ceil(np.array(SHAPE) / np.array(found.strides) - 1e-4), 1)
+
+
+def multiplied(found: Trace, factors) -> list[Operation]:
+    """The convolutions, and the products with a matrix on the way up.
+
+    On the way down a whole factor pools where it divides the size of a map, and is a product else.
+    """
+    n_up = sum(factor != 1 for level in factors for factor in level)
+    products = [each for each in found.operations if each.kind == "product"]
+    convolutions = [each for each in found.operations if each.kind in ("conv", "depthwise")]
+    return convolutions + products[len(products) - n_up :]
 
 
 @pytest.mark.parametrize("factory", [UNET, HARMONIC], ids=["unet", "harmonic"])
 def test_counts_of_one_network_give_those_of_another(factory):
-    @settings(max_examples=12, deadline=None)
+    """Equal for each voxel of a map, on maps that differ in size by rounding.
+
+    A traced map is rounded up to whole voxels, and a factor of up to 1.01 may be taken for 1: along
+    an axis of n voxels, sizes differ by at most 1 + 0.01 n.
+    """
+
+    @settings(max_examples=40, deadline=None)
     @given(here=spacings, there=spacings)
+    @example(here=(1.5, 1.0, 1.5), there=(1.5, 1.0, 0.75))
+    @example(here=(1.0, 1.0, 1.0), there=(0.4, 0.5, 2 / 3))
     def check(here, there):
         old, new = factory.architecture(here), factory.architecture(there)
         if old.kind != new.kind:
             return
         found = trace(factory.skeleton(here), 1, 3).at(old, new)
         direct = trace(factory.skeleton(there), 1, 3)
-        shape = (120, 130, 140)
-        assert found.macs(shape) == pytest.approx(direct.macs(shape), rel=0.02)
         assert found.parameters == direct.parameters
-        peaks = [each.peak_bytes(shape, 4, reordered=False, heap=False) for each in (found, direct)]
-        assert peaks[0] == pytest.approx(peaks[1], rel=0.05)  # one may pad its input
+        factors = factory.network_config.factors(there) if factory is UNET else ()
+        ours, theirs = (multiplied(each, factors) for each in (found, direct))
+        our_sizes, their_sizes = map_sizes(found), map_sizes(direct)
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.kind == other.kind
+            assert one.macs == pytest.approx(other.macs, rel=1e-12)
+            sizes = their_sizes[other.map]
+            assert (np.abs(our_sizes[one.map] - sizes) <= 1 + 0.01 * sizes).all()
+        # The peak is at the finest levels, whose maps have many voxels along each axis.
+        peaks = [each.peak_bytes(SHAPE, 4, reordered=False, heap=False) for each in (found, direct)]
+        assert peaks[0] == pytest.approx(peaks[1], rel=0.05)
 
     check()
 
@@ -66,10 +99,10 @@ def test_each_kind_is_counted_once(monkeypatch):
         traced.append(network)
         return trace(network, *args)
 
-    monkeypatch.setattr(counted_module, "trace", seen)
+    monkeypatch.setattr(trace_cache, "trace", seen)
     model = Model(HARMONIC, CARD)
-    counted_module._kinds.clear()
-    found = [count(model, (s, s, s)).trace for s in np.geomspace(0.4, 6, 30)]
+    trace_cache._traces.clear()
+    found = [trace_of(model, (s, s, s)).trace for s in np.geomspace(0.4, 6, 30)]
     assert len(traced) <= 4
     macs = [each.macs((64, 64, 64)) for each in found]
     assert len(set(macs)) > 5  # the kernels' shapes are each spacing's own
@@ -78,9 +111,9 @@ def test_each_kind_is_counted_once(monkeypatch):
 def test_baking_takes_as_long_at_any_spacing():
     """On a finer grid kernels hold many times the weights, and take about as long to make."""
     model = Model(HARMONIC, CARD)
-    counted_module._kinds.clear()
-    counted_module._bake_seconds[model.identity] = 0.5
-    coarse, fine = (count(model, (step,) * 3) for step in (4, 0.8))
+    trace_cache._traces.clear()
+    trace_cache._bake_seconds[model.identity] = 0.5
+    coarse, fine = (trace_of(model, (step,) * 3) for step in (4, 0.8))
     assert fine.trace.parameters > 4 * coarse.trace.parameters
     assert coarse.bake_seconds == fine.bake_seconds == 0.5
 
@@ -113,9 +146,10 @@ def test_a_flattened_product_is_a_map():
     down = UNetConfig(channels=3, level_spacing_mm=(2,), convs_per_level=1)
     found = trace(build_factory(down, ConstantConfig()).skeleton((1.3, 0.7, 1.1)), 1, 3)
     products = [each for each in found.operations if each.kind == "product"]
-    assert len(products) == 6  # an axis down, an axis up
+    assert len(products) == 6  # one per axis down, one per axis up
     for each in products:
         assert each.fresh == pytest.approx(3, rel=1e-3)  # its channels
+        assert each.macs == products[0].macs  # per voxel of its own output, whatever its size
 
 
 def test_the_tile_in_mm_follows_the_spacing():

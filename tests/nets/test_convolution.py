@@ -1,4 +1,4 @@
-"""Gradients of convolutions in bfloat16 on maps of few voxels."""
+"""Gradients of convolutions in bfloat16 on thin maps."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def dtype_inside(conv: nn.Module, image: torch.Tensor) -> torch.dtype:
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 9), (9, 1, 9), (9, 9, 2)])
-def test_thin_maps_are_convolved_in_float32_where_gradients_count(shape):
+def test_thin_maps_are_convolved_in_float32_if_gradients_are_needed(shape):
     conv, image = nn.Conv3d(2, 4, 3, padding=1), torch.randn(1, 2, *shape)
     assert dtype_inside(conv, image) == torch.float32
     with torch.no_grad():

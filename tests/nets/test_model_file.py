@@ -12,8 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.nets import model_file
+from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.model_file import bundled_models, load_model, read_card, save_model
+from tests.nets.rounding import assert_equal_in_float64
 
 
 @pytest.fixture
@@ -37,10 +38,16 @@ def rewrite(path: Path, change_tensors=None, change_header=None) -> Path:
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.7, 2.0, 4.9)])
 def test_round_trip_is_exact(tiny_model, path, spacing):
     loaded = load_model(path)
-    image = torch.randn(1, 1, 9, 8, 7)
-    torch.testing.assert_close(
-        loaded.network(spacing)(image), tiny_model.network(spacing)(image), rtol=0, atol=0
-    )
+    states = [model.factory.state_dict() for model in (loaded, tiny_model)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+    image = torch.randn(1, 1, 9, 8, 7).double()
+    networks = [model.factory.double().bake(spacing) for model in (loaded, tiny_model)]
+    assert_equal_in_float64(networks[0](image), networks[1](image))
+
+
+def test_a_loaded_model_is_the_saved_one(tiny_model, path):
+    loaded = load_model(path)
     assert loaded.identity == tiny_model.identity
     assert loaded.card == tiny_model.card
     assert read_card(path).card == tiny_model.card
@@ -70,13 +77,14 @@ def test_bundled_models_load():
         assert torch.isfinite(logits).all()
 
 
-def test_an_unknown_name_lists_what_there_is():
+def test_an_unknown_name_is_refused():
     with pytest.raises(HyperspaceError, match="no such model"):
         load_model("no-such-model")
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
-def test_fault_45_pickle(tmp_path, legacy):
+def test_pickles_are_refused(tmp_path, legacy):
+    """Fault 45 of the list of bad inputs."""
     for name in ("model.pt", "renamed.safetensors"):
         path = tmp_path / name
         torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=not legacy)
@@ -85,20 +93,23 @@ def test_fault_45_pickle(tmp_path, legacy):
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 100, -1])
-def test_fault_46_truncated(path, keep):
+def test_truncated_files_are_refused(path, keep):
+    """Fault 46 of the list of bad inputs."""
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(HyperspaceError, match="safetensors"):
         load_model(path)
 
 
-def test_fault_46_huge_header(path):
+def test_headers_longer_than_the_file_are_refused(path):
+    """Fault 46 of the list of bad inputs."""
     data = path.read_bytes()
     path.write_bytes(struct.pack("<Q", 1 << 60) + data[8:])
-    with pytest.raises(HyperspaceError, match="header does not fit"):
+    with pytest.raises(HyperspaceError, match="longer than the file"):
         load_model(path)
 
 
-def test_fault_46_overlapping_tensors(tmp_path):
+def test_overlapping_tensors_are_refused(tmp_path):
+    """Fault 46 of the list of bad inputs."""
     header = json.dumps(
         {
             "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
@@ -107,11 +118,12 @@ def test_fault_46_overlapping_tensors(tmp_path):
     ).encode()
     path = tmp_path / "overlap.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(12))
-    with pytest.raises(HyperspaceError, match="not a sound safetensors"):
+    with pytest.raises(HyperspaceError, match="not a valid safetensors"):
         load_model(path)
 
 
-def test_fault_46_not_a_model(tmp_path):
+def test_other_safetensors_files_are_refused(tmp_path):
+    """Fault 46 of the list of bad inputs."""
     path = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(HyperspaceError, match="not a model of this program"):
@@ -119,8 +131,10 @@ def test_fault_46_not_a_model(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "misshaped"])
-def test_fault_47_tensors_that_do_not_fit(path, change):
-    def mend(tensors):
+def test_tensors_that_do_not_fit_are_refused(path, change):
+    """Fault 47 of the list of bad inputs."""
+
+    def alter(tensors):
         if change == "missing":
             del tensors["perceptron.0.bias"]
         elif change == "extra":
@@ -128,7 +142,7 @@ def test_fault_47_tensors_that_do_not_fit(path, change):
         else:
             tensors["heads.stem/conv.weight"] = tensors["heads.stem/conv.weight"][:-1].clone()
 
-    rewrite(path, mend)
+    rewrite(path, alter)
     with pytest.raises(HyperspaceError, match="do not fit the configuration") as caught:
         load_model(path)
     names = {"missing": "perceptron.0.bias", "extra": "zzz", "misshaped": "heads.stem/conv.weight"}
@@ -137,17 +151,20 @@ def test_fault_47_tensors_that_do_not_fit(path, change):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_fault_48_weights_that_are_not_finite(path, value):
-    def poison(tensors):
+def test_weights_that_are_not_finite_are_refused(path, value):
+    """Fault 48 of the list of bad inputs."""
+
+    def spoil(tensors):
         tensors["heads.head.bias"][3] = value
 
-    rewrite(path, poison)
+    rewrite(path, spoil)
     with pytest.raises(HyperspaceError, match="not finite") as caught:
         load_model(path)
     assert caught.value.field == "heads.head.bias"
 
 
-def test_fault_49_newer_version(path):
+def test_newer_versions_are_refused(path):
+    """Fault 49 of the list of bad inputs."""
     rewrite(path, None, lambda header: {**header, "format_version": 99, "new": {"key": 1}})
     with pytest.raises(HyperspaceError, match="newer version") as caught:
         load_model(path)
@@ -175,7 +192,9 @@ def test_fault_49_newer_version(path):
         (lambda h: h["factory"].update(range_mm=[[1, 2]] * 2), "needs 3 pairs"),
     ],
 )
-def test_fault_49_header_that_contradicts_itself(path, change, words):
+def test_inconsistent_headers_are_refused(path, change, words):
+    """Fault 49 of the list of bad inputs."""
+
     def apply(header):
         change(header)
 
@@ -185,20 +204,20 @@ def test_fault_49_header_that_contradicts_itself(path, change, words):
     assert caught.value.where == str(path)
 
 
-def test_metadata_that_is_no_json(path):
+def test_metadata_that_is_not_json_is_refused(path):
     tensors = load_file(path)
     save_file(tensors, path, {"hyperspace": "{"})
     with pytest.raises(HyperspaceError, match="metadata"):
         load_model(path)
 
 
-def test_a_failed_save_leaves_the_old_file(tiny_model, path, monkeypatch):
+def test_a_failed_save_keeps_the_existing_file(tiny_model, path, monkeypatch):
     before = path.read_bytes()
 
     def fail(*_args, **_kwargs):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(model_file, "save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(HyperspaceError, match="No space"):
         save_model(tiny_model, path)
     assert path.read_bytes() == before
@@ -206,22 +225,22 @@ def test_a_failed_save_leaves_the_old_file(tiny_model, path, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.complex64, torch.float64])
-def test_types_that_weights_do_not_have(path, dtype):
+def test_unsupported_types_are_refused(path, dtype):
     def convert(tensors):
         tensors["heads.head.bias"] = tensors["heads.head.bias"].to(dtype)
 
     rewrite(path, convert)
-    with pytest.raises(HyperspaceError, match="type that model files do not hold") as caught:
+    with pytest.raises(HyperspaceError, match="unsupported type") as caught:
         load_model(path)
     assert caught.value.field == "heads.head.bias"
 
 
-def test_places_that_no_file_can_have(tiny_model, tmp_path, monkeypatch):
+def test_unreadable_and_unwritable_paths(tiny_model, tmp_path, monkeypatch):
     with pytest.raises(HyperspaceError, match="no such model"):
         load_model("a" * 300)
     with pytest.raises(HyperspaceError, match="cannot be written"):
         save_model(tiny_model, tmp_path / "none" / "m.safetensors")
-    with pytest.raises(HyperspaceError, match="one of two precisions"):
+    with pytest.raises(HyperspaceError, match="unknown precision"):
         save_model(tiny_model, tmp_path / "m.safetensors", dtype="bfloat16")
     path = save_model(tiny_model, tmp_path / "m.safetensors")
 
@@ -230,4 +249,54 @@ def test_places_that_no_file_can_have(tiny_model, tmp_path, monkeypatch):
 
     monkeypatch.setattr("builtins.open", refuse)  # whoever runs the tests may read all files
     with pytest.raises(HyperspaceError, match="cannot be read"):
+        load_model(path)
+
+
+def test_bundled_files_with_former_keys_open():
+    """Their cards were written before the keys were renamed."""
+    for name, path in bundled_models().items():
+        with safe_open(path, framework="pt") as file:
+            stored = json.loads(file.metadata()["hyperspace"])["card"]
+        card = read_card(name).card
+        assert {"normalisation", "licence"} <= stored.keys()
+        assert card.license == stored["licence"]
+        assert card.normalization.model_dump() == stored["normalisation"]
+        if stored.get("search"):
+            assert card.localization is not None
+            assert card.localization.model_dump(mode="json") == stored["search"]
+    assert read_card("brain").card.localization is not None
+
+
+@pytest.mark.parametrize(
+    ("former", "present", "value"),
+    [
+        ("normalisation", "normalization", {"kind": "window", "lower": -100, "upper": 300}),
+        ("licence", "license", "CC-BY-SA 4.0"),
+        ("search", "localization", {"spacing_mm": 3, "margin_mm": 9, "extent_mm": [90, 80, 70]}),
+    ],
+)
+def test_a_file_with_a_former_key_opens(path, former, present, value):
+    def write_key(key):
+        def change(header):
+            header["card"].pop(present, None)
+            header["card"].pop(former, None)
+            header["card"][key] = value
+
+        return change
+
+    expected = load_model(rewrite(path, None, write_key(present))).card
+    found = load_model(rewrite(path, None, write_key(former))).card
+    assert found == expected
+    assert getattr(found, present) != ModelCard.model_fields[present].default
+    dumped = json.loads(found.model_dump_json())
+    assert present in dumped
+    assert former not in dumped
+
+
+def test_a_key_under_both_names_is_refused(path):
+    def change(header):
+        header["card"].update(licence="one", license="another")
+
+    rewrite(path, None, change)
+    with pytest.raises(HyperspaceError, match="its former and its present name"):
         load_model(path)

@@ -8,9 +8,11 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn import functional as F
 
+from napari_hyperspace.nets.base.modules import ExactMode, use_fast_mode
 from napari_hyperspace.nets.base.normalization import InstanceNorm
 from napari_hyperspace.nets.plain.config import UNetConfig
 from napari_hyperspace.nets.plain.unet import UNet
+from tests.nets.rounding import assert_equal_in_float64
 
 CONFIGS = {
     "hyperspace": UNetConfig(channels=4, strides=((2, 2, 2),) * 3),
@@ -47,7 +49,7 @@ CONFIGS = {
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @given(st.data())
 @settings(max_examples=8, deadline=None)
-def test_any_size_comes_back(config, data):
+def test_logits_have_the_size_of_the_image(config, data):
     size = data.draw(st.tuples(*[st.integers(1, 19)] * config.n_dim))
     network = UNet(config).eval()
     with torch.no_grad():
@@ -56,13 +58,13 @@ def test_any_size_comes_back(config, data):
 
 
 def test_the_papers_network_has_its_size():
-    """16 channels, 3 downs: 3.33 M weights (REFERENCE: the released code)."""
+    """16 channels, 3 strided convolutions: 3.33 M weights, as the released code."""
     network = UNet(UNetConfig(out_channels=2))
     assert sum(p.numel() for p in network.parameters()) == 3_327_122
 
 
 def plain_unet(network: UNet, image: torch.Tensor) -> torch.Tensor:
-    """The paper's network written out with torch functions, for sizes that divide."""
+    """The paper's network in torch functions, for sizes that the strides divide."""
     p = dict(network.named_parameters())
 
     def norm(x, name):
@@ -93,19 +95,19 @@ def plain_unet(network: UNet, image: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_equals_the_network_written_out(exact):
+def test_logits_equal_those_of_plain_torch_functions(exact):
     torch.manual_seed(3)
     network = UNet(UNetConfig(channels=4, convs_per_level=2, strides=((2, 2, 2),))).double().eval()
     for module in network.modules():
-        if hasattr(module, "exact"):
+        if isinstance(module, ExactMode):
             module.exact = exact
     image = torch.randn(2, 1, 6, 10, 8, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(network(image), plain_unet(network, image))
+        assert_equal_in_float64(network(image), plain_unet(network, image))
 
 
-def test_the_fast_form_makes_no_concatenation():
-    network = UNet(UNetConfig(channels=4, strides=((2, 2, 2),))).eval()
+def test_fast_mode_does_not_concatenate():
+    network = use_fast_mode(UNet(UNetConfig(channels=4, strides=((2, 2, 2),))).eval())
     widest = 0
 
     def see(_module, inputs, _output):
@@ -115,8 +117,6 @@ def test_the_fast_form_makes_no_concatenation():
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             module.register_forward_hook(see)
-        if hasattr(module, "exact"):
-            module.exact = False
     network(torch.randn(1, 1, 5, 6, 7))
     assert widest == 8  # the coarse level's own 8 channels, nowhere 4 + 4 at full size
 
@@ -126,7 +126,7 @@ def test_instance_norm_of_one_voxel_is_its_shift():
     nn.init.normal_(norm.bias)
     for batch in (1, 2):
         out = norm(torch.randn(batch, 3, 1, 1, 1))
-        torch.testing.assert_close(out.flatten(1), norm.bias.detach().expand(batch, 3))
+        assert torch.equal(out.flatten(1), norm.bias.detach().expand(batch, 3))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,11 @@
+"""Every test of the networks starts with the same random numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(20240707)
