@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.io import read
 from tests.training.heads import SPACING
+from tests.training.rounding import rounding_bound
 from training.cli import app
 from training.sampling.synthesize import open_label_maps
 from training.synthesis.parameters import PairParameters
@@ -66,7 +67,9 @@ def test_pairs_written_before_keys_were_renamed(folder: Path, tmp_path: Path) ->
     arguments = ("-n", 1, "--spacing", 2, "--size", 20, "--seed", 5)
     assert _run("synthesize", folder, tmp_path, *arguments).exit_code == 0
     again, fresh = (read(tmp_path / f"{name}.nii.gz") for name in ("former-pair", "head_0-000"))
-    assert np.allclose(again.array, fresh.array, rtol=1e-4, atol=1e-4)
+    # The stored parameters were sampled by another processor.
+    bound = rounding_bound(fresh.array, 64)
+    assert np.allclose(again.array, fresh.array, rtol=0, atol=bound)
     about = json.loads((tmp_path / "former-pair.json").read_text())
     assert set(about) == {"map", "fingerprint", "parameters"}
     assert {"appearance", "geometry"} < set(about["parameters"])
