@@ -1,1 +1,4 @@
-"""Training, prediction and evaluation of spacing-adaptive models: ``python -m training``."""
+"""Training, prediction and evaluation of spacing-adaptive models.
+
+The command line is ``hyperspace``, or ``python -m training``.
+"""

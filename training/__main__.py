@@ -1,4 +1,4 @@
-"""Entry point of ``python -m training``."""
+"""Entry point of ``python -m training``; the script ``hyperspace`` runs the same commands."""
 
 from training.cli import main
 

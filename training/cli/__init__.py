@@ -1,6 +1,12 @@
-"""The command line: ``python -m training``. Each command loads the heavy modules it needs."""
+"""The command line, ``hyperspace`` or ``python -m training``.
+
+Each command imports the modules it needs when it runs.
+"""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 from training.cli import applying, fitting, measuring, synthesis
 from training.cli.options import app
@@ -10,4 +16,5 @@ __all__ = ["app", "applying", "fitting", "main", "measuring", "synthesis"]
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="python -m training")
+    as_module = Path(sys.argv[0]).name == "__main__.py"
+    app(prog_name="python -m training" if as_module else "hyperspace")

@@ -1,4 +1,4 @@
-"""Commands that use a model on scans, or look at it."""
+"""Commands that apply a model to scans, or describe it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,13 @@ from training.cli.options import (
 )
 
 
-@app.command(
-    epilog="Example: python -m training predict scan.nii.gz labels.nii.gz --model hippocampus"
-)
+@app.command(epilog="Example: hyperspace predict scan.nii.gz labels.nii.gz --model hippocampus")
 def predict(
     source: Annotated[
         Path, typer.Argument(help="Scan: a file, a DICOM folder, or a folder of scans.")
     ],
     target: Annotated[
-        Path, typer.Argument(help="File for the labels; a folder for several scans.")
+        Path, typer.Argument(help="File for the labels, or a folder for several scans.")
     ],
     model: ModelOption = DEFAULT_MODEL,
     working_spacing: SpacingOption = None,
@@ -47,8 +45,8 @@ def predict(
         bool,
         typer.Option(
             "--largest-component",
-            help="Keep the largest connected part of each structure; both sides of one whose name "
-            "has none.",
+            help="Keep the largest connected component of each structure; of a structure that "
+            "exists on both sides of the body under one label, keep one per side.",
         ),
     ] = False,
     fill_holes_mm3: Annotated[
@@ -56,7 +54,7 @@ def predict(
     ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Segment scans; the labels lie on each scan's own grid. Goes on after a bad scan."""
+    """Segment scans; labels are on each scan's own grid. Continues after a scan that fails."""
     from napari_hyperspace import load_model
     from napari_hyperspace.api.predict import Cleaning, Reading, list_scans, predict_all
     from napari_hyperspace.inference.options import InferenceOptions
@@ -96,9 +94,7 @@ def predict(
         raise typer.Exit(1)
 
 
-@app.command(
-    epilog="Example: python -m training estimate scan.nii.gz --model hippocampus --spacing 2"
-)
+@app.command(epilog="Example: hyperspace estimate scan.nii.gz --model hippocampus --spacing 2")
 def estimate(
     source: Annotated[Path, typer.Argument(help="Scan: a file or a DICOM folder.")],
     model: ModelOption = DEFAULT_MODEL,
@@ -111,7 +107,7 @@ def estimate(
     fill: FillOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict time and memory of segmenting a scan, without doing it."""
+    """Estimate time and memory of segmenting a scan, without segmenting it."""
     import napari_hyperspace as hs
     from napari_hyperspace.api.predict import Reading
     from napari_hyperspace.inference.options import InferenceOptions
@@ -135,7 +131,7 @@ def estimate(
     }
     rows = [
         ("time", format_seconds(cost.seconds)),
-        ("memory where it computes", format_bytes(cost.peak_bytes)),
+        ("memory of the device", format_bytes(cost.peak_bytes)),
         ("memory of the host", format_bytes(cost.peak_host_bytes)),
         ("fits", "yes" if cost.fits else "no"),
         ("working spacing", f"{format_spacing(cost.spacing_mm)} (z, y, x)"),
@@ -145,12 +141,12 @@ def estimate(
     emit(values, table(rows), as_json)
 
 
-@app.command(epilog="Example: python -m training info hippocampus")
+@app.command(epilog="Example: hyperspace info hippocampus")
 def info(
     model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show the card of a model: what it segments, where it may be used, what it reaches."""
+    """Show the card of a model: its structures, trained range, training and accuracy."""
     from napari_hyperspace.nets.model_file import read_card
     from training.cli.card import describe
 

@@ -1,21 +1,18 @@
-"""A model's card as text for people."""
+"""A model's card as text."""
 
 from __future__ import annotations
 
+from napari_hyperspace.core.format import format_range
 from napari_hyperspace.nets.model_file import ModelHeader
 from training.cli.console import table
 from training.evaluation.scores import SpacingScore, dice_table
 
 
 def describe(header: ModelHeader) -> str:
-    """Return what a model file says of itself, in a few lines."""
+    """Return the card of a model file as a table, with its Dice against spacing."""
     card, network = header.card, header.network
     ranges = card.trained_range_mm
-    trained = (
-        " × ".join(f"{low:g} to {high:g}" for low, high in ranges) + " mm (z, y, x)"
-        if ranges
-        else "not stated"
-    )
+    trained = f"{format_range(ranges)} (z, y, x)" if ranges else "not stated"
     summary = card.training
     rows: list[tuple[str, object]] = [
         ("name", card.name),
@@ -37,7 +34,7 @@ def describe(header: ModelHeader) -> str:
     if "started_from" in summary:
         before = summary["started_from"]
         minutes = f"{before.get('seconds', 0) / 60:.0f} minutes"
-        rows.append(("before that", f"{before.get('steps', '?')} steps, {minutes}"))
+        rows.append(("started from", f"{before.get('steps', '?')} steps, {minutes}"))
     if "machine" in summary:
         rows.append(("machine", summary["machine"]))
     text = table(rows)

@@ -1,4 +1,4 @@
-"""What the commands share: options' parsing, progress on stderr, errors as one message."""
+"""Helpers of all commands: parsing of spacings, progress on stderr, errors as one message."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.format import parse_spacing
+from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
 
-_TRAINING_PACKAGES = ("lightning_fabric", "matplotlib", "monai", "tensorboard")
+_TRAINING_PACKAGES = (
+    "filelock", "lightning_fabric", "matplotlib", "monai", "pandas", "tensorboard",
+)  # fmt: skip
 
 
 class Commands(typer.core.TyperGroup):
-    """Commands whose errors meant for users become one message and an exit code other than 0."""
+    """Commands that turn errors meant for users into one message and a nonzero exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -50,26 +54,28 @@ class Commands(typer.core.TyperGroup):
                 raise typer.Exit(1) from error
 
 
-def spacing(text: str) -> tuple[float, float, float]:
-    """Read a spacing: one number for all axes, or three with commas (z,y,x), in mm."""
+def spacing(text: str) -> Triple:
+    """Read the spacing of an option; see `parse_spacing`.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is not a spacing.
+    """
     try:
-        numbers = [float(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 3) or not all(0 < number < float("inf") for number in numbers):
-        raise typer.BadParameter(f"{text!r} is not a spacing in mm such as 2 or 1,1,3")
-    z, y, x = numbers * (3 // len(numbers))
-    return z, y, x
+        return parse_spacing(text)
+    except HyperspaceError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
-def spacings(text: str) -> list[tuple[float, float, float]]:
-    """Read several spacings with blanks between them."""
-    return [spacing(part) for part in text.split()]
+def spacings(text: str) -> list[Triple]:
+    """Read several spacings, separated by spaces or semicolons."""
+    return [spacing(part) for part in text.replace(";", " ").split()]
 
 
 @contextmanager
 def progress(title: str) -> Iterator[ReportProgress]:
-    """Show a bar on stderr while the work goes on; nothing where that is no terminal."""
+    """Show a progress bar on stderr during the work, if that is a terminal."""
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("[bold]{task.fields[title]}"),
@@ -90,7 +96,7 @@ def progress(title: str) -> Iterator[ReportProgress]:
 
 
 def emit(data: Any, text: str, as_json: bool) -> None:
-    """Print a result on stdout: as JSON for programs, or as text for people."""
+    """Print a result on stdout, as JSON or as text."""
     sys.stdout.write((json.dumps(data, indent=1) if as_json else text) + "\n")
 
 

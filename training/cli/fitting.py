@@ -11,7 +11,7 @@ from training.cli.console import emit, spacing
 from training.cli.options import JsonOption, WeightsDtype, app
 
 
-@app.command(epilog="Example: python -m training fit hippocampus.yaml --set training.steps=2000")
+@app.command(epilog="Example: hyperspace fit hippocampus.yaml --set training.steps=2000")
 def fit(
     config: Annotated[Path, typer.Argument(help="Configuration of the run, a YAML file.")],
     set_: Annotated[
@@ -20,17 +20,18 @@ def fit(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/NAME.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the run's last checkpoint.")
+        bool, typer.Option("--resume", help="Continue from the run's last checkpoint.")
     ] = False,
     init: Annotated[
-        str | None, typer.Option(help="Bundled model or model file to start the weights from.")
+        str | None,
+        typer.Option(help="Bundled model or model file to take the initial weights from."),
     ] = None,
     devices: Annotated[
-        int | None, typer.Option(min=1, help="Number of devices, a process each.")
+        int | None, typer.Option(min=1, help="Number of devices, with one process each.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model. Its folder gets log, checkpoints, report and the model file."""
+    """Train a model; log, checkpoints, report and model file are written to its folder."""
     from training.config.fit import load_config
 
     overrides = list(set_ or [])
@@ -41,11 +42,11 @@ def fit(
 
     folder = out or Path("runs") / settings.name
     trained = train(settings, base, folder, resume=resume, init=init)
-    if trained is not None:  # of several processes, the first one answers
+    if trained is not None:  # only the first of several processes reports
         emit(trained, f"{trained['model']}  mean Dice {trained['mean_dice']:.4f}", as_json)
 
 
-@app.command(epilog="Example: python -m training export runs/hippocampus hippocampus.safetensors")
+@app.command(epilog="Example: hyperspace export runs/hippocampus hippocampus.safetensors")
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a run, or one of its checkpoints.")],
     target: Annotated[Path, typer.Argument(help="Model file to write (.safetensors).")],
@@ -55,41 +56,48 @@ def export(
     tile_voxels: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Largest tile the model runs in, an axis. Default: the training patch."
+            min=1,
+            help="Largest tile of the model in voxels, along each axis. Default: the training "
+            "patch.",
         ),
     ] = None,
     tile_mm: Annotated[
-        float | None, typer.Option(min=1, help="The same in mm; both may be given.")
+        float | None, typer.Option(min=1, help="Largest tile in mm; both limits may be given.")
     ] = None,
-    search_extent_mm: Annotated[
+    localization_extent_mm: Annotated[
         str | None,
         typer.Option(
-            help="Find what is segmented by a coarse pass first: usual size of its box (z,y,x)."
+            help="Localize the structures by a coarse pass first; usual size of the box around "
+            "them in mm (z,y,x)."
         ),
+    ] = None,
+    search_extent_mm: Annotated[
+        str | None, typer.Option(hidden=True, help="Former name of --localization-extent-mm.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the model file of a run's best checkpoint, also of one that still goes on."""
+    """Write the model file of a run's best checkpoint; the run may still be training."""
     from training.fit.export import export_checkpoint
 
+    extent = localization_extent_mm or search_extent_mm
     written = export_checkpoint(
         run,
         target,
         dtype=dtype.value,
         tile_voxels=tile_voxels,
         tile_mm=tile_mm,
-        search_extent_mm=spacing(search_extent_mm) if search_extent_mm else None,
+        localization_extent_mm=spacing(extent) if extent else None,
     )
     emit({"model": str(written)}, str(written), as_json)
 
 
-@app.command(epilog="Example: python -m training import-checkpoint checkpoint.pt model.safetensors")
+@app.command(epilog="Example: hyperspace import-checkpoint checkpoint.pt model.safetensors")
 def import_checkpoint(
     source: Annotated[Path, typer.Argument(help="Checkpoint of HyperSpace (.pt).")],
     target: Annotated[Path, typer.Argument(help="Model file to write (.safetensors).")],
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a released HyperSpace checkpoint into a model file."""
+    """Convert a released HyperSpace checkpoint to a model file."""
     from napari_hyperspace.nets.import_checkpoint import import_checkpoint as convert
 
     written = convert(source, target)

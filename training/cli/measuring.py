@@ -1,4 +1,4 @@
-"""Commands that look through data sets, and measure models on them."""
+"""Commands that check data sets, and measure models on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.cli.options import (
 )
 
 
-@app.command(epilog="Example: python -m training check DATASET --json")
+@app.command(epilog="Example: hyperspace check DATASET --json")
 def check(
     dataset: Annotated[
         Path,
@@ -30,7 +30,7 @@ def check(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """List all that is wrong with a data set, in one go. Fails if there is an error."""
+    """List all problems of a data set. Fails if one of them is an error."""
     from training.data.check import check as look_through
     from training.data.check import describe
 
@@ -42,7 +42,7 @@ def check(
 
 
 @app.command(
-    epilog="Example: python -m training evaluate hippocampus DATASET --spacings '1 2 1,1,3' --json"
+    epilog="Example: hyperspace evaluate hippocampus DATASET --spacings '1 2 1,1,3' --json"
 )
 def evaluate(
     models: Annotated[
@@ -55,31 +55,34 @@ def evaluate(
         str | None,
         typer.Option(
             "--spacings",
-            help="Spacings in mm, blanks or semicolons between them: '1 2 1,1,3'. "
-            "Default, where nothing else is asked for: '1 2 3'.",
+            help="Spacings in mm, separated by spaces or semicolons: '1 2 1,1,3'. "
+            "Default, if no other spacings are given: '1 2 3'.",
         ),
     ] = None,
     monte_carlo: Annotated[
-        int | None, typer.Option(min=1, help="Draw so many spacings from each interval.")
+        int | None, typer.Option(min=1, help="Number of spacings to sample from each interval.")
     ] = None,
     interval: Annotated[
         list[str] | None,
-        typer.Option(help="In mm: 0.5:3.5, or one an axis: 1:5,0.2:1.5,0.2:1.5. May be repeated."),
+        typer.Option(help="In mm: 0.5:3.5, or one per axis: 1:5,0.2:1.5,0.2:1.5. May be repeated."),
     ] = None,
     segment: Annotated[
         list[str] | None,
         typer.Option(help="from:to:steps, such as 0.5:5:10 or 1,1,1:1,1,6:6. May be repeated."),
     ] = None,
-    native: Annotated[bool, typer.Option("--native", help="At each scan's own spacing.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the drawn spacings.")] = 0,
+    native: Annotated[
+        bool, typer.Option("--native", help="Also measure at each scan's own spacing.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the sampled spacings.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for rows, summary and figures; goes on with what is there already."
+            help="Folder for rows, summary and figures; measurements that it already has are kept."
         ),
     ] = None,
     rows: Annotated[
-        str, typer.Option(help="File of rows in that folder: .csv, or .parquet (needs pyarrow).")
+        str,
+        typer.Option(help="File of rows in that folder: .csv, or .parquet (needs pyarrow)."),
     ] = "rows.csv",
     picture: Annotated[str, typer.Option(help="Case to draw. Default: the first.")] = "",
     max_res: Annotated[
@@ -92,14 +95,22 @@ def evaluate(
     tolerance: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Of surface Dice, in mm. Default: 1, or the scan's largest step if larger."
+            min=0,
+            help="Tolerance of surface Dice in mm. Default: 1, or the scan's largest spacing if "
+            "larger.",
         ),
     ] = None,
-    form: Annotated[
-        str, typer.Option(help="How networks run; auto is fastest, but not the same every time.")
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Precision that networks run in; auto is fastest, but not bit-reproducible."
+        ),
     ] = "fp32",
+    form: Annotated[
+        str | None, typer.Option(hidden=True, help="Former name of --precision.")
+    ] = None,
     processes: Annotated[
-        int, typer.Option(min=1, help="How many to measure with; times are true with one.")
+        int, typer.Option(min=1, help="Number of processes; times are only comparable with one.")
     ] = 1,
     split: SplitOption = None,
     part: PartOption = "validation",
@@ -114,7 +125,7 @@ def evaluate(
     from training.evaluation.methods import name_methods
     from training.evaluation.plan import make_groups
 
-    fixed = None if at is None else spacings(at.replace(";", " "))
+    fixed = None if at is None else spacings(at)
     groups = make_groups(fixed, monte_carlo, interval or [], segment or [], native, seed)
     data = dataset_at(dataset)
     with progress("evaluate") as show:
@@ -123,7 +134,7 @@ def evaluate(
             data,
             part_of_split(data, dataset, split, part),
             groups,
-            Settings(device, form, tolerance),
+            Settings(device, form or precision, tolerance),
             Output(out, rows, picture, write_card),
             processes=processes,
             show=show,
@@ -131,7 +142,7 @@ def evaluate(
     emit(result, text, as_json)
 
 
-@app.command(epilog="Example: python -m training compare comparison.yaml --only AS --only HS")
+@app.command(epilog="Example: hyperspace compare comparison.yaml --only AS --only HS")
 def compare(
     config: Annotated[
         Path, typer.Argument(help="Configuration of a run with a section comparison, a YAML file.")
@@ -140,23 +151,23 @@ def compare(
         Path | None, typer.Option(help="Folder of the runs. Default: runs/NAME.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Page of the report. Default: the configuration's.")
+        Path | None, typer.Option(help="Markdown page of the report. Default: the configuration's.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Train this method only. May be repeated.")
+        list[str] | None, typer.Option(help="Train only this method. May be repeated.")
     ] = None,
     no_train: Annotated[
-        bool, typer.Option("--no-train", help="Train nothing: report on the runs that are done.")
+        bool, typer.Option("--no-train", help="Train nothing; report on the finished runs.")
     ] = False,
     processes: Annotated[
-        int, typer.Option(min=1, help="How many to measure with; times are true with one.")
+        int, typer.Option(min=1, help="Number of processes; times are only comparable with one.")
     ] = 1,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train methods alike, measure them alike, and report where they differ.
+    """Train and evaluate several methods in the same way, and report how they differ.
 
-    Runs that are done are kept, unfinished ones go on; what was measured is not measured again.
+    Finished runs are kept and unfinished ones are resumed; measurements are not repeated.
     """
     from training.comparison.study import Study
 
@@ -168,9 +179,7 @@ def compare(
     emit(summary, str(study.page), as_json)
 
 
-@app.command(
-    epilog="Example: python -m training cka hippocampus DATASET --against other.safetensors"
-)
+@app.command(epilog="Example: hyperspace cka hippocampus DATASET --against other.safetensors")
 def cka(
     model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
     dataset: Annotated[
@@ -188,15 +197,17 @@ def cka(
         typer.Option(help="Spacing to compare the others with. Default: 1 mm, or the first."),
     ] = None,
     box: Annotated[float, typer.Option(help="Edge of the box to compare, in mm.")] = 32.0,
-    margin: Annotated[float, typer.Option(help="What the network sees beyond, in mm.")] = 16.0,
-    batch: Annotated[int, typer.Option(help="Most cases to hold at once.")] = 16,
+    margin: Annotated[
+        float, typer.Option(help="Margin around the box that the network sees, in mm.")
+    ] = 16.0,
+    batch: Annotated[int, typer.Option(help="Largest number of cases in memory.")] = 16,
     seed: Annotated[int, typer.Option(help="Seed of the order of the cases.")] = 0,
     split: SplitOption = None,
     part: PartOption = "validation",
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare layers by CKA: within networks, between spacings, and between two models."""
+    """Compare layers by CKA within networks, between spacings, and between two models."""
     from napari_hyperspace import load_model
     from training.cka.report import run_cka
     from training.cka.result import CKASettings
@@ -216,5 +227,5 @@ def cka(
     names = part_of_split(data, dataset, split, part)
     models = [load_model(name) for name in (model, against) if name is not None]
     with progress("cka") as show:
-        files = run_cka(models, data, names, out, settings, device=device, show=show)
+        files = run_cka(models, data, names, out, settings, device=device, report=show)
     emit({"files": [str(file) for file in files]}, "\n".join(map(str, files)), as_json)

@@ -1,4 +1,4 @@
-"""The program that the commands belong to, and the options that they share."""
+"""The program, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 class OutsideRule(StrEnum):
-    """What to do with a spacing outside of the trained range."""
+    """What to do with a spacing outside the trained range."""
 
     refuse = "refuse"
     clamp = "clamp"
@@ -50,24 +50,24 @@ SpacingOption = Annotated[
 OutsideOption = Annotated[
     OutsideRule,
     typer.Option(
-        help="For a spacing outside of the trained range: refuse it, clamp it to the nearest "
-        "trained one, or extrapolate."
+        help="What to do with a spacing outside the trained range: refuse it, clamp it to the "
+        "nearest trained spacing, or extrapolate."
     ),
 ]
 DeviceOption = Annotated[
     str | None, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps. Default: the best.")
 ]
 VolumeOption = Annotated[
-    int | None, typer.Option(help="Which volume of a file with more than three axes.")
+    int | None, typer.Option(help="Index of the volume in a file with more than three axes.")
 ]
 SeriesOption = Annotated[
-    str | None, typer.Option(help="UID of the DICOM series, where a folder holds several.")
+    str | None, typer.Option(help="UID of the DICOM series, if a folder has several.")
 ]
 ScanSpacingOption = Annotated[
     str | None,
     typer.Option(
-        help="Voxel spacing of the scan in mm, in its file's own axis order, where the file's is "
-        "missing or wrong."
+        help="Voxel spacing of the scan in mm, in the file's own axis order, if that in the file "
+        "is missing or wrong."
     ),
 ]
 FillOption = Annotated[
@@ -76,18 +76,18 @@ FillOption = Annotated[
 SplitOption = Annotated[
     Path | None,
     typer.Option(
-        help="Split file (JSON). Default: the configuration's, or the one that fit draws from it; "
-        "of a data set alone all labeled cases."
+        help="Split file (JSON). Default: the configuration's, or the one that fit makes from it; "
+        "for a data set without configuration, all labeled cases."
     ),
 ]
-PartOption = Annotated[str, typer.Option(help="Which part of the split.")]
+PartOption = Annotated[str, typer.Option(help="Part of the split: training or validation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def part_of_split(data: DataSet, source: Path, split: Path | None, part: str) -> list[str]:
-    """Return the cases of a part of a split: the one given, else the configuration's, else all.
+    """Return the cases of a part of a split: the given one, else the configuration's, else all.
 
-    The configuration of a run that names no split file has the split that `fit` draws.
+    If the configuration of a run names no split file, its split is the one that `fit` makes.
     """
     from training.config.base import read_yaml
     from training.config.fit import load_config
@@ -97,7 +97,7 @@ def part_of_split(data: DataSet, source: Path, split: Path | None, part: str) ->
 
     if part not in ("training", "validation"):
         raise HyperspaceError(
-            "a split has no such part",
+            "unknown part of a split",
             field="--part",
             found=part,
             expected="training, validation",

@@ -1,4 +1,4 @@
-"""The commands about synthetic pairs."""
+"""Commands that make synthetic images, and evaluate models on them."""
 
 from __future__ import annotations
 
@@ -9,40 +9,47 @@ import typer
 
 from napari_hyperspace.core.errors import HyperspaceError
 from training.cli.console import emit, progress, spacings
-from training.cli.options import DeviceOption, JsonOption, PartOption, SplitOption, app
-from training.cli.options import part_of_split as names_of
+from training.cli.options import (
+    DeviceOption,
+    JsonOption,
+    PartOption,
+    SplitOption,
+    app,
+    part_of_split,
+)
 
 _LABELS = "Folder of label maps, or a configuration with `data: {kind: label-maps, …}`."
 
 
-@app.command(epilog="Example: python -m training synthesize LABELS pairs -n 10 --preview")
+@app.command(epilog="Example: hyperspace synthesize LABELS pairs -n 10 --preview")
 def synthesize(
     labels: Annotated[Path, typer.Argument(help=_LABELS)],
     out: Annotated[Path, typer.Argument(help="Folder for the pairs.")],
-    number: Annotated[int, typer.Option("-n", min=1, help="How many pairs.")] = 10,
+    number: Annotated[int, typer.Option("-n", min=1, help="Number of pairs.")] = 10,
     at: Annotated[
         str | None,
         typer.Option(
             "--spacing",
-            help="Spacings in mm, in turn: '1 2 1,1,5'. Default: drawn as in training.",
+            help="Spacings in mm, used in turn: '1 2 1,1,5'. Default: random, as in training.",
         ),
     ] = None,
     contrast: Annotated[
-        str | None, typer.Option(help="free, t1, t2, pd or flair. Default: drawn as in training.")
+        str | None, typer.Option(help="free, t1, t2, pd or flair. Default: random, as in training.")
     ] = None,
     size: Annotated[
-        float | None, typer.Option(min=1, help="Edge in mm. Default: the whole head.")
+        float | None, typer.Option(min=1, help="Edge of the image in mm. Default: the whole head.")
     ] = None,
     again: Annotated[
-        list[Path] | None, typer.Option(help="Draw (JSON) to make again. May be repeated.")
+        list[Path] | None,
+        typer.Option(help="Parameters (JSON) of a pair to make again. May be repeated."),
     ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Write one contact sheet (PNG) of all pairs too.")
+        bool, typer.Option("--preview", help="Also write a contact sheet (PNG) of all pairs.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random parameters.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Make images from label maps, each with its labels and the draw that it came from."""
+    """Make images from label maps, each with its labels and its random parameters."""
     from training.sampling.synthesize import PairRequest, make_pairs, open_label_maps
 
     maps = open_label_maps(labels)
@@ -52,18 +59,21 @@ def synthesize(
     emit({"files": [str(file) for file in files]}, "\n".join(map(str, files)), as_json)
 
 
-@app.command(epilog="Example: python -m training judge brain CONFIG --out runs/brain/judged")
-def judge(
+@app.command("judge", hidden=True)  # former name
+@app.command(
+    epilog="Example: hyperspace evaluate-synthetic brain CONFIG --out runs/brain/synthetic"
+)
+def evaluate_synthetic(
     model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
     labels: Annotated[Path, typer.Argument(help=_LABELS)],
     out: Annotated[Path, typer.Option(help="Folder for the report.")],
     at: Annotated[
-        str, typer.Option("--spacings", help="Spacings in mm, blanks between them.")
+        str, typer.Option("--spacings", help="Spacings in mm, separated by spaces.")
     ] = "1 2 3 5 5,1,1 1,5,1 1,1,5 6.5,0.7,0.7 0.7,6.5,0.7 0.7,0.7,6.5",
     contrasts: Annotated[
-        str, typer.Option(help="Kinds of image, blanks between them.")
+        str, typer.Option(help="Contrasts of the scans, separated by spaces.")
     ] = "t1 t2 pd flair free",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random parameters.")] = 0,
     write_card: Annotated[
         bool, typer.Option("--write-card", help="Store Dice against spacing in the model file.")
     ] = False,
@@ -73,18 +83,18 @@ def judge(
     as_json: JsonOption = False,
 ) -> None:
     """Measure Dice of a model on synthetic scans of whole heads, by structure and contrast."""
-    from training.evaluation.synthetic import judge as measure
-    from training.evaluation.synthetic import write_judgment
+    from training.evaluation.synthetic import evaluate_synthetic as measure
+    from training.evaluation.synthetic import write_synthetic_scores
     from training.sampling.synthesize import open_label_maps
 
     maps = open_label_maps(labels)
-    names = names_of(maps.data, labels, split, part)
+    names = part_of_split(maps.data, labels, split, part)
     kinds = contrasts.split()
     if not kinds:
         raise HyperspaceError("no contrast is named", field="--contrasts")
-    with progress("judge") as show:
-        judgment = measure(
+    with progress("evaluate-synthetic") as show:
+        scores = measure(
             model, maps, names, spacings(at), kinds, seed=seed, device=device, show=show
         )
-    files = write_judgment(judgment, out, model if write_card else None)
-    emit(judgment.to_dict(), judgment.to_markdown() + "\n".join(map(str, files)), as_json)
+    files = write_synthetic_scores(scores, out, model if write_card else None)
+    emit(scores.to_dict(), scores.to_markdown() + "\n".join(map(str, files)), as_json)

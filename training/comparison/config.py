@@ -1,4 +1,4 @@
-"""The section ``comparison`` of a configuration: which methods, where measured, what is shown."""
+"""The section ``comparison`` of a configuration: methods, spacings, tables and figures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from training.evaluation.plan import NATIVE, Group, interval, parse_interval, se
 
 
 def _isotropic(values: Any) -> Any:
-    """Write a spacing given as one number for all axes."""
+    """Expand a spacing given as one number for all axes."""
     return (values, values, values) if isinstance(values, (int, float)) else values
 
 
@@ -46,30 +46,30 @@ Segment = Annotated[
 
 
 class MethodSection(ConfigSection):
-    """A way to get from an image at a spacing to labels."""
+    """A method to compare: networks, and how they are used."""
 
     about: str = ""
-    """What it is, in a few words."""
+    """Short description."""
     set: dict[str, Any] = Field(default_factory=dict)
-    """Keys of the configuration that differ in its runs, dotted, such as `{factory.rank: 2}`."""
+    """Dotted keys of the configuration that its runs change, such as `{factory.rank: 2}`."""
     run: str | None = None
-    """Method whose networks it takes; none: it is trained itself."""
+    """Method whose networks it uses; none: it is trained itself."""
     seeds: tuple[NonNegativeInt, ...] | None = None
-    """Seeds of its runs, where a table asks for more of them than there are to be; none: all."""
+    """Seeds of its runs if these are fewer than those of the tables; none: all."""
     outside: Literal["clamp", "extrapolate"] = "extrapolate"
-    """What it does outside of the trained range: `clamp` resamples the image to the nearest trained
-    spacing and brings the labels back, `extrapolate` runs the network there."""
+    """What it does outside the trained range: `clamp` resamples the image to the nearest trained
+    spacing and the labels back, `extrapolate` runs the network at the spacing itself."""
 
 
 class TableSection(ConfigSection):
-    """Methods that stand beside each other in tables and figures."""
+    """A table, and figures, of some of the methods."""
 
     title: str
     """Heading."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)]
     """Methods, in the order of the columns."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
-    """Seeds of their runs; what is shown is pooled over them."""
+    """Seeds of their runs; results are pooled over them."""
     pairs: tuple[tuple[str, str], ...] = ()
     """Methods to test against each other."""
 
@@ -78,8 +78,8 @@ class ComparisonSection(ConfigSection):
     """A comparison of methods."""
 
     report: str | None = None
-    """Markdown page of the report, relative to the working folder; its figures and numbers lie in
-    a folder of the same name beside it. None: `report.md` in the folder of the runs."""
+    """Markdown page of the report, relative to the working folder; its figures and numbers are
+    written to a folder of the same name beside it. None: `report.md` in the folder of the runs."""
     methods: dict[Name, MethodSection]
     """Methods by name."""
     tables: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], TableSection]
@@ -87,17 +87,17 @@ class ComparisonSection(ConfigSection):
     segments: tuple[Segment, ...] = ()
     """Lines of spacings for the figures, in mm: one number for all axes, or z, y, x."""
     intervals: tuple[Annotated[str, AfterValidator(_interval)], ...] = ()
-    """Intervals that spacings are drawn from: `0.8:5`, or one an axis `2:5,0.8:1.2,0.8:1.2`."""
+    """Intervals that spacings are sampled from: `0.8:5`, or one per axis `2:5,0.8:1.2,0.8:1.2`."""
     draws: PositiveInt = 10
-    """Spacings drawn from each interval."""
+    """Number of spacings sampled from each interval."""
     tile_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
-    """Largest tile in voxels (z, y, x) that all networks run in, which becomes that of the models'
-    cards; none: each model's own."""
+    """Largest tile in voxels (z, y, x) of all networks, which is also stored in the models' cards;
+    none: each model's own."""
     times: bool = True
-    """Whether the report shows times. Runs are measured one after the other: where the machine does
+    """Whether the report shows times. Runs are measured one after the other: if the machine does
     other work meanwhile, their times cannot be compared."""
     native: bool = True
-    """Whether to measure at each scan's own spacing too."""
+    """Whether to measure also at each scan's own spacing."""
 
     @model_validator(mode="after")
     def _consistent(self) -> ComparisonSection:
@@ -105,44 +105,44 @@ class ComparisonSection(ConfigSection):
             if method.run is None:
                 continue
             if method.set or method.seeds is not None:
-                raise ValueError(f"methods.{name}: either has runs of its own or takes others'")
+                raise ValueError(f"methods.{name}: needs runs of its own or `run`, not both")
             if method.run not in self.methods or self.methods[method.run].run is not None:
-                raise ValueError(f"methods.{name}.run: {method.run!r} is no method with runs")
+                raise ValueError(f"methods.{name}.run: {method.run!r} is not a method with runs")
         for name, table in self.tables.items():
             for used in (*table.methods, *(m for pair in table.pairs for m in pair)):
                 if used not in self.methods:
-                    raise ValueError(f"tables.{name}: {used!r} is no method")
+                    raise ValueError(f"tables.{name}: {used!r} is not a method")
             for used in (m for pair in table.pairs for m in pair):
                 if used not in table.methods:
                     raise ValueError(f"tables.{name}.pairs: {used!r} is not in the table")
         return self
 
     def owner(self, method: str) -> str:
-        """Return the method whose runs a method takes its networks from."""
+        """Return the method whose runs make the networks of a method."""
         return self.methods[method].run or method
 
     def seeds(self, table: TableSection, method: str) -> list[int]:
-        """Return the seeds of the runs that a method is to have in a table."""
+        """Return the seeds of the runs of a method in a table."""
         own = self.methods[self.owner(method)].seeds
         return [seed for seed in table.seeds if own is None or seed in own]
 
     def trained_by(self, owner: str) -> list[str]:
-        """Return the methods that take their networks from the runs of one, itself first."""
+        """Return the methods that use the runs of a method, itself first."""
         users = [name for name in self.methods if self.owner(name) == owner]
         return sorted(users, key=lambda name: name != owner)
 
     def groups(self) -> list[Group]:
-        """Return the spacings to measure at; the drawn ones are the same every time."""
+        """Return the spacings to measure at; the sampled ones are always the same."""
         drawn = [interval(parse_interval(text), self.draws, seed=0) for text in self.intervals]
         own = [NATIVE] if self.native else []
         return drawn + own + [segment_through(segment) for segment in self.segments]
 
 
 class ComparisonFile(ConfigSection):
-    """The part of a configuration that only the command `compare` reads."""
+    """The section of a configuration that only the command `compare` reads."""
 
     comparison: ComparisonSection
-    """What to compare."""
+    """The comparison."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Comparison:
     section
         Its section ``comparison``.
     values
-        The rest of it, as it was read: the configuration that all runs share.
+        The rest of the file: the configuration that all runs share.
     """
 
     path: Path
@@ -169,7 +169,7 @@ class Comparison:
         return self.path.absolute().parent
 
     def shared(self) -> FitConfig:
-        """Return the configuration that all runs share, before any method changes it."""
+        """Return the configuration that all runs share, without the changes of the methods."""
         return parse_config(copy.deepcopy(self.values), where=self.path)
 
     def config(self, method: str, seed: int) -> FitConfig:
@@ -187,7 +187,7 @@ class Comparison:
         return parse_config(values, where=f"{self.path} (comparison.methods.{method})")
 
     def runs(self) -> list[tuple[str, int]]:
-        """Return method and seed of each run that the tables need, each once."""
+        """Return method and seed of each run that the tables need, without duplicates."""
         owners = [m for m in self.section.methods if self.section.owner(m) == m]
         wanted = {
             (self.section.owner(method), seed)
@@ -198,7 +198,7 @@ class Comparison:
         return sorted(wanted, key=lambda run: (owners.index(run[0]), run[1]))
 
     def used(self, owner: str, model: Path) -> list[Method]:
-        """Return the ways in which a run's model file is used."""
+        """Return the methods that use the model file of a run."""
         return [
             Method(name, str(model), self.section.methods[name].outside)
             for name in self.section.trained_by(owner)
@@ -211,14 +211,14 @@ def load_comparison(path: str | os.PathLike[str]) -> Comparison:
     Raises
     ------
     HyperspaceError
-        If the file cannot be read, has no such section, a key of it is wrong, or the cases are not
-        the same for all seeds.
+        If the file cannot be read, has no such section, or a key of it is invalid, or if the split
+        of cases depends on the seed.
     """
     values = read_yaml(path)
     section = values.pop("comparison", None)
     if section is None:
         raise HyperspaceError(
-            "the configuration compares nothing", where=path, fix="Give it a section `comparison:`"
+            "the configuration has no section `comparison`", where=path, fix="Add that section"
         )
     try:
         parsed = ComparisonFile.model_validate({"comparison": section}).comparison
@@ -227,9 +227,9 @@ def load_comparison(path: str | os.PathLike[str]) -> Comparison:
     found = Comparison(Path(path), parsed, values)
     if found.shared().data.split is None:
         raise HyperspaceError(
-            "without a split file each seed would be validated on other cases",
+            "without a split file, each seed would have its own validation cases",
             where=path,
             field="data.split",
-            fix="Name a split file",
+            fix="Name a split file in the configuration",
         )
     return found

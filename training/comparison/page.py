@@ -1,4 +1,4 @@
-"""A page whose generated parts are renewed, while the words round them stay."""
+"""A Markdown page whose generated blocks are replaced, and whose other text is kept."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _BLOCK = re.compile(r"<!-- begin (?P<name>\S+) -->\n.*?<!-- end (?P=name) -->", 
 
 
 def block(name: str, text: str) -> str:
-    """Return a generated part of a page, between its marks."""
+    """Return a generated block with its markers."""
     return f"<!-- begin {name} -->\n{text}\n<!-- end {name} -->"
 
 
 def renew(path: Path, blocks: Mapping[str, str], first: str) -> None:
-    """Write the blocks that a page has marks for; a page that is not there begins as given.
+    """Replace the blocks of a page; a page that does not exist is created.
 
     Parameters
     ----------
     path
         Markdown file.
     blocks
-        Text by name.
+        Text of each block, by name.
     first
-        The page where there is none yet, with marks.
+        Text of a new page, with the markers of its blocks.
 
     Raises
     ------
     HyperspaceError
-        If the page has a block that nothing is known of: it would tell of the past.
+        If the page has a block without text: it would keep outdated numbers.
     """
     page = path.read_text(encoding="utf-8") if path.exists() else first
     unknown = sorted({found["name"] for found in _BLOCK.finditer(page)} - set(blocks))
@@ -41,7 +41,7 @@ def renew(path: Path, blocks: Mapping[str, str], first: str) -> None:
             "the page has a block that the comparison does not make",
             where=path,
             found=", ".join(unknown),
-            fix="Take it out of the page, marks and all",
+            fix="Remove the block from the page, including its markers",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, _BLOCK.sub(lambda found: block(found["name"], blocks[found["name"]]), page))

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from torch import nn
 
-from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.files import write_bytes
 from napari_hyperspace.nets.model_file import load_model
+from training.comparison.config import ComparisonSection
 from training.comparison.page import block, renew
 from training.comparison.results import Results
 from training.comparison.runs import ComparedRun, State
 from training.comparison.summary import summarize_table
-from training.comparison.tables import blocks_of_table, runs_table
-from training.evaluation.figures import draw_segment, save_figure
-from training.evaluation.summary import plain
+from training.comparison.tables import NOTHING_FINISHED, blocks_of_table, runs_table
+from training.evaluation.figures import Curves, draw_segment, save_small_figure
+from training.evaluation.plan import Group
+from training.evaluation.summary import METRICS, plain
+
+SUMMARY = "summary.json.gz"
+"""Name of the file of numbers in the folder of a report."""
 
 
 def describe_run(run: ComparedRun, state: State) -> dict[str, Any]:
-    """Return what is known of a run as plain data."""
+    """Return the description of a run as plain data."""
     about: dict[str, Any] = {"run": run.label, "method": run.method, "seed": run.seed}
     about["state"] = state.value
     if state is not State.done:
@@ -49,45 +56,57 @@ def _count(module: nn.Module) -> int:
 def write_report(
     page: Path, results: Results, runs: Sequence[ComparedRun], states: Mapping[str, State]
 ) -> dict[str, Any]:
-    """Write page, figures and ``summary.json``; return what the latter holds.
+    """Write page, figures and numbers; return the numbers.
 
     Parameters
     ----------
     page
-        Markdown file; its folder of figures and numbers is named as it is.
+        Markdown file; figures and numbers are written to a folder of the same name beside it.
     results
-        Of the runs that are done.
+        Of the finished runs.
     runs, states
-        All runs, and how far each is, by its label.
+        All runs, and the state of each by its label.
     """
+    section = results.comparison.section
+    summary: dict[str, Any] = _rounded(
+        plain(
+            {
+                "name": results.comparison.shared().name,
+                "data": results.data,
+                "cases": results.n_cases,
+                "runs": [describe_run(run, states[run.label]) for run in runs],
+                "tables": {key: summarize_table(results, key) for key in section.tables},
+            }
+        )
+    )
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    section = results.comparison.section
-    name = results.comparison.shared().name
-    summary: dict[str, Any] = {
-        "name": name,
-        "runs": [describe_run(run, states[run.label]) for run in runs],
-        "tables": {},
-    }
-    blocks = {"runs": runs_table(summary["runs"])}
-    first = [f"# {name}", "## Runs", block("runs", "")]
+    write_summary(folder / SUMMARY, summary)
+    for path, figure in report_figures(section, summary, folder).items():
+        save_small_figure(figure, path)
+    blocks = report_blocks(section, summary, folder)
+    first = [f"# {summary['name']}", "## Runs", block("runs", "")]
     for key, table in section.tables.items():
-        numbers = summarize_table(results, key)
-        summary["tables"][key] = numbers
-        own = blocks_of_table(key, numbers)
-        if not section.times:
-            own[f"{key}/seconds"] = "*Times were not compared: the machine did other work.*"
-        own[f"{key}/figures"] = _figures(results, key, folder)
-        blocks |= own
+        own = [name for name in blocks if name.startswith(f"{key}/")]
         first += [f"## {table.title}", *(block(name, "") for name in own)]
-    summary = _rounded(plain(summary))
-    write_text(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     renew(page, blocks, "\n\n".join(first) + "\n")
     return summary
 
 
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Write the numbers of a report as compressed JSON; the same numbers give the same file."""
+    text = json.dumps(summary, separators=(",", ":"), ensure_ascii=False)
+    write_bytes(path, gzip.compress(text.encode(), mtime=0))
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """Read what `write_summary` wrote."""
+    summary: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+    return summary
+
+
 def _rounded(value: Any) -> Any:
-    """Round to seven digits: the rest of a mean over cases is noise, and half of the file."""
+    """Round to seven digits, more than a mean over cases has."""
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -95,22 +114,59 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
-def _figures(results: Results, key: str, folder: Path) -> str:
-    """Draw a table's segments, and return the Markdown that shows them."""
-    table = results.comparison.section.tables[key]
-    seeds = results.seeds(table)
-    if not seeds:
-        return "*None of these runs is done yet.*"
-    pooled = results.pool(seeds)
-    segments = [group for group in pooled.groups if group.kind == "segment"]
-    shown = []
-    for number, group in enumerate(segments, start=1):
-        stem = f"{key}-{number}"
-        save_figure(
-            draw_segment(pooled, group, results.comparison.section.times),
-            folder,
-            stem,
-            (".png", ".svg"),
-        )
-        shown.append(f"![{table.title}: {group.name}]({folder.name}/{stem}.png)")
-    return "\n\n".join(shown)
+def report_blocks(
+    section: ComparisonSection, summary: dict[str, Any], folder: Path
+) -> dict[str, str]:
+    """Return the generated parts of a page.
+
+    Parameters
+    ----------
+    section
+        The comparison.
+    summary
+        Its numbers.
+    folder
+        Folder of its figures.
+    """
+    blocks = {"runs": runs_table(summary["runs"])}
+    for key, table in section.tables.items():
+        numbers = summary["tables"][key]
+        blocks |= blocks_of_table(key, numbers)
+        if not section.times:
+            blocks[f"{key}/seconds"] = (
+                "*Times were not compared: the machine was shared with other work.*"
+            )
+        figures = [
+            f"![{table.title}: {group.name}]({folder.name}/{key}-{number}.png)"
+            for number, group in enumerate(_segments(section), start=1)
+        ]
+        blocks[f"{key}/figures"] = "\n\n".join(figures) if numbers else NOTHING_FINISHED
+    return blocks
+
+
+def report_figures(
+    section: ComparisonSection, summary: dict[str, Any], folder: Path
+) -> dict[Path, Figure]:
+    """Return the figures of a report, by the file to write them to; parameters as above."""
+    figures = {}
+    for key, numbers in summary["tables"].items():
+        if numbers is None:
+            continue
+        rows = {tuple(row["spacings_mm"][0]): row for row in numbers["spacings"]}
+        ranges = {name: one["trained_range_mm"] for name, one in numbers["methods"].items()}
+        for number, group in enumerate(_segments(section), start=1):
+            means = [
+                {
+                    name: {metric: one[metric]["mean"] for metric in METRICS}
+                    for name, one in rows[spacing]["methods"].items()
+                }
+                for spacing in group.spacings_mm
+            ]
+            title = f"{summary['data']}, {summary['cases']} cases, {group.name} (z × y × x)"
+            figure = draw_segment(Curves(title, group.spacings_mm, means, ranges), section.times)
+            figures[folder / f"{key}-{number}.png"] = figure
+    return figures
+
+
+def _segments(section: ComparisonSection) -> list[Group]:
+    return [group for group in section.groups() if group.kind == "segment"]

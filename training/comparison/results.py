@@ -1,11 +1,14 @@
-"""What the runs of a comparison reach: measured run by run, pooled over seeds."""
+"""The measurements of a comparison's runs, and their pooling over seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
+
+from napari_hyperspace.core.progress import ReportProgress
 from training.comparison.config import Comparison, TableSection
 from training.comparison.runs import ComparedRun
 from training.data.base import DataSet
@@ -17,21 +20,35 @@ from training.evaluation.record import dice_records, write_card
 
 @dataclass(frozen=True)
 class Results:
-    """The measurements of all runs that are done.
+    """The measurements of all finished runs.
 
     Parameters
     ----------
     comparison
-        What is compared.
+        The comparison.
     evaluations
-        By method that is trained and seed; each also holds the methods that take its networks.
+        By trained method and seed; each also has the rows of the methods that use its networks.
     """
 
     comparison: Comparison
     evaluations: Mapping[tuple[str, int], Evaluation]
 
+    @property
+    def data(self) -> str:
+        """Name of the data set."""
+        return self._any.data
+
+    @property
+    def n_cases(self) -> int:
+        """Number of cases."""
+        return len(self._any.cases)
+
+    @property
+    def _any(self) -> Evaluation:
+        return next(iter(self.evaluations.values()))
+
     def seeds(self, table: TableSection) -> dict[str, list[int]]:
-        """Return the methods of a table that are there, each with the seeds of its runs."""
+        """Return the methods of a table that have finished runs, each with the seeds of these."""
         section = self.comparison.section
         there = {
             method: [
@@ -44,19 +61,26 @@ class Results:
         return {method: seeds for method, seeds in there.items() if seeds}
 
     def pool(self, seeds: Mapping[str, Iterable[int]]) -> Evaluation:
-        """Return the measurements of methods, each over some seeds.
+        """Return the measurements of methods, each over some seeds; rows get a column ``seed``.
 
         A sample is then the mean over labels and seeds.
         """
         section = self.comparison.section
-        runs = dict.fromkeys((section.owner(m), seed) for m, own in seeds.items() for seed in own)
-        parts = [self.evaluations[run] for run in runs]
-        known = {method.label: method for part in parts for method in part.methods}
+        parts = {
+            (method, seed): self.evaluations[section.owner(method), seed]
+            for method, own in seeds.items()
+            for seed in own
+        }
+        rows = [
+            part.rows[part.rows["model"] == method].assign(seed=seed)
+            for (method, seed), part in parts.items()
+        ]
+        known = {method.label: method for part in parts.values() for method in part.methods}
         return replace(
-            parts[0],
+            self._any,
             methods=[known[name] for name in seeds],
-            models={label: model for part in parts for label, model in part.models.items()},
-            rows=[row for part in parts for row in part.rows],
+            models={label: m for part in parts.values() for label, m in part.models.items()},
+            rows=pd.concat(rows, ignore_index=True),
         )
 
 
@@ -69,11 +93,20 @@ def measure(
     settings: Settings,
     *,
     processes: int = 1,
-    show: Callable[[float, str], None] = lambda fraction, message: None,
+    show: ReportProgress = lambda fraction, message: None,
 ) -> Evaluation:
-    """Measure a run in all the ways it is used; what was measured before is kept in its folder.
+    """Measure a run by all methods that use it; earlier measurements in its folder are kept.
 
-    The Dice at fixed spacings goes into the card of its model file.
+    The Dice at fixed spacings is stored in the card of its model file.
+
+    Parameters
+    ----------
+    comparison
+        The comparison.
+    run
+        The run.
+    dataset, cases, groups, settings, processes, show
+        As in `training.evaluation.evaluate.evaluate`.
     """
     methods = comparison.used(run.method, run.folder.model)
     found = evaluate(

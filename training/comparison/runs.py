@@ -1,4 +1,4 @@
-"""The runs of a comparison: what is there, what goes on, what is missing."""
+"""The runs of a comparison, and their state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.fit.run_folder import RunFolder
 
 
 class State(StrEnum):
-    """How far a run is."""
+    """State of a run."""
 
     missing = "missing"
     unfinished = "unfinished"
@@ -31,13 +31,13 @@ class ComparedRun:
     Parameters
     ----------
     method
-        Method that is trained.
+        Trained method.
     seed
         Its seed.
     config
-        What is trained.
+        Configuration of the run.
     folder
-        Where.
+        Folder of the run.
     """
 
     method: str
@@ -47,7 +47,7 @@ class ComparedRun:
 
     @property
     def label(self) -> str:
-        """Method and seed; name of the folder too."""
+        """Method and seed; also the name of the folder."""
         return f"{self.method}-{self.seed}"
 
     def _stored(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class ComparedRun:
             raise HyperspaceError(
                 "the configuration of the run cannot be read",
                 where=self.folder.config,
-                fix="Move the folder away to train anew",
+                fix="Move the folder away to train again",
             ) from error
         return stored
 
@@ -67,36 +67,36 @@ class ComparedRun:
         Raises
         ------
         HyperspaceError
-            If it was not: it may have learned from what it is to be measured on.
+            If it was not: cases that it is measured on may be among its training cases.
         """
         own = read_split(self.folder.split)
         if own != split:
             moved = sorted(set(own.training) & set(split.validation))
             raise HyperspaceError(
-                "the run was trained on other cases than the comparison's split says",
+                "the run was trained on other cases than those of the comparison's split",
                 where=self.folder.split,
                 field="data.split",
-                found=f"{len(moved)} of the validation cases among those it was trained on",
-                fix="Move the folder away to train anew, or undo the change of the split",
+                found=f"{len(moved)} of the validation cases among its training cases",
+                fix="Move the folder away to train again, or undo the change of the split",
             )
 
     def state(self) -> State:
-        """Return how far the run is.
+        """Return the state of the run.
 
         Raises
         ------
         HyperspaceError
-            If the folder holds a run of another configuration.
+            If the folder has a run of another configuration.
         """
         if not self.folder.config.exists():
             return State.missing
         changed = changed_keys(self._stored(), self.config)
         if changed:
             raise HyperspaceError(
-                "the folder holds a run of another configuration than the comparison's",
+                "the configuration of the run in this folder differs from the comparison's",
                 where=self.folder.path,
                 field=", ".join(changed),
-                fix="Move the folder away to train anew, or undo the change of the configuration",
+                fix="Move the folder away to train again, or undo the change of the configuration",
             )
         # The report is the last thing that a run writes.
         done = self.folder.model.exists() and self.folder.report.exists()
@@ -114,9 +114,9 @@ def compared_runs(comparison: Comparison, out: Path) -> list[ComparedRun]:
 
 
 def train(run: ComparedRun, base: Path) -> None:
-    """Train a run from the start, or on from its last checkpoint, until it is done."""
+    """Train a run until it is done, starting from its last checkpoint if it has one."""
     from training.fit.trainer import fit
 
-    run.state()  # refuses a run of another configuration
-    # A run that was stopped before its first checkpoint starts anew.
+    run.state()  # raises if the folder has a run of another configuration
+    # A run that was stopped before its first checkpoint starts again.
     fit(run.config, base, run.folder.path, resume=run.folder.last.exists())

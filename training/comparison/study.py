@@ -1,13 +1,14 @@
-"""The command `compare`: train what is missing, measure all, write one report."""
+"""The command `compare`: train missing runs, measure all of them, write one report."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.progress import ReportProgress
 from training.comparison.config import load_comparison
 from training.comparison.report import write_report
 from training.comparison.results import Results, measure
@@ -33,7 +34,7 @@ class Study:
     Raises
     ------
     HyperspaceError
-        If the configuration is wrong, or a folder holds a run of another one.
+        If the configuration is invalid, or a folder has a run of another one.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Study:
         self.states = {run.label: run.state() for run in self.runs}
 
     def train(self, only: Sequence[str] = ()) -> None:
-        """Train what is missing, and go on with what is unfinished.
+        """Train missing runs, and resume unfinished ones.
 
         Parameters
         ----------
@@ -75,30 +76,30 @@ class Study:
         *,
         device: str | None = None,
         processes: int = 1,
-        show: Callable[[float, str], None] = lambda fraction, message: None,
+        show: ReportProgress = lambda fraction, message: None,
     ) -> dict[str, Any]:
-        """Measure the runs that are done, write the report, and return its numbers.
+        """Measure the finished runs, write the report, and return its numbers.
 
         Parameters
         ----------
         device, processes
             As in `training.evaluation.evaluate.evaluate`.
         show
-            Called with the fraction measured and what comes next.
+            Called with the fraction measured and the next step.
 
         Raises
         ------
         HyperspaceError
-            If no run is done, or one was trained on other cases than the split says.
+            If no run is finished, or one was trained on other cases than those of the split.
         """
         done = [run for run in self.runs if self.states[run.label] is State.done]
         if not done:
             raise HyperspaceError(
-                "none of the runs is done", where=self.out, fix="Train them: leave out --no-train"
+                "none of the runs is done", where=self.out, fix="Train them: omit --no-train"
             )
         base = self.comparison.base
         dataset = open_dataset(self.shared.data, base)
-        assert self.shared.data.split is not None  # `load_comparison` saw to it
+        assert self.shared.data.split is not None  # checked by `load_comparison`
         split = read_split(resolve_path(self.shared.data.split, base, field="data.split"))
         for run in done:
             run.check_split(split)

@@ -1,34 +1,32 @@
-"""The numbers of a comparison's tables: means, spreads, and whether methods differ."""
+"""The numbers of a comparison's tables: means, standard deviations, and tests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
+from napari_hyperspace.core.spacing import Range, in_ranges
 from training.comparison.config import TableSection
 from training.comparison.results import Results
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.methods import Method, within
 from training.evaluation.plan import Group, listed
 from training.evaluation.summary import (
-    METRICS,
     TESTED,
-    mean,
     missed,
+    paired_test,
     plain,
-    signed_rank,
-    spread,
-    table,
+    rows_of,
+    samples,
+    spreads,
 )
 
 _LEVEL = 0.05
 
 
 def summarize_table(results: Results, name: str) -> dict[str, Any] | None:
-    """Return the numbers of a table as plain data; `None` where none of its runs is done.
+    """Return the numbers of a table as plain data; `None` if none of its runs is finished.
 
     A sample is a case at a spacing: the mean over its labels and the method's seeds. Standard
     deviations (n - 1) are over samples. Each pair of methods is tested on the seeds they share, by
@@ -38,9 +36,9 @@ def summarize_table(results: Results, name: str) -> dict[str, Any] | None:
     Parameters
     ----------
     results
-        Of the runs that are done.
+        Of the finished runs.
     name
-        Of the table.
+        Name of the table.
     """
     section = results.comparison.section
     shown = section.tables[name]
@@ -66,98 +64,83 @@ def summarize_table(results: Results, name: str) -> dict[str, Any] | None:
                 for method, own in seeds.items()
             },
             "absent": [method for method in shown.methods if method not in seeds],
-            "settings": _block(results, shown, seeds, whole, settings),
-            "spacings": _block(results, shown, seeds, whole, spacings),
+            "settings": _block(shown, seeds, whole, settings),
+            "spacings": _block(shown, seeds, whole, spacings),
         }
     )
     return numbers
 
 
 def _block(
-    results: Results,
     shown: TableSection,
-    seeds: dict[str, list[int]],
+    seeds: Mapping[str, Sequence[int]],
     whole: Evaluation,
     groups: Sequence[Group],
 ) -> list[dict[str, Any]]:
     """Return the rows of a table with their tests."""
-    labels = {method.label: method for method in whole.methods}
     rows: list[dict[str, Any]] = []
     for group in groups:
-        means = {}
-        for label, method in labels.items():
-            samples = table(whole, group, method)
-            means[label] = {
-                **{metric: spread(samples[metric]) for metric in METRICS},
-                **missed(whole, group, method),
-            }
+        measured = rows_of(whole, group)
+        found = samples(measured)
+        by_seed = samples(measured, "seed")[list(TESTED)].groupby(["model", "seed"]).mean()
         rows.append(
             {
                 "name": group.name,
-                "spacings_mm": list(group.spacings_mm) or None,
+                "spacings_mm": group.spacings_mm or None,
                 "trained": {
                     label: _in_range(whole.models[label]["trained_range_mm"], group)
-                    for label in labels
+                    for label in seeds
                 },
-                "methods": means,
-                "by_seed": {label: {} for label in labels},
-                "tests": [],
+                "methods": {
+                    label: {
+                        **spreads(found.loc[label]),
+                        **missed(measured[measured["model"] == label]),
+                    }
+                    for label in seeds
+                },
+                "by_seed": {
+                    label: {str(seed): by_seed.loc[(label, seed)].to_dict() for seed in own}
+                    for label, own in seeds.items()
+                },
+                "tests": _tests(measured, shown.pairs, seeds),
             }
         )
-    for label, own in seeds.items():
-        for seed in own:
-            alone = results.pool({label: [seed]})
-            for row, group in zip(rows, groups, strict=True):
-                samples = table(alone, group, labels[label])
-                row["by_seed"][label][str(seed)] = {
-                    metric: spread(samples[metric])["mean"] for metric in TESTED
-                }
-    for first, second in shown.pairs:
-        shared = [seed for seed in seeds.get(first, []) if seed in seeds.get(second, [])]
-        if not shared:
-            continue
-        pair = results.pool({first: shared, second: shared})
-        for row, group in zip(rows, groups, strict=True):
-            sides = [_by_case(pair, group, labels[label]) for label in (first, second)]
-            for metric in TESTED:
-                row["tests"].append(
-                    {
-                        "first": first,
-                        "second": second,
-                        "metric": metric,
-                        "seeds": shared,
-                        **_test(sides[0][metric] - sides[1][metric]),
-                    }
-                )
     _correct(rows)
     return rows
 
 
-def _in_range(ranges: Any, group: Group) -> bool | None:
-    """Whether all spacings of a group lie in a trained range; `None` where that is not known."""
+def _tests(
+    measured: pd.DataFrame, pairs: Sequence[tuple[str, str]], seeds: Mapping[str, Sequence[int]]
+) -> list[dict[str, Any]]:
+    """Test each pair on the seeds that both have."""
+    tests = []
+    for first, second in pairs:
+        shared = [seed for seed in seeds.get(first, []) if seed in seeds.get(second, [])]
+        if not shared:
+            continue
+        found = samples(measured[measured["seed"].isin(shared)])
+        tests += [
+            {
+                "first": first,
+                "second": second,
+                "metric": metric,
+                "seeds": shared,
+                **paired_test(found, first, second, metric),
+            }
+            for metric in TESTED
+        ]
+    return tests
+
+
+def _in_range(ranges: Sequence[Range] | None, group: Group) -> bool | None:
+    """Whether all spacings of a group lie in a trained range; `None` if that is unknown."""
     if ranges is None or not group.spacings_mm:
         return None
-    return all(within(ranges, spacing) for spacing in group.spacings_mm)
-
-
-def _by_case(
-    evaluation: Evaluation, group: Group, method: Method
-) -> dict[str, NDArray[np.float64]]:
-    samples = table(evaluation, group, method)
-    return {metric: np.array([mean(line) for line in samples[metric]]) for metric in TESTED}
-
-
-def _test(difference: NDArray[np.float64]) -> dict[str, Any]:
-    known = difference[np.isfinite(difference)]
-    return {
-        "cases": len(known),
-        "mean_difference": float(known.mean()) if known.size else None,
-        "p": signed_rank(known),
-    }
+    return all(in_ranges(spacing, ranges) for spacing in group.spacings_mm)
 
 
 def _correct(rows: Sequence[dict[str, Any]]) -> None:
-    """Correct all p of a block after Bonferroni, and say what they mean."""
+    """Correct all p of a block after Bonferroni, and add the verdicts."""
     for metric in TESTED:
         tests = [t for row in rows for t in row["tests"] if t["metric"] == metric]
         known = sum(test["p"] is not None for test in tests)
@@ -168,6 +151,6 @@ def _correct(rows: Sequence[dict[str, Any]]) -> None:
 
 def _verdict(test: dict[str, Any]) -> str:
     p, difference = test["p_corrected"], test["mean_difference"]
-    if p is None or p >= _LEVEL or not difference:
+    if p is None or p >= _LEVEL or difference == 0:
         return "tie"
     return "win" if difference > 0 else "loss"

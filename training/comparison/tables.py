@@ -1,14 +1,16 @@
-"""The numbers of a comparison as Markdown: one block for each thing that a report shows."""
+"""The numbers of a comparison as Markdown, in blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from training.evaluation.scores import spacing_text
+from napari_hyperspace.core.format import format_spacing
+from training.evaluation.scores import markdown_table
 from training.evaluation.summary import METRICS
-from training.evaluation.tables import cell, markdown_table
+from training.evaluation.tables import cell
 
+NOTHING_FINISHED = "*None of these runs is done yet.*"
 _SIGNS = {"win": "**{}**", "loss": "*{}*", "tie": "{}"}
 _HIGHER_IS_BETTER = ("dice", "surface")
 _NO_BEST = ("volume", "seconds", "peak")  # a signed error; costs, which vary from run to run
@@ -23,18 +25,17 @@ _MEASURES = {
 
 
 def blocks_of_table(name: str, numbers: dict[str, Any] | None) -> dict[str, str]:
-    """Return the blocks of a table, by ``NAME/WHAT``.
+    """Return the blocks of a table, by ``TABLE/BLOCK``.
 
     Parameters
     ----------
     name
-        Of the table.
+        Name of the table.
     numbers
         From `training.comparison.summary.summarize_table`.
     """
     if numbers is None:
-        nothing = "*None of these runs is done yet.*"
-        return {f"{name}/{what}": nothing for what in ("methods", *_MEASURES, *_OTHERS)}
+        return {f"{name}/{what}": NOTHING_FINISHED for what in ("methods", *_MEASURES, *_OTHERS)}
     blocks = {"methods": _methods(numbers)}
     blocks |= {what: settings_table(numbers, metric) for what, metric in _MEASURES.items()}
     blocks["hd95"] += _missed(numbers)
@@ -43,7 +44,7 @@ def blocks_of_table(name: str, numbers: dict[str, Any] | None) -> dict[str, str]
 
 
 def settings_table(numbers: dict[str, Any], metric: str) -> str:
-    """Return mean (std): a row a setting, a column a method, the best mean in bold."""
+    """Return mean (std) with a row per setting and a column per method, the best mean in bold."""
     methods = list(numbers["methods"])
     rows = [[r["name"], *_best_in_bold(r, methods, metric)] for r in numbers["settings"]]
     header = METRICS[metric].replace("(bytes)", "(MB)")
@@ -51,7 +52,7 @@ def settings_table(numbers: dict[str, Any], metric: str) -> str:
 
 
 def _missed(numbers: dict[str, Any]) -> str:
-    """Say how many structures HD95 leaves out, which flatters the method that misses them."""
+    """Return how many structures HD95 leaves out, in favor of the method that misses them."""
     shares = []
     for method in numbers["methods"]:
         out, of = (
@@ -63,8 +64,8 @@ def _missed(numbers: dict[str, Any]) -> str:
     if not shares:
         return ""
     return (
-        "\n\nStructures that truth or prediction alone shows have no HD95 and are left out here: "
-        f"{', '.join(shares)}."
+        "\n\nStructures with voxels in only one of truth and prediction have no HD95 and are left "
+        f"out here: {', '.join(shares)}."
     )
 
 
@@ -72,7 +73,7 @@ def _best_in_bold(row: dict[str, Any], methods: Sequence[str], metric: str) -> l
     texts = [cell(row["methods"][method][metric], metric) for method in methods]
     if metric.startswith(_NO_BEST):
         return texts
-    # As they are written: what looks the same is equally good.
+    # Compared as written: equal text is equally good.
     shown = {text: float(text.split()[0]) for text in texts if text != "–"}
     if not shown:
         return texts
@@ -88,7 +89,7 @@ def _spacings(numbers: dict[str, Any]) -> str:
     for row in numbers["spacings"]:
         means = [row["methods"][method]["dice_working"]["mean"] for method in methods]
         inside = row["trained"][methods[0]]
-        name = spacing_text(row["spacings_mm"][0])
+        name = format_spacing(row["spacings_mm"][0], unit=False)
         rows.append(
             [
                 name if inside is not False else f"{name} (outside)",
@@ -146,7 +147,7 @@ def _verdicts(numbers: dict[str, Any]) -> str:
 
 
 def _where(row: dict[str, Any]) -> str:
-    return spacing_text(row["spacings_mm"][0])
+    return format_spacing(row["spacings_mm"][0], unit=False)
 
 
 def _seeds(numbers: dict[str, Any]) -> str:
@@ -161,7 +162,7 @@ def _seeds(numbers: dict[str, Any]) -> str:
 
 
 def _methods(numbers: dict[str, Any]) -> str:
-    """Say what each method is."""
+    """Return a list of the methods."""
     lines = []
     for method, one in numbers["methods"].items():
         seeds = ", ".join(map(str, one["seeds"]))
@@ -170,7 +171,7 @@ def _methods(numbers: dict[str, Any]) -> str:
 
 
 def _absent(numbers: dict[str, Any]) -> str:
-    """Return what is missing from a table, as a line."""
+    """Return a line that lists the missing runs of a table."""
     parts = [f"{method} (no run is done)" for method in numbers["absent"]]
     parts += [
         f"{method} (seed {', '.join(map(str, one['absent_seeds']))})"
@@ -203,7 +204,7 @@ def _find(row: dict[str, Any], pair: tuple[str, str], metric: str) -> dict[str, 
 
 
 def _difference(test: dict[str, Any]) -> str:
-    """Write a difference: bold where the first method wins, slanted where it loses."""
+    """Write a difference: bold if the first method wins, italic if it loses."""
     if test["mean_difference"] is None:
         return "–"
     return _SIGNS[test["verdict"]].format(f"{test['mean_difference']:+.3f}")
@@ -215,7 +216,7 @@ def _tested(test: dict[str, Any]) -> str:
 
 
 def runs_table(runs: Sequence[dict[str, Any]]) -> str:
-    """Return a row for each run, done or not."""
+    """Return a table of all runs, finished or not."""
     rows = [
         [
             run["run"],

@@ -1,19 +1,20 @@
-"""The command `evaluate`: plan, measure, write rows, summary and figures."""
+"""The command `evaluate`: measure, and write rows, summary and figures."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.progress import ReportProgress
 from training.data.base import DataSet
 from training.evaluation.evaluate import Evaluation, evaluate
-from training.evaluation.figures import draw_segment, save_figure
+from training.evaluation.figures import Curves, draw_segment, save_figure
 from training.evaluation.measure import Measurer, Settings
 from training.evaluation.methods import Method
 from training.evaluation.pictures import draw_case
@@ -27,16 +28,16 @@ from training.evaluation.tables import method_table, report, test_table
 
 @dataclass(frozen=True)
 class Output:
-    """What to leave behind.
+    """The files that an evaluation writes.
 
     Parameters
     ----------
     folder
-        For rows, summary and figures; `None`: nothing is written.
+        Folder for rows, summary and figures; `None`: nothing is written.
     rows
-        Name of the file of rows there: CSV, or Parquet, which is written at the end beside the CSV.
+        Name of the file of rows in it: CSV, or Parquet, which is written at the end beside the CSV.
     picture
-        Case to show; empty: the first.
+        Case to draw; empty: the first.
     cards
         Whether to store the Dice in the model files.
     """
@@ -56,27 +57,32 @@ def run(
     output: Output,
     *,
     processes: int = 1,
-    show: Callable[[float, str], None] = lambda fraction, message: None,
+    show: ReportProgress = lambda fraction, message: None,
 ) -> tuple[dict[str, Any], str]:
-    """Evaluate, write what is wanted, and return the result as data and as text.
+    """Evaluate, write the files, and return the result as data and as text.
 
     Parameters
     ----------
     methods, dataset, names, groups, settings, processes, show
         As in `training.evaluation.evaluate.evaluate`.
     output
-        What to leave behind.
+        The files to write.
+
+    Raises
+    ------
+    HyperspaceError
+        As in `evaluate`, or if the files of ``output`` cannot be made from these spacings or cases.
     """
     folder = output.folder
     if output.cards and not any(group.kind in ("spacing", "segment") for group in groups):
         raise HyperspaceError(
-            "a card tells Dice at fixed spacings, and none is given",
+            "a card stores Dice at fixed spacings, but none is given",
             field="--write-card",
             fix="Give --spacings or --segment",
         )
     if output.picture and output.picture not in names:
         raise HyperspaceError(
-            "there is no such case among those to measure",
+            "no such case among those to measure",
             field="--picture",
             found=output.picture,
             expected=f"one of {len(names)} such as {names[0]}",
@@ -94,7 +100,7 @@ def run(
         processes=processes,
         show=show,
     )
-    summary = plain(summarize(evaluation))
+    summary = summarize(evaluation)
     files: list[Path] = []
     if folder is not None:
         show(1.0, "drawing")
@@ -106,26 +112,36 @@ def run(
 
 
 def _write(
-    evaluation: Evaluation, summary: dict[str, Any], folder: Path, meter: Measurer, output: Output
+    evaluation: Evaluation,
+    summary: dict[str, Any],
+    folder: Path,
+    measurer: Measurer,
+    output: Output,
 ) -> list[Path]:
     files = [folder / output.rows, folder / "summary.json", folder / "summary.md"]
     if files[0].suffix == ".parquet":
         write_rows(files[0], evaluation.rows)
     pictures = []
-    segments = [group for group in evaluation.groups if group.kind == "segment"]
+    segments = [group for group in summary["groups"] if group["kind"] == "segment"]
     for number, group in enumerate(segments, start=1):
-        stem = f"segment-{number}"
-        pictures += save_figure(draw_segment(evaluation, group), folder, stem, (".png", ".svg"))
+        curves = Curves(
+            f"{evaluation.data}, {len(evaluation.cases)} cases, "
+            f"{group['name'].removeprefix(evaluation.data).strip()} (z × y × x)",
+            [tuple(each["spacing_mm"]) for each in group["by_spacing"]],
+            [each["methods"] for each in group["by_spacing"]],
+            {label: model["trained_range_mm"] for label, model in evaluation.models.items()},
+        )
+        pictures += save_figure(draw_segment(curves), folder, f"segment-{number}", (".png", ".svg"))
     case = output.picture or next(iter(evaluation.cases))
     stem = "case-" + re.sub(r"[^\w.-]+", "-", case)
-    pictures += save_figure(draw_case(evaluation, meter, case), folder, stem, (".png",))
+    pictures += save_figure(draw_case(evaluation, measurer, case), folder, stem, (".png",))
     write_text(files[1], json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     write_text(files[2], report(summary, [path for path in pictures if path.suffix == ".png"]))
     return [*files, *pictures]
 
 
 def _result(evaluation: Evaluation, summary: dict[str, Any], files: list[Path]) -> dict[str, Any]:
-    """Return the summary; of a single model, its scores at fixed spacings on top."""
+    """Return the summary, and of a single model also its scores at fixed spacings."""
     result: dict[str, Any] = {
         "data": evaluation.data,
         "cases": list(evaluation.cases),

@@ -1,4 +1,4 @@
-"""Evaluating models on a data set: what is missing is measured, what is there is kept."""
+"""Evaluating models on a data set: measure what is missing, keep what was measured before."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.core.progress import ReportProgress
+from napari_hyperspace.core.spacing import Range
+from napari_hyperspace.inference.options import Outside
 from napari_hyperspace.inference.plan import working_spacing
 from napari_hyperspace.nets.card import ModelCard
 from training.data.base import DataSet, digest
@@ -27,20 +32,29 @@ from training.evaluation.measure import Measurer, Settings
 from training.evaluation.methods import Method, check_fit
 from training.evaluation.plan import Group
 from training.evaluation.rows import (
-    Key,
+    KEY,
+    SPACING,
     Row,
     append_rows,
     read_rows,
     to_csv,
+    to_frame,
     write_rows,
 )
 
-ReportProgress = Callable[[float, str], None]
+
+class EvaluatedModel(TypedDict):
+    """What is known of the model of a method."""
+
+    identity: str
+    outside: Outside
+    trained_range_mm: tuple[Range, ...] | None
+    applied: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was evaluated, and its rows.
+    """The measurements of an evaluation, and what was measured.
 
     Parameters
     ----------
@@ -51,34 +65,30 @@ class Evaluation:
     methods
         In the order of the table's columns.
     models
-        Identity and trained range of each method, by its label.
+        What is known of the model of each method, by the method's label.
     cases
         Own spacing (z, y, x) of each case, by its name.
     groups
         In the order of the table's rows.
     rows
-        By case, spacing, method and label.
+        The measurements, one row per case, spacing, method and label; columns as in `Row`.
     settings
-        What all measurements shared.
+        The settings that all measurements share.
     """
 
     data: str
     label_names: Mapping[int, str]
     methods: Sequence[Method]
-    models: Mapping[str, dict[str, Any]]
+    models: Mapping[str, EvaluatedModel]
     cases: Mapping[str, Triple]
     groups: Sequence[Group]
-    rows: Sequence[Row]
+    rows: pd.DataFrame
     settings: Settings
-    _index: dict[Key, list[Row]] = field(init=False, default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            self._index.setdefault(row.key, []).append(row)
-
-    def at(self, method: Method, case: str, spacing_mm: Triple) -> list[Row]:
-        """Return the rows of a method's labels for a case at a working spacing."""
-        return self._index[method.label, case, spacing_mm]
+    def at(self, method: Method, case: str, spacing_mm: Triple) -> pd.DataFrame:
+        """Return the rows of a method for a case at a working spacing, one per label."""
+        key = [method.label, case, *spacing_mm]
+        return self.rows[(self.rows[KEY] == key).all(axis=1)]
 
 
 def evaluate(
@@ -103,26 +113,27 @@ def evaluate(
     groups
         The spacings.
     settings
-        What all measurements share.
+        The settings that all measurements share.
     rows_file
-        CSV file whose rows are kept and completed, with what they belong to in the file
-        ``evaluation.json`` beside it; `None`: nothing is written.
+        CSV file whose rows are kept and completed. What the rows belong to is written to
+        ``evaluation.json`` beside it. `None`: nothing is written.
     processes
-        How many measure at once. Rows do not depend on it, times and memory do: they compete.
+        Number of processes that measure at the same time. Rows do not depend on it, but times and
+        memory do, because the processes compete.
     show
-        Called with the fraction done and what comes next.
+        Called with the fraction done and the next measurement.
 
     Raises
     ------
     HyperspaceError
-        If model and data set do not fit, a spacing lies outside of a trained range and the method
-        refuses it, or the rows there belong to other models, data or settings.
+        If model and data set do not fit, a spacing lies outside a trained range and the method
+        refuses it, or the rows in the file belong to other models, data or settings.
     """
     settings = settings or Settings()
-    meter = Measurer(dataset, settings)
-    models = {}
+    measurer = Measurer(dataset, settings)
+    models: dict[str, EvaluatedModel] = {}
     for method in methods:
-        model = meter.model(method)
+        model = measurer.model(method)
         check_fit(model, dataset)
         models[method.label] = {
             "identity": model.identity,
@@ -131,83 +142,99 @@ def evaluate(
             "applied": _applied(model.card, settings),
         }
     native, digests = {}, {}
+    units: list[_Unit] = []
     for i, name in enumerate(names):
         show(0.0, f"reading case {i + 1} of {len(names)}: {name}")
-        case = meter.case(name)
+        case = measurer.case(name)
         native[name], digests[name] = case.spacing_mm, digest([case])
-        for spacing in _spacings(groups, case.spacing_mm):
+        for spacing in dict.fromkeys(s for group in groups for s in group.of_case(case.spacing_mm)):
             for method in methods:
-                working_spacing(case.grid, meter.model(method), spacing, method.outside)
+                working_spacing(case.grid, measurer.model(method), spacing, method.outside)
+            units.append((name, spacing))
     about = {
         "data": dataset.name,
         "labels": {str(value): name for value, name in sorted(dataset.label_names.items())},
         "settings": settings.to_dict(),
         "models": {
-            label: {key: model[key] for key in ("identity", "outside", "applied")}
+            label: {
+                "identity": model["identity"],
+                "outside": model["outside"],
+                "applied": model["applied"],
+            }
             for label, model in models.items()
         },
         "cases": digests,
     }
-    units = [(name, s) for name in names for s in _spacings(groups, native[name])]
     path = Path(rows_file) if rows_file is not None else None
     with _kept(path, about, len(dataset.label_names)) as kept:
-        rows = list(kept)
-        there = {row.key for row in rows}
+        parts = [kept]
+        there = set(kept[KEY].itertuples(index=False, name=None))
         jobs = []
         for name, spacing in units:
-            left = [m for m in methods if (m.label, name, spacing) not in there]
+            left = [m for m in methods if (m.label, name, *spacing) not in there]
             if left:
                 jobs.append((name, spacing, left))
         done = len(units) - len(jobs)
-        for name, spacing, new in _measured(meter, dataset, settings, jobs, processes):
+        for name, spacing, measured in _measured(measurer, dataset, settings, jobs, processes):
             done += 1
-            show(done / len(units), f"{name} at {' × '.join(f'{s:g}' for s in spacing)} mm")
-            rows += new
+            show(done / len(units), f"{name} at {format_spacing(spacing)}")
+            parts.append(to_frame(measured))
             if path is not None:
-                append_rows(path, new)
-        places = {unit: i for i, unit in enumerate(units)}
-        columns = {method.label: i for i, method in enumerate(methods)}
-        rows.sort(
-            key=lambda row: (
-                places.get((row.case, row.spacing_mm), len(places)),
-                row.case,
-                row.spacing_mm,
-                columns.get(row.model, len(columns)),
-                row.model,
-                row.label,
-            )
-        )
+                append_rows(path, parts[-1])
+        rows, wanted = _ordered(pd.concat(parts, ignore_index=True), units, methods)
         if path is not None:
             write_rows(path, rows)
     show(1.0, "done")
-    wanted = [r for r in rows if r.model in columns and (r.case, r.spacing_mm) in places]
     return Evaluation(
         dataset.name, dataset.label_names, methods, models, native, groups, wanted, settings
     )
 
 
 def _applied(card: ModelCard, settings: Settings) -> dict[str, Any]:
-    """Return what of a model's card changes its labels; its weights are told by its identity."""
+    """Return those parts of a model's card that change its labels, besides its weights."""
     keys = {"normalization", "localization"}
     if settings.tile_shape is None:
         keys |= {"tile_shape", "tile_mm"}
     return card.model_dump(mode="json", include=keys)
 
 
-def _spacings(groups: Sequence[Group], native_mm: Triple) -> list[Triple]:
-    return list(dict.fromkeys(s for group in groups for s in group.of_case(native_mm)))
+_Unit = tuple[str, Triple]
+"""Name of a case, and a working spacing (mm; z, y, x)."""
 
 
-Job = tuple[str, Triple, list[Method]]
+def _ordered(
+    rows: pd.DataFrame, units: Sequence[_Unit], methods: Sequence[Method]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return all rows in the order of units, methods and labels, and those that are asked for.
+
+    Rows of other units and methods come last.
+    """
+    places = {(name, *spacing): i for i, (name, spacing) in enumerate(units)}
+    columns = {method.label: i for i, method in enumerate(methods)}
+    keys = rows[["case", *SPACING]].itertuples(index=False, name=None)
+    order = pd.DataFrame(
+        {
+            **{name: rows[name] for name in KEY},
+            "label": rows["label"],
+            "place": [places.get(key, len(places)) for key in keys],
+            "column": [columns.get(model, len(columns)) for model in rows["model"]],
+        }
+    ).sort_values(["place", "case", *SPACING, "column", "model", "label"])
+    asked_for = (order["place"] < len(places)) & (order["column"] < len(columns))
+    wanted = order.index[asked_for]
+    return rows.loc[order.index].reset_index(drop=True), rows.loc[wanted].reset_index(drop=True)
+
+
+_Job = tuple[str, Triple, list[Method]]
 
 
 def _measured(
-    meter: Measurer, dataset: DataSet, settings: Settings, jobs: Sequence[Job], processes: int
+    measurer: Measurer, dataset: DataSet, settings: Settings, jobs: Sequence[_Job], processes: int
 ) -> Iterator[tuple[str, Triple, list[Row]]]:
-    """Do jobs, here or in processes of their own, and yield their rows as they come."""
+    """Measure in this process or in several, and yield the rows in the order of completion."""
     if processes == 1 or len(jobs) < 2:
         for name, spacing, methods in jobs:
-            yield name, spacing, meter.measure(name, spacing, methods)
+            yield name, spacing, measurer.measure(name, spacing, methods)
         return
     threads = max(1, torch.get_num_threads() // processes)
     pool = ProcessPoolExecutor(
@@ -223,9 +250,10 @@ def _measured(
             yield name, spacing, future.result()
     except BrokenProcessPool as error:
         raise HyperspaceError(
-            "a process was ended from outside, probably because memory is short",
+            "a process was killed, probably because memory ran out",
             field="--processes",
-            fix="Run the same command with fewer; what is measured is kept where --out was given",
+            fix="Run the command again with fewer processes; with --out, finished measurements are "
+            "kept",
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -247,10 +275,10 @@ def _work(name: str, spacing_mm: Triple, methods: list[Method]) -> list[Row]:
 
 
 @contextmanager
-def _kept(path: Path | None, about: dict[str, Any], n_labels: int) -> Iterator[list[Row]]:
-    """Hold the file of rows; give the rows that are there, if they belong to this evaluation."""
+def _kept(path: Path | None, about: dict[str, Any], n_labels: int) -> Iterator[pd.DataFrame]:
+    """Lock the file of rows; yield its rows if they belong to this evaluation."""
     if path is None:
-        yield []
+        yield to_frame([])
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.parent / ".lock")
@@ -265,9 +293,9 @@ def _kept(path: Path | None, about: dict[str, Any], n_labels: int) -> Iterator[l
     try:
         rows = read_rows(path, n_labels)
         known = path.parent / "evaluation.json"
-        if rows and not known.exists():
+        if len(rows) and not known.exists():
             raise HyperspaceError(
-                "nothing tells what the rows in this folder belong to",
+                "the folder has rows, but no file that says what they belong to",
                 where=known,
                 fix="Choose another folder with --out",
             )
@@ -279,8 +307,8 @@ def _kept(path: Path | None, about: dict[str, Any], n_labels: int) -> Iterator[l
 
 
 def _remember(path: Path, about: dict[str, Any]) -> None:
-    """Compare what is evaluated with what was before, and keep both."""
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """Compare what is evaluated with what was before, and store both."""
+    before = _current(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
     for key in ("data", "labels", "settings"):
         _same(path, key, before.get(key, about[key]), about[key])
     for key in ("models", "cases"):
@@ -288,6 +316,26 @@ def _remember(path: Path, about: dict[str, Any]) -> None:
             _same(path, f"{key}.{name}", known, about[key].get(name, known))
         about = {**about, key: {**before.get(key, {}), **about[key]}}
     write_text(path, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+
+
+_FORMER_SETTINGS = {"form": "precision"}
+_FORMER_APPLIED = {"normalisation": "normalization", "search": "localization"}
+
+
+def _current(about: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of an ``evaluation.json`` with former keys replaced by today's."""
+    about = {**about}
+    if "settings" in about:
+        about["settings"] = _renamed(about["settings"], _FORMER_SETTINGS)
+    about["models"] = {
+        label: {**model, "applied": _renamed(model["applied"], _FORMER_APPLIED)}
+        for label, model in about.get("models", {}).items()
+    }
+    return about
+
+
+def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in values.items()}
 
 
 def _same(path: Path, key: str, before: object, now: object) -> None:

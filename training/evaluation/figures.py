@@ -1,8 +1,10 @@
-"""Measures along a segment of spacings, after figure 2 of Joutard et al., MICCAI 2024."""
+"""Figures of metrics along a segment of spacings, after figure 2 of Joutard et al., 2024."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,12 +12,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
+from napari_hyperspace.core.files import replacing
 from napari_hyperspace.core.geometry import Triple
-from training.evaluation.evaluate import Evaluation
+from napari_hyperspace.core.spacing import Range, in_range
 from training.evaluation.methods import MAX_RES
-from training.evaluation.plan import Group
-from training.evaluation.summary import spread, table
+
+Means = Mapping[str, Mapping[str, float | None]]
+"""Mean over cases of each metric (inner key) of each method (outer key); `None`: undefined."""
 
 _PANELS = (
     ("dice_working", "Dice, working grid", 1.0),
@@ -26,20 +31,50 @@ _PANELS = (
 _LONG = 8.0  # times the finest spacing: beyond it a linear axis would squeeze the fine ones
 _COLORS = mpl.colormaps["tab10"]
 _TRAINED, _OUTSIDE, _FIXED = "tab:blue", "tab:pink", "tab:purple"
+_DPI = 130
+_SMALL_DPI = 100
+_PALETTE = 64  # colors of a small figure; lines and text need no more
 
 
-def draw_segment(evaluation: Evaluation, group: Group, times: bool = True) -> Figure:
-    """Draw Dice, time and memory of all methods along a segment.
-
-    The zone that the widest trained range covers is shaded blue, the rest pink; a model trained at
-    a single spacing has a vertical line there; what is clamped to the trained range is dotted.
+@dataclass(frozen=True)
+class Curves:
+    """Metrics of methods along a segment of spacings.
 
     Parameters
     ----------
-    evaluation
-        What was measured.
-    group
-        A segment of it.
+    title
+        Title of the figure.
+    spacings_mm
+        Spacings (z, y, x) on a line.
+    means
+        Means at each of the spacings.
+    trained_ranges_mm
+        Trained range of each method, by its label and in the order to draw them; `None` where it
+        is not known.
+    """
+
+    title: str
+    spacings_mm: Sequence[Triple]
+    means: Sequence[Means]
+    trained_ranges_mm: Mapping[str, Sequence[Range] | None]
+
+    def of(self, method: str, metric: str) -> list[float]:
+        """Return a metric of a method at each spacing; NaN where it is undefined."""
+        values = [means[method][metric] for means in self.means]
+        return [np.nan if value is None else value for value in values]
+
+
+def draw_segment(curves: Curves, times: bool = True) -> Figure:
+    """Draw Dice, time and memory of all methods along a segment.
+
+    The part that the widest trained range covers is shaded blue, the rest pink; a vertical line
+    marks the spacing of a model trained at one spacing; methods that clamp to the trained range are
+    dotted.
+
+    Parameters
+    ----------
+    curves
+        The metrics.
     times
         Whether to draw the time.
     """
@@ -47,29 +82,28 @@ def draw_segment(evaluation: Evaluation, group: Group, times: bool = True) -> Fi
     rows, columns = (2, 2) if times else (1, 3)
     figure = Figure(figsize=(4.75 * columns, 3.5 * rows), layout="constrained")
     panels = figure.subplots(rows, columns).ravel()
-    axis = _changing_axis(group.spacings_mm)
-    places = [spacing[axis] for spacing in group.spacings_mm]
-    samples = [(method, table(evaluation, group, method)) for method in evaluation.methods]
-    labels = [m.label.removesuffix(MAX_RES) for m in evaluation.methods]
-    colors = {label: _COLORS(i % 10) for i, label in enumerate(dict.fromkeys(labels))}
+    axis = _changing_axis(curves.spacings_mm)
+    places = [spacing[axis] for spacing in curves.spacings_mm]
+    models = {method: method.removesuffix(MAX_RES) for method in curves.trained_ranges_mm}
+    colors = {model: _COLORS(i % 10) for i, model in enumerate(dict.fromkeys(models.values()))}
     for axes, (metric, title, unit) in zip(panels, shown, strict=True):
-        for (method, values), label in zip(samples, labels, strict=True):
-            means = [spread(column)["mean"] for column in values[metric].T]
-            line = np.array([np.nan if m is None else m / unit for m in means])
-            dotted = method.label != label
+        for method, model in models.items():
+            dotted = method != model
             axes.plot(
                 places,
-                line,
+                np.array(curves.of(method, metric)) / unit,
                 ":" if dotted else "-",
                 marker="" if dotted else ".",
-                color=colors[label],
-                label=method.label,
+                color=colors[model],
+                label=method,
                 zorder=3 if dotted else 2,
             )
-        _shade(axes, evaluation, group, axis)
-        if not metric.startswith("dice") and any(np.ravel(s[metric]).max() > 0 for _, s in samples):
+        _shade(axes, curves, axis)
+        if not metric.startswith("dice") and any(
+            value > 0 for method in models for value in curves.of(method, metric)
+        ):
             axes.set_yscale("log")
-        axes.set(title=title, xlabel=f"spacing along {_axis_name(group.spacings_mm)} (mm)")
+        axes.set(title=title, xlabel=f"spacing along {_axis_name(curves.spacings_mm)} (mm)")
         axes.set_xlim(min(places), max(places))
         if max(places) > _LONG * min(places):
             axes.set_xscale("log")
@@ -77,7 +111,7 @@ def draw_segment(evaluation: Evaluation, group: Group, times: bool = True) -> Fi
             axes.minorticks_off()
         axes.grid(alpha=0.3)
     panels[0].legend()
-    figure.suptitle(f"{evaluation.data}, {len(evaluation.cases)} cases, {group.name} (z × y × x)")
+    figure.suptitle(curves.title)
     return figure
 
 
@@ -93,7 +127,7 @@ def _axis_name(spacings_mm: Sequence[Triple]) -> str:
 
 
 def trained_zone(
-    ranges_mm: Sequence[tuple[float, float]], spacings_mm: Sequence[Triple]
+    ranges_mm: Sequence[Range], spacings_mm: Sequence[Triple]
 ) -> tuple[float, float] | None:
     """Return the part (0 to 1) of a segment that lies in a trained range, or `None`."""
     first, last = (np.array(spacings_mm[end]) for end in (0, -1))
@@ -101,7 +135,7 @@ def trained_zone(
     for axis, (low, high) in enumerate(ranges_mm, start=3 - len(ranges_mm)):
         step = last[axis] - first[axis]
         if step == 0:
-            if not low * (1 - 1e-3) <= first[axis] <= high * (1 + 1e-3):
+            if not in_range(first[axis], (low, high)):
                 return None
             continue
         ends = sorted(((low - first[axis]) / step, (high - first[axis]) / step))
@@ -109,17 +143,13 @@ def trained_zone(
     return (enter, leave) if enter <= leave else None
 
 
-def _shade(axes: Axes, evaluation: Evaluation, group: Group, axis: int) -> None:
-    first, last = group.spacings_mm[0][axis], group.spacings_mm[-1][axis]
-    zones: list[tuple[float, float]] = []
+def _shade(axes: Axes, curves: Curves, axis: int) -> None:
+    first, last = curves.spacings_mm[0][axis], curves.spacings_mm[-1][axis]
+    known = [ranges for ranges in curves.trained_ranges_mm.values() if ranges is not None]
+    zones: list[Range] = []
     lines: list[float] = []
-    some = False
-    for method in evaluation.methods:
-        ranges = evaluation.models[method.label]["trained_range_mm"]
-        if ranges is None:
-            continue
-        some = True
-        zone = trained_zone(ranges, group.spacings_mm)
+    for ranges in known:
+        zone = trained_zone(ranges, curves.spacings_mm)
         if zone is None:
             continue
         low, high = sorted(first + part * (last - first) for part in zone)
@@ -129,7 +159,7 @@ def _shade(axes: Axes, evaluation: Evaluation, group: Group, axis: int) -> None:
             zones.append((low, high))
     left, right = min(first, last), max(first, last)
     widest = max(zones, key=lambda zone: zone[1] - zone[0], default=(left, left))
-    if some:
+    if known:
         for start, stop, color in (
             (left, widest[0], _OUTSIDE),
             (*widest, _TRAINED),
@@ -141,14 +171,25 @@ def _shade(axes: Axes, evaluation: Evaluation, group: Group, axis: int) -> None:
         axes.axvline(place, color=_FIXED, linewidth=1, zorder=1)
 
 
-def save_figure(figure: Figure, folder: Path, stem: str, suffixes: Sequence[str]) -> list[Path]:
+def save_figure(figure: Figure, folder: Path, stem: str, suffixes: Iterable[str]) -> list[Path]:
     """Write a figure in several formats; the same numbers give the same files."""
     FigureCanvasAgg(figure)
     files = []
     for suffix in suffixes:
         path = folder / (stem + suffix)
         metadata = {"Date": None} if suffix == ".svg" else {}
-        with mpl.rc_context({"svg.hashsalt": stem}):
-            figure.savefig(path, dpi=130, metadata=metadata)
+        with mpl.rc_context({"svg.hashsalt": stem}), replacing(path) as temporary:
+            figure.savefig(temporary, dpi=_DPI, metadata=metadata)
         files.append(path)
     return files
+
+
+def save_small_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file with a palette, to be kept under version control."""
+    FigureCanvasAgg(figure)
+    pixels = io.BytesIO()
+    figure.savefig(pixels, dpi=_SMALL_DPI, format="png")
+    image = Image.open(pixels).convert("RGB")
+    small = image.quantize(_PALETTE, kmeans=3, dither=Image.Dither.NONE)
+    with replacing(path) as temporary:
+        small.save(temporary, "PNG", optimize=True)

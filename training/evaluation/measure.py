@@ -1,4 +1,4 @@
-"""Measuring one case at one working spacing: segment, score, time."""
+"""Measuring one case at one working spacing: segmentation, scores, time and memory."""
 
 from __future__ import annotations
 
@@ -17,40 +17,43 @@ from numpy.typing import NDArray
 from napari_hyperspace.api.segment import SegmentResult, segment_steps
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.intensity import Normalization
+from napari_hyperspace.core.progress import run_to_end
+from napari_hyperspace.core.spacing import in_ranges
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.execution import choose_device
+from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.plan import working_spacing
 from napari_hyperspace.nets.model import Model
 from training.data.base import Case, DataSet
-from training.evaluation.methods import Method, in_range
+from training.evaluation.methods import Method
 from training.evaluation.metrics import Agreement, agreement, default_tolerance
 from training.evaluation.rows import Row
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all measurements of an evaluation share.
+    """The settings that all measurements of an evaluation share.
 
     Parameters
     ----------
     device
         As in `napari_hyperspace.segment`.
-    form
-        In which form networks run. ``"auto"`` is what users get, but chooses by the clock: labels
-        may differ from run to run in a few voxels.
+    precision
+        Precision that networks run in. ``"auto"`` is what users get, but it picks the precision by
+        measured times: labels may differ from run to run in a few voxels.
     tolerance_mm
-        Of the surface Dice; `None`: see `default_tolerance`.
+        Tolerance of the surface Dice; `None`: see `default_tolerance`.
     tile_shape
         Largest tile in voxels (z, y, x) of all models; `None`: each model's own.
     """
 
     device: str | None = None
-    form: str = "fp32"
+    precision: str = "fp32"
     tolerance_mm: float | None = None
     tile_shape: tuple[int, int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what rows depend on, as plain data."""
+        """Return the settings that rows depend on, as plain data."""
         values = {**asdict(self), "device": str(choose_device(self.device))}
         if self.tile_shape is None:
             del values["tile_shape"]
@@ -60,7 +63,7 @@ class Settings:
 
 
 def release_memory() -> None:
-    """Give freed memory back to the system (with glibc), so that growth shows what a run takes."""
+    """Return freed memory to the system (with glibc), so that its growth is that of one run."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
@@ -68,7 +71,7 @@ def release_memory() -> None:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What a network gave for a case at a spacing, on both grids."""
+    """The results of a network for a case at a spacing, on both grids."""
 
     working: SegmentResult
     native: SegmentResult
@@ -76,19 +79,19 @@ class _Measured:
     agreements: dict[int, tuple[Agreement, Agreement]]
 
     def seconds(self, result: SegmentResult) -> float:
-        """Return the time of one of the two, with that of making the network."""
+        """Return the time of one of the two results, including that of making the network."""
         return result.seconds - result.bake_seconds + self.bake_seconds
 
 
 class Measurer:
-    """Measures; keeps models, and the last case that it read.
+    """Measures cases; keeps the models and the last case in memory.
 
     Parameters
     ----------
     dataset
-        Where cases come from.
+        The cases.
     settings
-        What all measurements share.
+        The settings that all measurements share.
     """
 
     def __init__(self, dataset: DataSet, settings: Settings) -> None:
@@ -114,8 +117,8 @@ class Measurer:
     def measure(self, name: str, spacing_mm: Triple, methods: Sequence[Method]) -> list[Row]:
         """Return the rows of a case at a working spacing (mm; z, y, x).
 
-        A network is run once before it is first timed. Methods that come down to one network at
-        one spacing (MaxRes inside of the trained range) share one measurement.
+        A network is run once before it is first timed. Methods that use the same network at the
+        same spacing (MaxRes inside the trained range) share one measurement.
         """
         case = self.case(name)
         working = case.at_spacing(spacing_mm)
@@ -134,24 +137,17 @@ class Measurer:
 
     def segment(self, case: Case, method: Method, spacing_mm: Triple) -> SegmentResult:
         """Segment a case as a scan, at a working spacing (mm; z, y, x)."""
-        steps = segment_steps(
-            [Volume(image.numpy(), case.grid, case.name) for image in case.image],
-            self.model(method),
-            spacing_mm,
+        options = InferenceOptions(
             device=self._device,
-            precision=self._settings.form,
-            tile_shape=self._settings.tile_shape,
             outside=method.outside,
+            tile_shape=self._settings.tile_shape,
+            precision=self._settings.precision,
         )
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                result: SegmentResult = end.value
-                return result
+        scan = [Volume(image.numpy(), case.grid, case.name) for image in case.image]
+        return run_to_end(segment_steps(scan, self.model(method), spacing_mm, options))
 
     def truth(self, case: Case) -> NDArray[Any]:
-        """Return the true label values of a case (D, H, W); negative where not known."""
+        """Return the true label values of a case (D, H, W); negative where unknown."""
         channels = case.labels.numpy()
         values = np.array([0, *sorted(self._dataset.label_names)])
         return np.where(channels < 0, -1, values[channels])
@@ -189,10 +185,10 @@ class Measurer:
         return _Measured(on_working, native, self._baked[key], agreements)
 
     def _bake_seconds(self, model: Model, network_mm: Triple) -> float:
-        """Time the making of a network; a model's own cache may hold it already."""
+        """Return the time of making a network, without the cache of the model."""
         fresh = Model(model.factory, model.card)
         spacing = network_mm[3 - model.n_dim :]
-        fresh.network([2 * step for step in spacing], self._device)  # what is done only once
+        fresh.network([2 * step for step in spacing], self._device)  # work that is done only once
         self._synchronize()
         started = time.perf_counter()
         fresh.network(spacing, self._device)
@@ -224,7 +220,7 @@ class Measurer:
                 case.name,
                 *spacing_mm,
                 *network_mm,
-                trained=in_range(model, spacing_mm),
+                trained=in_ranges(spacing_mm, model.trained_range_mm),
                 label=value,
                 label_name=model.label_names[value],
                 dice_working=working.dice,
@@ -242,7 +238,7 @@ class Measurer:
                 bake_seconds=found.bake_seconds,
                 peak_bytes_working=found.working.peak_bytes,
                 peak_bytes_native=found.native.peak_bytes,
-                form=found.native.precision,
+                precision=found.native.precision,
                 device=found.native.device,
             )
             for value, (working, native) in found.agreements.items()

@@ -1,4 +1,4 @@
-"""What is evaluated: model files, and what to do outside of their trained range."""
+"""The methods that are evaluated: model files, and what to do outside their trained range."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.inference.options import Outside
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import load_model
@@ -19,18 +18,18 @@ MAX_RES = " MaxRes"
 
 @dataclass(frozen=True)
 class Method:
-    """A model as it is used; a column of the table.
+    """A model and how it is used; a column of the table.
 
     Parameters
     ----------
     label
-        What tables and figures call it.
+        Its name in tables and figures.
     model
         Name of a bundled model, or a model file.
     outside
-        What to do outside of the trained range. ``"clamp"`` makes MaxRes of a model that adapts,
-        and FS of a model whose trained range is one spacing; ``"extrapolate"`` makes FSNR of the
-        latter.
+        What to do outside the trained range. In the terms of the paper, ``"clamp"`` is MaxRes for a
+        model that adapts and FS for a model trained at one spacing; ``"extrapolate"`` is FSNR for
+        the latter.
     """
 
     label: str
@@ -43,17 +42,22 @@ class Method:
 
 
 def name_methods(arguments: Sequence[str], outside: Outside, max_res: bool = False) -> list[Method]:
-    """Turn what a user names into methods.
+    """Return the methods that a user named.
 
     Parameters
     ----------
     arguments
-        Bundled names, model files, or either with ``LABEL=`` before it. Without a label: the
-        model's name, or where models share it, that of the file or of its folder.
+        Bundled names or model files, either with ``LABEL=`` before it. The default label is the
+        model's name, or where models share it, the name of the file or of its folder.
     outside
         As in `Method`.
     max_res
         Whether to add each model a second time, clamped to its trained range.
+
+    Raises
+    ------
+    HyperspaceError
+        If two methods have the same label.
     """
     given = [_split(argument) for argument in arguments]
     names = [label or load_model(model).name for label, model in given]
@@ -68,7 +72,7 @@ def name_methods(arguments: Sequence[str], outside: Outside, max_res: bool = Fal
         raise HyperspaceError(
             "two models have the same name",
             found=", ".join(twice),
-            fix="Name them: LABEL=model.safetensors",
+            fix="Give labels: LABEL=model.safetensors",
         )
     methods = [Method(name, model, outside) for name, (_, model) in zip(names, given, strict=True)]
     if max_res:
@@ -85,7 +89,7 @@ def _split(argument: str) -> tuple[str, str]:
 
 
 def check_fit(model: Model, dataset: DataSet) -> None:
-    """Refuse a model that does not fit a data set.
+    """Check that a model fits a data set.
 
     Raises
     ------
@@ -106,23 +110,3 @@ def check_fit(model: Model, dataset: DataSet) -> None:
             found=model.in_channels,
             expected=len(dataset.channel_names),
         )
-
-
-def same_spacing(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether a spacing is the other one, but for rounding."""
-    return all(abs(x - y) <= 1e-6 * y for x, y in zip(a, b, strict=True))
-
-
-def in_range(model: Model, spacing_mm: Triple) -> bool:
-    """Whether a spacing lies in a model's trained range; true where that is unknown."""
-    ranges = model.trained_range_mm
-    return ranges is None or within(ranges, spacing_mm)
-
-
-def within(ranges: Sequence[tuple[float, float]], spacing_mm: Triple) -> bool:
-    """Whether a spacing lies in a trained range (mm; axes in canonical order), but for rounding."""
-    steps = spacing_mm[3 - len(ranges) :]
-    return all(
-        low * (1 - 1e-3) <= step <= high * (1 + 1e-3)
-        for step, (low, high) in zip(steps, ranges, strict=True)
-    )

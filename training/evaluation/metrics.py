@@ -1,4 +1,4 @@
-"""How well a label map agrees with the truth: overlap, surfaces and volume."""
+"""Agreement of a label map with the truth: overlap, surfaces and volume."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Agreement:
     Parameters
     ----------
     dice
-        2·|A ∩ B| / (|A| + |B|); NaN where both are empty.
+        2·|A ∩ B| / (|A| + |B|); NaN if both are empty.
     hd95_mm
-        Larger one of the two directed 95th percentiles of the surface distances, mm. Infinite
-        where one of the two is empty, NaN where both are.
+        Larger of the two directed 95th percentiles of the surface distances, mm. Infinite if one
+        of the two is empty, NaN if both are.
     surface_dice
-        Part of both surfaces that lies within the tolerance of the other; 0 where one of the two
-        is empty, NaN where both are.
+        Fraction of both surfaces that lies within the tolerance of the other; 0 if one of the two
+        is empty, NaN if both are.
     volume_error_ml
         Predicted minus true volume.
     volume_ml
@@ -48,8 +48,8 @@ class Agreement:
 def default_tolerance(spacing_mm: Sequence[float]) -> float:
     """Return the tolerance of surface Dice for a scan: 1 mm, or its largest native step if larger.
 
-    It belongs to the case, not to the working spacing: a coarse network gets no larger tolerance
-    than a fine one, and no surface is asked for more precisely than its truth was drawn.
+    It depends on the case, not on the working spacing: the tolerance is the same for coarse and
+    fine networks, and not smaller than the precision of the true surface.
     """
     return max(1.0, *spacing_mm)
 
@@ -62,14 +62,14 @@ def agreement(
     Parameters
     ----------
     predicted, truth
-        Label maps (D, H, W) on the grid; where the truth is negative it is not known, and nothing
-        is counted. If one slice alone is known, its outlines are compared in its plane.
+        Label maps (D, H, W) on the grid. Voxels where the truth is negative (unknown) are ignored.
+        If only one slice is known, its outlines are compared in its plane.
     value
         The label.
     grid
-        Where they lie.
+        Grid of both label maps.
     tolerance_mm
-        Of the surface Dice.
+        Tolerance of the surface Dice.
     """
     known = truth >= 0
     a, b = (predicted == value) & known, truth == value
@@ -84,9 +84,9 @@ def agreement(
     planes, steps = _known_planes(known, grid.spacing_mm)
     first, second = (torch.from_numpy(mask[planes]) for mask in (a, b))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # MONAI's, about calls of its own
+        warnings.simplefilter("ignore", FutureWarning)  # raised and triggered by MONAI itself
         _, distances, _ = get_edge_surface_distance(first, second, spacing=steps, symmetric=True)
-    # As MONAI's two measures do, which would find the surfaces twice.
+    # As in MONAI's two metrics, each of which would compute the distances again.
     hd95 = max(float(torch.quantile(each, 0.95)) for each in distances)
     every = torch.cat(list(distances))
     surface = float((every <= tolerance_mm * (1 + _ROUNDING)).float().mean())
@@ -96,7 +96,7 @@ def agreement(
 def _known_planes(
     known: NDArray[np.bool_], spacing_mm: Triple
 ) -> tuple[tuple[slice | int, ...], list[float]]:
-    """Return an index that leaves out the axis across a lone known slice, and the steps left."""
+    """Return an index that drops the axis across a single known slice, and the other spacings."""
     planes: list[slice | int] = []
     steps: list[float] = []
     for axis, step in enumerate(spacing_mm):

@@ -1,4 +1,4 @@
-"""One case at several working spacings, after figures 6 to 8 of Joutard et al., MICCAI 2024."""
+"""Pictures of a case at several working spacings, after figures 6 to 8 of Joutard et al., 2024."""
 
 from __future__ import annotations
 
@@ -13,37 +13,42 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
 from training.data.base import Case
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.measure import Measurer
-from training.evaluation.summary import mean
 
 _MOST_SPACINGS = 5
 _ALPHA = 0.45
 _COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#ffe119", "#f58231", "#911eb4", "#42d4f4", "#f032e6")
 
 
-def draw_case(evaluation: Evaluation, meter: Measurer, name: str) -> Figure:
-    """Draw a case at up to five of its spacings: the truth, and what each method gives.
+def draw_case(evaluation: Evaluation, measurer: Measurer, name: str) -> Figure:
+    """Draw a case at up to five of its spacings: the truth, and the labels of each method.
 
-    Each column is the image resampled to a working spacing, in the axial slice in which the truth
-    is largest, at one place in mm.
+    Each column shows the image resampled to a working spacing, always in the same axial slice (in
+    mm): that in which the truth is largest.
 
-    Parameters
+    Parameasurers
     ----------
     evaluation
-        What was measured.
-    meter
-        Segments again.
+        The measurements.
+    measurer
+        Segments the case again.
     name
         The case.
+
+    Raises
+    ------
+    HyperspaceError
+        If the case was not evaluated.
     """
     if name not in evaluation.cases:
         raise HyperspaceError("no such case was evaluated", field="--picture", found=name)
-    case = meter.case(name)
+    case = measurer.case(name)
     spacings = picked(evaluation, name)
-    truth = meter.truth(case)
+    truth = measurer.truth(case)
     colors = dict(zip(sorted(evaluation.label_names), _COLORS * 9, strict=False))
     position = _position(case, truth)
     rows = 1 + len(evaluation.methods)
@@ -56,13 +61,13 @@ def draw_case(evaluation: Evaluation, meter: Measurer, name: str) -> Figure:
         extent = _extent(working)
         shown = {
             "truth": (
-                meter.truth(working)[index],
-                " × ".join(f"{step:.3g}" for step in spacing) + " mm",
+                measurer.truth(working)[index],
+                format_spacing(spacing),
             )
         }
         for method in evaluation.methods:
-            labels = meter.segment(working, method, spacing).labels.array[index]
-            dice = mean(row.dice_working for row in evaluation.at(method, name, spacing))
+            labels = measurer.segment(working, method, spacing).labels.array[index]
+            dice = evaluation.at(method, name, spacing)["dice_working"].mean()
             shown[method.label] = labels, f"Dice {dice:.3f}"
         for axes, (title, (labels, text)) in zip(panels[:, column], shown.items(), strict=True):
             _show(axes, image, labels, colors, extent)
@@ -91,7 +96,7 @@ def picked(evaluation: Evaluation, name: str) -> list[Triple]:
 
 
 def _position(case: Case, truth: NDArray[Any]) -> float:
-    """Return where along z, in mm from the middle, the truth has its largest slice."""
+    """Return the position along z, in mm from the center, of the largest slice of the truth."""
     index = int((truth > 0).sum(axis=(1, 2)).argmax())
     return (index - (truth.shape[0] - 1) / 2) * case.spacing_mm[0]
 

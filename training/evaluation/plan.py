@@ -1,4 +1,4 @@
-"""The working spacings to evaluate at: listed, drawn by chance, on a segment, the scan's own."""
+"""The working spacings to evaluate at: listed, sampled, on a segment, or the scan's own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.format import format_spacing, parse_spacing
 from napari_hyperspace.core.geometry import Triple
-from training.evaluation.scores import spacing_text
 from training.seeding import generator
 
 Bounds = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
@@ -24,13 +24,13 @@ class Group:
     Parameters
     ----------
     kind
-        One listed spacing, chance draws of an interval, a segment, or each case's own spacing.
+        One listed spacing, samples of an interval, a segment, or each case's own spacing.
     name
-        What tables call it, without the data set.
+        Its name in tables, without the data set.
     spacings_mm
         Working spacings (z, y, x); empty for each case's own.
     bounds_mm
-        Smallest and largest spacing of an interval, an axis.
+        Smallest and largest spacing of an interval, per axis.
     """
 
     kind: Literal["spacing", "interval", "segment", "native"]
@@ -45,22 +45,23 @@ class Group:
 
 def listed(spacings_mm: Sequence[Triple]) -> list[Group]:
     """Return a group for each spacing (mm; z, y, x)."""
-    return [Group("spacing", f"{spacing_text(s)} mm", (s,)) for s in dict.fromkeys(spacings_mm)]
+    return [Group("spacing", format_spacing(s), (s,)) for s in dict.fromkeys(spacings_mm)]
 
 
 def interval(bounds_mm: Bounds, draws: int, seed: int) -> Group:
-    """Draw spacings from an interval, uniformly in mm and independently for each axis.
+    """Sample spacings from an interval, uniformly in mm and independently per axis.
 
-    The same seed gives the same places in every interval, and more draws begin with the fewer.
+    The same seed gives the same relative positions in every interval, and a larger number of
+    samples starts with the same ones.
 
     Parameters
     ----------
     bounds_mm
         Smallest and largest spacing of each axis (z, y, x).
     draws
-        How many.
+        Number of samples.
     seed
-        Seed of the draws.
+        Seed of the samples.
     """
     low, high = np.array(bounds_mm).T
     places = generator(seed, "monte-carlo").uniform(size=(draws, 3))
@@ -70,20 +71,19 @@ def interval(bounds_mm: Bounds, draws: int, seed: int) -> Group:
 
 
 def segment_between(first: Triple, last: Triple, steps: int) -> Group:
-    """Return spacings at equal distances between two (mm; z, y, x), both included."""
+    """Return evenly spaced spacings between two (mm; z, y, x), both included."""
     if steps < 2:
-        raise HyperspaceError("a segment has two steps at least", field="--segment", found=steps)
+        raise HyperspaceError("a segment needs at least two steps", field="--segment", found=steps)
     if first == last:
-        raise HyperspaceError("a segment has two ends that differ", field="--segment", found=first)
+        raise HyperspaceError("the ends of a segment must differ", field="--segment", found=first)
     line = np.round(np.linspace(first, last, steps), 6)
     return segment_through([(float(z), float(y), float(x)) for z, y, x in line])
 
 
 def segment_through(spacings_mm: Sequence[Triple]) -> Group:
-    """Return the segment of given spacings (mm; z, y, x) on a line, at any distances."""
+    """Return the segment through given spacings (mm; z, y, x) on a line."""
     ends = [
-        f"{end[0]:g}" if len(set(end)) == 1 else spacing_text(end)
-        for end in (spacings_mm[0], spacings_mm[-1])
+        format_spacing(end, collapse=True, unit=False) for end in (spacings_mm[0], spacings_mm[-1])
     ]
     return Group("segment", f"{ends[0]} to {ends[1]} mm", tuple(spacings_mm))
 
@@ -99,27 +99,28 @@ def make_groups(
     native: bool,
     seed: int,
 ) -> list[Group]:
-    """Return what the options of the command ask for; 1, 2 and 3 mm if for nothing.
+    """Return the groups that the options of the command ask for; 1, 2 and 3 mm by default.
 
     Parameters
     ----------
     spacings_mm
         Listed spacings (z, y, x).
     draws, intervals, seed
-        Drawn spacings; see `interval` and `parse_interval`.
+        Sampled spacings; see `interval` and `parse_interval`.
     segments
         See `parse_segment`.
     native
-        Whether to take each case's own spacing.
+        Whether to measure at each case's own spacing.
 
     Raises
     ------
     HyperspaceError
-        If an interval or a segment is none, or intervals come without a number of draws.
+        If an interval or a segment is malformed, or only one of intervals and number of samples is
+        given.
     """
     if (draws is None) != (not intervals):
         raise HyperspaceError(
-            "drawn spacings need both a number and an interval",
+            "sampled spacings need both a number and an interval",
             field="--monte-carlo, --interval",
             fix="Give both, such as --monte-carlo 100 --interval 0.5:3.5",
         )
@@ -131,9 +132,9 @@ def make_groups(
     plan = listed(spacings_mm or ()) + groups
     if not plan:
         raise HyperspaceError(
-            "there is no spacing to measure at",
+            "no spacing to measure at",
             field="--spacings",
-            fix="Give some, such as --spacings '1 2 1,1,3', or leave the option out",
+            fix="Give some, such as --spacings '1 2 1,1,3', or omit the option",
         )
     return plan
 
@@ -159,7 +160,7 @@ def parse_interval(text: str) -> Bounds:
             "not an interval of spacings",
             field="--interval",
             found=repr(text),
-            expected="smallest:largest in mm, such as 0.5:3.5, or one for each of z,y,x",
+            expected="smallest:largest in mm, such as 0.5:3.5, or three of them for z,y,x",
         )
     (a, b), (c, d), (e, f) = pairs * (3 // len(pairs))
     return (a, b), (c, d), (e, f)
@@ -169,19 +170,12 @@ def parse_segment(text: str) -> Group:
     """Read ``from:to:steps``; from and to are spacings such as 2 or 1,1,3."""
     try:
         first, last, steps = text.split(":")
-        return segment_between(_triple(first), _triple(last), int(steps))
-    except ValueError:
+        ends, number = (parse_spacing(first), parse_spacing(last)), int(steps)
+    except (ValueError, HyperspaceError):
         raise HyperspaceError(
             "not a segment of spacings",
             field="--segment",
             found=repr(text),
             expected="from:to:steps, such as 0.5:5:10 or 1,1,1:1,1,6:6",
         ) from None
-
-
-def _triple(text: str) -> Triple:
-    numbers = [float(part) for part in text.split(",")]
-    if len(numbers) not in (1, 3) or not all(0 < number < float("inf") for number in numbers):
-        raise ValueError(text)
-    z, y, x = numbers * (3 // len(numbers))
-    return z, y, x
+    return segment_between(*ends, number)

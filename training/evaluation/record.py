@@ -1,4 +1,4 @@
-"""Writing measured Dice into model files, where the plug-in finds it."""
+"""Writing measured Dice into the cards of model files."""
 
 from __future__ import annotations
 
@@ -8,30 +8,31 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.card import DiceRecord
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import bundled_models, load_model, save_model
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.methods import Method, same_spacing
+from training.evaluation.methods import Method
+from training.evaluation.rows import NETWORK_SPACING, SPACING
 from training.evaluation.summary import spacing_scores
 
 
 def dice_records(evaluation: Evaluation, method: Method) -> tuple[DiceRecord, ...]:
     """Return the Dice at each fixed spacing, finest first.
 
-    Spacings at which another network ran (clamped), or where no case shows a label, are left out.
+    Spacings that were clamped for any case, or at which no case has a label, are left out.
     """
+    rows = evaluation.rows[evaluation.rows["model"] == method.label]
+    clamped = ~np.isclose(rows[NETWORK_SPACING], rows[SPACING], rtol=1e-6, atol=0).all(axis=1)
+    left_out = set(rows.loc[clamped, SPACING].itertuples(index=False, name=None))
     records = []
     for score in sorted(
         spacing_scores(evaluation, method), key=lambda s: (math.prod(s.spacing_mm), s.spacing_mm)
     ):
-        ran = (
-            same_spacing(row.network_mm, score.spacing_mm)
-            for case in evaluation.cases
-            for row in evaluation.at(method, case, score.spacing_mm)
-        )
-        if all(ran) and math.isfinite(score.mean):
+        if score.spacing_mm not in left_out and math.isfinite(score.mean):
             dice = {name: value for name, value in score.dice.items() if math.isfinite(value)}
             records.append(
                 DiceRecord(
@@ -42,10 +43,10 @@ def dice_records(evaluation: Evaluation, method: Method) -> tuple[DiceRecord, ..
 
 
 def write_card(evaluation: Evaluation, method: Method) -> Path:
-    """Store the Dice of an evaluation in the card of its model file, in place of what was there.
+    """Replace the Dice in the card of a model file by that of an evaluation.
 
-    If the evaluation had tiles of its own, they become the model's: Dice and tiles belong together.
-    The file is replaced whole; its weights and their number format stay.
+    If the evaluation set a tile shape, it becomes the model's, because Dice depends on the tiles.
+    The weights and their number format do not change.
 
     Raises
     ------

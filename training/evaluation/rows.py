@@ -1,41 +1,43 @@
-"""The rows of an evaluation: what was measured, for each case, spacing and label."""
+"""The table of measurements: one row per case, working spacing, model and label."""
 
 from __future__ import annotations
 
-import csv
 import io
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+
+import pandas as pd
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.files import replacing, write_text
 from napari_hyperspace.core.geometry import Triple
 
-Key = tuple[str, str, Triple]
-"""Model's label, case, working spacing: what is measured in one go."""
+SPACING = ["z_mm", "y_mm", "x_mm"]
+NETWORK_SPACING = ["network_z_mm", "network_y_mm", "network_x_mm"]
+KEY = ["model", "case", *SPACING]
+"""Columns that identify a measurement, which has one row per label."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A label of a case at a working spacing, by one model.
+    """One label of a case at a working spacing, segmented by one model.
 
     ``working``: the scan is the image resampled to the spacing, scored on that grid, as in the
     paper. ``native``: the scan is as it is, segmented at the spacing, scored on its own grid, as
-    users get it. Axes are (z, y, x); infinite distances: one of the two has no voxel of the label.
+    users get it. Axes are (z, y, x). Distances are infinite where only one of truth and prediction
+    has voxels of the label.
 
     Parameters
     ----------
     model, identity, outside
-        Label of the model, digest of its weights, rule outside of its trained range.
+        Label of the model, digest of its weights, rule outside the trained range.
     case
         Name of the case.
     z_mm, y_mm, x_mm
         Working spacing.
     network_z_mm, network_y_mm, network_x_mm
-        Spacing that the network ran at: another one if clamped.
+        Spacing that the network ran at; differs from the working spacing if that was clamped.
     trained
         Whether the working spacing lies in the trained range.
     label, label_name
@@ -51,14 +53,14 @@ class Row:
     volume_native_ml
         True volume.
     tolerance_mm
-        Of the surface Dice.
+        Tolerance of the surface Dice.
     seconds_working, seconds_native
         Time of the whole segmentation, making the network included; of all labels together.
     bake_seconds
-        Part of it that making the network took.
+        Time of making the network.
     peak_bytes_working, peak_bytes_native
-        Growth of memory at its highest point; absent where the system does not tell.
-    form, device
+        Peak growth of memory; `None` where the system does not report it.
+    precision, device
         How and where the network ran.
     """
 
@@ -90,23 +92,13 @@ class Row:
     bake_seconds: float
     peak_bytes_working: int | None
     peak_bytes_native: int | None
-    form: str
+    precision: str
     device: str
 
     @property
     def spacing_mm(self) -> Triple:
         """Working spacing (z, y, x)."""
         return self.z_mm, self.y_mm, self.x_mm
-
-    @property
-    def network_mm(self) -> Triple:
-        """Spacing that the network ran at (z, y, x)."""
-        return self.network_z_mm, self.network_y_mm, self.network_x_mm
-
-    @property
-    def key(self) -> Key:
-        """What it was measured with."""
-        return self.model, self.case, self.spacing_mm
 
 
 TIMES = (
@@ -118,102 +110,99 @@ TIMES = (
 )
 """Columns that differ from run to run."""
 
-COLUMNS = tuple(field.name for field in fields(Row))
-_READERS: dict[str, Any] = {
+_DTYPES = {"str": "str", "int": "int64", "float": "float64", "bool": "bool", "int | None": "Int64"}
+DTYPES = {field.name: _DTYPES[str(field.type)] for field in fields(Row)}
+"""Column types of the table, by name and in order."""
+# A case may be called "NA" or "007", and numbers are read back exactly.
+_READERS: dict[str, Callable[[str], object]] = {
     "str": str,
-    "int": int,
-    "float": float,
-    "bool": lambda text: text == "True",
-    "int | None": lambda text: int(text) if text else None,
+    "int64": int,
+    "float64": float,
+    "bool": "True".__eq__,
+    "Int64": lambda text: int(text) if text else None,
 }
+_FORMER_NAMES = {"form": "precision"}
 
 
-def to_csv(rows: Iterable[Row], header: bool = True) -> str:
-    """Write rows as CSV; numbers are written in full, and read back equal."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
+def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """Return rows as a table."""
+    return pd.DataFrame([astuple(row) for row in rows], columns=list(DTYPES)).astype(DTYPES)
 
 
-def read_rows(path: Path, n_labels: int) -> list[Row]:
-    """Read the rows of a file; what an interruption cut short is left out.
+def to_csv(rows: pd.DataFrame, header: bool = True) -> str:
+    """Return a table as CSV; numbers are written in full, so that they are read back equal."""
+    # An unknown peak is an empty field, an undefined measure is "nan".
+    peaks = {
+        n: rows[n].astype("string").fillna("") for n, kind in DTYPES.items() if kind == "Int64"
+    }
+    text: str = rows.assign(**peaks).to_csv(
+        index=False, header=header, na_rep="nan", lineterminator="\n"
+    )
+    return text
+
+
+def read_rows(path: Path, n_labels: int) -> pd.DataFrame:
+    """Read a table; measurements that an interruption left incomplete are dropped.
 
     Parameters
     ----------
     path
-        CSV file; no rows where it does not exist.
+        CSV file; the table is empty where it does not exist.
     n_labels
-        Rows that make a measurement whole.
+        Number of rows of a complete measurement.
 
     Raises
     ------
     HyperspaceError
-        If it is not a file of rows.
+        If the file is not a table of measurements.
     """
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    reader = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
-    if tuple(reader.fieldnames or ()) not in ((), COLUMNS):
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = text[: text.rfind("\n") + 1]
+    if not text:
+        return to_frame([])
+    try:
+        rows = pd.read_csv(
+            io.StringIO(text),
+            converters={name: _READERS[kind] for name, kind in DTYPES.items()}
+            | dict.fromkeys(_FORMER_NAMES, str),
+            na_filter=False,
+        ).rename(columns=_FORMER_NAMES)
+    except ValueError:
+        rows = pd.DataFrame()
+    if list(rows.columns) != list(DTYPES):
         raise HyperspaceError(
             "not the rows of an evaluation by this version",
             where=path,
             fix="Choose another folder with --out",
         )
-    whole: dict[Key, list[Row]] = defaultdict(list)
-    for record in reader:
-        try:
-            row = Row(**{f.name: _READERS[str(f.type)](record[f.name]) for f in fields(Row)})
-        except (TypeError, ValueError):
-            continue
-        whole[row.key].append(row)
-    return [row for rows in whole.values() if len(rows) == n_labels for row in rows]
+    complete = rows.groupby(KEY)["label"].transform("size") == n_labels
+    return rows[complete].reset_index(drop=True).astype(DTYPES)
 
 
-def append_rows(path: Path, rows: Sequence[Row]) -> None:
+def append_rows(path: Path, rows: pd.DataFrame) -> None:
     """Add rows to a file that has its header."""
     with open(path, "a", encoding="utf-8", newline="") as file:
         file.write(to_csv(rows, header=False))
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows to a file, whole or not at all: Parquet if its name ends so, else CSV."""
+def write_rows(path: Path, rows: pd.DataFrame) -> None:
+    """Write a table as Parquet where the name ends in ``.parquet``, as CSV otherwise."""
     if path.suffix == ".parquet":
-        _write_parquet(path, rows)
+        with replacing(path) as temporary:
+            rows.to_parquet(temporary, engine="pyarrow", index=False)
     else:
         write_text(path, to_csv(rows))
 
 
 def check_format(path: Path) -> None:
-    """Refuse a name whose format cannot be written here."""
+    """Refuse a name whose format cannot be written."""
     if path.suffix == ".parquet":
-        _pyarrow()
+        try:
+            import pyarrow  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise HyperspaceError(
+                "Parquet needs pyarrow, which is not installed",
+                fix="Install pyarrow, or choose a name that ends in .csv",
+            ) from error
     elif path.suffix != ".csv":
         raise HyperspaceError("rows are CSV or Parquet", where=path, expected=".csv or .parquet")
-
-
-def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
-    pyarrow = _pyarrow()
-    from pyarrow import parquet
-
-    kinds = {"str": "string", "int": "int64", "float": "float64", "bool": "bool"}
-    schema = [(f.name, kinds[str(f.type).removesuffix(" | None")]) for f in fields(Row)]
-    columns = pyarrow.schema([(n, pyarrow.type_for_alias(kind)) for n, kind in schema])
-    table = pyarrow.Table.from_pylist([asdict(row) for row in rows], schema=columns)
-    temporary = path.with_name(f".{path.name}.part")
-    parquet.write_table(table, temporary)
-    temporary.replace(path)
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-    except ModuleNotFoundError as error:
-        raise HyperspaceError(
-            "Parquet needs pyarrow, which is not installed",
-            fix="Install pyarrow, or choose a name that ends in .csv",
-        ) from error
-    return pyarrow

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
 from training.data.base import Case
 
@@ -62,8 +63,8 @@ def dice_per_label(predicted: Tensor, truth: Tensor, n_classes: int) -> NDArray[
     Parameters
     ----------
     predicted, truth
-        Label maps of the same shape, integer classes; voxels whose true label is not known
-        (negative) do not count.
+        Label maps of the same shape, integer classes; voxels whose true label is unknown
+        (negative) are ignored.
     n_classes
         Number of classes, background included.
     """
@@ -83,7 +84,7 @@ class Scored(Protocol):
 
 
 class FixedSpacings:
-    """Cases brought to fixed working spacings once, to be scored again and again.
+    """Cases that are resampled to fixed working spacings once and scored repeatedly.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ class FixedSpacings:
     spacings_mm
         Working spacings, mm (z, y, x).
     label_names
-        Name of each output channel but the background's.
+        Name of each output channel except the background's.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class FixedSpacings:
         device
             Where it runs.
         last
-            Whether images lie channels-last in memory.
+            Whether images are channels-last in memory.
         """
         n_labels = len(self.label_names)
         totals = np.zeros((len(self.spacings_mm), n_labels, 2))
@@ -162,10 +163,9 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def channels_last(image: Tensor) -> Tensor:
-    """Return an image (B, C, D, H, W) whose channels lie last in memory.
+    """Return an image (B, C, D, H, W) in the channels-last memory format.
 
-    With one channel the two layouts are the same bytes, and only the strides tell the network
-    which one is meant.
+    With one channel the two formats have the same bytes, and only the strides differ.
     """
     if image.shape[1] == 1:
         batch, _, *steps = image.contiguous().stride()
@@ -173,20 +173,21 @@ def channels_last(image: Tensor) -> Tensor:
     return image.contiguous(memory_format=torch.channels_last_3d)
 
 
-def spacing_text(spacing_mm: Sequence[float]) -> str:
-    """Write a spacing as people do: 1 × 1 × 3."""
-    return " × ".join(f"{step:g}" for step in spacing_mm)
-
-
 def dice_table(scores: Sequence[SpacingScore]) -> str:
-    """Return a Markdown table, a row a spacing, a column a label."""
+    """Return a Markdown table with a row per spacing and a column per label."""
     names = list(scores[0].dice)
     rows = [
-        ["spacing (mm, z × y × x)", *names, "mean"],
-        ["---", *["---:"] * (len(names) + 1)],
-        *(
-            [spacing_text(s.spacing_mm), *(f"{s.dice[n]:.3f}" for n in names), f"{s.mean:.3f}"]
-            for s in scores
-        ),
+        [
+            format_spacing(score.spacing_mm, unit=False),
+            *(f"{score.dice[name]:.3f}" for name in names),
+            f"{score.mean:.3f}",
+        ]
+        for score in scores
     ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown_table(["spacing (mm, z × y × x)", *names, "mean"], rows)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; all columns except the first are aligned as numbers."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))

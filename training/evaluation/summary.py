@@ -1,20 +1,21 @@
-"""Means over cases and spacings, and whether methods differ."""
+"""Means over cases and spacings, and tests of whether methods differ."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.methods import Method
 from training.evaluation.plan import Group
-from training.evaluation.rows import Row
+from training.evaluation.rows import KEY, SPACING
 from training.evaluation.scores import SpacingScore
 
 METRICS = {
@@ -32,167 +33,183 @@ METRICS = {
     "peak_bytes_native": "peak memory (bytes), scan as it is",
 }
 TESTED = ("dice_working", "dice_native")
+_COSTS = ("seconds", "peak")  # of all labels together
+
+
+class Spread(TypedDict):
+    """Mean, standard deviation (n - 1) and number of the finite values; NaN where undefined."""
+
+    mean: float
+    std: float
+    n: int
+
+
+class MissedStructures(TypedDict):
+    """Structures that HD95 on the native grid leaves out.
+
+    ``missed``: those with voxels in only one of truth and prediction, whose distance is infinite.
+    ``structures``: those with voxels in at least one of the two.
+    """
+
+    missed: int
+    structures: int
+
+
+class PairedTest(TypedDict):
+    """Wilcoxon's signed rank over the cases of two methods; NaN and `None` where undefined."""
+
+    cases: int
+    mean_difference: float
+    p: float | None
 
 
 def summarize(evaluation: Evaluation) -> dict[str, Any]:
-    """Return means, standard deviations and tests as plain data; `None` stands for NaN.
+    """Return means, standard deviations and tests as plain data.
 
-    A sample is a case at a spacing: the mean over its labels, of those present in truth or
+    A sample is a case at a spacing: the mean over those of its labels that are present in truth or
     prediction; infinite distances are left out and counted as ``missed``. Standard deviations
     (n - 1) are over samples. Tests are Wilcoxon's signed rank between each two methods over cases,
     each case's samples averaged first; p is corrected after Bonferroni for the pairs of methods in
     a group.
+
+    Returns
+    -------
+    dict
+        Data for JSON; `None` stands for NaN.
     """
-    return {
-        "data": evaluation.data,
-        "cases": list(evaluation.cases),
-        "labels": {str(value): name for value, name in evaluation.label_names.items()},
-        "models": {
-            method.label: {"file": method.model, **evaluation.models[method.label]}
-            for method in evaluation.methods
-        },
-        "tolerance_mm": evaluation.settings.tolerance_mm,
-        "groups": [_group(evaluation, group) for group in evaluation.groups],
-    }
+    summary: dict[str, Any] = plain(
+        {
+            "data": evaluation.data,
+            "cases": list(evaluation.cases),
+            "labels": evaluation.label_names,
+            "models": {
+                method.label: {"file": method.model, **evaluation.models[method.label]}
+                for method in evaluation.methods
+            },
+            "tolerance_mm": evaluation.settings.tolerance_mm,
+            "groups": [_group(evaluation, group) for group in evaluation.groups],
+        }
+    )
+    return summary
 
 
 def _group(evaluation: Evaluation, group: Group) -> dict[str, Any]:
-    samples = {m.label: table(evaluation, group, m) for m in evaluation.methods}
+    rows = rows_of(evaluation, group)
+    found = samples(rows)
+    labels = [method.label for method in evaluation.methods]
+    quality = [name for name in METRICS if not name.startswith(_COSTS)]
+    methods = {}
+    for label in labels:
+        own = rows[rows["model"] == label]
+        by_label = own.groupby("label_name", sort=False)
+        methods[label] = {
+            **spreads(found.loc[label]),
+            **missed(own),
+            "labels": {str(name): spreads(each[quality]) for name, each in by_label},
+        }
     return {
         "name": f"{evaluation.data} {group.name}",
         "kind": group.kind,
         "bounds_mm": group.bounds_mm,
-        "spacings_mm": list(group.spacings_mm) or None,
-        "methods": {
-            method.label: {
-                **{name: spread(samples[method.label][name]) for name in METRICS},
-                **missed(evaluation, group, method),
-                "labels": _by_label(evaluation, group, method),
-            }
-            for method in evaluation.methods
-        },
-        "tests": _tests(evaluation, samples),
-        "by_spacing": _by_spacing(group, samples),
+        "spacings_mm": group.spacings_mm or None,
+        "methods": methods,
+        "tests": _tests(found, list(combinations(labels, 2))),
+        "by_spacing": _by_spacing(found, group, labels),
     }
 
 
-def missed(evaluation: Evaluation, group: Group, method: Method) -> dict[str, int]:
-    """Count what no HD95 on the native grid can tell of.
+def rows_of(evaluation: Evaluation, group: Group) -> pd.DataFrame:
+    """Return the rows of a group's spacings, in the order of cases and spacings."""
+    units = [
+        (case, *spacing)
+        for case, native in evaluation.cases.items()
+        for spacing in group.of_case(native)
+    ]
+    return pd.DataFrame(units, columns=["case", *SPACING]).merge(evaluation.rows)
+
+
+def samples(rows: pd.DataFrame, *by: str) -> pd.DataFrame:
+    """Return the samples among rows: means of the finite values of each of `METRICS`.
+
+    Parameters
+    ----------
+    rows
+        From `rows_of`.
+    by
+        Columns to tell samples apart by, besides model, case and spacing.
 
     Returns
     -------
-    dict of int
-        ``missed``: structures that truth or prediction alone shows, whose distance is infinite;
-        ``structures``: all that either shows.
+    DataFrame
+        A column per metric; the index is (model, *by, case, z_mm, y_mm, x_mm).
     """
-    distances = [row.hd95_native_mm for row in _rows(evaluation, group, method)]
+    model, *rest = KEY
+    values = rows[list(METRICS)].astype("float64").replace([-np.inf, np.inf], np.nan)
+    keys = [rows[name] for name in (model, *by, *rest)]
+    return values.groupby(keys, sort=False).mean()
+
+
+def spreads(values: pd.DataFrame) -> dict[str, Spread]:
+    """Return the spread of each column."""
+    finite = values.astype("float64").replace([-np.inf, np.inf], np.nan)
     return {
-        "missed": sum(map(math.isinf, distances)),
-        "structures": len(distances) - sum(map(math.isnan, distances)),
+        str(name): {"mean": column.mean(), "std": column.std(), "n": int(column.count())}
+        for name, column in finite.items()
     }
 
 
-def _rows(evaluation: Evaluation, group: Group, method: Method) -> Iterable[Row]:
-    for case, native in evaluation.cases.items():
-        for spacing in group.of_case(native):
-            yield from evaluation.at(method, case, spacing)
-
-
-def table(evaluation: Evaluation, group: Group, method: Method) -> dict[str, NDArray[np.float64]]:
-    """Return the samples of a group by a method (cases, spacings) for each of `METRICS`."""
-    cells = [
-        [evaluation.at(method, case, spacing) for spacing in group.of_case(native)]
-        for case, native in evaluation.cases.items()
-    ]
-    return {
-        name: np.array([[_sample(rows, name) for rows in line] for line in cells])
-        for name in METRICS
-    }
-
-
-def _sample(rows: Sequence[Row], name: str) -> float:
-    return mean(_value(row, name) for row in rows)
-
-
-def _value(row: Row, name: str) -> float:
-    value = getattr(row, name)
-    return math.nan if value is None else float(value)
-
-
-def mean(values: Iterable[float]) -> float:
-    """Return the mean of the finite values; NaN where there is none."""
-    known = [value for value in values if math.isfinite(value)]
-    return math.fsum(known) / len(known) if known else math.nan
-
-
-def spread(values: Iterable[float] | NDArray[np.float64]) -> dict[str, Any]:
-    """Return mean, standard deviation (n - 1) and number of the finite values."""
-    known = np.asarray(list(np.ravel(np.asarray(values, float))))
-    known = known[np.isfinite(known)]
-    return {
-        "mean": float(known.mean()) if known.size else None,
-        "std": float(known.std(ddof=1)) if known.size > 1 else None,
-        "n": int(known.size),
-    }
-
-
-def _by_label(evaluation: Evaluation, group: Group, method: Method) -> dict[str, Any]:
-    rows = list(_rows(evaluation, group, method))
-    labels: dict[str, Any] = {}
-    for name in dict.fromkeys(row.label_name for row in rows):
-        own = [row for row in rows if row.label_name == name]
-        labels[name] = {
-            metric: spread([_value(row, metric) for row in own])
-            for metric in METRICS
-            if not metric.startswith(("seconds", "peak"))
-        }
-    return labels
+def missed(rows: pd.DataFrame) -> MissedStructures:
+    """Count the structures that HD95 on the native grid leaves out."""
+    distances = rows["hd95_native_mm"]
+    return {"missed": int(np.isinf(distances).sum()), "structures": int(distances.count())}
 
 
 def _by_spacing(
-    group: Group, samples: dict[str, dict[str, NDArray[np.float64]]]
+    found: pd.DataFrame, group: Group, labels: Sequence[str]
 ) -> list[dict[str, Any]] | None:
     """Return the means over cases at each spacing; `None` where each case has its own."""
     if group.kind == "native":
         return None
+    means = found.groupby(["model", *SPACING]).mean()
     return [
         {
-            "spacing_mm": list(spacing),
-            "methods": {
-                label: {name: spread(values[:, i])["mean"] for name, values in metrics.items()}
-                for label, metrics in samples.items()
-            },
+            "spacing_mm": spacing,
+            "methods": {label: means.loc[(label, *spacing)].to_dict() for label in labels},
         }
-        for i, spacing in enumerate(group.spacings_mm)
+        for spacing in group.spacings_mm
     ]
 
 
-def _tests(
-    evaluation: Evaluation, samples: dict[str, dict[str, NDArray[np.float64]]]
-) -> list[dict[str, Any]]:
-    pairs = list(combinations([method.label for method in evaluation.methods], 2))
+def _tests(found: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     tests = []
     for metric in TESTED:
-        by_case = {
-            label: np.array([mean(line) for line in metrics[metric]])
-            for label, metrics in samples.items()
-        }
         for first, second in pairs:
-            difference = by_case[first] - by_case[second]
-            difference = difference[np.isfinite(difference)]
-            p = signed_rank(difference)
-            tests.append(
-                {
-                    "metric": metric,
-                    "first": first,
-                    "second": second,
-                    "cases": len(difference),
-                    "mean_difference": float(difference.mean()) if difference.size else None,
-                    "p": p,
-                    "p_corrected": None if p is None else min(1.0, p * len(pairs)),
-                }
-            )
+            test = paired_test(found, first, second, metric)
+            p = None if test["p"] is None else min(1.0, test["p"] * len(pairs))
+            names = {"metric": metric, "first": first, "second": second}
+            tests.append({**names, **test, "p_corrected": p})
     return tests
+
+
+def paired_test(found: pd.DataFrame, first: str, second: str, metric: str) -> PairedTest:
+    """Test a metric of two methods against each other, over cases.
+
+    Parameters
+    ----------
+    found
+        From `samples`.
+    first, second
+        The methods.
+    metric
+        The column.
+    """
+    cases = found[metric].groupby(["model", "case"], sort=False).mean()
+    difference = (cases.loc[first] - cases.loc[second]).dropna()
+    return {
+        "cases": len(difference),
+        "mean_difference": float(difference.mean()),
+        "p": signed_rank(difference.to_numpy()),
+    }
 
 
 def signed_rank(differences: NDArray[np.float64]) -> float | None:
@@ -212,20 +229,18 @@ def spacing_scores(evaluation: Evaluation, method: Method) -> list[SpacingScore]
         if group.kind in ("spacing", "segment")
         for spacing in group.spacings_mm
     )
-    scores = []
-    for spacing in spacings:
-        rows = [row for case in evaluation.cases for row in evaluation.at(method, case, spacing)]
-        dice = {
-            name: mean(row.dice_working for row in rows if row.label_name == name)
-            for name in dict.fromkeys(row.label_name for row in rows)
-        }
-        scores.append(SpacingScore(spacing, dice, len(evaluation.cases)))
-    return scores
+    rows = evaluation.rows[evaluation.rows["model"] == method.label]
+    dice = rows.groupby([*SPACING, "label_name"])["dice_working"].mean()
+    names = rows["label_name"].unique()
+    return [
+        SpacingScore(s, {name: float(dice[(*s, name)]) for name in names}, len(evaluation.cases))
+        for s in spacings
+    ]
 
 
 def plain(value: Any) -> Any:
     """Return data that JSON can hold: `None` for NaN, lists for tuples."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]

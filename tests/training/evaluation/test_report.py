@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from pandas.testing import assert_frame_equal
 from typer.testing import CliRunner, Result
 
 import napari_hyperspace as hs
@@ -18,8 +20,9 @@ from tests.training.conftest import config_values
 from training.cli import app
 from training.data.decathlon import Decathlon
 from training.data.splits import random_split
-from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.evaluate import EvaluatedModel, Evaluation, evaluate
 from training.evaluation.figures import trained_zone
+from training.evaluation.measure import Settings
 from training.evaluation.methods import Method, name_methods
 from training.evaluation.plan import (
     NATIVE,
@@ -28,8 +31,8 @@ from training.evaluation.plan import (
     segment_between,
 )
 from training.evaluation.record import stored_dtype
-from training.evaluation.rows import Row, read_rows
-from training.evaluation.summary import METRICS, signed_rank, spread, summarize
+from training.evaluation.rows import Row, read_rows, to_frame
+from training.evaluation.summary import METRICS, signed_rank, spreads, summarize
 from training.evaluation.tables import method_table
 
 NAMES = ("tiny_001", "tiny_004")
@@ -53,20 +56,11 @@ def test_summary_by_hand(dataset: Path, model_file: Path, narrow_file: Path) -> 
     cells = {
         label: np.array(
             [
-                [
-                    np.mean(
-                        [
-                            r.dice_working
-                            for r in found.rows
-                            if (r.model, r.case, r.spacing_mm) == (label, name, spacing)
-                        ]
-                    )
-                    for spacing in drawn.spacings_mm
-                ]
+                [found.at(m, name, s)["dice_working"].mean() for s in drawn.spacings_mm]
                 for name in names
             ]
         )
-        for label in ("first", "other")
+        for label, m in zip(("first", "other"), methods, strict=True)
     }
     for label, values in cells.items():
         entry = group["methods"][label]["dice_working"]
@@ -83,46 +77,47 @@ def test_summary_by_hand(dataset: Path, model_file: Path, narrow_file: Path) -> 
     assert row.startswith(f"| Tiny [1.2, 2.4]³ | {mean:.3f} ({std:.3f}) | ")
 
 
-def _made_up(values: dict[str, list[float]], template: Row) -> Evaluation:
+def _made_up(values: dict[str, list[float]]) -> Evaluation:
+    """Return an evaluation at native spacing with these Dice values, by method."""
+    row = Row(
+        "", "digest", "refuse", "", 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, True, 1, "one",
+        0.5, 0.5, 1.0, math.inf, 0.5, 0.5, 0.1, 0.1, 2.0, 1.0,
+        0.1, 0.1, 0.1, 100, 100, "fp32", "cpu",
+    )  # fmt: skip
     cases = [f"c{i}" for i in range(len(next(iter(values.values()))))]
     rows = [
-        dataclasses.replace(
-            template, model=label, case=case, dice_working=value, hd95_native_mm=math.inf
-        )
+        dataclasses.replace(row, model=label, case=case, dice_working=value)
         for label, column in values.items()
         for case, value in zip(cases, column, strict=True)
     ]
-    methods = [Method(label, "") for label in values]
     return Evaluation(
-        "data",
-        {1: "one"},
-        methods,
-        {m.label: {} for m in methods},
-        dict.fromkeys(cases, template.spacing_mm),
-        [NATIVE],
-        rows,
-        None,  # type: ignore[arg-type]
+        data="data",
+        label_names={1: "one"},
+        methods=[Method(label, "") for label in values],
+        models={
+            label: EvaluatedModel(
+                identity="digest", outside="refuse", trained_range_mm=None, applied={}
+            )
+            for label in values
+        },
+        cases=dict.fromkeys(cases, (1.0, 1.0, 1.0)),
+        groups=[NATIVE],
+        rows=to_frame(rows),
+        settings=Settings(),
     )
 
 
-def test_signed_rank_is_corrected_for_the_pairs(dataset: Path, model_file: Path) -> None:
+def test_signed_rank_is_corrected_for_the_pairs() -> None:
     assert signed_rank(np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])) == pytest.approx(2 / 2**6)
     assert signed_rank(np.zeros(5)) == 1
     assert signed_rank(np.array([0.1])) is None
-    template = evaluate(
-        [Method("m", str(model_file))], Decathlon(dataset), NAMES[:1], [NATIVE]
-    ).rows[0]
     low = [0.1, 0.2, 0.3, 0.4, 0.5, math.nan, 0.6]
     columns = {
         "a": low,
         "b": [value + 0.1 + 0.01 * i for i, value in enumerate(low)],
         "c": [value + 0.3 + 0.02 * i for i, value in enumerate(low)],
     }
-    evaluation = dataclasses.replace(
-        _made_up(columns, template),
-        settings=type("S", (), {"tolerance_mm": None})(),
-    )
-    group = summarize(evaluation)["groups"][0]
+    group = summarize(_made_up(columns))["groups"][0]
     tests = [test for test in group["tests"] if test["metric"] == "dice_working"]
     assert [(t["first"], t["second"]) for t in tests] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert all(t["cases"] == 6 for t in tests)
@@ -130,7 +125,8 @@ def test_signed_rank_is_corrected_for_the_pairs(dataset: Path, model_file: Path)
     assert all(t["p_corrected"] == pytest.approx(6 / 64) for t in tests)
     assert group["methods"]["a"]["missed"] == 7
     assert group["methods"]["a"]["hd95_native_mm"] == {"mean": None, "std": None, "n": 0}
-    assert spread([1.0, math.inf, 3.0, math.nan]) == {"mean": 2.0, "std": math.sqrt(2), "n": 2}
+    values = pd.DataFrame({"x": [1.0, math.inf, 3.0, math.nan]})
+    assert spreads(values) == {"x": {"mean": 2.0, "std": pytest.approx(math.sqrt(2)), "n": 2}}
 
 
 def test_trained_zone_on_a_segment() -> None:
@@ -191,7 +187,7 @@ def test_the_command_leaves_rows_summary_and_figures(
 
 
 def test_parquet_holds_what_csv_does(dataset: Path, model_file: Path, tmp_path: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    pytest.importorskip("pyarrow.parquet")
     for path in list((dataset / "labelsTr").glob("*"))[1:]:
         path.unlink()
     (dataset / "dataset.json").write_text(
@@ -200,8 +196,8 @@ def test_parquet_holds_what_csv_does(dataset: Path, model_file: Path, tmp_path: 
     arguments = (model_file, dataset, "--spacings", "2", "--out", tmp_path / "out")
     result = _run(*arguments, "--rows", "all.parquet")
     assert result.exit_code == 0, result.stderr
-    rows = [Row(**row) for row in parquet.read_table(tmp_path / "out" / "all.parquet").to_pylist()]
-    assert rows == read_rows(tmp_path / "out" / "all.csv", 2)
+    stored = pd.read_parquet(tmp_path / "out" / "all.parquet")
+    assert_frame_equal(stored, read_rows(tmp_path / "out" / "all.csv", 2))
     assert _run(*arguments, "--rows", "all.xlsx").exit_code == 1
 
 
@@ -266,7 +262,7 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(
     for options, words in (
         (("--spacings", " "), "no spacing to measure at"),
         (("--spacings", "3", "--picture", "nobody"), "no such case"),
-        (("--spacings", "3", "--part", "test"), "no such part"),
+        (("--spacings", "3", "--part", "test"), "unknown part"),
     ):
         result = _run(model_file, dataset, *options, "--out", tmp_path / "out")
         assert result.exit_code == 1 and words in result.stderr, result.stderr
