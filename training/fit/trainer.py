@@ -271,7 +271,7 @@ class Trainer:
         norm = float(nn.utils.clip_grad_norm_(parameters, limit))
         value = float(loss.detach())
         if not (math.isfinite(value) and math.isfinite(norm)):
-            cases = self._cases_to_blame(batch, logits)
+            cases = self._non_finite_cases(batch, logits)
             raise NotFiniteError(batch.step, batch.spacing_mm, cases, value)
         self.stepper.step()
         self.stepper.zero_grad()
@@ -292,8 +292,8 @@ class Trainer:
             seconds=progress.seconds,
         )
 
-    def _cases_to_blame(self, batch: Batch, logits: Tensor) -> Sequence[str]:
-        """Return the cases whose logits are not finite, or all of the step if there are none."""
+    def _non_finite_cases(self, batch: Batch, logits: Tensor) -> Sequence[str]:
+        """Return the cases with logits that are not finite; without any, all cases of the step."""
         finite = torch.isfinite(logits.detach()).flatten(1).all(dim=1).tolist()
         names = [name for name, good in zip(batch.names, finite, strict=True) if not good]
         return names or self.batches.names(batch.step)

@@ -44,7 +44,7 @@ def test_a_model_of_physical_kernels_is_trained_evaluated_and_used(dataset: Path
     out = dataset.parent / "physical"
     report = fit(parse_config(values), dataset.parent, out)
     assert report is not None
-    assert report["mean_dice"] > 0.05
+    assert report["mean_dice"] > 0.3
     text = (out / "report.md").read_text()
     assert "physical-kernels factory, free kernels in mm, features: 4 of degree 0." in text
     assert "free kernels in mm" in describe(read_card(out / "model.safetensors"))
