@@ -116,7 +116,7 @@ QToolButton[style="text"]:disabled { color: @faint; }
 QToolButton[style="text"]:checked { background: @accent; color: @on; }
 QCollapsible { padding: 0px; }
 QPushButton[style="section"] {
-    background: transparent; font-weight: 600; padding: 5px 0px 2px 0px;
+    background: transparent; font-weight: 600; padding: 5px 0px 2px 5px;
 }
 QPushButton[style="section"]:hover { background: @lifted; }
 QTableWidget { background: transparent; border: none; }
