@@ -20,7 +20,13 @@ from napari_hyperspace.core.structures import (
     to_csv,
 )
 from napari_hyperspace.gui.adapters.label_attributes import color_of, label_names
-from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, METADATA_KEY, RESULT_KEY, take
+from napari_hyperspace.gui.adapters.layers import (
+    IMAGE_KEY,
+    METADATA_KEY,
+    RESULT_KEY,
+    label_sides,
+    take,
+)
 from napari_hyperspace.gui.adapters.viewer import (
     image_layers,
     label_layers,
@@ -159,7 +165,7 @@ class StructuresController:
         images = (take(one) for one in self._images)
         image = next((one for one in images if one.placement.layer_grid.is_close(grid)), None)
         names = label_names(layer)
-        sides = layer.metadata.get(RESULT_KEY, {}).get("label_sides")
+        sides = label_sides(layer)
 
         def steps(stop: Stop) -> Iterator[_Measured]:
             stop.rest(rest_s)

@@ -144,7 +144,6 @@ class NormalizedModel:
         self.label_names = model.label_names
         self.label_colors = model.label_colors
         self.label_sides = model.label_sides
-        self.label_sides = model.label_sides
         self.trained_range_mm = model.trained_range_mm
         self.tile_shape = model.tile_shape
         self.tile_mm = model.tile_mm
