@@ -1,1 +1,1 @@
-"""What the figures in the README come from: ``python -m benchmarks``."""
+"""The benchmarks behind the numbers in the documentation: ``python -m benchmarks``."""

@@ -1,24 +1,30 @@
-"""How long a run goes on once it has been cancelled: ``python -m benchmarks cancel``."""
+"""How long a run continues after it was cancelled: ``python -m benchmarks cancel``."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 import napari_hyperspace as hs
+from napari_hyperspace.api.segment import segment_steps
+from napari_hyperspace.core.errors import ShouldStop
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.core.progress import run_to_end
+from napari_hyperspace.inference.protocols import SpacingModel
 
 CASES = {  # edge of the scan in voxels of 1 mm, working spacing in mm
     "head at 1 mm": (192, 1.0),
     "head at 3 mm": (192, 3.0),
     "crop at 0.75 mm": (64, 0.75),
 }
-MOMENTS = 12  # times a repeat
+MOMENTS = 12  # per repeat
 
 
 def run(repeats: int) -> list[dict[str, object]]:
-    """Cancel at random moments of a run, in each case; print and return the delays in ms."""
+    """Cancel runs at random moments, in each case; print and return the delays in ms."""
     model = hs.load_model("hippocampus")
     rng = np.random.default_rng(0)
     rows: list[dict[str, object]] = []
@@ -26,39 +32,42 @@ def run(repeats: int) -> list[dict[str, object]]:
         values = rng.normal(size=(edge,) * 3).astype(np.float32)
         volume = hs.Volume(values, hs.Grid.from_spacing(values.shape, (1.0, 1.0, 1.0)))
 
-        def steps(
-            should_stop: Callable[[], bool], volume: hs.Volume = volume, spacing: float = spacing
-        ) -> None:
-            for _ in hs.segment_steps(volume, model, (spacing,) * 3, should_stop=should_stop):
-                pass
-
-        steps(lambda: False)  # finds the fastest precision, once
+        run_once = partial(_run_once, volume, model, (spacing,) * 3)
+        run_once(lambda: False)  # finds the fastest precision, once
         started = time.perf_counter()
-        steps(lambda: False)
-        whole = time.perf_counter() - started
-        moments = rng.uniform(0, 0.95 * whole, repeats * MOMENTS)
-        delays = [delay for moment in moments if (delay := _delay(steps, moment)) is not None]
-        row = {
-            "case": name,
-            "run_seconds": whole,
-            "cancelled": len(delays),
-            "median_ms": 1000 * float(np.median(delays)),
-            "longest_ms": 1000 * max(delays),
-        }
-        rows.append(row)
+        run_once(lambda: False)
+        seconds = time.perf_counter() - started
+        moments = rng.uniform(0, 0.95 * seconds, repeats * MOMENTS)
+        delays = [delay for moment in moments if (delay := _delay(run_once, moment)) is not None]
+        median, longest = 1000 * float(np.median(delays)), 1000 * max(delays)
+        rows.append(
+            {
+                "case": name,
+                "run_seconds": seconds,
+                "cancelled": len(delays),
+                "median_ms": median,
+                "longest_ms": longest,
+            }
+        )
         print(
-            "{case:16s} run {run_seconds:6.2f} s, over after {median_ms:4.0f} ms (median of "
-            "{cancelled}), {longest_ms:4.0f} ms at most".format(**row),
+            f"{name:16s} run {seconds:6.2f} s, stopped after {median:4.0f} ms (median of "
+            f"{len(delays)}), at most {longest:4.0f} ms",
             flush=True,
         )
     return rows
 
 
-def _delay(steps: Callable[[Callable[[], bool]], None], moment: float) -> float | None:
-    """Return the seconds from a moment of a run to its end; `None` if it was over by then."""
+def _run_once(
+    volume: hs.Volume, model: SpacingModel, spacing_mm: Triple, should_stop: ShouldStop
+) -> None:
+    run_to_end(segment_steps(volume, model, spacing_mm, should_stop=should_stop))
+
+
+def _delay(run_once: Callable[[ShouldStop], None], moment: float) -> float | None:
+    """Return the seconds from cancelling a run to its end; `None` if it had ended before."""
     deadline = time.perf_counter() + moment
     try:
-        steps(lambda: time.perf_counter() >= deadline)
+        run_once(lambda: time.perf_counter() >= deadline)
     except hs.Cancelled:
         return time.perf_counter() - deadline
     return None

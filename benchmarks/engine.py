@@ -1,9 +1,10 @@
-"""The engine against MONAI's sliding window over the same network, end to end, in one run.
+"""The engine compared with MONAI's sliding window, for the same network, from scan to labels.
 
-Both normalize the scan, resample it to the working grid, run the same network in the same tiles
-with the same overlap and Gaussian weights. MONAI's logits are then brought to the scan's size,
-all channels, and arg-maxed, as is usual; ours are labeled plane by plane. They take turns, each in
-a process of its own; time is the shortest, memory the median growth of resident memory.
+Both normalize the scan, resample it to the working grid, and run the same network in the same tiles
+with the same overlap and Gaussian weights. MONAI's logits are then interpolated to the size of the
+scan, all channels, followed by an arg-max, as is usual; ours become labels plane by plane. They
+take turns, each in a process of its own. The time is the shortest of the runs, the memory the
+median growth of resident memory.
 
     python -m benchmarks.engine [--repeats 3]
 """
@@ -22,10 +23,11 @@ import torch
 from torch.nn import functional as F
 
 import napari_hyperspace as hs
-from benchmarks.estimate import MODEL, to_the_end
+from benchmarks.estimate import MODEL
 from benchmarks.fresh import in_fresh_process, phantom
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.core.memory import PeakMemory
+from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.inference.inputs import working_image
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.plan import make_plan
@@ -42,7 +44,7 @@ ENGINES = ("monai", "hyperspace fp32", "hyperspace")
 
 
 def measure(engine: str, shape: Any, own_mm: Any, working_mm: Any, out: str = "") -> dict[str, Any]:
-    """Segment once in this process, after a small scan; keep the labels in a file if asked."""
+    """Segment once in this process, after a small scan; save the labels if a file is given."""
     model = hs.load_model(MODEL)
     segmenter = _monai if engine == "monai" else _hyperspace
     segmenter(engine, model, phantom((48, 48, 48), (1.0, 1.0, 1.0)), working_mm)
@@ -53,12 +55,12 @@ def measure(engine: str, shape: Any, own_mm: Any, working_mm: Any, out: str = ""
     seconds = time.perf_counter() - started
     if out:
         np.save(out, labels)
-    return {"seconds": seconds, "bytes": float(memory.peak_bytes or 0), "precision": precision}
+    return {"seconds": seconds, "bytes": float(memory.peak_bytes), "precision": precision}
 
 
 def _hyperspace(engine: str, model: Any, scan: hs.Volume, working_mm: Any) -> tuple[Any, str]:
     precision = "fp32" if engine.endswith("fp32") else "auto"
-    result = to_the_end(
+    result = run_to_end(
         segment_steps(
             scan,
             model,
@@ -73,7 +75,7 @@ def _hyperspace(engine: str, model: Any, scan: hs.Volume, working_mm: Any) -> tu
 
 
 def _monai(engine: str, model: Any, scan: hs.Volume, working_mm: Any) -> tuple[Any, str]:
-    from monai.inferers import sliding_window_inference
+    from monai.inferers.utils import sliding_window_inference
 
     plan = make_plan(scan, model, working_mm, InferenceOptions(tile_shape=TILE, overlap=OVERLAP))
     image = working_image([scan], model, plan)
@@ -82,12 +84,13 @@ def _monai(engine: str, model: Any, scan: hs.Volume, working_mm: Any) -> tuple[A
         logits = sliding_window_inference(
             image[None], TILE, 1, network, overlap=OVERLAP, mode="gaussian"
         )
+        assert isinstance(logits, torch.Tensor)
         full = F.interpolate(logits, size=scan.shape, mode="trilinear")
         return full[0].argmax(0).to(torch.uint8).numpy(), "fp32"
 
 
 def run(repeats: int = 3) -> list[dict[str, Any]]:
-    """Measure every engine on every case, taking turns."""
+    """Measure each engine on each case, in turns."""
     rows = []
     for shape, own_mm, working_mm in CASES:
         case = {"shape": shape, "own_mm": own_mm, "working_mm": working_mm}
@@ -121,8 +124,8 @@ def run(repeats: int = 3) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--repeats", type=int, default=3, help="runs per case")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
     given = parser.parse_args()
     rows = run(given.repeats)
     if given.json:

@@ -1,9 +1,9 @@
-"""Predicted against measured time and memory, over sizes and spacings calibration never saw.
+"""Estimated and measured time and memory, for sizes and spacings that calibration does not use.
 
-Time is wall time of `segment`, the shortest of several runs; memory is the growth of the process's
-resident memory at its highest point, the scan apart. The device is calibrated just before, so that
-both see the same machine. Every run is a process of its own, which has
-segmented one small scan before (libraries are loaded, threads started).
+The time is the wall time of `segment`, the shortest of several runs; the memory is the peak growth
+of the process's resident memory, without the scan. The device is calibrated just before, so that
+the machine is in the same state. Each run is a process of its own, which has segmented one small
+scan before (libraries are loaded, threads are started).
 
     python -m benchmarks.estimate [--repeats 3]
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,10 @@ import torch
 
 import napari_hyperspace as hs
 from benchmarks.fresh import in_fresh_process, phantom
+from benchmarks.timing import timed
 from napari_hyperspace.api.estimate import estimate_curve
-from napari_hyperspace.api.segment import SegmentResult, segment_steps
+from napari_hyperspace.api.segment import segment_steps
+from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.cost.calibrate import calibrate
 
 MODEL = "hippocampus"
@@ -44,35 +45,25 @@ CASES = (
 PRECISIONS = ("fp32-channels-last", "bf16-channels-last")
 
 
-def to_the_end(steps: Any) -> SegmentResult:
-    """Run a generator of steps; return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: SegmentResult = end.value
-            return result
-
-
 def measure(shape: Any, own_mm: Any, working_mm: Any, precision: str) -> dict[str, float]:
-    """Segment once, in this process."""
+    """Segment once in this process."""
     model = hs.load_model(MODEL)
     warm = phantom((24, 26, 28), (1.0, 1.0, 1.0))
-    to_the_end(segment_steps(warm, model, (2.0, 2.0, 2.0), precision=precision))
+    run_to_end(segment_steps(warm, model, (2.0, 2.0, 2.0), precision=precision))
     scan = phantom(tuple(shape), tuple(own_mm))
-    result = to_the_end(segment_steps(scan, model, working_mm, precision=precision))
-    return {"seconds": result.seconds, "bytes": float(result.peak_bytes or 0)}
+    result = run_to_end(segment_steps(scan, model, working_mm, precision=precision))
+    return {"seconds": result.seconds, "bytes": float(result.peak_bytes)}
 
 
 def run(repeats: int = 3) -> list[dict[str, Any]]:
-    """Predict all cases, then measure them."""
+    """Estimate and measure all cases."""
     model = hs.load_model(MODEL)
     calibrate(torch.device("cpu"), again=True)
     rows = []
     for number, (shape, own_mm, working_mm) in enumerate(CASES):
         precision = PRECISIONS[number % len(PRECISIONS)]
         scan = phantom(shape, own_mm)
-        predicted = hs.estimate(scan, model, working_mm, precision=precision, device="cpu")
+        estimated = hs.estimate(scan, model, working_mm, precision=precision, device="cpu")
         case = {"shape": shape, "own_mm": own_mm, "working_mm": working_mm, "precision": precision}
         runs = [in_fresh_process(measure, **case) for _ in range(repeats)]
         seconds = min(each["seconds"] for each in runs)
@@ -80,13 +71,13 @@ def run(repeats: int = 3) -> list[dict[str, Any]]:
         rows.append(
             {
                 **case,
-                "tiles": predicted.n_tiles,
-                "predicted_s": predicted.seconds,
+                "tiles": estimated.n_tiles,
+                "estimated_s": estimated.seconds,
                 "measured_s": seconds,
-                "error_s": predicted.seconds / seconds - 1,
-                "predicted_MB": predicted.peak_bytes / 1e6,
+                "error_s": estimated.seconds / seconds - 1,
+                "estimated_MB": estimated.peak_bytes / 1e6,
                 "measured_MB": peak / 1e6,
-                "error_MB": predicted.peak_bytes / peak - 1 if peak else float("nan"),
+                "error_MB": estimated.peak_bytes / peak - 1 if peak else float("nan"),
             }
         )
         print(_line(rows[-1]), flush=True)
@@ -94,15 +85,11 @@ def run(repeats: int = 3) -> list[dict[str, Any]]:
 
 
 def milliseconds_each() -> float:
-    """Return what one estimate costs, warm: the plug-in draws a curve of 40."""
+    """Return the time of one estimate after the first one: the plug-in plots a curve of 40."""
     model, scan = hs.load_model(MODEL), phantom((90, 110, 100), (1.0, 1.0, 1.0))
     spacings = [(s, s, s) for s in np.geomspace(0.8, 4, 40).tolist()]
-    times = []
-    for _ in range(6):
-        started = time.perf_counter()
-        estimate_curve(scan, model, spacings, device="cpu")
-        times.append(time.perf_counter() - started)
-    return 1e3 * min(times) / len(spacings)
+    measured = timed(lambda: estimate_curve(scan, model, spacings, device="cpu"), 0.5)
+    return 1e3 * min(measured.times) / len(spacings)
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -114,31 +101,36 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
+def summary_text(rows: list[dict[str, Any]]) -> str:
+    """Return the median errors as text."""
+    found = summary(rows)
+    return (
+        f"median error: time {found['median_time_error']:.0%}, "
+        f"memory {found['median_memory_error']:.0%}, over {found['cases']} cases"
+    )
+
+
 def _line(row: dict[str, Any]) -> str:
     shape = "×".join(map(str, row["shape"]))
     working = "×".join(f"{step:g}" for step in row["working_mm"])
     return (
         f"{shape:>12} → {working:<12} mm {row['precision']:<19} {row['tiles']} tiles  "
-        f"{row['predicted_s']:6.2f} / {row['measured_s']:6.2f} s ({row['error_s']:+.0%})  "
-        f"{row['predicted_MB']:5.0f} / {row['measured_MB']:5.0f} MB ({row['error_MB']:+.0%})"
+        f"{row['estimated_s']:6.2f} / {row['measured_s']:6.2f} s ({row['error_s']:+.0%})  "
+        f"{row['estimated_MB']:5.0f} / {row['measured_MB']:5.0f} MB ({row['error_MB']:+.0%})"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--repeats", type=int, default=3, help="runs per case")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
     given = parser.parse_args()
-    print("predicted / measured", flush=True)
+    print("estimated / measured", flush=True)
     rows = run(given.repeats)
-    found = summary(rows)
-    print(
-        f"median error: time {found['median_time_error']:.0%}, "
-        f"memory {found['median_memory_error']:.0%}, over {found['cases']} cases"
-    )
+    print(summary_text(rows))
     print(f"one estimate takes {milliseconds_each():.2f} ms")
     if given.json:
-        print(json.dumps({"cases": rows, **found}))
+        print(json.dumps({"rows": rows, **summary(rows)}))
 
 
 if __name__ == "__main__":

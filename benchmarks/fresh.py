@@ -1,4 +1,4 @@
-"""Measuring in a fresh process: no earlier work has warmed caches or grown the heap."""
+"""Measure in a new process, where no earlier work has filled caches or grown the heap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_hyperspace.core.volume import Volume
 
 
 def in_fresh_process(work: Callable[..., Any], **arguments: Any) -> Any:
-    """Call a function of a module by its name in a new process; arguments and result are JSON."""
+    """Call a function of a module in a new process; arguments and result are passed as JSON."""
     name = work.__globals__["__spec__"].name  # __module__ may be "__main__"
     command = [sys.executable, "-m", "benchmarks.fresh", name, work.__name__]
     done = subprocess.run(
@@ -27,7 +27,7 @@ def in_fresh_process(work: Callable[..., Any], **arguments: Any) -> Any:
 
 
 def phantom(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Volume:
-    """Make a smooth int16 scan in canonical order, structures about 10 voxels wide."""
+    """Make a smooth int16 scan in canonical order with structures about 10 voxels wide."""
     noise = np.random.default_rng(0).standard_normal([-(-n // 4) for n in shape])
     smooth = zoom(gaussian_filter(noise, 2), 4, order=1)[tuple(slice(n) for n in shape)]
     return Volume((5000 * smooth).astype(np.int16), Grid.from_spacing(shape, spacing_mm))

@@ -1,8 +1,8 @@
-"""Networks of physical kernels: what baking once gains, what early pooling and filtering apart do.
+"""Networks of physical kernels: the gain of baking, of early pooling, of depthwise kernels.
 
-The published network realizes its kernels at every forward pass; ours are realized once a spacing.
-Then how the time of a field of view grows as voxels become finer, for the published form and for
-ours, beside a U-Net; and whether estimates know it.
+The published network samples its kernels in every forward pass; ours are sampled once per spacing.
+Also measured: how the time for one field of view grows as voxels become finer, for the published
+network, for ours and for a U-Net; and whether the estimates agree.
 
     python -m benchmarks.harmonic
 """
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 import napari_hyperspace as hs
+from benchmarks.timing import timed
 from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner
 from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, build_factory
 from napari_hyperspace.nets.card import LabelClass, ModelCard
@@ -72,19 +73,8 @@ CASES: dict[str, tuple[NetworkConfig, FactoryConfig]] = {
 }
 
 
-def seconds_of(work: Callable[[], Any], runs: int) -> float:
-    """Return the shortest time of a call, after one that does not count."""
-    work()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def measure(name: str, repeats: int) -> list[dict[str, Any]]:
-    """Time a network over one field of view, at each spacing."""
+def measure(name: str) -> list[dict[str, Any]]:
+    """Time a network for one field of view, at each spacing."""
     torch.manual_seed(0)
     factory = build_factory(*CASES[name])
     label = LabelClass(value=1, name="label")
@@ -95,17 +85,17 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
         grid = hs.Grid.from_spacing((edge,) * 3, (step,) * 3)
         image = np.random.default_rng(0).normal(size=grid.shape).astype(np.float32)
         spacing = (step,) * 3
-        bake = seconds_of(lambda: factory.bake(spacing), repeats)  # noqa: B023
+        bake = min(timed(partial(factory.bake, spacing)).times)
         runner = NetworkRunner(factory.bake(spacing), PRECISIONS["fp32"], torch.device("cpu"), 3)
         tensor = torch.from_numpy(image)[None]
-        run = seconds_of(lambda: runner(tensor), repeats)  # noqa: B023
+        run = min(timed(partial(runner, tensor)).times)
         volume = hs.Volume(image, grid)
         hs.segment(volume, model, spacing, precision="fp32")
-        anew = Model(factory, model.card)  # the network is to be made, as estimates say
+        unbaked = Model(factory, model.card)  # estimates include making the network
         start = time.perf_counter()
-        hs.segment(volume, anew, spacing, precision="fp32")
-        whole = time.perf_counter() - start
-        predicted = hs.estimate(volume, model, spacing, precision="fp32").seconds
+        hs.segment(volume, unbaked, spacing, precision="fp32")
+        measured = time.perf_counter() - start
+        estimated = hs.estimate(volume, model, spacing, precision="fp32").seconds
         rows.append(
             {
                 "network": name,
@@ -113,31 +103,33 @@ def measure(name: str, repeats: int) -> list[dict[str, Any]]:
                 "bake_s": bake,
                 "run_s": run,
                 "gain": (bake + run) / run,
-                "predicted_to_measured": predicted / whole,
+                "estimated_to_measured": estimated / measured,
             }
         )
     return rows
 
 
-def run(repeats: int = 3) -> list[dict[str, Any]]:
+def run() -> list[dict[str, Any]]:
     """Measure all networks."""
-    return [row for name in CASES for row in measure(name, repeats)]
+    return [row for name in CASES for row in measure(name)]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the figures as text.
+    """Return the results as text.
 
-    "gain" is what a pass takes that realizes its kernels first, divided by one that need not.
+    "gain" is the time of a pass that samples its kernels first, divided by that of one that does
+    not.
     """
-    header = f"{'network':<26}{'mm':>5}{'bake ms':>9}{'run ms':>10}{'gain':>7}{'predicted':>11}"
+    header = f"{'network':<26}{'mm':>5}{'bake ms':>9}{'run ms':>10}{'gain':>7}{'estimated':>11}"
     lines = [header]
     lines += [
         f"{row['network']:<26}{row['spacing_mm']:5.1f}{1e3 * row['bake_s']:9.1f}"
-        f"{1e3 * row['run_s']:10.1f}{row['gain']:7.2f}{row['predicted_to_measured']:11.2f}"
+        f"{1e3 * row['run_s']:10.1f}{row['gain']:7.2f}{row['estimated_to_measured']:11.2f}"
         for row in rows
     ]
-    errors = [abs(np.log(row["predicted_to_measured"])) for row in rows]
-    lines.append(f"predictions are off by a factor of {np.exp(statistics.median(errors)):.2f}")
+    errors = [abs(np.log(row["estimated_to_measured"])) for row in rows]
+    factor = np.exp(statistics.median(errors))
+    lines.append(f"median factor between estimate and measurement: {factor:.2f}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Does the window stay alive? Gaps of a 5 ms timer: ``python -m benchmarks.heartbeat``.
+"""Measure how responsive the window stays, by a 5 ms timer: ``python -m benchmarks.heartbeat``.
 
 Needs napari and a display, real or ``xvfb-run -a -s "-screen 0 1600x1000x24"``.
 """
@@ -9,36 +9,47 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
-EDGE = 160  # voxels of 1 mm along each side of the scan
+Control = TypeVar("Control")
+
+EDGE = 160  # voxels of 1 mm along each edge of the scan
 
 
 def main() -> None:
-    """Print the gaps while nothing is done, while the slider moves, and during a run."""
+    """Print the gaps between timer events: idle, while the slider moves, and during a run."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=10, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=10, help="duration of each measurement")
     seconds = parser.parse_args().seconds
 
     import napari
     from qtpy.QtCore import QTimer
-    from qtpy.QtWidgets import QWidget
+    from qtpy.QtWidgets import QAbstractButton, QLabel, QWidget
+
+    from napari_hyperspace.gui.widgets.slider import SpacingSlider
 
     viewer = napari.Viewer()
     _, dock = viewer.window.add_plugin_dock_widget("napari-hyperspace", "HyperSpace")
     values = np.random.default_rng(0).normal(size=(EDGE,) * 3).astype(np.float32)
     viewer.add_image(values, units=("mm",) * 3)
 
-    def control(name: str) -> QWidget:
-        return dock.findChild(QWidget, f"hyperspace.{name}")
+    def control(kind: type[Control], name: str) -> Control:
+        found = dock.findChild(QWidget, f"hyperspace.{name}")
+        assert isinstance(found, kind)
+        return found
+
+    estimate = control(QLabel, "estimate")
+    slider = control(SpacingSlider, "spacing")
+    run, cancel, live = (control(QAbstractButton, name) for name in ("run", "cancel", "live"))
 
     beats: list[float] = []
     timer = QTimer()
     timer.setInterval(5)
     timer.timeout.connect(lambda: beats.append(time.perf_counter()))
     timer.start()
-    wait(lambda: "·" in control("estimate").text(), 120)
+    wait(lambda: "·" in estimate.text(), 120)
 
     def measure(name: str, until: Callable[[], bool]) -> None:
         beats.clear()
@@ -51,35 +62,40 @@ def main() -> None:
         )
 
     measure("idle", lambda: False)
-    slider, steps = control("spacing"), iter(np.geomspace(1, 4, 10_000))
+    steps = iter(np.geomspace(1, 4, 10_000).tolist())
     mover = QTimer()
     mover.timeout.connect(lambda: slider.setValue(next(steps)))
     mover.start(20)
     measure("slider moving", lambda: False)
-    control("live").setChecked(True)
+    live.setChecked(True)
     measure("live preview", lambda: False)
     mover.stop()
-    control("live").setChecked(False)
+    live.setChecked(False)
     slider.setValue(1.0)
-    control("run").click()
-    measure("run", control("run").isEnabled)
+    run.click()
+    measure("run", run.isEnabled)
     scroller, planes = QTimer(), itertools.cycle(range(EDGE))
     scroller.timeout.connect(lambda: viewer.dims.set_current_step(0, next(planes)))
     scroller.start(30)
-    measure("run, scrolling", control("run").isEnabled)
+    measure("run, scrolling", run.isEnabled)
     clicked = time.perf_counter()
-    control("cancel").click()
-    wait(control("run").isEnabled, 10)
+    cancel.click()
+    wait(run.isEnabled, 10)
     print(f"cancelled after {1000 * (time.perf_counter() - clicked):.0f} ms")
     viewer.close()
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> None:
-    """Let Qt work until a condition holds or the time is over."""
+    """Run Qt's event loop until a condition is true or the time is over."""
     from qtpy.QtCore import QEventLoop, QTimer
 
     loop, poll, end = QEventLoop(), QTimer(), time.perf_counter() + seconds
-    poll.timeout.connect(lambda: (condition() or time.perf_counter() > end) and loop.quit())
+
+    def check() -> None:
+        if condition() or time.perf_counter() > end:
+            loop.quit()
+
+    poll.timeout.connect(check)
     poll.start(20)
     loop.exec()
 
