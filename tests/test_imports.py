@@ -273,7 +273,7 @@ runpy.run_module("training", run_name="__main__", alter_sys=True)
 @pytest.mark.parametrize("command", [None, "predict", "estimate", "info", "fit"])
 def test_command_line_answers_with_the_base_requirement_alone(command):
     arguments = [command, "--help"] if command else ["--help"]
-    blocked = json.dumps([*NAPARI, *TRAINING_ONLY, "nilearn"])
+    blocked = json.dumps([*NAPARI, *TRAINING_ONLY, "nilearn", "pandas"])
     result = _fresh_python(RUN_BLOCKED, blocked, *arguments)
     assert result.returncode == 0, result.stderr
     assert "Usage" in result.stdout
