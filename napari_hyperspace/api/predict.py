@@ -1,4 +1,4 @@
-"""Prediction for one scan or a folder of them, written on the grid of each."""
+"""Segment one scan or a folder of scans, and write the labels on the grid of each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import suffix_of
 from napari_hyperspace.core.postprocess import postprocess
 from napari_hyperspace.core.progress import ReportProgress, run_to_end
 from napari_hyperspace.core.volume import PostprocessingStep, Volume
@@ -24,7 +25,7 @@ _WRITTEN_AS = {".nhdr": ".nrrd", ".mhd": ".mha"}
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read scans that do not say everything themselves; see `napari_hyperspace.read`."""
+    """Options of `napari_hyperspace.read`, for scans that need them."""
 
     volume: int | None = None
     series: str | None = None
@@ -32,7 +33,7 @@ class Reading:
     fill: float | None = None
 
     def read(self, source: Path, model: SpacingModel) -> list[Volume]:
-        """Return the images that a model wants of a scan: several are the volumes of its file."""
+        """Return the input channels of a model: one volume, or the first volumes of the file."""
         indices = range(model.in_channels) if model.in_channels > 1 else [self.volume]
         return [
             read(
@@ -48,13 +49,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What to do to the labels afterwards; see `napari_hyperspace.postprocess`."""
+    """Options of `napari_hyperspace.postprocess` for the labels."""
 
     largest_component: bool = False
     fill_holes_mm3: float = 0.0
 
     def apply(self, labels: Volume) -> Volume:
-        """Return the cleaned labels: the same where nothing is asked for."""
+        """Return the postprocessed labels; with default options they are unchanged."""
         return postprocess(
             labels,
             largest_component=self.largest_component,
@@ -64,16 +65,16 @@ class Cleaning:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one scan.
+    """The result for one scan.
 
     Parameters
     ----------
     source, target
-        The scan and its labels.
+        Files of the scan and of its labels.
     error
-        Why there are none; empty if there are.
+        Message of the error; empty if the labels were written.
     receipt
-        What was compared after writing.
+        Result of the comparison after writing.
     seconds
         Wall time of the segmentation.
     spacing_mm
@@ -81,7 +82,7 @@ class Prediction:
     volumes_ml
         Volume of each structure, by name.
     postprocessing
-        What was done to the labels afterwards, step by step.
+        The postprocessing steps of the labels.
     """
 
     source: Path
@@ -99,25 +100,25 @@ class Prediction:
 
 
 def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Pair each scan with the file its labels go to.
+    """Return each scan with the file for its labels.
 
     Parameters
     ----------
     source
-        A file, a folder of one DICOM series, or a folder of scans (files of the formats that are
-        read, or else one DICOM folder each).
+        A file, a folder with one DICOM series, or a folder of scans (files of the supported
+        formats, or else one DICOM folder each).
     target
-        A file for one scan, a folder for several.
+        A file for one scan, a folder for several; the folder is created.
 
     Raises
     ------
     HyperspaceError
-        If there is nothing to read.
+        If there is no scan, or several scans have the same target.
     """
     if source.is_file():
         return [(source, target / _output_name(source) if target.is_dir() else target)]
     if not source.is_dir():
-        raise HyperspaceError("there is no such file or folder", where=source)
+        raise HyperspaceError("no such file or folder", where=source)
     found = sorted(path for path in source.iterdir() if not path.name.startswith("."))
     scans = [path for path in found if _suffix(path) in _READABLE]
     folders = [path for path in found if path.is_dir()]
@@ -125,26 +126,24 @@ def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
         return [(source, target)]
     scans = scans or folders
     if not scans:
-        raise HyperspaceError("the folder holds no scan", where=source)
+        raise HyperspaceError("no scan in this folder", where=source)
     pairs = [(path, target / _output_name(path)) for path in scans]
     names = [written.name for _, written in pairs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise HyperspaceError(
-            "several scans would be written to the same file",
+            "the labels of several scans would be written to the same file",
             where=source,
             found=", ".join(twice),
-            fix="Rename one of each",
+            fix="Rename the scans",
         )
     target.mkdir(parents=True, exist_ok=True)
     return pairs
 
 
 def _suffix(path: Path) -> str:
-    """Return the extension as the formats know it."""
-    if path.is_dir():
-        return ""
-    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+    """Return the extension in lower case, ``".nii.gz"`` as one; none for a folder."""
+    return "" if path.is_dir() else suffix_of(path).removeprefix(".seg")
 
 
 def _output_name(path: Path) -> str:
@@ -176,9 +175,9 @@ def predict(
     reading
         How to read the scan.
     cleaning
-        How to post-process the labels.
+        How to postprocess the labels.
     report
-        Called with the fraction done and what comes next.
+        Called before each step.
 
     Raises
     ------
@@ -215,16 +214,21 @@ def predict_all(
     cleaning: Cleaning | None = None,
     report: Callable[[Path, float, str], None] = lambda path, fraction, message: None,
 ) -> list[Prediction]:
-    """Segment scans one after the other; a bad one does not stop the rest.
+    """Segment scans one after the other, and continue after an error.
 
     Parameters
     ----------
     pairs
-        Of `list_scans`.
+        Scans and targets, from `list_scans`.
     model, spacing_mm, options, reading, cleaning
         As in `predict`.
     report
-        Called with the scan, the fraction done and what comes next.
+        Called before each step with the scan, the fraction done and the next step.
+
+    Returns
+    -------
+    list
+        One result per scan; its ``error`` is the message of a failure.
     """
     predictions = []
     for source, target in pairs:

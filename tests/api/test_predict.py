@@ -1,0 +1,143 @@
+"""Scans are paired with their targets, segmented and written; an error stops only its own scan."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import napari_hyperspace as hs
+from napari_hyperspace.api.predict import Cleaning, Reading, list_scans, predict, predict_all
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.inference.options import InferenceOptions
+from tests.models import FakeModel, local_network
+from tests.scans import scan
+
+
+@pytest.fixture
+def model():
+    return FakeModel(lambda spacing: local_network())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two scans, a file that is no scan, and a hidden file."""
+    source = tmp_path / "scans"
+    source.mkdir()
+    hs.write(scan(seed=1), source / "a.nii.gz")
+    hs.write(scan(seed=2), source / "b.mha")
+    (source / "notes.txt").write_text("x")
+    (source / ".hidden.nii").write_text("x")
+    return source
+
+
+class TestListScans:
+    def test_a_folder(self, folder, tmp_path):
+        target = tmp_path / "new" / "labels"
+        found = list_scans(folder, target)
+        assert found == [(folder / name, target / name) for name in ("a.nii.gz", "b.mha")]
+        assert target.is_dir()
+
+    def test_a_file(self, folder, tmp_path):
+        scan_path = folder / "a.nii.gz"
+        assert list_scans(scan_path, tmp_path / "x.nrrd") == [(scan_path, tmp_path / "x.nrrd")]
+        assert list_scans(scan_path, tmp_path) == [(scan_path, tmp_path / "a.nii.gz")]
+
+    @pytest.mark.parametrize(
+        ("name", "written"),
+        [
+            ("a.nhdr", "a.nrrd"),
+            ("a.mhd", "a.mha"),
+            ("a.NII.GZ", "a.nii.gz"),
+            ("a.seg.nrrd", "a.seg.nrrd"),
+        ],
+    )
+    def test_headers_with_data_files_are_written_as_one_file(self, tmp_path, name, written):
+        source = tmp_path / "scans"
+        source.mkdir()
+        (source / name).write_text("")
+        assert list_scans(source, tmp_path / "out") == [(source / name, tmp_path / "out" / written)]
+
+    def test_a_folder_of_dicom_folders(self, tmp_path):
+        (tmp_path / "scans" / "series 1").mkdir(parents=True)
+        source, target = tmp_path / "scans", tmp_path / "out"
+        assert list_scans(source, target) == [(source / "series 1", target / "series 1.nii.gz")]
+
+    def test_a_folder_of_one_dicom_series(self, tmp_path):
+        (tmp_path / "series").mkdir()
+        (tmp_path / "series" / "IM0001").write_text("")
+        source, target = tmp_path / "series", tmp_path / "labels.nii.gz"
+        assert list_scans(source, target) == [(source, target)]
+
+    def test_the_same_target_for_two_scans_is_refused(self, tmp_path):
+        for name in ("a.mhd", "a.mha"):
+            (tmp_path / name).write_text("")
+        with pytest.raises(HyperspaceError, match="same file") as caught:
+            list_scans(tmp_path, tmp_path / "out")
+        assert caught.value.found == "a.mha"
+
+    def test_nothing_to_read_is_refused(self, tmp_path):
+        with pytest.raises(HyperspaceError, match="no such file"):
+            list_scans(tmp_path / "missing", tmp_path)
+        with pytest.raises(HyperspaceError, match="no scan"):
+            list_scans(tmp_path, tmp_path / "out")
+
+
+def test_labels_are_written_on_the_grid_of_the_scan(folder, tmp_path, model):
+    target = tmp_path / "labels.nii.gz"
+    options = InferenceOptions(precision="fp32")
+    steps = []
+    found = predict(
+        folder / "a.nii.gz",
+        target,
+        model,
+        spacing_mm=(2, 1, 1.3),
+        options=options,
+        cleaning=Cleaning(largest_component=True),
+        report=lambda fraction, message: steps.append(fraction),
+    )
+    written = hs.read(target)
+    expected = hs.segment(hs.read(folder / "a.nii.gz"), model, (2, 1, 1.3), options)
+    cleaned = Cleaning(largest_component=True).apply(expected)
+    np.testing.assert_array_equal(written.array, cleaned.array)
+    assert written.grid.is_close(expected.grid)
+    assert found.error == ""
+    assert found.spacing_mm == pytest.approx((2, 1, 1.3))
+    volume = written.grid.voxel_volume_ml
+    assert found.volumes_ml["one"] == pytest.approx((written.array == 1).sum() * volume, abs=1e-4)
+    assert steps == sorted(steps) and steps[0] == 0
+    plain = found.to_dict()
+    assert plain["target"] == str(target)
+    assert len(plain["postprocessing"]) == 1
+
+
+def test_an_error_stops_only_its_own_scan(folder, tmp_path, model):
+    (folder / "aa.nii.gz").write_bytes(b"damaged")
+    reported = set()
+    found = predict_all(
+        list_scans(folder, tmp_path / "out"),
+        model,
+        report=lambda path, fraction, message: reported.add(path.name),
+    )
+    assert [bool(each.error) for each in found] == [False, True, False]
+    assert "aa.nii.gz" in found[1].error
+    assert reported == {"a.nii.gz", "b.mha"}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.mha"]
+
+
+def test_errors_of_the_network_are_reported_too(folder, tmp_path):
+    def broken(spacing):
+        raise RuntimeError("a bug")
+
+    (found,) = predict_all([(folder / "b.mha", tmp_path / "b.mha")], FakeModel(broken))
+    assert "RuntimeError: a bug" in found.error
+
+
+def test_a_model_of_several_channels_reads_the_volumes_of_a_file(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        "napari_hyperspace.api.predict.read",
+        lambda source, **options: asked.append(options["volume"]),
+    )
+    Reading().read(tmp_path, FakeModel(None, in_channels=2))
+    Reading(volume=3).read(tmp_path, FakeModel(None))
+    assert asked == [0, 1, 3]
