@@ -20,7 +20,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.card import LabelClass, ModelCard
 from napari_hyperspace.nets.hypernetwork.reference import factory_from_reference
 from napari_hyperspace.nets.model import Model
-from napari_hyperspace.nets.model_file import save_model
+from napari_hyperspace.nets.model_file import check_model_target, save_model
 
 _TIMEOUT_S = 600
 _NESTED = ("model", "state_dict", "model_state_dict")
@@ -46,12 +46,7 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     source = Path(source)
     if not source.is_file():
         raise HyperspaceError("there is no such file", where=source)
-    if Path(target).suffix != ".safetensors":
-        raise HyperspaceError(
-            "the name of a model file must end in .safetensors",
-            where=target,
-            found=Path(target).suffix,
-        )
+    check_model_target(target)
     with tempfile.TemporaryDirectory() as folder:
         tensors = Path(folder, "state.safetensors")
         child = subprocess.run(

@@ -111,9 +111,10 @@ def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "floa
     ------
     HyperspaceError
         If a tensor has values that are not finite in this precision, the precision is unknown, or
-        the file cannot be written.
+        the file cannot be written; see also `check_model_target`.
     """
     target = Path(path)
+    check_model_target(target)
     if dtype not in _DTYPES:
         raise HyperspaceError(
             "unknown precision of the weights",
@@ -138,6 +139,36 @@ def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "floa
     metadata = {_KEY: header.model_dump_json()}
     write_bytes(target, save(state, metadata))
     return target
+
+
+def check_model_target(path: str | os.PathLike[str]) -> None:
+    """Check that a model file may be written to a path: nothing but a model file is replaced.
+
+    Raises
+    ------
+    HyperspaceError
+        If the extension is not ``.safetensors``, or there is a file that is not a model file, such
+        as a checkpoint of a training.
+    """
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        raise HyperspaceError(
+            "the name of a model file must end in .safetensors",
+            where=target,
+            field="extension",
+            found=target.suffix or "none",
+        )
+    if not target.exists():
+        return
+    try:
+        _read_header(target)
+    except HyperspaceError as error:
+        raise HyperspaceError(
+            "there is a file that is not a model file, and it is not replaced",
+            where=target,
+            found=error.problem,
+            fix="Choose another name, or delete the file first",
+        ) from error
 
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:

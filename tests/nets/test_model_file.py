@@ -300,3 +300,29 @@ def test_a_key_under_both_names_is_refused(path):
     rewrite(path, None, change)
     with pytest.raises(HyperspaceError, match="its former and its present name"):
         load_model(path)
+
+
+class TestTarget:
+    """Writing a model never replaces a file that is something else."""
+
+    def test_a_checkpoint_is_not_replaced(self, tmp_path, tiny_model):
+        from safetensors.torch import save_file
+
+        path = tmp_path / "best.safetensors"
+        save_file({"weight": torch.ones(3)}, path, metadata={"checkpoint": "{}"})
+        before = path.read_bytes()
+        with pytest.raises(HyperspaceError, match="not a model file"):
+            save_model(tiny_model, path)
+        assert path.read_bytes() == before
+
+    @pytest.mark.parametrize("name", ["m.txt", "m", "config.json", "m.safetensors.bak"])
+    def test_other_extensions_are_refused(self, tmp_path, tiny_model, name):
+        with pytest.raises(HyperspaceError, match=r"must end in \.safetensors"):
+            save_model(tiny_model, tmp_path / name)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_model_file_is_replaced(self, tmp_path, make_model):
+        path = tmp_path / "model.safetensors"
+        save_model(make_model(seed=0), path)
+        save_model(make_model(seed=1), path)
+        assert load_model(path).identity == make_model(seed=1).identity

@@ -13,9 +13,9 @@ from pydantic import JsonValue
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.nets.build import build_factory
-from napari_hyperspace.nets.card import DiceRecord, LabelClass, LocalizationConfig, ModelCard
+from napari_hyperspace.nets.card import LabelClass, LocalizationConfig, ModelCard
 from napari_hyperspace.nets.model import Model
-from napari_hyperspace.nets.model_file import save_model
+from napari_hyperspace.nets.model_file import check_model_target, save_model
 from training.config.data import DEFAULT_COLORS
 from training.config.fit import FitConfig, parse_config
 from training.data.base import DataSet
@@ -90,15 +90,8 @@ def trained_card(checkpoint: Checkpoint, scores: Sequence[SpacingScore]) -> Mode
         "validation_dice": progress.best_dice,
         "configuration": checkpoint.config,
     }
-    records = tuple(_record(score) for score in scores)
+    records = tuple(score.to_record() for score in scores)
     return card.model_copy(update={"training": training, "dice": records})
-
-
-def _record(score: SpacingScore) -> DiceRecord:
-    measured = {name: dice for name, dice in score.dice.items() if dice == dice}
-    return DiceRecord(
-        spacing_mm=score.spacing_mm, dice=measured, mean=score.mean, cases=score.cases
-    )
 
 
 def _machine(config: FitConfig) -> str:
@@ -170,8 +163,9 @@ def export_checkpoint(
     Raises
     ------
     HyperspaceError
-        If there is no checkpoint.
+        If there is no checkpoint, or the target is a file that is not a model file.
     """
+    check_model_target(target)
     path = Path(source)
     if path.is_dir():
         run = RunFolder(path)
