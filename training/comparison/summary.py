@@ -19,6 +19,7 @@ from training.evaluation.summary import (
     plain,
     rows_of,
     samples,
+    samples_of,
     spreads,
 )
 
@@ -82,7 +83,8 @@ def _block(
     for group in groups:
         measured = rows_of(whole, group)
         found = samples(measured)
-        by_seed = samples(measured, "seed")[list(TESTED)].groupby(["model", "seed"]).mean()
+        per_seed = samples(measured, "seed")[list(TESTED)].groupby(["model", "seed"]).mean()
+        by_seed = per_seed.to_dict("index")
         rows.append(
             {
                 "name": group.name,
@@ -93,13 +95,13 @@ def _block(
                 },
                 "methods": {
                     label: {
-                        **spreads(found.loc[label]),
+                        **spreads(samples_of(found, label)),
                         **missed(measured[measured["model"] == label]),
                     }
                     for label in seeds
                 },
                 "by_seed": {
-                    label: {str(seed): by_seed.loc[(label, seed)].to_dict() for seed in own}
+                    label: {str(seed): by_seed[label, seed] for seed in own}
                     for label, own in seeds.items()
                 },
                 "tests": _tests(measured, shown.pairs, seeds),

@@ -61,11 +61,12 @@ def name_methods(arguments: Sequence[str], outside: Outside, max_res: bool = Fal
     """
     given = [_split(argument) for argument in arguments]
     names = [label or load_model(model).name for label, model in given]
-    for shorter in (lambda path: path.stem, lambda path: path.absolute().parent.name):
+    files = [Path(model) for _, model in given]
+    for fallback in ([file.stem for file in files], [f.absolute().parent.name for f in files]):
         shared = {name for name, count in Counter(names).items() if count > 1}
         names = [
-            shorter(Path(model)) if name in shared and not label else name
-            for name, (label, model) in zip(names, given, strict=True)
+            other if name in shared and not label else name
+            for name, other, (label, _) in zip(names, fallback, given, strict=True)
         ]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:

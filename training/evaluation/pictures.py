@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -97,8 +97,8 @@ def picked(evaluation: Evaluation, name: str) -> list[Triple]:
 
 def _position(case: Case, truth: NDArray[Any]) -> float:
     """Return the position along z, in mm from the center, of the largest slice of the truth."""
-    index = int((truth > 0).sum(axis=(1, 2)).argmax())
-    return (index - (truth.shape[0] - 1) / 2) * case.spacing_mm[0]
+    index, depth = int((truth > 0).sum(axis=(1, 2)).argmax()), len(truth)
+    return (index - (depth - 1) / 2) * case.spacing_mm[0]
 
 
 def _slice_at(case: Case, position_mm: float) -> int:
@@ -118,14 +118,12 @@ def _show(
     image: NDArray[Any],
     labels: NDArray[Any],
     colors: Mapping[int, str],
-    extent: Sequence[float],
+    extent: tuple[float, float, float, float],
 ) -> None:
     low, high = np.percentile(image, (1, 99))
-    axes.imshow(
-        image, cmap="gray", vmin=low, vmax=high, extent=tuple(extent), interpolation="nearest"
-    )
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="nearest")
     overlay = np.zeros((*labels.shape, 4))
     for value, color in colors.items():
         overlay[labels == value] = to_rgba(color, _ALPHA)
-    axes.imshow(overlay, extent=tuple(extent), interpolation="nearest")
+    axes.imshow(overlay, extent=extent, interpolation="nearest")
     axes.set(xticks=[], yticks=[])

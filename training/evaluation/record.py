@@ -27,18 +27,13 @@ def dice_records(evaluation: Evaluation, method: Method) -> tuple[DiceRecord, ..
     """
     rows = evaluation.rows[evaluation.rows["model"] == method.label]
     clamped = ~np.isclose(rows[NETWORK_SPACING], rows[SPACING], rtol=1e-6, atol=0).all(axis=1)
-    left_out = set(rows.loc[clamped, SPACING].itertuples(index=False, name=None))
+    left_out = set(rows[clamped][SPACING].itertuples(index=False, name=None))
     records = []
     for score in sorted(
         spacing_scores(evaluation, method), key=lambda s: (math.prod(s.spacing_mm), s.spacing_mm)
     ):
         if score.spacing_mm not in left_out and math.isfinite(score.mean):
-            dice = {name: value for name, value in score.dice.items() if math.isfinite(value)}
-            records.append(
-                DiceRecord(
-                    spacing_mm=score.spacing_mm, dice=dice, mean=score.mean, cases=score.cases
-                )
-            )
+            records.append(score.to_record())
     return tuple(records)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -197,12 +198,10 @@ def write_rows(path: Path, rows: pd.DataFrame) -> None:
 def check_format(path: Path) -> None:
     """Refuse a name whose format cannot be written."""
     if path.suffix == ".parquet":
-        try:
-            import pyarrow  # noqa: F401
-        except ModuleNotFoundError as error:
+        if find_spec("pyarrow") is None:
             raise HyperspaceError(
                 "Parquet needs pyarrow, which is not installed",
                 fix="Install pyarrow, or choose a name that ends in .csv",
-            ) from error
+            )
     elif path.suffix != ".csv":
         raise HyperspaceError("rows are CSV or Parquet", where=path, expected=".csv or .parquet")

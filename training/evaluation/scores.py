@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.nets.card import DiceRecord
 from training.data.base import Case
 
 
@@ -48,6 +49,11 @@ class SpacingScore:
             "mean": None if np.isnan(self.mean) else self.mean,
             "cases": self.cases,
         }
+
+    def to_record(self) -> DiceRecord:
+        """Return the form that a model's card has; without labels whose Dice is NaN."""
+        dice = {name: value for name, value in self.dice.items() if not np.isnan(value)}
+        return DiceRecord(spacing_mm=self.spacing_mm, dice=dice, mean=self.mean, cases=self.cases)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> SpacingScore:

@@ -103,7 +103,7 @@ def _group(evaluation: Evaluation, group: Group) -> dict[str, Any]:
         own = rows[rows["model"] == label]
         by_label = own.groupby("label_name", sort=False)
         methods[label] = {
-            **spreads(found.loc[label]),
+            **spreads(samples_of(found, label)),
             **missed(own),
             "labels": {str(name): spreads(each[quality]) for name, each in by_label},
         }
@@ -149,6 +149,11 @@ def samples(rows: pd.DataFrame, *by: str) -> pd.DataFrame:
     return values.groupby(keys, sort=False).mean()
 
 
+def samples_of(found: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Return those samples that belong to a method."""
+    return found[found.index.get_level_values("model") == method]
+
+
 def spreads(values: pd.DataFrame) -> dict[str, Spread]:
     """Return the spread of each column."""
     finite = values.astype("float64").replace([-np.inf, np.inf], np.nan)
@@ -170,11 +175,11 @@ def _by_spacing(
     """Return the means over cases at each spacing; `None` where each case has its own."""
     if group.kind == "native":
         return None
-    means = found.groupby(["model", *SPACING]).mean()
+    means = found.groupby(["model", *SPACING]).mean().to_dict("index")
     return [
         {
             "spacing_mm": spacing,
-            "methods": {label: means.loc[(label, *spacing)].to_dict() for label in labels},
+            "methods": {label: means[(label, *spacing)] for label in labels},
         }
         for spacing in group.spacings_mm
     ]

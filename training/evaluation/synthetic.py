@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from napari_hyperspace.core.files import write_text
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
-from napari_hyperspace.nets.card import DiceRecord
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import bundled_models, load_model, save_model
 from training.data.labels import OUTSIDE
 from training.evaluation.record import stored_dtype
 from training.evaluation.rows import SPACING
-from training.evaluation.scores import dice_per_label, markdown_table
+from training.evaluation.scores import SpacingScore, dice_per_label, dice_table
 from training.evaluation.summary import plain
 from training.sampling.pairs import make_pair, sample_whole_head
 from training.sampling.synthesize import SynthesisInput, check_contrast
@@ -59,54 +58,45 @@ class SyntheticScores:
                 "map": name,
                 "spacing_mm": list(spacing),
                 "contrast": contrast,
-                "dice": plain(dice.to_dict()),
+                "dice": plain(dice),
             }
-            for (name, *spacing, contrast), dice in self.dice.iterrows()
+            for (name, *spacing, contrast), dice in _items(self.dice)
         ]
         return {"model": self.model, "seed": self.seed, "rows": rows}
 
-    def _by_structure(self) -> pd.DataFrame:
-        """Return the mean over maps and contrasts; a row per spacing, a column per structure."""
-        return self.dice.groupby(level=SPACING, sort=False).mean()
+    def by_structure(self) -> list[SpacingScore]:
+        """Return Dice of each structure at each spacing, mean over maps and contrasts."""
+        return self._scores(self.dice.groupby(level=SPACING, sort=False).mean())
 
-    def records(self) -> tuple[DiceRecord, ...]:
-        """Return Dice against spacing in the form of a model's card."""
-        n_scans = self.dice.groupby(level=SPACING, sort=False).size()
-        return tuple(
-            DiceRecord(
-                spacing_mm=spacing,
-                dice=dice.dropna().to_dict(),
-                mean=float(dice.mean()),
-                cases=int(n_scans[spacing]),
-            )
-            for spacing, dice in self._by_structure().iterrows()
-        )
+    def by_contrast(self) -> list[SpacingScore]:
+        """Return Dice of each contrast at each spacing, mean over maps and structures."""
+        scans = self.dice.mean(axis="columns")
+        means = scans.groupby(level=[*SPACING, "contrast"]).mean().unstack("contrast")
+        spacings = self.dice.groupby(level=SPACING, sort=False).size().index
+        return self._scores(means.loc[spacings, self.dice.index.unique("contrast")])
+
+    def _scores(self, means: pd.DataFrame) -> list[SpacingScore]:
+        n_scans = len(self.dice) // len(means)
+        return [SpacingScore(spacing, dice, n_scans) for spacing, dice in _items(means)]
 
     def to_markdown(self) -> str:
         """Return two tables: by structure, and by contrast."""
-        index = self.dice.index
-        by_structure = self._by_structure()
-        scans = self.dice.mean(axis="columns")
-        by_contrast = scans.groupby(level=[*SPACING, "contrast"]).mean().unstack("contrast")
-        by_contrast = by_contrast.loc[by_structure.index, index.unique("contrast")]
         return (
             f"# {self.model} on synthetic scans\n\n"
-            f"Whole heads made from {', '.join(index.unique('map'))} (seed {self.seed}), segmented "
-            "at the scan's own spacing. Dice is measured there, against the label that covers most "
-            "of each voxel.\n\n"
+            f"Whole heads made from {', '.join(self.dice.index.unique('map'))} (seed {self.seed}), "
+            "segmented at the scan's own spacing. Dice is measured there, against the label that "
+            "covers most of each voxel.\n\n"
             "By structure, mean over contrasts and maps:\n\n"
-            f"{_table(by_structure)}\n\n"
+            f"{dice_table(self.by_structure())}\n\n"
             "By contrast, mean over structures and maps:\n\n"
-            f"{_table(by_contrast)}\n"
+            f"{dice_table(self.by_contrast())}\n"
         )
 
 
-def _table(dice: pd.DataFrame) -> str:
-    rows = [
-        [format_spacing(spacing, unit=False), *(f"{value:.3f}" for value in (*row, row.mean()))]
-        for spacing, row in dice.iterrows()
-    ]
-    return markdown_table(["spacing (mm, z × y × x)", *dice.columns, "mean"], rows)
+def _items(dice: pd.DataFrame) -> Iterator[tuple[Any, dict[str, float]]]:
+    """Return the rows of a table, each with its index."""
+    for index, row in zip(dice.index.to_list(), dice.to_dict("records"), strict=True):
+        yield index, {str(name): value for name, value in row.items()}
 
 
 def evaluate_synthetic(
@@ -231,6 +221,7 @@ def write_synthetic_scores(
     if model is not None:
         path = bundled_models().get(model, Path(model))
         loaded = load_model(path)
-        card = loaded.card.model_copy(update={"dice": scores.records()})
+        records = tuple(score.to_record() for score in scores.by_structure())
+        card = loaded.card.model_copy(update={"dice": records})
         files.append(save_model(Model(loaded.factory, card), path, dtype=stored_dtype(path)))
     return files

@@ -42,9 +42,10 @@ def test_the_true_labels_have_a_dice_of_1(
     scores = evaluate_synthetic(model, maps, ["head_0"], spacings, ["t2", "t1"])
     assert list(scores.dice.columns) == ["white matter", "cortex"]
     assert scores.dice.shape == (4, 2) and (scores.dice == 1).all(axis=None)
-    assert [record.spacing_mm for record in scores.records()] == spacings
-    assert scores.records()[0].dice == {"white matter": 1, "cortex": 1}
-    assert scores.records()[0].cases == 2
+    assert [score.spacing_mm for score in scores.by_structure()] == spacings
+    assert scores.by_structure()[0].dice == {"white matter": 1, "cortex": 1}
+    assert scores.by_structure()[0].cases == 2
+    assert list(scores.by_contrast()[1].dice.items()) == [("t2", 1), ("t1", 1)]
     assert "| 1.5 × 3 × 2 | 1.000 | 1.000 | 1.000 |" in scores.to_markdown()
     assert "| t2 | t1 | mean |" in scores.to_markdown()
     monkeypatch.setattr(

@@ -1,0 +1,33 @@
+"""The table of measurements as CSV."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+from pandas.testing import assert_frame_equal
+
+from training.evaluation.rows import (
+    Row,
+    read_rows,
+    to_frame,
+    write_rows,
+)
+
+
+def test_rows_are_read_back_equal(tmp_path: Path) -> None:
+    row = Row(
+        "NA", "1e5", "refuse", "0012", 0.1, 1 / 3, 1e-7, 0.1, 0.7, 1e22, True, 1, "nan",
+        math.nan, 0.5, math.inf, math.nan, 0.25, 2 / 3, -0.1, 1e-9, 5e-324, 1.0,
+        0.1, 0.2, 0.3, None, 2**53 + 1, "fp32", "cpu",
+    )  # fmt: skip
+    rows = to_frame([row, dataclasses.replace(row, label=2, trained=False)])
+    path = tmp_path / "rows.csv"
+    write_rows(path, rows)
+    assert_frame_equal(read_rows(path, 2), rows, check_exact=True)
+    assert path.read_text().splitlines()[1] == (
+        "NA,1e5,refuse,0012,0.1,0.3333333333333333,1e-07,0.1,0.7,1e+22,True,1,nan,nan,0.5,inf,nan,"
+        "0.25,0.6666666666666666,-0.1,1e-09,5e-324,1.0,0.1,0.2,0.3,,9007199254740993,fp32,cpu"
+    )
+    assert read_rows(path, 3).empty and list(read_rows(path, 3).columns) == list(rows.columns)
