@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from napari_hyperspace.core.volume import Laterality
 from napari_hyperspace.nets.card import LabelClass, ModelCard
+from napari_hyperspace.nets.model_file import bundled_models, read_card
 
 
 def test_sides_are_what_the_card_states():
@@ -37,3 +38,9 @@ def test_a_stated_side_survives_a_round_trip():
     card = ModelCard(name="m", labels=(LabelClass(value=1, name="left bank", side=None),))
     again = ModelCard.model_validate_json(card.model_dump_json())
     assert again.labels[0].laterality == (None, "left bank")
+
+
+@pytest.mark.parametrize("name", bundled_models())
+def test_structures_of_bundled_models_are_on_neither_side(name):
+    for label in read_card(name).card.labels:
+        assert label.laterality == (None, label.name)
