@@ -55,19 +55,19 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        wanted = torch.device(device)
+        requested = torch.device(device)
     except RuntimeError as error:
         raise HyperspaceError("unknown device", field="device", found=device) from error
     try:
-        torch.empty(1, device=wanted)
+        torch.empty(1, device=requested)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         warnings.warn(
-            f"device {wanted} is not available ({first_line(error)}): computing on the CPU",
+            f"device {requested} is not available ({first_line(error)}): computing on the CPU",
             HyperspaceWarning,
             stacklevel=3,
         )
         return torch.device("cpu")
-    return wanted
+    return requested
 
 
 def check_precision(name: str) -> None:
