@@ -1,0 +1,71 @@
+"""Help, the script and the module, and former names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import training
+from tests.training.cli.conftest import SCRIPT, environment, run
+from training.cli import app
+
+COMMANDS = (
+    *("predict", "estimate", "info", "fit", "export", "import-checkpoint", "check", "evaluate"),
+    *("evaluate-synthetic", "compare", "cka", "synthesize"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_help_with_an_example(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: hyperspace {command}" in " ".join(result.stdout.split())
+
+
+def test_the_script_and_the_module_run_the_same_commands(tmp_path: Path) -> None:
+    # A folder of the user's hides `python -m training` there, but not the script.
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "__init__.py").write_text("raise RuntimeError('folder of the user')")
+    root = Path(training.__file__).parents[1]
+
+    def helped(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+        words = [str(word) for word in (*command, "--help")]
+        return subprocess.run(
+            words, cwd=cwd, env=environment(), capture_output=True, text=True, check=False
+        )
+
+    script = helped(SCRIPT, cwd=tmp_path)
+    assert script.returncode == 0 and script.stderr == ""
+    assert "folder of the user" in helped(sys.executable, "-m", "training", cwd=tmp_path).stderr
+    module = helped(sys.executable, "-m", "training", cwd=root)
+    assert "Usage: hyperspace" in script.stdout
+    assert "Usage: python -m training" in module.stdout
+    assert [f"│ {command} " in script.stdout for command in COMMANDS] == [True] * len(COMMANDS)
+    # The lines after the name of the program are the same.
+    assert script.stdout.split("\n")[3:] == module.stdout.split("\n")[3:]
+
+
+def test_former_names_of_commands_and_options_are_accepted_and_hidden() -> None:
+    commands = [command.name for command in app.registered_commands if command.hidden]
+    assert commands == ["judge"]
+    assert "judge" not in run("--help").stdout
+    assert "--contrasts" in run("judge", "--help").stdout
+    for command, option in (("evaluate", "--form"), ("export", "--search-extent-mm")):
+        assert option not in run(command, "--help").stdout
+        result = run(command, option)
+        assert result.exit_code == 2 and "requires an argument" in result.stderr
+
+
+def test_help_needs_no_heavy_module() -> None:
+    code = (
+        "import sys\nfrom training.cli import app\n"
+        "try: app(['--help'])\nexcept SystemExit as end: assert not end.code\n"
+        "print([m for m in ('torch', 'monai', 'pydantic', 'nibabel') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
