@@ -1,1 +1,1 @@
-"""Comparison: methods that differ in a few keys, trained alike, measured alike, in one report."""
+"""Comparisons: methods that differ in a few keys, trained and evaluated in the same way."""

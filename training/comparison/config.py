@@ -133,9 +133,9 @@ class ComparisonSection(ConfigSection):
 
     def groups(self) -> list[Group]:
         """Return the spacings to measure at; the sampled ones are always the same."""
-        drawn = [interval(parse_interval(text), self.draws, seed=0) for text in self.intervals]
+        sampled = [interval(parse_interval(text), self.draws, seed=0) for text in self.intervals]
         own = [NATIVE] if self.native else []
-        return drawn + own + [segment_through(segment) for segment in self.segments]
+        return sampled + own + [segment_through(segment) for segment in self.segments]
 
 
 class ComparisonFile(ConfigSection):

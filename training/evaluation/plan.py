@@ -65,8 +65,8 @@ def interval(bounds_mm: Bounds, draws: int, seed: int) -> Group:
     """
     low, high = np.array(bounds_mm).T
     places = generator(seed, "monte-carlo").uniform(size=(draws, 3))
-    drawn = np.round(low + places * (high - low), 6)
-    spacings = tuple((float(z), float(y), float(x)) for z, y, x in drawn)
+    sampled = np.round(low + places * (high - low), 6)
+    spacings = tuple((float(z), float(y), float(x)) for z, y, x in sampled)
     return Group("interval", interval_text(bounds_mm), spacings, bounds_mm)
 
 
