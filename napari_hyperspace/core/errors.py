@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple, Self, TypedDict, TypeVar, Unpack
 
@@ -15,6 +16,7 @@ __all__ = [
     "ReadOption",
     "SeriesChoice",
     "ShouldStop",
+    "printable",
 ]
 
 _Error = TypeVar("_Error", bound="HyperspaceError")
@@ -24,6 +26,20 @@ ShouldStop = Callable[[], bool]
 
 ReadOption = Literal["spacing_mm", "series", "volume", "fill"]
 """An option of `napari_hyperspace.read`."""
+
+
+# Control characters, separators of lines, marks that change the direction of text, and surrogates,
+# which stand for bytes of a file name that are not valid text and cannot be printed.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Return a text with its control characters escaped: an escape becomes ``\x1b``.
+
+    Names of files and fields of headers may contain any character. Printed unescaped, they could
+    move the cursor of a terminal or imitate other output.
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class ErrorParts(TypedDict, total=False):
@@ -72,10 +88,10 @@ class HyperspaceError(Exception):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        place = ": ".join(part for part in (self.where, self.field) if part)
+        place = ": ".join(printable(part) for part in (self.where, self.field) if part)
         text = f"{place}: {self.problem}" if place else self.problem
         details = [
-            f"{name} {value}"
+            f"{name} {_lines(str(value))}"
             for name, value in (("found", self.found), ("expected", self.expected))
             if value is not None
         ]
@@ -94,6 +110,11 @@ class HyperspaceError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Worker processes send their errors through pickle; keyword arguments would be lost.
         return _rebuild, (type(self), self.problem, self.__dict__.copy())
+
+
+def _lines(text: str) -> str:
+    """Escape control characters, except ends of lines, which some values have on purpose."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _rebuild(kind: type[_Error], problem: str, state: dict[str, object]) -> _Error:

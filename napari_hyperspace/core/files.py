@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import secrets
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from napari_hyperspace.core.errors import HyperspaceError
 
-__all__ = ["replacing", "stem_of", "suffix_of", "write_bytes", "write_text"]
+__all__ = [
+    "remove_stale",
+    "replacing",
+    "resolved",
+    "stem_of",
+    "suffix_of",
+    "write_bytes",
+    "write_text",
+]
 
 _DOUBLE_SUFFIXES = (".nii.gz", ".seg.nrrd")
+_STALE_AFTER_S = 24 * 3600  # for files of other computers, whose processes are not known here
+_CLOCK_TOLERANCE_S = 60  # between starts of processes and time stamps of files
+_LONGEST_SUFFIX = 16
 
 
 def suffix_of(path: Path) -> str:
@@ -29,38 +46,141 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix_of(path))] or path.name
 
 
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """Return an absolute path without symbolic links.
+
+    Raises
+    ------
+    HyperspaceError
+        If the path contains a null character or its links form a loop.
+    """
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _invalid(path, error) from error
+
+
+def _invalid(path: str | os.PathLike[str], error: Exception) -> HyperspaceError:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return HyperspaceError(
+        "the path is not valid or not accessible",
+        where=path,
+        found=reason or str(error),
+        fix="Choose another name or folder",
+    )
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Context manager: yield the name of a temporary file, which replaces ``path`` on success.
 
-    The temporary file is synchronized (fsync) before it is renamed. After a failure it is removed,
-    and an existing file is unchanged.
+    The temporary file is synchronized (fsync) before it is renamed, and gets the permissions of the
+    file that it replaces. After a failure it is removed, and an existing file is unchanged.
+    Temporary files for the same path that a killed process left are removed first.
 
     Raises
     ------
     HyperspaceError
         If the file cannot be written, or ``path`` is a folder or a device.
     """
-    temporary = path.with_name(f".{secrets.token_hex(6)}{suffix_of(path)}")
     try:
-        if path.exists() and not path.is_file():  # to rename onto a device would remove it
-            raise HyperspaceError(
-                "only a regular file can be replaced", where=path, fix="Choose another name"
-            )
+        mode = _mode(path)
+        temporary = _temporary(path)
+    except ValueError as error:
+        raise _invalid(path, error) from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    remove_stale(path)
+    try:
         yield temporary
         _sync(temporary)
+        if mode is not None:
+            with suppress(OSError):  # some file systems have no permissions
+                os.chmod(temporary, mode)
         os.replace(temporary, path)
     except OSError as error:
-        raise HyperspaceError(
-            "the file cannot be written",
-            where=path,
-            found=error.strerror or str(error),
-            fix="Free some space, or choose another folder",
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it must not hide the error above
+            temporary.unlink(missing_ok=True)
     if os.name == "posix":
-        _sync(path.parent)  # the rename itself
+        with suppress(OSError):  # some file systems cannot synchronize a folder
+            _sync(path.parent)  # the rename itself
+
+
+def remove_stale(path: Path) -> None:
+    """Remove the temporary files that killed processes left while they wrote this file.
+
+    Files of running processes are kept. Files of another computer, on a shared file system, are
+    removed once they are a day old.
+    """
+    prefix = _temporary_prefix(path)
+    with suppress(OSError, ValueError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix):
+                with suppress(OSError):
+                    if _is_stale(entry.name[len(prefix) :], entry.stat(follow_symlinks=False)):
+                        os.unlink(entry.path)
+
+
+def _is_stale(identity: str, status: os.stat_result) -> bool:
+    """Whether the process of a temporary file (host, process, random part) has ended."""
+    host, _, rest = identity.partition("-")
+    process = rest.partition("-")[0]
+    if not stat.S_ISREG(status.st_mode) or not (process.isascii() and process.isdecimal()):
+        return False
+    if time.time() - status.st_mtime > _STALE_AFTER_S:
+        return True
+    if host != _host():
+        return False
+    try:
+        started = psutil.Process(int(process)).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.Error, OverflowError):
+        return False
+    return started > status.st_mtime + _CLOCK_TOLERANCE_S  # the number was given to another process
+
+
+def _temporary(path: Path) -> Path:
+    """Return a new name beside a file, hidden and with its extension, that tells who wrote it."""
+    suffix = suffix_of(path)
+    if len(suffix) > _LONGEST_SUFFIX:
+        suffix = ""
+    identity = f"{_host()}-{os.getpid()}-{secrets.token_hex(6)}"
+    return path.with_name(f"{_temporary_prefix(path)}{identity}{suffix}")
+
+
+def _temporary_prefix(path: Path) -> str:
+    """Return how the names of temporary files for a path start; short for any length of name."""
+    digest = hashlib.sha256(path.name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f".hyperspace-{digest}-"
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _mode(path: Path) -> int | None:
+    """Return the permissions of the file to replace, if any; refuse folders and devices."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):  # to rename onto a device would remove it
+        raise HyperspaceError(
+            "only a regular file can be replaced", where=path, fix="Choose another name"
+        )
+    return stat.S_IMODE(status.st_mode) & 0o777
+
+
+def _unwritable(path: Path, error: OSError) -> HyperspaceError:
+    return HyperspaceError(
+        "the file cannot be written",
+        where=path,
+        found=error.strerror or str(error),
+        fix="Free some space, or choose another folder",
+    )
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
-from napari_hyperspace.core.files import replacing, suffix_of
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning, printable
+from napari_hyperspace.core.files import replacing, resolved, suffix_of
 from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io.decoded import Decoded
-from napari_hyperspace.io.files import is_folder, look_up, open_unchanged
+from napari_hyperspace.io.files import declared_memory, is_folder, look_up, open_unchanged
 from napari_hyperspace.io.series import Series
+from napari_hyperspace.io.text import itk_reason
 
 _FORMATS = {
     **dict.fromkeys((".nii", ".nii.gz"), "nifti"),
@@ -110,11 +112,31 @@ def read(
     source = Path(path)
     if spacing_mm is not None:
         spacing_mm = check_spacing(spacing_mm)
-    decoded = _decode(source, volume=volume, series=series, spacing_mm=spacing_mm)
-    result = decoded.to_volume(fill)
+    volume, fill = _check_options(volume, fill)
+    # Values that overflow are refused or kept on purpose; numpy's own warnings would add nothing.
+    with declared_memory(source), np.errstate(all="ignore"):
+        decoded = _decode(source, volume=volume, series=series, spacing_mm=spacing_mm)
+        result = decoded.to_volume(fill)
     for note in decoded.notes:
-        warnings.warn(f"{source}: {note}", HyperspaceWarning, stacklevel=2)
+        warnings.warn(f"{printable(str(source))}: {note}", HyperspaceWarning, stacklevel=2)
     return result
+
+
+def _check_options(volume: int | None, fill: float | None) -> tuple[int | None, float | None]:
+    """Raise an error for options of a wrong type."""
+    try:
+        volume = None if volume is None else operator.index(volume)
+    except TypeError as error:
+        raise HyperspaceError(
+            "the volume is chosen by a whole number", field="volume", found=repr(volume)
+        ) from error
+    if fill is not None and not isinstance(fill, (int, float, np.integer, np.floating)):
+        raise HyperspaceError(
+            "the value for voxels that are not finite must be a number",
+            field="fill",
+            found=repr(fill),
+        )
+    return volume, fill
 
 
 def list_series(folder: str | os.PathLike[str]) -> list[Series]:
@@ -227,10 +249,10 @@ def write(volume: Volume, path: str | os.PathLike[str], *, overwrite: bool = Tru
         If the file would replace the volume's own input, cannot be written, or does not read back
         equal.
     """
-    target = Path(path).resolve()
+    target = resolved(path)
     check_target(target, volume.metadata.get("path"), overwrite=overwrite)
-    stored = volume.with_array(_storable(volume, target))
-    with replacing(target) as temporary:
+    with declared_memory(target), replacing(target) as temporary:
+        stored = volume.with_array(_storable(volume, target))
         try:
             if suffix_of(target).startswith(".nii"):
                 from napari_hyperspace.io import nifti
@@ -242,7 +264,7 @@ def write(volume: Volume, path: str | os.PathLike[str], *, overwrite: bool = Tru
                 itk.encode(stored, temporary)
         except RuntimeError as error:  # SimpleITK raises no other
             raise HyperspaceError(
-                "the file cannot be written", where=target, found=str(error).strip()
+                "the file cannot be written", where=target, found=itk_reason(error)
             ) from error
         return _compare(stored, temporary, target)
 
@@ -270,7 +292,7 @@ def check_target(
         If the format cannot be written, the folder does not exist, or the file is the source or
         must not be replaced.
     """
-    target = Path(path).resolve()
+    target = resolved(path)
     suffix = suffix_of(target)
     if suffix not in _WRITABLE:
         raise HyperspaceError(

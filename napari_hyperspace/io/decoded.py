@@ -16,6 +16,7 @@ from napari_hyperspace.core.geometry import Grid, check_spacing
 from napari_hyperspace.core.volume import Format, Volume, VolumeMetadata
 
 _PLAUSIBLE_EXTENT_MM = (1.0, 3000.0)  # of the longest side of a scan
+_FARTHEST_MM = 1e6  # from the origin of any scanner to the first voxel
 # Coordinates of DICOM and ITK point to Left, Posterior, Superior (LPS+); NRRD may use any of these.
 _SIGNS = {"RAS": (1.0, 1.0, 1.0), "LAS": (-1.0, 1.0, 1.0), "LPS": (-1.0, -1.0, 1.0)}
 UNIT_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "um": 1e-3, "nm": 1e-6}
@@ -76,6 +77,16 @@ class Decoded:
             If voxels are not finite and ``fill`` is not given or not finite in their type, or if
             the unit is not stated and the field of view is implausible in mm.
         """
+        origin = self.affine[:3, 3]
+        if not (np.abs(origin) <= _FARTHEST_MM).all():  # NaN is not, either
+            raise HyperspaceError(
+                "the position of the first voxel is implausible",
+                where=self.path,
+                field="origin",
+                found=f"({', '.join(f'{x:.4g}' for x in origin)}) mm",
+                expected=f"at most {_FARTHEST_MM:g} mm from 0",
+                fix="Correct the origin in the header",
+            )
         try:
             grid = Grid(self.array.shape, self.affine)
         except HyperspaceError as error:

@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import resolved
 from napari_hyperspace.core.format import format_bytes
 from napari_hyperspace.core.memory import available_host_bytes
 
+MEMORY_PROBLEM = "the voxels do not fit into the memory"
+MEMORY_FIX = "Close other programs, or use a computer with more memory"
 _DEFLATE_LIMIT = 1032  # largest compression factor of a deflate stream
+
+_MOST_SHOWN = 200  # characters of a name in a header
 
 
 def look_up(path: Path) -> os.stat_result | None:
@@ -28,11 +33,12 @@ def look_up(path: Path) -> os.stat_result | None:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = error.strerror if isinstance(error, OSError) else None
         raise HyperspaceError(
             "the path is not valid or not accessible",
             where=path,
-            found=error.strerror or str(error),
+            found=reason or str(error),
             fix="Choose another name or folder",
         ) from error
 
@@ -50,8 +56,16 @@ def open_unchanged(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     HyperspaceError
-        If the file is missing, unreadable, a folder or empty, or has changed.
+        If the file is missing, unreadable, not a regular file or empty, or has changed.
     """
+    status = look_up(path)
+    # Opening a named pipe would wait for a writer, and a device may have no end.
+    if status is not None and not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise HyperspaceError(
+            "this is neither a file nor a folder, but a pipe or a device",
+            where=path,
+            fix="Copy its content to a file",
+        )
     try:
         with path.open("rb") as stream:
             before = os.fstat(stream.fileno())
@@ -72,8 +86,17 @@ def open_unchanged(path: Path) -> Iterator[BinaryIO]:
 
 
 def fingerprint(path: Path) -> tuple[int, ...]:
-    """Return numbers that change when a file is modified or replaced."""
-    return _fingerprint(os.stat(path))
+    """Return numbers that change when a file is modified or replaced.
+
+    Raises
+    ------
+    HyperspaceError
+        If the file does not exist any more.
+    """
+    status = look_up(path)
+    if status is None:
+        raise HyperspaceError("the file does not exist any more", where=path)
+    return _fingerprint(status)
 
 
 def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
@@ -93,17 +116,17 @@ def companion(header: Path, name: str, field: str) -> Path:
             "data in several files are not supported",
             where=header,
             field=field,
-            found=name,
+            found=name[:_MOST_SHOWN],
             fix="Save it as one file",
         )
-    folder = header.parent.resolve()
-    target = (folder / name.replace("\0", "")).resolve()
+    folder = resolved(header.parent)
+    target = resolved(folder / name.replace("\0", ""))
     if "\0" in name or Path(name).is_absolute() or not target.is_relative_to(folder):
         raise HyperspaceError(
             "the header points to a data file outside its folder",
             where=header,
             field=field,
-            found=name,
+            found=name[:_MOST_SHOWN],
             expected="a file in the folder of the header",
         )
     return target
@@ -137,8 +160,22 @@ def check_memory(n_bytes: int, where: Path) -> None:
     free = available_host_bytes()
     if n_bytes > free:
         raise HyperspaceError(
-            "the voxels do not fit into the memory",
+            MEMORY_PROBLEM,
             where=where,
             found=f"{format_bytes(free)} free",
             expected=format_bytes(n_bytes),
+            fix=MEMORY_FIX,
         )
+
+
+@contextmanager
+def declared_memory(where: Path) -> Iterator[None]:
+    """Context manager: raise a `HyperspaceError` if an allocation fails.
+
+    The checks before each allocation ask for the free memory, but a limit of the process or another
+    process may leave less.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise HyperspaceError(MEMORY_PROBLEM, where=where, fix=MEMORY_FIX) from error

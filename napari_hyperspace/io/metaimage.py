@@ -28,7 +28,15 @@ from napari_hyperspace.io.decoded import (
 )
 from napari_hyperspace.io.files import companion, open_unchanged
 from napari_hyperspace.io.streams import Layout, read_data
-from napari_hyperspace.io.text import header_lines, numbers
+from napari_hyperspace.io.text import (
+    check_axes,
+    check_misspelled,
+    header_lines,
+    integers,
+    numbers,
+    shortened,
+    stray_line,
+)
 
 _TYPES = {
     **{"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2"},
@@ -40,6 +48,19 @@ _SYNONYMS = {
     **dict.fromkeys(("Rotation", "Orientation"), "TransformMatrix"),
     "ElementByteOrderMSB": "BinaryDataByteOrderMSB",
 }
+_USED = (  # fields that decide how the voxels are read and where they are
+    *("TransformMatrix", "Offset", "ElementSpacing", "ElementSize", "DistanceUnits", "NDims"),
+    *("DimSize", "ElementType", "ElementNumberOfChannels", "BinaryDataByteOrderMSB", "BinaryData"),
+    *("CompressedData", "HeaderSize", "ElementDataFile", "ElementToIntensityFunctionSlope"),
+    "ElementToIntensityFunctionOffset",
+)
+_KNOWN = {
+    *(*_USED, *_SYNONYMS, "ObjectType", "ObjectSubType", "Comment", "TransformType", "Name", "ID"),
+    *("CenterOfRotation", "AnatomicalOrientation", "ParentID", "Color", "CompressedDataSize"),
+    *("Modality", "SequenceID", "ElementMin", "ElementMax", "ElementNBits", "AcquisitionDate"),
+}
+_TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
+_LENGTH_TOLERANCE = 0.01  # of a direction, which has length 1: some writers round to 3 digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +86,20 @@ class _Header(dict[str, str]):
 
     def integers(self, name: str) -> tuple[int, ...]:
         """Return a required field of whole numbers."""
-        try:
-            return tuple(int(part) for part in self.need(name).split())
-        except ValueError as error:
-            raise HyperspaceError(
-                "the field must be whole numbers", where=self.path, field=name, found=self[name]
-            ) from error
+        return integers(self.need(name), self.path, name)
 
     def flag(self, name: str) -> bool:
         """Return a field that is true or false; false if it is missing."""
-        return self.get(name, "False").lower() in ("true", "1", "t")
+        text = self.get(name, "False").lower()
+        if text not in (*_TRUE, *_FALSE):
+            raise HyperspaceError(
+                "the field must be true or false",
+                where=self.path,
+                field=name,
+                found=shortened(self[name]),
+                expected="True or False",
+            )
+        return text in _TRUE
 
 
 def decode(
@@ -84,10 +109,13 @@ def decode(
     with open_unchanged(path) as stream:
         header = _Header(path)
         for line in header_lines(stream, path):
-            key, _, value = (part.strip() for part in line.partition("="))
+            key, separator, value = (part.strip() for part in line.partition("="))
+            if line and not separator:
+                raise stray_line(line, path)
             header[_SYNONYMS.get(key, key)] = value
             if key == "ElementDataFile":
                 break
+        check_misspelled(header, [key for key in header if key not in _KNOWN], _USED, path)
         name = header.need("ElementDataFile")
         layout = _layout(header)
         arguments: dict[str, Any] = {
@@ -132,14 +160,14 @@ def _gap(header_end: int, header_size: int, path: Path) -> int:
 
 
 def _layout(header: _Header) -> Layout:
-    dimension = header.integers("NDims")[0]
+    dimension = check_axes(header.integers("NDims")[0], header.path, "NDims")
     sizes = header.integers("DimSize")
     if len(sizes) != dimension or dimension < 2:
         raise HyperspaceError(
             "there must be one size per axis",
             where=header.path,
             field="DimSize",
-            found=header["DimSize"],
+            found=shortened(header["DimSize"]),
             expected=f"{max(dimension, 2)} numbers",
         )
     name = header.need("ElementType").upper()
@@ -148,7 +176,7 @@ def _layout(header: _Header) -> Layout:
             "the pixel type cannot be segmented",
             where=header.path,
             field="ElementType",
-            found=name,
+            found=shortened(name),
             expected="one integer or real number per voxel",
         )
     if not header.flag("BinaryData") and "BinaryData" in header:
@@ -199,6 +227,7 @@ def _affine(
         matrix = numbers(header["TransformMatrix"], dimension**2, path, "TransformMatrix")
         # The file lists the directions axis by axis.
         directions[:n, :n] = matrix.reshape(dimension, dimension)[:n, :n].T
+        _check_lengths(directions, header)
     if "Offset" in header:
         origin[:n] = numbers(header["Offset"], dimension, path, "Offset")[:n]
     field = "ElementSpacing" if "ElementSpacing" in header else "ElementSize"
@@ -218,8 +247,26 @@ def _affine(
             "the unit of length is unknown",
             where=path,
             field="DistanceUnits",
-            found=unit,
+            found=shortened(unit),
             expected="mm, cm or um",
         )
     kept = MetaHeader(tuple((spacing * factor).tolist()), directions)
     return affine, kept, known
+
+
+def _check_lengths(directions: NDArray[np.float64], header: _Header) -> None:
+    """Raise an error unless the directions are unit vectors, as those of a rotation are.
+
+    Other lengths would silently multiply the spacing. Directions that are not perpendicular are a
+    shear, which has a warning of its own.
+    """
+    lengths = np.linalg.norm(directions, axis=0)
+    if not (np.abs(lengths - 1) <= _LENGTH_TOLERANCE).all():
+        raise HyperspaceError(
+            "the directions are not a rotation",
+            where=header.path,
+            field="TransformMatrix",
+            found=f"vectors of length {', '.join(f'{length:.4g}' for length in lengths)}",
+            expected="length 1",
+            fix="Correct the directions; the spacing belongs in ElementSpacing",
+        )

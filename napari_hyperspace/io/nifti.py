@@ -171,7 +171,7 @@ def _scaled(array: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:
                 where=path,
                 field=field,
                 found=value,
-                fix="Set scl_slope to 0 if the stored values need no scaling",
+                fix="Set scl_slope to 1 and scl_inter to 0 if the stored values need no scaling",
             )
     if slope == 0 or (slope, intercept) == (1, 0):
         return array

@@ -9,7 +9,7 @@ Source: https://teem.sourceforge.net/nrrd/format.html
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,16 @@ from napari_hyperspace.io.decoded import (
 )
 from napari_hyperspace.io.files import companion, open_unchanged
 from napari_hyperspace.io.streams import Layout, read_data
-from napari_hyperspace.io.text import header_lines, numbers
+from napari_hyperspace.io.text import (
+    MOST_AXES,
+    check_axes,
+    check_misspelled,
+    header_lines,
+    integers,
+    numbers,
+    shortened,
+    stray_line,
+)
 
 _WORLDS = {
     "right-anterior-superior": "RAS",
@@ -55,6 +64,17 @@ _UNITS = {
     **dict.fromkeys(("meter", "meters", "metre", "metres"), 1000.0),
 }
 _COLOR_KINDS = ("color", "complex", "quaternion")
+_USED = (  # fields that decide how the voxels are read and where they are
+    *("space", "space directions", "space origin", "space units", "spacings", "units", "kinds"),
+    *("type", "dimension", "sizes", "endian", "encoding", "byte skip", "line skip", "data file"),
+)
+_KNOWN = {
+    *(*_USED, "content", "number", "block size", "blocksize", "space dimension", "thicknesses"),
+    *("axis mins", "axismins", "axis maxs", "axismaxs", "centers", "centerings", "labels"),
+    *("min", "max", "old min", "oldmin", "old max", "oldmax", "sample units", "sampleunits"),
+    "measurement frame",
+}
+_NEVER_PAIRS = ("space directions", "space origin", "space units", "spacings")
 _SYNONYMS = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}
 _PARALLEL = 1e-6  # sine of the angle below which two axes are parallel
 _SEGMENT = re.compile(r"Segment(\d+)_(LabelValue|Layer|Name|Color)")
@@ -76,15 +96,7 @@ class _Header:
 
     def integers(self, name: str) -> tuple[int, ...]:
         """Return a required field of whole numbers."""
-        try:
-            return tuple(int(part) for part in self.need(name).split())
-        except ValueError as error:
-            raise HyperspaceError(
-                "the field must be whole numbers",
-                where=self.path,
-                field=name,
-                found=self.fields[name],
-            ) from error
+        return integers(self.need(name), self.path, name)
 
 
 def decode(
@@ -93,16 +105,7 @@ def decode(
     """Read a file; for the parameters see `napari_hyperspace.io.read`."""
     with open_unchanged(path) as stream:
         header = _Header(path)
-        for line in header_lines(stream, path):
-            if not line:
-                break
-            if ":=" in line:
-                key, _, value = line.partition(":=")
-                header.pairs[key] = value
-            elif ":" in line and not line.startswith("#"):
-                key, _, value = line.partition(":")
-                key = key.strip().lower()
-                header.fields[_SYNONYMS.get(key, key)] = value.strip()
+        _parse(header, header_lines(stream, path))
         axes = _axes(header)
         layout = _layout(header, axes)
         name = header.fields.get("data file")
@@ -134,18 +137,43 @@ def decode(
     )
 
 
+def _parse(header: _Header, lines: Iterator[str]) -> None:
+    """Read the fields, up to the blank line after them."""
+    path = header.path
+    next(lines, "")  # the format and its version
+    for line in lines:
+        if not line:
+            break
+        if line.startswith("#"):
+            continue
+        if ":=" in line:
+            key, _, value = line.partition(":=")
+            header.pairs[key] = value
+        elif ":" in line:
+            key, _, value = line.partition(":")
+            key = key.strip().lower()
+            header.fields[_SYNONYMS.get(key, key)] = value.strip()
+            if header.fields.get("data file", "").upper().startswith("LIST"):
+                break  # names of files follow; such data are refused below
+        else:
+            raise stray_line(line, path)
+    unknown = [name for name in header.fields if name not in _KNOWN]
+    unknown += [name for name in _NEVER_PAIRS if name in header.pairs]
+    check_misspelled(header.fields, unknown, _USED, path)
+
+
 def _axes(header: _Header) -> list[int]:
     """Return the spatial axes: by directions, else by kinds, else the first three."""
-    dimension = header.integers("dimension")[0]
+    dimension = check_axes(header.integers("dimension")[0], header.path, "dimension")
     directions = header.fields.get("space directions")
     if directions is not None:
-        parts = _vectors(directions)
+        parts = _vectors(directions, header.path)
         axes = [i for i, part in enumerate(parts) if part != "none"]
     else:
-        kinds = header.fields.get("kinds", "").split()
+        kinds = header.fields.get("kinds", "").split()[:dimension]
         axes = [i for i, kind in enumerate(kinds) if kind in ("domain", "space")][:3]
         axes = axes or list(range(min(dimension, 3)))
-        parts = list(range(dimension))
+        parts = [""] * dimension
     others = [i for i in range(dimension) if i not in axes]
     in_order = axes == list(range(axes[0], axes[0] + len(axes))) if axes else False
     first = not others or others[0] == len(axes) or (others == [0])
@@ -155,25 +183,44 @@ def _axes(header: _Header) -> list[int]:
             "unsupported axis layout",
             where=header.path,
             field="space directions" if directions is not None else "kinds",
-            found=directions or header.fields.get("kinds"),
+            found=shortened(directions or header.fields.get("kinds", "")),
             expected="two or three adjacent spatial axes, other axes before or after them",
         )
     return axes
 
 
-def _vectors(text: str) -> list[Any]:
-    """Split "(1,0,0) none (0,1,0)" into its parts."""
-    return re.findall(r"\([^)]*\)|none|[^\s(]+", text)
+def _vectors(text: str, path: Path) -> list[str]:
+    """Split "(1,0,0) none (0, 1, 0)" into its parts."""
+    parts: list[str] = []
+    rest = " ".join(text.split())
+    while rest and len(parts) <= MOST_AXES:
+        if rest.startswith("("):
+            vector, closed, rest = rest[1:].partition(")")
+            if not closed:
+                raise HyperspaceError(
+                    "a bracket is not closed",
+                    where=path,
+                    field="space directions",
+                    found=shortened(text),
+                )
+            parts.append(vector)
+        else:
+            part, _, rest = rest.replace("(", " (", 1).partition(" ")
+            parts.append(part)
+        rest = rest.lstrip()
+    return parts
 
 
 def _layout(header: _Header, axes: list[int]) -> Layout:
-    name = re.sub(r"(?<=short|.long) int$", "", header.need("type").lower())
+    name = " ".join(header.need("type").lower().split())
+    if name.endswith(("short int", "long int")):
+        name = name.removesuffix(" int")
     if name not in _TYPES:
         raise HyperspaceError(
             "the pixel type cannot be segmented",
             where=header.path,
             field="type",
-            found=header.need("type"),
+            found=shortened(header.need("type")),
             expected="one integer or real number per voxel",
         )
     for kind in header.fields.get("kinds", "").split():
@@ -182,7 +229,7 @@ def _layout(header: _Header, axes: list[int]) -> Layout:
                 "color and complex images cannot be segmented",
                 where=header.path,
                 field="kinds",
-                found=f"{kind} of {header.need('type')}",
+                found=f"{shortened(kind)} of {header.need('type')}",
                 fix="Save one of its components",
             )
     sizes = header.integers("sizes")
@@ -191,16 +238,28 @@ def _layout(header: _Header, axes: list[int]) -> Layout:
             "there must be one size per axis",
             where=header.path,
             field="sizes",
-            found=sizes,
+            found=shortened(header.fields["sizes"]),
             expected=f"{header.fields['dimension']} numbers",
         )
-    order = ">" if header.fields.get("endian", "little").lower() == "big" else "<"
-    dtype = np.dtype(order + _TYPES[name])
-    if dtype.itemsize > 1 and "endian" not in header.fields:
+    dtype = np.dtype(_byte_order(header) + _TYPES[name])
+    if dtype.itemsize > 1:
         header.need("endian")
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes = sizes[:-1]
     return Layout(sizes, dtype, interleaved=axes[0] == 1)
+
+
+def _byte_order(header: _Header) -> str:
+    endian = header.fields.get("endian", "little").lower()
+    if endian not in ("little", "big"):
+        raise HyperspaceError(
+            "the byte order is unknown",
+            where=header.path,
+            field="endian",
+            found=shortened(endian),
+            expected="little or big",
+        )
+    return ">" if endian == "big" else "<"
 
 
 def _is_gzip(header: _Header) -> bool:
@@ -210,7 +269,7 @@ def _is_gzip(header: _Header) -> bool:
             "unsupported encoding",
             where=header.path,
             field="encoding",
-            found=encoding,
+            found=shortened(encoding),
             expected="raw or gzip",
             fix="Save it again as raw or gzip",
         )
@@ -227,7 +286,7 @@ def _affine(
     header: _Header, axes: list[int], spacing_mm: Sequence[float] | None
 ) -> tuple[NDArray[np.float64], bool]:
     """Return the affine in mm and whether the header states the orientation."""
-    space = re.sub("-time$", "", header.fields.get("space", "").lower())
+    space = header.fields.get("space", "").lower().removesuffix("-time")
     world = _WORLDS.get(space, space.upper())
     known = world in _WORLDS.values() and "space directions" in header.fields
     if not known:
@@ -252,7 +311,7 @@ def _steps(header: _Header, axes: list[int]) -> NDArray[np.float64]:
     """Return the steps along the spatial axes, one per column; zero for a missing one."""
     columns = np.zeros((3, 3))
     if "space directions" in header.fields:
-        vectors = _vectors(header.fields["space directions"])
+        vectors = _vectors(header.fields["space directions"], header.path)
         for i, axis in enumerate(axes):
             columns[:, i] = numbers(vectors[axis], 3, header.path, "space directions")
     elif "spacings" in header.fields:
@@ -288,7 +347,7 @@ def _completed(
 def _unit_factors(header: _Header, axes: list[int], *, overridden: bool) -> NDArray[np.float64]:
     """Return mm per unit of the three world axes, or of the array axes without directions."""
     name = "space units" if "space units" in header.fields else "units"
-    units = re.findall(r'"([^"]*)"', header.fields.get(name, ""))
+    units = header.fields.get(name, "").split('"')[1::2]  # each in quotation marks
     if name == "units":
         units = units[axes[0] : axes[-1] + 1]
     unknown = [unit for unit in units if unit.lower() not in _UNITS]
@@ -297,7 +356,7 @@ def _unit_factors(header: _Header, axes: list[int], *, overridden: bool) -> NDAr
             "the unit of length is unknown",
             where=header.path,
             field=name,
-            found=unknown,
+            found=shortened(", ".join(unknown)),
             expected='"mm", "cm", "m" or "um"',
         )
     return np.array((*(_UNITS.get(unit.lower(), 1.0) for unit in units), 1.0, 1.0, 1.0)[:3])
@@ -316,7 +375,7 @@ def _segments(header: _Header, layer: int) -> tuple[dict[int, str], dict[int, st
     colors: dict[int, str] = {}
     for segment in found.values():
         label = segment.get("LabelValue", "")
-        if not re.fullmatch("[0-9]+", label) or segment.get("Layer", "0") != str(layer):
+        if not re.fullmatch("[0-9]{1,18}", label) or segment.get("Layer", "0") != str(layer):
             continue
         if "Name" in segment:
             names[int(label)] = segment["Name"]

@@ -151,9 +151,11 @@ def test_a_full_disk_while_writing(
 )
 def test_a_full_device(tmp_path: Path, labels: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fault 57 of the list of bad inputs."""
-    monkeypatch.setattr(files_core.secrets, "token_hex", lambda size: "full")
+    monkeypatch.setattr(
+        files_core, "_temporary", lambda path: path.with_name(f".full{path.suffix}")
+    )
     for suffix in (".nii", ".nii.gz", ".nrrd", ".mha"):
-        (tmp_path / f".full{suffix}").symlink_to("/dev/full")
+        (tmp_path / f".full{Path('a' + suffix).suffix}").symlink_to("/dev/full")
         with pytest.raises(HyperspaceError):
             write(labels, tmp_path / f"a{suffix}")
         assert not list(tmp_path.iterdir())
