@@ -19,7 +19,7 @@ from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io.decoded import Decoded
 from napari_hyperspace.io.files import declared_memory, is_folder, look_up, open_unchanged
 from napari_hyperspace.io.series import Series
-from napari_hyperspace.io.text import itk_reason
+from napari_hyperspace.io.text import itk_reason, shortened
 
 _FORMATS = {
     **dict.fromkeys((".nii", ".nii.gz"), "nifti"),
@@ -130,12 +130,17 @@ def _check_options(volume: int | None, fill: float | None) -> tuple[int | None, 
         raise HyperspaceError(
             "the volume is chosen by a whole number", field="volume", found=repr(volume)
         ) from error
-    if fill is not None and not isinstance(fill, (int, float, np.integer, np.floating)):
-        raise HyperspaceError(
-            "the value for voxels that are not finite must be a number",
-            field="fill",
-            found=repr(fill),
-        )
+    if fill is not None:
+        try:
+            if not isinstance(fill, (int, float, np.integer, np.floating)):
+                raise TypeError
+            fill = float(fill)
+        except (TypeError, OverflowError) as error:
+            raise HyperspaceError(
+                "the value for voxels that are not finite must be a number",
+                field="fill",
+                found=shortened(repr(fill)),
+            ) from error
     return volume, fill
 
 

@@ -7,9 +7,13 @@ pixels that a file lacks, so their number is checked first.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
-from collections.abc import Sequence
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +25,20 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import UID
 from SimpleITK import GetArrayFromImage, ImageFileReader
 
-from napari_hyperspace.core.errors import HyperspaceError, OptionNeededError, SeriesChoice
+from napari_hyperspace.core.errors import (
+    HyperspaceError,
+    OptionNeededError,
+    SeriesChoice,
+    printable,
+)
 from napari_hyperspace.io.decoded import Decoded, override_spacing
-from napari_hyperspace.io.files import check_memory, fingerprint, open_unchanged
+from napari_hyperspace.io.files import check_memory, declared_memory, fingerprint, open_unchanged
 from napari_hyperspace.io.series import Series, Slice, group, stack
 from napari_hyperspace.io.streams import Layout, choose_block
+from napari_hyperspace.io.text import itk_reason
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
+_QUIET = threading.Lock()  # the filters of warnings belong to all threads
 _UNDEFINED_LENGTH = 0xFFFFFFFF  # of encapsulated, that is compressed, pixels
 
 
@@ -42,11 +53,13 @@ def list_series(folder: Path) -> list[Series]:
     """Return the series in a folder, without its subfolders, each with its problems."""
     try:
         files = sorted(path for path in folder.iterdir() if path.is_file() and is_dicom(path))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = error.strerror if isinstance(error, OSError) else None
         raise HyperspaceError(
-            "the folder cannot be read", where=folder, found=error.strerror or str(error)
+            "the folder cannot be read", where=folder, found=reason or str(error)
         ) from error
-    return group([_read_tags(path) for path in files])
+    with declared_memory(folder):
+        return group([_read_tags(path) for path in files])
 
 
 def decode(
@@ -75,12 +88,16 @@ def decode(
         )
     if spacing_mm is not None:
         affine = override_spacing(affine, spacing_mm)
+    if longer := [item for item in slices if item.trailing_bytes]:
+        n_bytes = sum(item.trailing_bytes for item in longer)
+        files = "1 file" if len(longer) == 1 else f"{len(longer)} files"
+        notes.append(f"{n_bytes} bytes after the pixels of {files} were ignored")
     return Decoded(
         array,
         affine,
         path,
         "dicom",
-        chosen.description or path.stem,
+        chosen.title,
         notes=notes,
         series=chosen.uid,
     )
@@ -136,11 +153,37 @@ def _refuse_unreadable(found: list[Series], where: Path) -> None:
 def _read_tags(path: Path) -> Slice:
     """Return the tags of a file; ``problem`` says what is wrong with it."""
     try:
-        with open_unchanged(path) as stream:
+        with open_unchanged(path) as stream, _quiet():
             check_memory(os.fstat(stream.fileno()).st_size, path)
             return _slice(pydicom.dcmread(stream, force=True), path)
+    except HyperspaceError as error:
+        reason = error.problem if error.found is None else f"{error.problem} ({error.found})"
+    except EOFError:
+        reason = "it ends inside its header"
     except Exception as error:  # a damaged file makes the parser raise anything
-        return Slice(path, "", "", "", problem=f"the file is damaged or not DICOM: {error}")
+        # Its text may be empty, or contain the value of any tag, also the name of the patient.
+        reason = f"its tags cannot be parsed ({type(error).__name__})"
+    return Slice(path, "", "", "", problem=f"the file is damaged or not DICOM: {reason}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence pydicom, whose warnings and log may contain values of tags.
+
+    Its warnings are about tags that are not used here, or that are checked afterwards.
+    """
+    logger = logging.getLogger("pydicom")
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.addFilter(_nothing)
+        try:
+            yield
+        finally:
+            logger.removeFilter(_nothing)
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
 
 
 def _slice(data: FileDataset, path: Path) -> Slice:
@@ -149,9 +192,9 @@ def _slice(data: FileDataset, path: Path) -> Slice:
     kind = _text(data.file_meta, "MediaStorageSOPClassUID") or _text(data, "SOPClassUID")
     kind = UID(kind, validation_mode=IGNORE).name
     if "PixelData" not in data and (not kind or "Image Storage" in kind):
-        raise ValueError("there are no pixels")
+        raise HyperspaceError("there are no pixels", where=path)
     if "PixelData" in data and not uid:
-        raise ValueError("there is no series instance UID")
+        raise HyperspaceError("there is no series instance UID", where=path)
     rows, columns = _whole(data, "Rows"), _whole(data, "Columns")
     frames, samples = _whole(data, "NumberOfFrames") or 1, _whole(data, "SamplesPerPixel") or 1
     n_bytes = math.ceil(rows * columns * frames * samples * _whole(data, "BitsAllocated") / 8)
@@ -173,6 +216,8 @@ def _slice(data: FileDataset, path: Path) -> Slice:
     elif not np.isfinite((*(slope or ()), *(intercept or ()))).all() or 0 in (slope or ()):
         problem = f"the rescaling is invalid (slope {slope}, intercept {intercept})"
     thickness = _numbers(data, "SpacingBetweenSlices") or _numbers(data, "SliceThickness")
+    number = _numbers(data, "SeriesNumber")
+    padded = n_bytes + n_bytes % 2  # the length of an element is even
     return Slice(
         path,
         uid,
@@ -186,6 +231,8 @@ def _slice(data: FileDataset, path: Path) -> Slice:
         orientation=_numbers(data, "ImageOrientationPatient", 6),
         pixel_spacing=_numbers(data, "PixelSpacing", 2),
         thickness=abs(thickness[0]) if thickness else None,
+        number=int(number[0]) if number and math.isfinite(number[0]) else None,
+        trailing_bytes=max((_held_bytes(data) or 0) - padded, 0) if n_bytes else 0,
     )
 
 
@@ -208,7 +255,7 @@ def _text(data: Dataset, keyword: str) -> str:
             value = value.decode("utf-8")
         except UnicodeDecodeError:
             value = value.decode("latin-1")
-    return str(value or "").strip(" \0")
+    return printable(str(value or "").strip(" \0"))
 
 
 def _numbers(data: FileDataset, keyword: str, count: int = 1) -> tuple[float, ...] | None:
@@ -254,7 +301,7 @@ def _plane(reader: ImageFileReader, item: Slice) -> NDArray[Any]:
             "the pixels cannot be decoded",
             where=item.path,
             field="TransferSyntaxUID",
-            found=str(error).strip().splitlines()[-1],
+            found=itk_reason(error),
             fix="The file is damaged or its compression is not supported: save it uncompressed",
         ) from error
     if plane.shape != (1, *item.shape):

@@ -39,6 +39,10 @@ class Slice:
         Of the series; empty if it could not be read, or if the file belongs to none (a DICOMDIR).
     is_image
         Whether it has pixels; true for a damaged file, which may have some.
+    number
+        Of the series.
+    trailing_bytes
+        Number of bytes after the pixels that the header states.
     """
 
     path: Path
@@ -53,6 +57,8 @@ class Slice:
     orientation: tuple[float, ...] | None = None
     pixel_spacing: tuple[float, ...] | None = None
     thickness: float | None = None
+    number: int | None = None
+    trailing_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class Series:
         Its files with their tags, in order of position if they have one.
     problems
         Why it cannot be read as a volume; empty if it can.
+    number
+        From the tags.
     """
 
     uid: str
@@ -77,6 +85,14 @@ class Series:
     modality: str
     slices: tuple[Slice, ...]
     problems: tuple[str, ...] = ()
+    number: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What to call it: description or number, never the name of a file or a patient."""
+        if self.description:
+            return self.description
+        return "DICOM series" if self.number is None else f"series {self.number}"
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -94,7 +110,8 @@ class Series:
         return any(item.is_image for item in self.slices)
 
     def __str__(self) -> str:
-        text = f"{self.uid}: {self.description or 'no description'}, {self.modality or '?'}"
+        title = self.title if self.description or self.number is not None else "no description"
+        text = f"{self.uid}: {title}, {self.modality or '?'}"
         text += f", {self.n_files} file{'s' if self.n_files > 1 else ''}"
         return f"{text} ({'; '.join(self.problems)})" if self.problems else text
 
@@ -116,7 +133,16 @@ def group(slices: Sequence[Slice]) -> list[Series]:
                 stack_affine(ordered, first.path.parent)
             except HyperspaceError as error:
                 problems.append(_brief(error))
-            found.append(Series(name, first.description, first.modality, ordered, tuple(problems)))
+            found.append(
+                Series(
+                    name,
+                    first.description,
+                    first.modality,
+                    ordered,
+                    tuple(problems),
+                    number=first.number,
+                )
+            )
     return sorted(found, key=lambda series: series.uid)
 
 
