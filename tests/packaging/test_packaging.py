@@ -38,8 +38,32 @@ def test_torch_2_9_is_refused():
     ] == ["2.6.0", "2.8.0", "2.13.0"]
 
 
-def test_license_is_named():
-    assert metadata("napari-hyperspace")["License-Expression"] == "BSD-3-Clause"
+def test_license_covers_code_and_model_files():
+    named = metadata("napari-hyperspace")
+    assert named["License-Expression"] == "BSD-3-Clause AND CC-BY-SA-4.0 AND Apache-2.0"
+    assert set(named.get_all("License-File")) == {
+        "LICENSE",
+        "resources/models/LICENSES.md",
+        "resources/models/licenses/Apache-2.0.txt",
+        "resources/models/licenses/CC-BY-SA-4.0.txt",
+    }
+
+
+def _spdx(name: str) -> str:
+    return {"CC-BY-SA 4.0": "CC-BY-SA-4.0", "Apache 2.0": "Apache-2.0"}[name.partition(" (")[0]]
+
+
+def test_every_model_file_is_listed_with_the_license_of_its_card():
+    import napari_hyperspace as hs
+
+    table = (ROOT / "resources/models/LICENSES.md").read_text("utf-8")
+    listed = dict(re.findall(r"^\| `(\S+)` \| \[(\S+)\]\(licenses/\2\.txt\)", table, re.M))
+    cards = {path.name: hs.load_model(name).card for name, path in hs.bundled_models().items()}
+    assert listed == {file: _spdx(card.license) for file, card in cards.items()}
+    expression = metadata("napari-hyperspace")["License-Expression"].split(" AND ")
+    assert set(expression) == {"BSD-3-Clause", *listed.values()}
+    for license in listed.values():
+        assert (ROOT / f"resources/models/licenses/{license}.txt").is_file()
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +91,11 @@ def test_wheel_carries_packages_and_resources_and_nothing_else(wheel):
         relative = path.relative_to(ROOT).as_posix()
         assert f"napari_hyperspace/{relative}" in names
     assert not any("__pycache__" in name for name in names)
+
+
+@pytest.mark.slow
+def test_wheel_is_at_most_60_mb(wheel):
+    assert wheel.stat().st_size <= 60e6
 
 
 @pytest.mark.slow
