@@ -43,7 +43,9 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF  # of encapsulated, that is compressed, pixels
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by its content or its extension."""
+    """Whether a regular file is DICOM, by its content or its extension."""
+    if not path.is_file():  # opening a pipe would wait for a writer
+        return False
     with path.open("rb") as stream:
         stream.seek(128)
         return stream.read(4) == b"DICM" or path.suffix.lower() in _SUFFIXES
@@ -52,7 +54,7 @@ def is_dicom(path: Path) -> bool:
 def list_series(folder: Path) -> list[Series]:
     """Return the series in a folder, without its subfolders, each with its problems."""
     try:
-        files = sorted(path for path in folder.iterdir() if path.is_file() and is_dicom(path))
+        files = sorted(path for path in folder.iterdir() if is_dicom(path))
     except (OSError, ValueError) as error:  # ValueError: a null character
         reason = error.strerror if isinstance(error, OSError) else None
         raise HyperspaceError(
