@@ -12,6 +12,7 @@ from napari_hyperspace.core.errors import (
     HyperspaceError,
     OptionNeededError,
     SeriesChoice,
+    printable,
 )
 
 PARTS = {
@@ -68,3 +69,25 @@ def test_replace_keeps_the_parts_that_it_is_not_given():
     assert vars(error.replace()) == vars(error)
     assert error.replace(fix=None, expected=None).fix is None
     assert error.replace(found=3).found == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[2Jb", r"a\x1b[2Jb"),
+        ("a\0\r\n\x9b", r"a\x00\r\n\x9b"),
+        ("a\u202egnp.nii", r"a\u202egnp.nii"),
+        ("a\udcff.nii", r"a\udcff.nii"),
+        ("Größe 2 × 3 µm, 脳 🧠", "Größe 2 × 3 µm, 脳 🧠"),
+    ],
+)
+def test_control_characters_are_escaped(text, shown):
+    assert printable(text) == shown
+    error = HyperspaceError("wrong", where=text, field=text)
+    assert str(error) == f"{shown}: {shown}: wrong"
+    assert error.where == text
+
+
+def test_values_keep_their_lines_but_no_other_control_characters():
+    error = HyperspaceError("wrong", found="a\x1b\nb", expected="c\x07")
+    assert str(error) == "wrong (found a\\x1b\nb, expected c\\x07)"

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from napari_hyperspace.core import files
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import replacing, stem_of, suffix_of, write_bytes, write_text
+from napari_hyperspace.core.files import (
+    remove_stale,
+    replacing,
+    resolved,
+    stem_of,
+    suffix_of,
+    write_bytes,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -83,6 +95,132 @@ def test_the_temporary_file_is_hidden_beside_the_target_with_its_extension(tmp_p
         assert temporary.parent == tmp_path
         assert temporary.name.startswith(".") and temporary.name.endswith(".nii.gz")
         temporary.touch()
+
+
+def test_the_clean_up_does_not_hide_the_error(tmp_path, monkeypatch):
+    """On a file system that is read-only, the temporary file cannot be removed, either."""
+
+    def read_only(*args, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    monkeypatch.setattr(Path, "write_bytes", read_only)
+    with pytest.raises(HyperspaceError, match=r"cannot be written.*Read-only file system"):
+        write_bytes(tmp_path / "a.txt", b"text")
+
+
+@pytest.mark.parametrize("name", ["a\0b.txt", "x" * 300, "a." + "x" * 300, "\ud800.txt"])
+def test_names_that_no_file_can_have(tmp_path, name):
+    with pytest.raises(HyperspaceError) as caught:
+        write_text(tmp_path / name, "text")
+    assert "\0" not in str(caught.value)
+    if os.name == "posix":
+        assert names(tmp_path) == []
+
+
+def test_the_longest_names_can_be_written(tmp_path):
+    for name in ("x" * 251 + ".txt", "a." + "x" * 253):
+        write_text(tmp_path / name, "text")
+        assert (tmp_path / name).read_text() == "text"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such links or permissions")
+def test_links_in_a_circle_are_refused(tmp_path):
+    path = tmp_path / "a.txt"
+    path.symlink_to(path)
+    with pytest.raises(HyperspaceError):
+        write_text(path, "text")
+    assert path.is_symlink()
+    with pytest.raises(HyperspaceError, match="not valid") as caught:
+        resolved("a\0b")
+    assert caught.value.where == "a\0b"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such permissions")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+def test_overwriting_keeps_the_permissions(tmp_path, mode):
+    path = tmp_path / "a.txt"
+    write_text(path, "former")
+    usual = path.stat().st_mode
+    path.chmod(mode)
+    write_text(path, "text")
+    assert path.stat().st_mode & 0o777 == mode
+    assert path.read_text() == "text"
+    write_text(tmp_path / "b.txt", "text")
+    assert (tmp_path / "b.txt").stat().st_mode == usual
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from napari_hyperspace.core.files import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print(temporary.name, flush=True)
+    sys.stdin.read() if len(sys.argv) > 2 else os._exit(1)
+"""
+
+
+def killed_writer(path: Path, *arguments: str) -> str:
+    """Start to write a file in a process that ends in the middle; return the temporary name."""
+    command = [sys.executable, "-c", _KILLED, str(path), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "ä " + "x" * 200 + ".nii.gz"])
+def test_the_next_write_removes_what_a_killed_process_left(tmp_path, name):
+    left = killed_writer(tmp_path / name)
+    other = killed_writer(tmp_path / "other.txt")
+    assert names(tmp_path) == sorted([left, other])
+    write_text(tmp_path / name, "text")
+    assert names(tmp_path) == sorted([name, other])
+    remove_stale(tmp_path / "other.txt")
+    assert names(tmp_path) == [name]
+
+
+def test_the_temporary_file_of_a_running_process_stays(tmp_path):
+    path = tmp_path / "a.txt"
+    command = [sys.executable, "-c", _KILLED, str(path), "wait"]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True) as other:
+        left = other.stdout.readline().strip()
+        with replacing(path) as mine:
+            mine.write_text("mine")
+            write_text(path, "text")  # another thread of this process might do so
+            assert names(tmp_path) == sorted([left, mine.name, "a.txt"])
+        assert names(tmp_path) == sorted([left, "a.txt"])
+        other.stdin.close()
+    assert path.read_text() == "half"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_files_of_other_computers_and_programs_stay(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    monkeypatch.setattr(files, "_host", lambda: "00000000")
+    own = files._temporary(path)
+    left = own.with_name(own.name.replace(f"-{os.getpid()}-", "-4000000000-"))
+    left.write_text("half")
+    foreign = tmp_path / ".hyperspace-notes.txt"
+    foreign.write_text("notes")
+    folder = own.with_name(left.name + "x")
+    folder.mkdir()
+    monkeypatch.undo()
+    remove_stale(path)
+    assert left.exists()
+    day_before_yesterday = time.time() - 2 * 24 * 3600
+    os.utime(left, (day_before_yesterday, day_before_yesterday))
+    os.utime(folder, (day_before_yesterday, day_before_yesterday))
+    remove_stale(path)
+    assert names(tmp_path) == sorted([foreign.name, folder.name])
+
+
+def test_a_process_number_given_again_is_another_process(tmp_path):
+    path = tmp_path / "a.txt"
+    left = files._temporary(path)  # of this process, but from before it was started
+    left.write_text("half")
+    started = files.psutil.Process().create_time()
+    os.utime(left, (started - 3600, started - 3600))
+    remove_stale(path)
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize(
