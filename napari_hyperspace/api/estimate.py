@@ -18,6 +18,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.format import format_bytes, format_seconds
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.memory import available_bytes
+from napari_hyperspace.core.spacing import check_plausible_grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.cost.calibrate import calibrate
 from napari_hyperspace.cost.cost_model import Trace
@@ -107,7 +108,8 @@ def estimate(
     HyperspaceError
         If the spacing or the options are refused, or the network cannot be traced.
     """
-    return estimate_curve(volume, model, [spacing_mm], options, **keywords)[0]
+    estimator = _Estimator(model, options_from(options, keywords))
+    return estimator.passes(volume, spacing_mm)
 
 
 def estimate_curve(
@@ -117,9 +119,14 @@ def estimate_curve(
     options: InferenceOptions | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> list[Estimate]:
-    """Estimate several spacings (canonical order), each as `estimate` does."""
+    """Estimate several spacings (canonical order), each as `estimate` does.
+
+    The scan must be plausible, but not each spacing: a curve may extend beyond what can be run.
+    """
     options = options_from(options, keywords)
-    estimator = _Estimator(model, options)
+    if not options.allow_implausible:
+        check_plausible_grid(grid_of(volume))
+    estimator = _Estimator(model, replace(options, allow_implausible=True))
     return [estimator.passes(volume, spacing) for spacing in spacings]
 
 
@@ -233,7 +240,13 @@ class _Estimator:
         localization, options = self._model.localization, self._options
         if localization is None:
             return self._one_pass(volume, spacing_mm, options)
-        spacing = working_spacing(volume, self._model, spacing_mm, options.outside)
+        spacing = working_spacing(
+            volume,
+            self._model,
+            spacing_mm,
+            options.outside,
+            allow_implausible=options.allow_implausible,
+        )
         coarse = coarse_spacing(localization, spacing)
         first = self._one_pass(volume, coarse, replace(options, outside="clamp"))
         box = usual_box(localization, grid_of(volume))

@@ -244,8 +244,8 @@ def predict_all(
                 report=partial(report, source),
             )
         except HyperspaceError as error:
-            done = Prediction(source, target, error=str(error))
-        except (OSError, MemoryError, RuntimeError) as error:
-            done = Prediction(source, target, error=f"{type(error).__name__}: {error}")
+            done = Prediction(source, target, error=str(error.replace(where=error.where or source)))
+        except Exception as error:  # a scan that fails must not stop the others
+            done = Prediction(source, target, error=f"{source}: {type(error).__name__}: {error}")
         predictions.append(done)
     return predictions

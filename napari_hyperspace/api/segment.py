@@ -10,7 +10,7 @@ from typing import Unpack
 import numpy as np
 
 from napari_hyperspace.api.memory_check import check_main_memory
-from napari_hyperspace.core.errors import ShouldStop
+from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.memory import PeakMemory
 from napari_hyperspace.core.progress import Progress, as_part, run_to_end
@@ -113,7 +113,7 @@ def segment_steps(
         planes of labels, and every few planes while a sheared scan is resampled.
     **keywords
         The fields of `InferenceOptions`, instead of ``options``: ``device``, ``outside``,
-        ``tile_shape``, ``overlap``, ``precision``.
+        ``tile_shape``, ``overlap``, ``precision``, ``allow_implausible``.
 
     Yields
     ------
@@ -130,8 +130,8 @@ def segment_steps(
     Cancelled
         Once ``should_stop`` returns true.
     HyperspaceError
-        If scan, model and spacing do not match, a value is not finite, or there is not enough
-        memory.
+        If scan, model and spacing do not match, the scan or the spacing is implausible, a value is
+        not finite, or there is not enough memory.
     """
     options = options_from(options, keywords)
     localization = model.localization
@@ -139,7 +139,13 @@ def segment_steps(
         return (yield from _segment_in_one_pass(volume, model, spacing_mm, options, should_stop))
     volumes = as_volumes(volume, model)
     native = volumes[0]
-    spacing = working_spacing(volumes, model, spacing_mm, options.outside)
+    spacing = working_spacing(
+        volumes,
+        model,
+        spacing_mm,
+        options.outside,
+        allow_implausible=options.allow_implausible,
+    )
     coarse = coarse_spacing(localization, spacing)
     clamped = replace(options, outside="clamp")
     first = yield from as_part(
@@ -184,7 +190,15 @@ def _segment_in_one_pass(
     with PeakMemory(device) as memory:
         yield Progress(0.0, first_step)
         check_main_memory(volumes, plan, model, device)
-        image = working_image(volumes, model, plan, stop)
+        try:
+            image = working_image(volumes, model, plan, stop)
+        except MemoryError as error:
+            raise HyperspaceError(
+                "not enough main memory to prepare the image",
+                where=native.name or None,
+                found=str(error) or None,
+                fix="Choose another spacing, or close other programs",
+            ) from error
         labels = np.zeros(straight.shape, np.min_scalar_type(max(model.label_values)))
         inference = InferenceRun(plan, model, image, options, should_stop)
         yield from inference.run(straight.orientation.to_canonical(labels))

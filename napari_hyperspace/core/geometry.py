@@ -28,6 +28,7 @@ Array = TypeVar("Array", bound=Any)
 # Unit vectors in RAS+ to Inferior, Posterior, Left, one per row: the canonical axes.
 _CANONICAL_DIRECTIONS = np.array([[0.0, 0.0, -1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 _AXIS_NAMES = (("L", "R"), ("P", "A"), ("I", "S"))  # along -x/+x, -y/+y, -z/+z of RAS+
+_MAX_SIZE = 2.0**63  # numbers of voxels are 64-bit integers in numpy and torch
 _SHEAR_TOLERANCE = 1e-3  # cosine between two axes above which a grid is sheared
 
 
@@ -121,7 +122,15 @@ class Grid:
                 field="affine",
                 found=affine[3].tolist(),
             )
-        lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        with np.errstate(over="ignore"):
+            lengths = np.linalg.norm(affine[:3, :3], axis=0)
+        if not np.isfinite(lengths).all():
+            raise HyperspaceError(
+                "the voxel spacing is too large to compute with",
+                field="affine",
+                found=affine.tolist(),
+                fix="Give the spacing and orientation of the data",
+            )
         if not (lengths > 0).all() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
             raise HyperspaceError(
                 "the affine is singular: its voxels have no volume",
@@ -248,11 +257,25 @@ class Grid:
         ----------
         spacing_mm
             In the order of this grid's array axes.
+
+        Raises
+        ------
+        HyperspaceError
+            If the spacing is not three positive finite numbers, or the number of voxels overflows.
         """
         spacing = check_spacing(spacing_mm)
-        # The tolerance keeps 30 × 1.1 / 1.1 at 30 voxels despite rounding.
-        sizes = np.ceil(np.array(self.field_of_view_mm) / spacing - 1e-4).astype(int)
-        shape = tuple(int(size) for size in np.maximum(sizes, 1))
+        with np.errstate(over="ignore"):
+            # The tolerance keeps 30 × 1.1 / 1.1 at 30 voxels despite rounding.
+            sizes = np.ceil(np.array(self.field_of_view_mm) / spacing - 1e-4).clip(1)
+            too_large = not np.prod(sizes) < _MAX_SIZE
+        if too_large:
+            raise HyperspaceError(
+                "a grid of this spacing has more voxels than can be counted",
+                field="spacing_mm",
+                found=" × ".join(f"{size:.3g}" for size in sizes),
+                fix="Choose a coarser spacing, or correct the geometry of the scan",
+            )
+        shape = tuple(int(size) for size in sizes)
         affine = np.eye(4)
         affine[:3, :3] = self.directions * spacing
         affine[:3, 3] = self.center_mm - affine[:3, :3] @ ((np.array(shape) - 1) / 2)

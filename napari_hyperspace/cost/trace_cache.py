@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.spacing import in_range
 from napari_hyperspace.cost.cost_model import Trace
 from napari_hyperspace.cost.trace import trace
 from napari_hyperspace.inference.execution import first_line
@@ -44,9 +45,9 @@ def trace_of(model: SpacingModel, spacing_mm: Sequence[float]) -> TracedNetwork:
     """Return the trace of the network of a spacing.
 
     Each kind of architecture is traced once per model. The first time for a model, the network of
-    this spacing is baked, to measure how long that takes. The others are assumed to take as long:
-    kernels in mm have more weights on a finer grid, but most of the time goes into making the
-    factors that they are composed of.
+    this spacing, or of the nearest trained one, is baked, to measure how long that takes. The
+    others are assumed to take as long: kernels in mm have more weights on a finer grid, but most of
+    the time goes into making the factors that they are composed of.
 
     Raises
     ------
@@ -62,13 +63,23 @@ def trace_of(model: SpacingModel, spacing_mm: Sequence[float]) -> TracedNetwork:
             _remember(_traces, key, known)
         if model.identity not in _bake_seconds:
             started = time.perf_counter()
-            model.network(spacing_mm)
+            model.network(_nearest_trained(model, spacing_mm))
             _remember(_bake_seconds, model.identity, time.perf_counter() - started)
         seconds = _bake_seconds[model.identity]
         _traces.move_to_end(key)
         _bake_seconds.move_to_end(model.identity)
     found, traced = known
     return TracedNetwork(found.at(traced, architecture), seconds)
+
+
+def _nearest_trained(model: SpacingModel, spacing_mm: Sequence[float]) -> tuple[float, ...]:
+    """Return the spacing to measure at: far outside the trained range, kernels in mm are huge."""
+    if model.trained_range_mm is None:
+        return tuple(spacing_mm)
+    return tuple(
+        step if in_range(step, (low, high)) else min(max(step, low), high)
+        for step, (low, high) in zip(spacing_mm, model.trained_range_mm, strict=True)
+    )
 
 
 def _traced(model: SpacingModel, spacing_mm: Sequence[float]) -> Trace:

@@ -25,6 +25,7 @@ class OptionKeywords(TypedDict, total=False):
     tile_shape: Sequence[int] | None
     overlap: float
     precision: str
+    allow_implausible: bool
     form: str  # former name of `precision`
 
 
@@ -46,6 +47,8 @@ class InferenceOptions:
         Smallest fraction of a tile that it shares with the next one.
     precision
         A name in `PRECISIONS`, or ``"auto"``: the fastest on this device that keeps the labels.
+    allow_implausible
+        Accept spacings and sizes that no scanner makes (`napari_hyperspace.core.spacing`).
 
     Raises
     ------
@@ -58,6 +61,7 @@ class InferenceOptions:
     tile_shape: tuple[int, ...] | None = None
     overlap: float = DEFAULT_OVERLAP
     precision: str = "auto"
+    allow_implausible: bool = False
 
     def __post_init__(self) -> None:
         if self.outside not in get_args(Outside):
@@ -95,4 +99,5 @@ def options_from(options: InferenceOptions | None, keywords: OptionKeywords) -> 
         tile_shape=None if tile_shape is None else tuple(tile_shape),
         overlap=keywords.get("overlap", default.overlap),
         precision=keywords.get("precision", keywords.get("form", default.precision)),
+        allow_implausible=keywords.get("allow_implausible", default.allow_implausible),
     )

@@ -10,7 +10,13 @@ from functools import cached_property
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.format import format_range, format_spacing
 from napari_hyperspace.core.geometry import Grid, Triple, check_spacing
-from napari_hyperspace.core.spacing import SPACING_TOLERANCE, clamp_spacing
+from napari_hyperspace.core.spacing import (
+    SPACING_TOLERANCE,
+    check_plausible_grid,
+    check_plausible_spacing,
+    check_plausible_working_grid,
+    clamp_spacing,
+)
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.options import InferenceOptions, Outside
 from napari_hyperspace.inference.protocols import SpacingModel
@@ -74,6 +80,8 @@ def working_spacing(
     model: SpacingModel,
     spacing_mm: Sequence[float] | None = None,
     outside: Outside = "refuse",
+    *,
+    allow_implausible: bool = False,
 ) -> Triple:
     """Return the spacing that a model will run at.
 
@@ -86,8 +94,9 @@ def working_spacing(
     spacing_mm
         Requested spacing in canonical order (z, y, x); `None`: the scan's own. For a 2-D model,
         (y, x) is accepted: z is then the scan's own.
-    outside
-        What to do outside the trained range; see `InferenceOptions`.
+    outside, allow_implausible
+        What to do outside the trained range, and outside the limits of `core.spacing`; see
+        `InferenceOptions`.
 
     Returns
     -------
@@ -97,7 +106,7 @@ def working_spacing(
     Raises
     ------
     HyperspaceError
-        If the spacing is outside the trained range and ``outside`` is ``"refuse"``.
+        If the spacing is outside the trained range and ``outside`` is ``"refuse"``, or implausible.
     """
     own = grid_of(volume).canonical().spacing_mm
     if spacing_mm is None:
@@ -107,10 +116,8 @@ def working_spacing(
     else:
         requested = list(check_spacing(spacing_mm))
     z, y, x = requested
-    if outside == "extrapolate":
-        return z, y, x
     ranges = model.trained_range_mm
-    nearest = clamp_spacing(requested, ranges)
+    nearest = (z, y, x) if outside == "extrapolate" else clamp_spacing(requested, ranges)
     if outside == "refuse" and ranges is not None and nearest != (z, y, x):
         raise HyperspaceError(
             "the spacing is outside the range that the model was trained on",
@@ -121,6 +128,8 @@ def working_spacing(
             fix=f"Choose a spacing inside it, such as {format_spacing(nearest)}, or ask to clamp "
             "or to extrapolate",
         )
+    if not allow_implausible:
+        check_plausible_spacing(nearest)
     return nearest
 
 
@@ -137,19 +146,25 @@ def make_plan(
     volume, model, spacing_mm
         As in `working_spacing`.
     options
-        Only ``outside``, ``tile_shape`` and ``overlap`` are used. Without a tile shape, the largest
+        ``device`` and ``precision`` are not used. Without a tile shape, the largest
         tile is the model's, else 128³ (512² for 2-D models), and no larger than the model's limit
         in mm.
 
     Raises
     ------
     HyperspaceError
-        If the spacing is refused, or the tile shape or the overlap is invalid.
+        If the spacing is refused, the scan or the working grid is implausible, or the tile shape or
+        the overlap is invalid.
     """
     options = options or InferenceOptions()
     native = grid_of(volume).canonical()
-    spacing = working_spacing(volume, model, spacing_mm, options.outside)
+    insist = options.allow_implausible
+    if not insist:
+        check_plausible_grid(native)
+    spacing = working_spacing(volume, model, spacing_mm, options.outside, allow_implausible=insist)
     working = native.with_spacing(spacing)
+    if not insist:
+        check_plausible_working_grid(native, working)
     shape = options.tile_shape or _model_tile(model, spacing[3 - model.n_dim :])
     largest = tuple(int(size) for size in shape)
     if len(largest) != model.n_dim or any(size < 1 for size in largest):

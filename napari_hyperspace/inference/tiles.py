@@ -21,6 +21,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 _SIGMA = 1 / 8  # of the Gaussian, in tile lengths
 _FLOOR = 1e-3  # smallest weight before the division, to keep it well-conditioned
 MAX_OVERLAP = 0.9
+MAX_TILES = 1 << 24  # along an axis; a list of more is not worth making
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,7 @@ def tile_axis(length: int, largest: int, overlap: float = 0.25, multiple: int = 
     Raises
     ------
     HyperspaceError
-        If a size is not positive or the overlap is out of range.
+        If a size is not positive, the overlap is out of range, or there are too many tiles.
     """
     if length < 1 or largest < 1:
         raise HyperspaceError(
@@ -158,6 +159,14 @@ def tile_axis(length: int, largest: int, overlap: float = 0.25, multiple: int = 
     if length <= largest:
         return AxisTiles(length, length, (0,))
     count = math.ceil((length - largest) / max(1, math.floor(largest * (1 - overlap)))) + 1
+    if count > MAX_TILES:
+        raise HyperspaceError(
+            "too many tiles along one axis",
+            field="tile_shape",
+            found=count,
+            expected=f"at most {MAX_TILES}",
+            fix="Choose a coarser spacing or larger tiles",
+        )
     tile = math.ceil(length / (1 + (count - 1) * (1 - overlap)))
     tile = min(multiple * math.ceil(tile / multiple), largest)
     starts = {i * (length - tile) // (count - 1) for i in range(count)}

@@ -110,6 +110,50 @@ class TestEstimate:
         assert 0.6 < expected / measured < 1.6
 
 
+class TestImplausibleScans:
+    """They are refused before anything is computed."""
+
+    @pytest.mark.parametrize("step", [1e20, 1e10, 2.3e-10])
+    @pytest.mark.parametrize("outside", ["clamp", "extrapolate"])
+    def test_by_estimate_segment_and_the_budget(self, model, step, outside):
+        scan = grid((3, 4, 5), (step,) * 3)
+        volume = Volume(np.arange(60.0).reshape(3, 4, 5), scan)
+        with pytest.raises(HyperspaceError, match="implausible"):
+            estimate(scan, model, (1, 1, 1), outside=outside)
+        with pytest.raises(HyperspaceError, match="implausible"):
+            run_to_end(segment_steps(volume, model, (1, 1, 1), outside=outside))
+        with pytest.raises(HyperspaceError, match="implausible"):
+            estimate_curve(scan, model, [(1, 1, 1)], outside=outside)
+        with pytest.raises(HyperspaceError, match="implausible"):
+            spacing_for(scan, model, seconds=9)
+        assert not model.asked  # no network was made
+
+    def test_an_implausible_working_spacing_is_refused(self, model):
+        with pytest.raises(HyperspaceError, match="working spacing is implausible"):
+            estimate(grid(), model, (1e-9,) * 3, outside="extrapolate")
+        with pytest.raises(HyperspaceError, match="more voxels than can be counted"):
+            estimate(grid(), model, (1e-9,) * 3, outside="extrapolate", allow_implausible=True)
+        assert not model.asked
+
+    def test_a_caller_may_insist(self, model):
+        options = InferenceOptions(outside="extrapolate", allow_implausible=True)
+        assert estimate(grid((3, 4, 5), (1e4,) * 3), model, None, options).working_shape == (
+            3,
+            4,
+            5,
+        )
+
+    @pytest.mark.parametrize("step", [1e-6, 1e-3, 0.05, 100.0, 1000.0])
+    def test_a_curve_extends_beyond_what_can_be_run(self, model, step):
+        """As in the plug-in: from the finest to the coarsest of trained and own spacings."""
+        low, high = min(0.25, step / 1.1), max(10.0, step * 1.1)
+        spacings = [(s, s, s) for s in np.geomspace(low, high, 7)]
+        curve = estimate_curve(grid((9, 8, 7), (step,) * 3), model, spacings, outside="extrapolate")
+        assert len(curve) == 7
+        assert all(np.isfinite(each.seconds) and each.seconds > 0 for each in curve)
+        assert all(each.peak_bytes > 0 for each in curve)
+
+
 class TestSpacingFor:
     def test_finest_within_the_time(self, model):
         budget = estimate(grid(), model, (1.7, 1.7, 1.7)).seconds

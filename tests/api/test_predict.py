@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -130,6 +133,52 @@ def test_errors_of_the_network_are_reported_too(folder, tmp_path):
 
     (found,) = predict_all([(folder / "b.mha", tmp_path / "b.mha")], FakeModel(broken))
     assert "RuntimeError: a bug" in found.error
+
+
+def flip_a_bit_of_the_affine(path: Path) -> None:
+    """Make srow_x[0] of a NIfTI header huge: 0.9 mm becomes 3e38 mm by one bit of byte 283."""
+    data = bytearray(path.read_bytes())
+    data[283] ^= 0x40
+    path.write_bytes(data)
+    assert abs(struct.unpack("<f", data[280:284])[0]) > 1e30
+
+
+def test_a_scan_with_a_huge_value_in_its_affine_stops_only_itself(tmp_path, model):
+    source = tmp_path / "scans"
+    source.mkdir()
+    for name, seed in (("a.nii", 1), ("b.nii", 2)):
+        volume = scan(seed=seed, order=(0, 1, 2), spacing_mm=(0.9, 1.1, 2.3), angle=0)
+        hs.write(volume, source / name)
+    flip_a_bit_of_the_affine(source / "a.nii")
+    found = predict_all(list_scans(source, tmp_path / "out"), model, spacing_mm=(2, 2, 2))
+    assert [bool(each.error) for each in found] == [True, False]
+    assert "a.nii" in found[0].error
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.nii"]
+
+
+@pytest.mark.parametrize("error", [ValueError("too large"), KeyError("x"), ZeroDivisionError("y")])
+def test_any_exception_of_one_scan_is_its_row(folder, tmp_path, model, monkeypatch, error):
+    real = Reading.read
+
+    def read(self, source, model):
+        if source.name == "a.nii.gz":
+            raise error
+        return real(self, source, model)
+
+    monkeypatch.setattr(Reading, "read", read)
+    found = predict_all(list_scans(folder, tmp_path / "out"), model)
+    assert [bool(each.error) for each in found] == [True, False]
+    assert f"a.nii.gz: {type(error).__name__}" in found[0].error
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.mha"]
+
+
+def test_an_interruption_stops_all_scans(folder, tmp_path, model, monkeypatch):
+    def interrupt(self, source, model):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Reading, "read", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        predict_all(list_scans(folder, tmp_path / "out"), model)
 
 
 def test_a_model_of_several_channels_reads_the_volumes_of_a_file(monkeypatch, tmp_path):

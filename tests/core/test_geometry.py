@@ -178,3 +178,17 @@ def test_invalid_grids_are_refused(shape, change, field):
 def test_invalid_spacings_are_refused(spacing):
     with pytest.raises(HyperspaceError, match="positive finite"):
         check_spacing(spacing)
+
+
+@pytest.mark.parametrize("step", [1e-20, 1e-150, 5e-324])
+def test_a_grid_whose_number_of_voxels_overflows_is_refused(step):
+    with pytest.raises(HyperspaceError, match="more voxels than can be counted"):
+        Grid.from_spacing((3, 4, 5), (1, 1, 1)).with_spacing((step, step, step))
+    with pytest.raises(HyperspaceError, match="more voxels than can be counted"):
+        Grid.from_spacing((3, 4, 5), (1e20, 1, 1)).with_spacing((1, 1, 1))
+
+
+@pytest.mark.parametrize("step", [1e-300, 1e200, 1e300])
+def test_a_spacing_whose_square_is_not_a_number_is_refused(step):
+    with pytest.raises(HyperspaceError, match=r"singular|too large"):
+        Grid.from_spacing((3, 4, 5), (1, step, 1))

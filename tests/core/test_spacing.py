@@ -1,4 +1,4 @@
-"""Ranges of spacings, with one tolerance everywhere."""
+"""Ranges of spacings, with one tolerance everywhere, and the limits of plausible grids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_hyperspace.core.spacing import SPACING_TOLERANCE, clamp_spacing, in_range, in_ranges
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.spacing import (
+    SPACING_TOLERANCE,
+    check_plausible_grid,
+    check_plausible_spacing,
+    check_plausible_working_grid,
+    clamp_spacing,
+    in_range,
+    in_ranges,
+)
 
 RANGES = ((0.8, 4.0), (0.8, 4.0), (0.5, 2.0))
 
@@ -61,3 +71,53 @@ def test_a_clamped_spacing_lies_inside_and_is_not_clamped_again(spacing, limits)
     assert in_ranges(clamped, limits)
     assert clamp_spacing(clamped, limits) == clamped
     assert (clamped == spacing) == in_ranges(spacing, limits)
+
+
+def grid(step_mm: float, shape=(35, 40, 42)) -> Grid:
+    return Grid.from_spacing(shape, (step_mm, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("step", [1e-6, 9.9999e-7, 4e-6, 0.3, 1.0, 20.0, 1000.0, 1000.1])
+def test_spacings_of_scanners_and_microscopes_are_plausible(step):
+    check_plausible_spacing((step, 1, 1))
+    check_plausible_grid(grid(step))
+
+
+@pytest.mark.parametrize("step", [1e-9, 2.3e-10, 9e-7, 1100.0, 1e10, 1e20])
+def test_other_spacings_are_not(step):
+    with pytest.raises(HyperspaceError, match="working spacing is implausible") as caught:
+        check_plausible_spacing((1, step, 1), where="model")
+    assert f"{step:.4g}" in str(caught.value.found)
+    assert "1e-06 to 1000 mm" in str(caught.value.expected)
+    assert "--allow-implausible" in caught.value.fix
+    assert caught.value.where == "model"
+    with pytest.raises(HyperspaceError, match="voxel spacing of the scan is implausible"):
+        check_plausible_grid(grid(step))
+
+
+def test_the_field_of_view_is_limited():
+    check_plausible_grid(grid(1000.0, (100, 4, 4)))
+    with pytest.raises(HyperspaceError, match="field of view") as caught:
+        check_plausible_grid(grid(1000.0, (101, 4, 4)))
+    assert "1.01e+05" in str(caught.value.found)
+
+
+def test_the_number_of_voxels_is_limited():
+    native = grid(1.0)
+    check_plausible_working_grid(native, Grid.from_spacing((1 << 20, 1 << 20, 1), (1, 1, 1)))
+    many = Grid.from_spacing((1 << 20, 1 << 20, 2), (0.01, 0.01, 0.01))
+    with pytest.raises(HyperspaceError, match="working grid has an implausible number"):
+        check_plausible_working_grid(native, many)
+    with pytest.raises(HyperspaceError, match="scan has an implausible number"):
+        check_plausible_grid(many)
+
+
+@pytest.mark.parametrize(("step", "plausible"), [(1.0, True), (80.0, True), (90.0, False)])
+def test_a_scan_fills_half_a_working_voxel_at_least(step, plausible):
+    native = grid(1.0)  # its longest side is 42 mm
+    working = native.with_spacing((step, step, step))
+    if plausible:
+        check_plausible_working_grid(native, working)
+    else:
+        with pytest.raises(HyperspaceError, match="smaller than half a voxel"):
+            check_plausible_working_grid(native, working)

@@ -32,6 +32,16 @@ def test_a_model_is_traced_and_baked_once(traced):
     assert found[0].bake_seconds > 0
 
 
+def test_the_bake_is_timed_at_a_trained_spacing(traced):
+    """Kernels in mm are huge far outside the trained range."""
+    model = FakeModel(lambda spacing: local_network(), trained_range_mm=((0.8, 4),) * 3)
+    trace_of(model, (1e-3, 1, 50))
+    assert model.asked == [(0.8, 1, 4)]
+    near = FakeModel(lambda spacing: local_network(), trained_range_mm=((0.8, 4),) * 3)
+    trace_of(near, (0.79999, 1, 4.00001))
+    assert near.asked == [(0.79999, 1, 4.00001)]
+
+
 def test_each_kind_of_architecture_is_traced(traced, monkeypatch):
     model = FakeModel(lambda spacing: local_network())
     monkeypatch.setattr(model, "architecture", lambda spacing: Architecture(spacing[0] > 2, ()))

@@ -19,8 +19,11 @@ def test_keywords_make_the_same_options():
         "tile_shape": [8, 9, 10],
         "overlap": 0.5,
         "precision": "fp32",
+        "allow_implausible": True,
     }
-    assert options_from(None, keywords) == InferenceOptions("cpu", "clamp", (8, 9, 10), 0.5, "fp32")
+    assert options_from(None, keywords) == InferenceOptions(
+        "cpu", "clamp", (8, 9, 10), 0.5, "fp32", True
+    )
 
 
 def test_an_object_is_taken_as_it_is():

@@ -97,3 +97,9 @@ def test_overlap_out_of_range_is_refused(overlap):
 def test_empty_tile_is_refused():
     with pytest.raises(HyperspaceError, match="at least one"):
         tile_axis(10, 0)
+
+
+def test_too_many_tiles_are_refused():
+    with pytest.raises(HyperspaceError, match="too many tiles") as caught:
+        tile_axis(1 << 40, 128)
+    assert caught.value.found > 1 << 33

@@ -11,6 +11,7 @@ from napari_hyperspace._resources import DEFAULT_MODEL
 from napari_hyperspace.core.format import format_bytes, format_seconds, format_spacing
 from training.cli.console import emit, progress, spacing, table
 from training.cli.options import (
+    AllowImplausibleOption,
     DeviceOption,
     FillOption,
     JsonOption,
@@ -52,6 +53,7 @@ def predict(
     fill_holes_mm3: Annotated[
         float, typer.Option(min=0, help="Fill holes up to this volume, in mm³. Default: none.")
     ] = 0.0,
+    allow_implausible: AllowImplausibleOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Segment scans; labels are on each scan's own grid. Continues after a scan that fails."""
@@ -73,7 +75,9 @@ def predict(
             pairs,
             loaded,
             spacing_mm=wanted,
-            options=InferenceOptions(device=device, outside=outside.value),
+            options=InferenceOptions(
+                device=device, outside=outside.value, allow_implausible=allow_implausible
+            ),
             reading=reading,
             cleaning=Cleaning(largest_component, fill_holes_mm3),
             report=shown,
@@ -105,6 +109,7 @@ def estimate(
     series: SeriesOption = None,
     scan_spacing: ScanSpacingOption = None,
     fill: FillOption = None,
+    allow_implausible: AllowImplausibleOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Estimate time and memory of segmenting a scan, without segmenting it."""
@@ -118,7 +123,7 @@ def estimate(
         reading.read(source, loaded),
         loaded,
         spacing(working_spacing) if working_spacing else None,
-        InferenceOptions(device=device, outside=outside.value),
+        InferenceOptions(device=device, outside=outside.value, allow_implausible=allow_implausible),
     )
     values: dict[str, Any] = {
         "seconds": cost.seconds,

@@ -54,6 +54,13 @@ OutsideOption = Annotated[
         "nearest trained spacing, or extrapolate."
     ),
 ]
+AllowImplausibleOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-implausible",
+        help="Accept voxel spacings and sizes that no scanner makes, instead of refusing them.",
+    ),
+]
 DeviceOption = Annotated[
     str | None, typer.Option(help="Where to compute: cpu, cuda, cuda:1, mps. Default: the best.")
 ]

@@ -64,6 +64,22 @@ def test_predict_cleans_the_labels_on_request(
     assert "--fill-holes-mm3" in wrong.stderr
 
 
+@pytest.mark.filterwarnings("ignore:tiny_000 is all background")
+def test_implausible_spacings_are_refused_unless_allowed(
+    dataset: Path, model_file: Path, tmp_path: Path
+) -> None:
+    scan, target = dataset / "imagesTr" / "tiny_000.nii.gz", tmp_path / "labels.nii.gz"
+    options = ("-m", model_file, "--spacing", "2000", "--outside", "extrapolate")
+    for verb in (("estimate", scan), ("predict", scan, target)):
+        result = run(*verb, *options)
+        assert result.exit_code == 1
+        assert "implausible" in result.stderr and "--allow-implausible" in result.stderr
+        assert not target.exists()
+        result = run(*verb, *options, "--allow-implausible")
+        assert result.exit_code == 0, result.stderr
+    assert target.exists()
+
+
 def test_predict_continues_after_a_scan_that_fails(
     dataset: Path, model_file: Path, tmp_path: Path
 ) -> None:
