@@ -25,7 +25,8 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.io import metaimage, nrrd, read
 
 memory = psutil.Process().memory_info().vms + (1 << 30)
-resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+if sys.platform == "linux":  # others do not limit the address space
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 for path in sys.argv[1:]:
     spent = int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
     resource.setrlimit(resource.RLIMIT_CPU, (spent + 20, resource.RLIM_INFINITY))
