@@ -256,7 +256,8 @@ def write(volume: Volume, path: str | os.PathLike[str], *, overwrite: bool = Tru
     """
     target = resolved(path)
     check_target(target, volume.metadata.get("path"), overwrite=overwrite)
-    with declared_memory(target), replacing(target) as temporary:
+    # What overflows does not read back equal; numpy's own warnings would add nothing.
+    with declared_memory(target), np.errstate(all="ignore"), replacing(target) as temporary:
         stored = volume.with_array(_storable(volume, target))
         try:
             if suffix_of(target).startswith(".nii"):

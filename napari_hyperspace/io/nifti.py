@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,12 +66,16 @@ def decode(
         header = kept.parse()
         layout = Layout(_sizes(header, path), _dtype(header, path))
         check_layout(layout, path, size if compressed else size - offset, compressed=compressed)
+        scaling = _scaling(header, path)
+        if scaling is not None:  # then the stored values and the scaled ones are in memory
+            n_voxels = math.prod(layout.spatial)
+            check_memory((layout.dtype.itemsize + 8) * n_voxels, path)
         array, trailing = read_voxels(stream, layout, path, volume=volume)
     geometry = geometry_of(header, path, spacing_mm)
     if trailing := trailing + (inflated.trailing if inflated else 0):
         geometry.notes.append(f"{trailing} bytes after the voxels were ignored")
     return Decoded(
-        _scaled(array, header, path),
+        array if scaling is None else _scaled(array, *scaling),
         geometry.affine,
         path,
         "nifti",
@@ -161,8 +166,8 @@ def _dtype(header: Any, path: Path) -> np.dtype[Any]:
     return dtype
 
 
-def _scaled(array: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:
-    """Apply slope and intercept in double precision; a slope of 0 means "not scaled"."""
+def _scaling(header: Any, path: Path) -> tuple[float, float] | None:
+    """Return slope and intercept; `None` for none, which a slope of 0 means, too."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     for field, value in (("scl_slope", slope), ("scl_inter", intercept)):
         if not np.isfinite(value):
@@ -174,8 +179,12 @@ def _scaled(array: NDArray[Any], header: Any, path: Path) -> NDArray[Any]:
                 fix="Set scl_slope to 1 and scl_inter to 0 if the stored values need no scaling",
             )
     if slope == 0 or (slope, intercept) == (1, 0):
-        return array
-    check_memory(8 * array.size, path)
+        return None
+    return slope, intercept
+
+
+def _scaled(array: NDArray[Any], slope: float, intercept: float) -> NDArray[np.float64]:
+    """Apply slope and intercept in double precision."""
     scaled = array.astype(np.float64)
     scaled *= slope
     scaled += intercept

@@ -372,3 +372,17 @@ def test_the_volume_must_exist(dicom: Maker) -> None:
     assert read(folder, volume=0).shape == (3, 4, 5)
     with pytest.raises(HyperspaceError, match="no such volume"):
         read(folder, volume=1)
+
+
+@pytest.mark.parametrize("extra", [1, 2, 100])
+def test_bytes_after_the_pixels_warn(dicom: Maker, extra: int) -> None:
+    pixels = np.arange(12, dtype="<i2").tobytes()
+    folder = dicom(3, PixelData=lambda k: pixels + bytes(2 * extra if k == 1 else 0))
+    with pytest.warns(HyperspaceWarning, match=f"{2 * extra} bytes after the pixels of 1 file"):
+        assert read(folder).shape == (3, 4, 3)
+
+
+def test_the_byte_that_makes_a_length_even_is_no_fault(dicom: Maker) -> None:
+    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
+    folder = dicom(2, Rows=3, **eight, PixelData=bytes(range(9)) + b"\0")
+    assert read(folder).shape == (3, 3, 2)

@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_hyperspace.core.errors import HyperspaceWarning, OptionNeededError, SeriesChoice
+from napari_hyperspace.core.errors import (
+    HyperspaceError,
+    HyperspaceWarning,
+    OptionNeededError,
+    SeriesChoice,
+)
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import list_series, read
 
@@ -109,3 +114,42 @@ def test_voxels_that_are_not_finite_need_a_fill_value(nifti: Callable[..., Path]
     assert needed(path).option == "fill"
     with pytest.warns(UserWarning, match="not finite"):
         assert read(path, fill=7.0).array[0, 0, 0] == 7
+
+
+@pytest.mark.parametrize(
+    "fill", [[1], "1", 1j, np.array([1.0]), pytest.param(10**400, id="huge"), object()]
+)
+def test_a_fill_value_is_one_number(nifti: Callable[..., Path], fill: object) -> None:
+    array = np.full((3, 5, 7), np.nan, np.float32)
+    for path in (nifti(array), nifti()):  # whether it is needed or not
+        with pytest.raises(HyperspaceError, match="must be a number") as caught:
+            read(path, fill=fill)  # type: ignore[arg-type]
+        assert caught.value.field == "fill" and len(str(caught.value)) < 500
+    with pytest.warns(HyperspaceWarning, match="now 2"):
+        assert read(nifti(array), fill=np.float32(2)).array.max() == 2
+
+
+@pytest.mark.parametrize("volume", [[1], "1", 1.0])
+def test_a_volume_is_chosen_by_a_whole_number(nifti: Callable[..., Path], volume: object) -> None:
+    with pytest.raises(HyperspaceError, match="whole number") as caught:
+        read(nifti(), volume=volume)  # type: ignore[arg-type]
+    assert caught.value.field == "volume"
+    assert read(nifti(), volume=np.int64(0)).shape == (3, 5, 7)  # type: ignore[arg-type]
+
+
+def test_the_fix_for_a_scaling_that_is_not_finite_is_one(nifti: Callable[..., Path]) -> None:
+    fields = {"scl_slope": 0.0, "scl_inter": np.nan}
+    with pytest.raises(HyperspaceError, match="scaling is not finite") as caught:
+        read(nifti(fields=fields))
+    assert caught.value.field == "scl_inter"
+    assert caught.value.fix is not None and "scl_inter to 0" in caught.value.fix
+    assert read(nifti(fields={"scl_slope": 1.0, "scl_inter": 0.0})).dtype == np.int16
+
+
+def test_values_that_overflow_by_their_scaling_are_reported_as_not_finite(
+    nifti: Callable[..., Path],
+) -> None:
+    """Numpy's own warning of the overflow would be an error here."""
+    path = nifti(np.full((3, 5, 7), 1e300), fields={"scl_slope": 1e30})
+    with pytest.raises(HyperspaceError, match="105 NaN or infinite of 105"):
+        read(path)
