@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import suffix_of
+from napari_hyperspace.core.files import create_folder, suffix_of
 from napari_hyperspace.core.postprocess import postprocess
 from napari_hyperspace.core.progress import ReportProgress, run_to_end
 from napari_hyperspace.core.volume import PostprocessingStep, Volume
@@ -113,7 +113,7 @@ def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
     Raises
     ------
     HyperspaceError
-        If there is no scan, or several scans have the same target.
+        If there is no scan, several scans have the same target, or the folder cannot be created.
     """
     if source.is_file():
         return [(source, target / _output_name(source) if target.is_dir() else target)]
@@ -137,7 +137,7 @@ def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
             found=", ".join(twice),
             fix="Rename the scans",
         )
-    target.mkdir(parents=True, exist_ok=True)
+    create_folder(target)
     return pairs
 
 

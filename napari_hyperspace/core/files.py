@@ -17,6 +17,7 @@ import psutil
 from napari_hyperspace.core.errors import HyperspaceError
 
 __all__ = [
+    "create_folder",
     "remove_stale",
     "replacing",
     "resolved",
@@ -68,6 +69,26 @@ def _invalid(path: str | os.PathLike[str], error: Exception) -> HyperspaceError:
         found=reason or str(error),
         fix="Choose another name or folder",
     )
+
+
+def create_folder(path: Path) -> None:
+    """Create a folder and its parents, if they do not exist.
+
+    Raises
+    ------
+    HyperspaceError
+        If there is a file of this name, or the folder cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise HyperspaceError(
+            "the folder cannot be created",
+            where=path,
+            found=reason or str(error),
+            fix="Choose another folder",
+        ) from error
 
 
 @contextmanager

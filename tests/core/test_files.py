@@ -14,6 +14,7 @@ import pytest
 from napari_hyperspace.core import files
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import (
+    create_folder,
     remove_stale,
     replacing,
     resolved,
@@ -237,3 +238,12 @@ def test_a_process_number_given_again_is_another_process(tmp_path):
 )
 def test_double_extensions_are_one(name, stem, suffix):
     assert (stem_of(Path(name)), suffix_of(Path(name))) == (stem, suffix)
+
+
+def test_a_folder_that_cannot_be_created_is_a_declared_error(tmp_path: Path) -> None:
+    create_folder(tmp_path / "a" / "b")
+    create_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "inside", tmp_path / "\0"):
+        with pytest.raises(HyperspaceError, match="folder cannot be created"):
+            create_folder(path)

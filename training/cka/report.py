@@ -19,7 +19,7 @@ from matplotlib.image import AxesImage
 from scipy.sparse import lil_array
 from scipy.sparse.csgraph import shortest_path
 
-from napari_hyperspace.core.files import replacing, write_text
+from napari_hyperspace.core.files import create_folder, replacing, write_text
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.progress import ReportProgress
 from napari_hyperspace.inference.protocols import SpacingModel
@@ -64,7 +64,7 @@ def run_cka(
     """
     result = measure_cka(models, dataset, names, settings, device=device, report=report)
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder(folder)
     numbers = folder / "cka.json"
     write_text(numbers, json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
     files = [numbers]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.files import create_folder, write_text
 
 _BLOCK = re.compile(r"<!-- begin (?P<name>\S+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
 
@@ -43,5 +43,5 @@ def renew(path: Path, blocks: Mapping[str, str], first: str) -> None:
             found=", ".join(unknown),
             fix="Remove the block from the page, including its markers",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(path.parent)
     write_text(path, _BLOCK.sub(lambda found: block(found["name"], blocks[found["name"]]), page))

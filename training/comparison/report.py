@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import nn
 
-from napari_hyperspace.core.files import write_bytes
+from napari_hyperspace.core.files import create_folder, write_bytes
 from napari_hyperspace.nets.model_file import load_model
 from training.comparison.config import ComparisonSection
 from training.comparison.page import block, renew
@@ -80,7 +80,7 @@ def write_report(
         )
     )
     folder = page.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder(folder)
     write_summary(folder / SUMMARY, summary)
     for path, figure in report_figures(section, summary, folder).items():
         save_small_figure(figure, path)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.base.config import Config
+from training.config.plain_yaml import parse_yaml
 
 
 class ConfigSection(Config):
@@ -62,18 +62,19 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     HyperspaceError
-        If it cannot be read, is not plain YAML or is not a mapping.
+        If it cannot be read, is not a mapping, or `parse_yaml` refuses it.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise HyperspaceError(
             f"the configuration cannot be read: {error.strerror}", where=path
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not UTF-8, or a null character in the path
         raise HyperspaceError(
-            "the configuration is not plain YAML", where=path, found=" ".join(str(error).split())
+            "the configuration cannot be read", where=path, found=error, expected="text in UTF-8"
         ) from error
+    values = parse_yaml(text, where=path)
     if not isinstance(values, dict):
         raise HyperspaceError(
             "the configuration must be a mapping of keys to values",

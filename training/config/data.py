@@ -24,6 +24,7 @@ from training.config.errors import explain
 
 Plane = Literal["axial", "coronal", "sagittal"]
 Contrast = Literal["t1", "t2", "t2_SPACE"]
+_MAX_SPAN = 1 << 20
 
 
 def _expand(ids: Any) -> list[Any]:
@@ -36,7 +37,10 @@ def _expand(ids: Any) -> list[Any]:
         if dash and first.strip().isdigit() and last.strip().isdigit():
             if int(first) > int(last):
                 raise ValueError(f"the first id of a span must be the smaller one, not {item}")
-            expanded += range(int(first), int(last) + 1)
+            span = range(int(first), int(last) + 1)
+            if len(span) > _MAX_SPAN:
+                raise ValueError(f"a span may have at most {_MAX_SPAN} ids, not {item}")
+            expanded += span
         else:
             expanded.append(item)
     return expanded

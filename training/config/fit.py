@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -21,10 +20,12 @@ from pydantic import (
 )
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.spacing import MAX_FIELD_OF_VIEW_MM, PLAUSIBLE_SPACING_MM
 from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, check_pair
 from training.config.base import ConfigSection, read_yaml, rename_former_keys
 from training.config.data import AnyDataSection
 from training.config.errors import explain
+from training.config.plain_yaml import parse_yaml
 from training.config.synthesis import Probability, SynthesisSection
 
 
@@ -34,10 +35,15 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-SpacingRange = Annotated[tuple[PositiveFloat, PositiveFloat], AfterValidator(_ordered)]
-Spacing = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Step = Annotated[float, Field(ge=PLAUSIBLE_SPACING_MM[0], le=PLAUSIBLE_SPACING_MM[1])]
+"""Spacing along one axis, in mm."""
+SpacingRange = Annotated[tuple[Step, Step], AfterValidator(_ordered)]
+Spacing = tuple[Step, Step, Step]
+_Edge = Annotated[float, Field(gt=0, le=MAX_FIELD_OF_VIEW_MM)]
+_EdgeVoxels = Annotated[int, Field(ge=1, le=1 << 20)]
+_MAX_PROCESSES = 1024  # torch crashes with a million threads
 PatchSize = Annotated[
-    Spacing,
+    tuple[_Edge, _Edge, _Edge],
     BeforeValidator(lambda size: (size,) * 3 if isinstance(size, (int, float)) else size),
 ]
 
@@ -94,7 +100,7 @@ class AugmentationSection(ConfigSection):
     """Largest scaling factor of an axis; its inverse is the smallest."""
     elastic_mm: NonNegativeFloat = 1.0
     """Standard deviation of the smooth displacement, in mm."""
-    elastic_control_mm: PositiveFloat = 12.0
+    elastic_control_mm: Step = 12.0
     """Distance between the control points of the smooth displacement, in mm."""
     intensity_probability: Probability = 0.5
     """Probability of each of the following changes of the intensities."""
@@ -155,11 +161,11 @@ class OptimizerSection(ConfigSection):
 class StepsSection(ConfigSection):
     """Length of the training, batches and patches."""
 
-    steps: PositiveInt
+    steps: Annotated[int, Field(ge=1, le=10**9)]
     """Number of optimizer steps."""
-    batch_size: PositiveInt = 4
+    batch_size: Annotated[int, Field(ge=1, le=1 << 16)] = 4
     """Number of samples per step, over all devices."""
-    patch_shape: tuple[PositiveInt, PositiveInt, PositiveInt] = (96, 96, 96)
+    patch_shape: tuple[_EdgeVoxels, _EdgeVoxels, _EdgeVoxels] = (96, 96, 96)
     """Largest patch in voxels (z, y, x). Larger samples are cropped at a random position, and the
     trained model is run in tiles of at most this size."""
     patch_mm: PatchSize | None = None
@@ -180,7 +186,7 @@ class ValidationSection(ConfigSection):
         (3, 1, 1),
     )
     """Spacings of the validations during training, in mm (z, y, x)."""
-    pairs_per_map: PositiveInt = 3
+    pairs_per_map: Annotated[int, Field(ge=1, le=1 << 16)] = 3
     """Number of synthetic pairs per validation label map and spacing, with different contrasts."""
     report_spacings_mm: Annotated[tuple[Spacing, ...], Field(min_length=1)] = (
         (1, 1, 1),
@@ -200,16 +206,16 @@ class ComputeSection(ConfigSection):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Kind of device."""
-    devices: PositiveInt = 1
+    devices: Annotated[int, Field(ge=1, le=_MAX_PROCESSES)] = 1
     """Number of devices (processes)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the network's arithmetic; weights and loss are in fp32."""
     channels_last: bool = False
     """Whether tensors are in channels-last memory format; slow on a CPU, where the gradients of the
     normalization layers are not optimized for it."""
-    threads: NonNegativeInt = 0
+    threads: Annotated[int, Field(ge=0, le=_MAX_PROCESSES)] = 0
     """Number of CPU threads per training process; 0: chosen by torch."""
-    workers: NonNegativeInt = 1
+    workers: Annotated[int, Field(ge=0, le=_MAX_PROCESSES)] = 1
     """Number of processes per training process that prepare batches; 0: none."""
     log_every_steps: PositiveInt = 20
     """Number of steps between entries of the log."""
@@ -338,9 +344,11 @@ def _override(values: dict[str, Any], text: str) -> None:
             "--set expects key=value", found=text, fix="Example: --set training.steps=100"
         )
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise HyperspaceError("the value is not YAML", field=key, found=value) from error
+        parsed = parse_yaml(value)
+    except HyperspaceError as error:
+        raise HyperspaceError(
+            f"the value of --set cannot be read: {error}", field=key, fix="Example: --set seed=3"
+        ) from error
     set_key(values, key.strip(), parsed)
 
 

@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.files import create_folder, write_text
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
@@ -280,7 +280,7 @@ def _kept(path: Path | None, about: dict[str, Any], n_labels: int) -> Iterator[p
     if path is None:
         yield to_frame([])
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(path.parent)
     lock = FileLock(path.parent / ".lock")
     try:
         lock.acquire(timeout=0)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.api.segment import segment
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.files import create_folder, write_text
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
@@ -214,7 +214,7 @@ def write_synthetic_scores(
     model
         Model in whose card Dice against spacing is stored; `None`: none.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder(folder)
     files = [folder / "synthetic.md", folder / "synthetic.json"]
     write_text(files[0], scores.to_markdown())
     write_text(files[1], json.dumps(scores.to_dict(), indent=1) + "\n")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from napari_hyperspace.core.files import replacing
 
 FORMAT_VERSION = 1
 _KEY = "hyperspace-checkpoint"
+_CHECKSUM_KEY = "hyperspace-checksum"
+_INVALID = (
+    SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError,
+)  # fmt: skip
 _FORMER_PARTS = {"optimiser": "optimizer"}
 
 
@@ -158,10 +163,12 @@ def write_checkpoint(targets: Sequence[Path], checkpoint: Checkpoint) -> None:
         "data": checkpoint.data,
         "card": checkpoint.card,
     }
+    text = json.dumps(header)
+    metadata = {_KEY: text, _CHECKSUM_KEY: _checksum(text, checkpoint.tensors)}
     *copies, last = targets
     try:
         with replacing(last) as temporary:
-            save_file(checkpoint.tensors, temporary, metadata={_KEY: json.dumps(header)})
+            save_file(checkpoint.tensors, temporary, metadata=metadata)
             for copy in copies:
                 with replacing(copy) as link:
                     _link(temporary, link)
@@ -181,19 +188,31 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return a digest of the JSON metadata and of names, types, shapes and bytes of the tensors."""
+    digest = hashlib.blake2b(text.encode(), digest_size=32)
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises
     ------
     HyperspaceError
-        If the file does not exist, is not a checkpoint, or was written by a newer version.
+        If the file does not exist, is not a checkpoint, does not have the content that was
+        written, or was written by a newer version. Older files without a checksum are accepted.
     """
     if not path.is_file():
         raise HyperspaceError("there is no checkpoint", where=path, fix="Train without --resume")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
+            metadata = file.metadata() or {}
+            text = metadata[_KEY]
+            header = json.loads(text)
             version = header["format_version"]
             if version > FORMAT_VERSION:
                 raise HyperspaceError(
@@ -203,11 +222,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
                     found=version,
                     expected=f"at most {FORMAT_VERSION}",
                 )
+            # A damaged name of the checksum must not look like a file without checksum.
+            unknown = sorted(metadata.keys() - {_KEY, _CHECKSUM_KEY})
+            if unknown:
+                raise HyperspaceError("unknown metadata", where=path, found=", ".join(unknown))
             names = list(file.keys())
             tensors = {_present_name(name): file.get_tensor(name) for name in names}
+            if metadata.get(_CHECKSUM_KEY) not in (None, _checksum(text, tensors)):
+                raise HyperspaceError(
+                    "the checkpoint is damaged: it differs from what was written",
+                    where=path,
+                    field="checksum",
+                    fix="Copy the file from a backup",
+                )
             progress = TrainingProgress(**header["progress"])
             return Checkpoint(progress, header["config"], header["data"], header["card"], tensors)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except _INVALID as error:
         raise HyperspaceError("not a valid checkpoint", where=path, found=error) from error
 
 

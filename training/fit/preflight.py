@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pydantic import JsonValue
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import load_model, read_card
-from training.config.fit import FitConfig, changes, parse_config
+from training.config.fit import ComputeSection, FitConfig, changes, parse_config
 from training.config.paths import resolve_path
 from training.data import open_dataset
 from training.data.base import DataSet, Source, digest
@@ -119,7 +120,53 @@ def checkpoint_to_resume(
             field="--init",
             fix="Leave out --resume or --init",
         )
-    return read_checkpoint(run.last)
+    try:
+        return read_checkpoint(run.last)
+    except HyperspaceError as error:
+        raise error.replace(fix=_way_out(run) or error.fix) from error
+
+
+def _way_out(run: RunFolder) -> str | None:
+    """Return how to continue a run whose last checkpoint cannot be read, if there is a way."""
+    try:
+        step = read_checkpoint(run.best).progress.step
+    except HyperspaceError:
+        return None
+    return (
+        f"To continue from the best checkpoint, of step {step}, copy {run.best.name} over "
+        f"{run.last.name} and try again with --resume"
+    )
+
+
+def check_devices(section: ComputeSection) -> None:
+    """Check that the devices of a run are available.
+
+    Raises
+    ------
+    HyperspaceError
+        If they are not.
+    """
+    kind = section.device
+    if kind == "cuda":
+        available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    elif kind == "mps":
+        available = int(torch.backends.mps.is_available())
+    else:
+        return
+    if not available:
+        raise HyperspaceError(
+            f"torch finds no {kind.upper()} device",
+            field="compute.device",
+            found=kind,
+            fix="Set compute.device: auto or cpu, or install a driver and a build of torch for it",
+        )
+    if section.devices > available:
+        raise HyperspaceError(
+            f"torch finds fewer {kind.upper()} devices",
+            field="compute.devices",
+            found=section.devices,
+            expected=f"at most {available}",
+        )
 
 
 def check_classes(config: FitConfig, dataset: DataSet) -> None:

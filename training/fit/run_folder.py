@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict, cast
 
 from filelock import FileLock, Timeout
 from pydantic import JsonValue
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.files import create_folder, resolved, write_text
 
 
 class LogEntry(TypedDict):
@@ -59,6 +59,11 @@ class RunFolder:
         self.model = self.path / "model.safetensors"
         self.report = self.path / "report.md"
 
+    def owns(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a path is that of a file that a run writes, existing or not."""
+        own = (self.config, self.split, self.log, self.last, self.best, self.model, self.report)
+        return resolved(path) in map(resolved, own)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Create the folder and lock it; the lock of a process that dies is released.
@@ -68,12 +73,7 @@ class RunFolder:
         HyperspaceError
             If another process has locked the folder, or it cannot be created.
         """
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HyperspaceError(
-                "the folder of the run cannot be created", where=self.path, found=error.strerror
-            ) from error
+        create_folder(self.checkpoints)
         lock = FileLock(self.path / "lock")
         try:
             lock.acquire(timeout=0)
@@ -94,16 +94,17 @@ class RunFolder:
             file.write(json.dumps(entry) + "\n")
 
     def entries(self) -> list[LogEntry]:
-        """Read the log; a line that is incomplete because the run was killed is skipped."""
+        """Read the log; lines that are incomplete or damaged are skipped.
+
+        The last line is incomplete if the run was killed while it was written.
+        """
         if not self.log.exists():
             return []
-        entries = []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
-            try:
-                entries.append(json.loads(line))
-            except ValueError:
-                continue
-        return entries
+        return [
+            entry
+            for line in self.log.read_bytes().split(b"\n")
+            if (entry := _entry(line)) is not None
+        ]
 
     def rewind(self, step: int) -> None:
         """Prepare the folder to continue after a step.
@@ -115,3 +116,18 @@ class RunFolder:
         write_text(self.log, "".join(json.dumps(entry) + "\n" for entry in kept))
         for temporary in self.checkpoints.glob(".*.safetensors"):
             temporary.unlink(missing_ok=True)
+
+
+def _entry(line: bytes) -> LogEntry | None:
+    """Parse a line of the log; `None` if it is not an entry with the values of its event."""
+    try:
+        values = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict) or not isinstance(values.get("step"), int):
+        return None
+    measure = {"training": "loss", "validation": "dice"}.get(str(values.get("event")))
+    numbers = [values.get(name) for name in ("seconds", measure)]
+    if not all(isinstance(number, (int, float)) for number in numbers):
+        return None
+    return cast(LogEntry, values)

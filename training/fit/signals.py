@@ -1,8 +1,9 @@
-"""SIGTERM and Ctrl-C stop a run at the end of its step."""
+"""SIGTERM and Ctrl-C (on Windows also Ctrl-Break) stop a run at the end of its step."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Record SIGTERM and SIGINT; a second SIGINT raises `KeyboardInterrupt`.
+    """Record SIGTERM, SIGINT and, on Windows, SIGBREAK; a second SIGINT raises `KeyboardInterrupt`.
 
     Signals are handled in the main thread only; in other threads nothing is recorded.
     """
@@ -59,7 +60,9 @@ def stop_requests() -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    caught = (signal.SIGTERM, signal.SIGINT)
+    caught = [signal.SIGTERM, signal.SIGINT]
+    if sys.platform == "win32":
+        caught.append(signal.SIGBREAK)
     previous = [signal.signal(number, record) for number in caught]
     try:
         yield request

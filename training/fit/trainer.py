@@ -43,7 +43,7 @@ from training.fit.export import build_model, trained_card
 from training.fit.log import TrainingLog
 from training.fit.losses import SegmentationLoss
 from training.fit.optimization import learning_rate, make_average, make_optimizer
-from training.fit.preflight import RunInputs, read_inputs
+from training.fit.preflight import RunInputs, check_devices, read_inputs
 from training.fit.report import TrainingReport, write_report
 from training.fit.run_folder import RunFolder
 from training.fit.signals import Interrupted, StopRequest, stop_requests
@@ -95,6 +95,7 @@ def fit(
     HyperspaceError
         If configuration, data and run do not fit each other, or the loss is not finite.
     """
+    check_devices(config.compute)
     fabric = _start_fabric(config)
     run = RunFolder(out)
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.files import create_folder, write_text
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import write
@@ -141,7 +141,7 @@ def write_pair(
     list of Path
         `NAME.nii.gz`, `NAME_labels.nii.gz`, `NAME.json`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder(folder)
     files = [folder / f"{pair.name}{end}" for end in (".nii.gz", "_labels.nii.gz", ".json")]
     write(pair.image, files[0])
     table = np.array([0, *values], np.uint16)

@@ -90,12 +90,28 @@ def test_an_unknown_key_gets_the_nearest_as_suggestion(key: str, suggestion: str
         ("optimizer__warm_up_steps", 6, "optimizer.warm_up_steps"),
         ("compute__devices", 4, "training.batch_size"),
         ("seed", -1, "seed"),
+        ("compute__threads", 1_000_000, "compute.threads"),
+        ("compute__workers", 1_000_000, "compute.workers"),
+        ("training__steps", 10**4000, "training.steps"),
+        ("training__batch_size", 10**9, "training.batch_size"),
+        ("training__patch_shape", [16, 16, 10**9], "training.patch_shape.2"),
+        ("training__patch_mm", 1e20, "training.patch_mm"),
+        ("spacing__range_mm", [[1e-9, 1], [1, 2], [1, 2]], "spacing.range_mm.0.0"),
+        ("spacing__range_mm", [[1, 1e20], [1, 2], [1, 2]], "spacing.range_mm.0.1"),
+        ("validation__spacings_mm", [[1, 1, 1e-9]], "validation.spacings_mm.0.2"),
+        ("augmentation__elastic_control_mm", 1e-9, "augmentation.elastic_control_mm"),
+        ("data__ignore", "1-999999999999", "data.ignore"),
     ],
 )
 def test_an_invalid_value_names_its_key(key: str, value: object, named: str) -> None:
     """Fault 52 of the list of bad inputs."""
     with pytest.raises(HyperspaceError, match=named):
         parse_config(config_values(**{key: value}))
+
+
+def test_the_limits_of_values_are_accepted() -> None:
+    parse_config(config_values(compute__threads=1024, training__patch_mm=0.5))
+    parse_config(config_values(spacing__range_mm=[[1e-6, 1000]] * 3))
 
 
 @pytest.mark.parametrize(

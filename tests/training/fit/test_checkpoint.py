@@ -180,3 +180,40 @@ def test_the_names_of_former_checkpoints_are_read(tmp_path: Path) -> None:
     save_file(former, path, metadata)
     part = read_checkpoint(path).part("optimizer")
     assert len(part) == sum(len(state) for state in optimizer.state.values()) > 0
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    _write([path])
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    places = [*range(start, len(whole), 37), whole.index(b"best_step"), whole.index(b"checksum")]
+    places += [whole.index(b'step\\": 3') + 8, whole.index(b"F32")]
+    for number, place in enumerate(places):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (number % 7)
+        path.write_bytes(damaged)
+        with pytest.raises(HyperspaceError) as error:
+            read_checkpoint(path)
+        assert error.value.where == str(path)
+    path.write_bytes(whole)
+    assert read_checkpoint(path).progress.step == 3
+
+
+def test_a_checkpoint_without_checksum_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    _write([path])
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()["hyperspace-checkpoint"]
+    tensors = load_file(path)
+    save_file(tensors, path, {"hyperspace-checkpoint": header})
+    read = read_checkpoint(path).tensors
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+
+
+def test_deeply_nested_metadata_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    for text in ("[" * 100_000, "9" * 5_000, "[]", "{}"):
+        save_file({"a": torch.zeros(1)}, path, {"hyperspace-checkpoint": text})
+        with pytest.raises(HyperspaceError, match="not a valid checkpoint"):
+            read_checkpoint(path)

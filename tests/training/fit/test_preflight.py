@@ -128,3 +128,50 @@ def test_a_warm_start_takes_the_weights_of_a_model_file(dataset: Path, unbroken:
         train(base, "third", init=model, network__channels=6)
     with pytest.raises(hs.HyperspaceError, match="--init"):
         train(base, "later", init=model, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "devices", "available", "named"),
+    [
+        ("cuda", 1, 0, "compute.device"),
+        ("cuda", 2, 1, "compute.devices"),
+        ("mps", 1, 0, "compute.device"),
+    ],
+)
+def test_a_device_that_is_not_available_is_refused_before_anything_is_written(
+    dataset: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    devices: int,
+    available: int,
+    named: str,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: available > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: available)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    with pytest.raises(hs.HyperspaceError) as error:
+        train(dataset.parent, compute__device=kind, compute__devices=devices)
+    assert error.value.field == named
+    assert not (dataset.parent / "run").exists()
+
+
+def test_a_damaged_checkpoint_is_not_resumed_and_the_best_one_is_named(
+    dataset: Path, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = dataset.parent
+    run = RunFolder(base / "run")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 4)  # the best checkpoint is that of step 3
+        with pytest.raises(Interrupted):
+            train(base)
+    whole = run.last.read_bytes()
+    run.last.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(hs.HyperspaceError, match=r"damaged.*of step 3, copy best\.safetensors"):
+        train(base, resume=True)
+    run.last.write_bytes(run.best.read_bytes())
+    train(base, resume=True)
+    assert same_run(unbroken, run.path)
+    run.last.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    run.best.write_bytes(run.last.read_bytes())
+    with pytest.raises(hs.HyperspaceError, match=r"damaged.*backup"):
+        train(base, resume=True)
