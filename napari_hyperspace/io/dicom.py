@@ -39,6 +39,7 @@ from napari_hyperspace.io.text import itk_reason
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _QUIET = threading.Lock()  # the filters of warnings belong to all threads
+_LONGEST_UID = 64
 _UNDEFINED_LENGTH = 0xFFFFFFFF  # of encapsulated, that is compressed, pixels
 
 
@@ -190,8 +191,8 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 def _slice(data: FileDataset, path: Path) -> Slice:
     """Return the tags of a parsed file; raise an error if it is damaged."""
-    uid = _text(data, "SeriesInstanceUID")
-    kind = _text(data.file_meta, "MediaStorageSOPClassUID") or _text(data, "SOPClassUID")
+    uid = _uid(data, "SeriesInstanceUID", path)
+    kind = _uid(data.file_meta, "MediaStorageSOPClassUID", path) or _uid(data, "SOPClassUID", path)
     kind = UID(kind, validation_mode=IGNORE).name
     if "PixelData" not in data and (not kind or "Image Storage" in kind):
         raise HyperspaceError("there are no pixels", where=path)
@@ -250,14 +251,31 @@ def _held_bytes(data: FileDataset) -> int | None:
     return None if compressed else len(element.value or b"")
 
 
+def _uid(data: Dataset, keyword: str, path: Path) -> str:
+    """Return a UID; raise an error if it is too long, as one with a damaged length is."""
+    text = _decoded(data, keyword).strip(" \0")
+    if len(text) > _LONGEST_UID or "\0" in text:
+        raise HyperspaceError("a UID is not valid", where=path, found=keyword)
+    return printable(text)
+
+
 def _text(data: Dataset, keyword: str) -> str:
+    """Return a text.
+
+    A damaged length may append the tags that follow, such as the name of the patient. Their own
+    headers contain null characters, where the text is cut.
+    """
+    return printable(_decoded(data, keyword).partition("\0")[0].strip())
+
+
+def _decoded(data: Dataset, keyword: str) -> str:
     value = _raw(data, keyword)
     if isinstance(value, bytes):
         try:
             value = value.decode("utf-8")
         except UnicodeDecodeError:
             value = value.decode("latin-1")
-    return printable(str(value or "").strip(" \0"))
+    return str(value or "")
 
 
 def _numbers(data: FileDataset, keyword: str, count: int = 1) -> tuple[float, ...] | None:

@@ -88,6 +88,24 @@ def test_errors_warnings_and_logs_of_damaged_files_say_why_and_nothing_personal(
     assert not [one for one in caught if "pydicom" in one.filename]
 
 
+@pytest.mark.parametrize("tag", ["SeriesDescription", "Modality", "MediaStorageSOPClassUID"])
+def test_a_damaged_length_does_not_append_the_name_of_the_patient(dicom: Maker, tag: str) -> None:
+    path = dicom(1, **PERSONAL) / "slice001.dcm"
+    data = pydicom.dcmread(path)
+    value = (data.file_meta if tag in data.file_meta else data)[tag].value.encode()
+    value += (b"\0" if tag.endswith("UID") else b" ") * (len(value) % 2)
+    content = path.read_bytes()
+    start = content.index(len(value).to_bytes(2, "little") + value) + 2
+    length = content.index(b"Mustermann", start) + 20 - start
+    path.write_bytes(content[: start - 2] + length.to_bytes(2, "little") + content[start:])
+    (series,) = list_series(path.parent)
+    assert_nothing_personal(series, *series.problems, series.title)
+    try:
+        assert_nothing_personal(read(path, spacing_mm=(1, 1, 1)).name)
+    except HyperspaceError as error:
+        assert_nothing_personal(error)
+
+
 class SilentError(Exception):
     """An error of a parser, without a text."""
 
