@@ -1,4 +1,4 @@
-"""Measurements of this machine, stored in the user's cache folder."""
+"""Measurements of this machine, stored in the user's cache folder and shared by processes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
 from platformdirs import user_cache_path
 
 from napari_hyperspace.core.errors import HyperspaceError
@@ -17,6 +19,8 @@ __all__ = ["CACHE_VARIABLE", "cache_folder", "keep", "recall", "store_path"]
 
 CACHE_VARIABLE = "HYPERSPACE_CACHE"
 
+_LOCK_FILE = ".lock"  # in the cache folder; one process writes at a time
+_LOCK_TIMEOUT_S = 10.0
 _LOCK = threading.Lock()
 _MEMORY: dict[Path, dict[str, object]] = {}  # contents, as read or written here
 
@@ -41,15 +45,32 @@ def recall(name: str, key: str) -> object:
 def keep(name: str, key: str, value: object) -> None:
     """Store a JSON value under a key: for this process and, if it can be written, for later ones.
 
-    The file is replaced atomically.
+    The file is replaced atomically. What other processes stored meanwhile is kept.
     """
     path = store_path(name)
     with _LOCK:
-        known = {**_read(path), **_load(path), key: value}
-        _MEMORY[path] = known
+        _MEMORY[path] = {**_load(path), key: value}
         with contextlib.suppress(OSError, HyperspaceError):  # the cache is optional
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(known, indent=1, sort_keys=True))
+            with _only_writer(path.parent):
+                known = {**_MEMORY[path], **_read(path), key: value}
+                write_text(path, json.dumps(known, indent=1, sort_keys=True))
+            _MEMORY[path] = known
+
+
+@contextlib.contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Context manager: wait until no other process writes to the cache folder."""
+    lock = FileLock(folder / _LOCK_FILE, timeout=_LOCK_TIMEOUT_S)
+    try:
+        lock.acquire()
+    except NotImplementedError:  # some file systems have no locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _load(path: Path) -> dict[str, object]:
@@ -61,6 +82,6 @@ def _load(path: Path) -> dict[str, object]:
 def _read(path: Path) -> dict[str, object]:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import warnings
 from typing import Any
 
 import torch
 
 from napari_hyperspace.core import store
+from napari_hyperspace.core.errors import HyperspaceWarning
 from napari_hyperspace.cost.device_rates import measure_precision
 from napari_hyperspace.cost.host_rates import measure_host
 from napari_hyperspace.cost.rates import Calibration, decode, encode
@@ -26,6 +28,8 @@ _decoded: dict[str, tuple[object, Calibration]] = {}  # by key: what is stored, 
 def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
     """Return the rates of a device: stored ones, or measured now (a few seconds).
 
+    Stored rates that are not valid are measured again, with a warning.
+
     Parameters
     ----------
     device
@@ -38,8 +42,14 @@ def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
         stored = None if again else store.recall("rates", key)
         if key in _decoded and _decoded[key][0] is stored:
             return _decoded[key][1]
-        known = decode(stored)
+        known = decode(stored, candidates(device))
         if known is None:
+            if stored is not None:
+                warnings.warn(
+                    "the stored speed of this computer is not valid: it is measured again",
+                    HyperspaceWarning,
+                    stacklevel=2,
+                )
             # Disturbances last longer than the measurement of one rate: hence two rounds.
             known = _fastest(_measure(device), _measure(device))
             store.keep("rates", key, encode(known))
@@ -50,7 +60,7 @@ def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
 
 def is_calibrated(device: torch.device) -> bool:
     """Return whether `calibrate` returns at once."""
-    return decode(store.recall("rates", _key(device))) is not None
+    return decode(store.recall("rates", _key(device)), candidates(device)) is not None
 
 
 def _key(device: torch.device) -> str:

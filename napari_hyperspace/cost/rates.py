@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
+
+from napari_hyperspace.core.intensity import Kind
 
 LARGE_SCAN = 8 << 20  # voxels; above this, temporary arrays are fresh memory from the system
+_SLOWEST = 1e3  # seconds per operation, byte or call; more is not a measurement
+_MAY_BE_ZERO = ("convolution_byte", "page_fault", "look_up", "setting_up")  # small differences
 _FORMER_KEYS = {"forms": "precisions", "fault": "page_fault", "normalise": "normalize"}
 
 
@@ -147,22 +152,74 @@ def encode(calibration: Calibration) -> dict[str, Any]:
     return value
 
 
-def decode(stored: object) -> Calibration | None:
-    """Return the calibration stored as JSON data; `None` if another version wrote it.
+def decode(stored: object, required: Sequence[str] = ()) -> Calibration | None:
+    """Return the calibration stored as JSON data.
 
     The key names of earlier versions are accepted.
+
+    Parameters
+    ----------
+    stored
+        What `encode` returned.
+    required
+        Names of precisions that it must have.
+
+    Returns
+    -------
+    Calibration
+        `None` if another version wrote it, a key is missing, or a number is not possible.
     """
     try:
         value: Any = _with_present_keys(stored)
         precisions = {}
         for name, rates in value["precisions"].items():
-            pairs = {(int(a), int(b)): float(rate) for a, b, rate in rates["convolutions"]}
-            grouped = {int(channels): float(rate) for channels, rate in rates["depthwise"]}
+            pairs = {(_count(a), _count(b)): rate for a, b, rate in rates["convolutions"]}
+            grouped = {_count(channels): rate for channels, rate in rates["depthwise"]}
             precisions[name] = Rates(**{**rates, "convolutions": pairs, "depthwise": grouped})
-        kinds = {kind: (float(a), float(b)) for kind, (a, b) in value["host"]["normalize"].items()}
-        return Calibration(precisions, HostRates(**{**value["host"], "normalize": kinds}))
+        kinds = {kind: (a, b) for kind, (a, b) in value["host"]["normalize"].items()}
+        calibration = Calibration(precisions, HostRates(**{**value["host"], "normalize": kinds}))
+        _check(calibration)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
+    return None if set(required) - precisions.keys() else calibration
+
+
+def _check(calibration: Calibration) -> None:
+    """Raise `ValueError` if a rate is not possible: estimates divide by rates and add them up."""
+    host = calibration.host
+    if set(get_args(Kind)) - host.normalize.keys() or not calibration.precisions:
+        raise ValueError("incomplete")
+    for pair in host.normalize.values():
+        _check_rates(*pair)
+    _check_numbers(host, but=("normalize",))
+    for rates in calibration.precisions.values():
+        if not rates.convolutions or not rates.depthwise:
+            raise ValueError("incomplete")
+        _check_rates(*rates.convolutions.values(), *rates.depthwise.values())
+        _check_numbers(rates, but=("itemsize", "reordered", "convolutions", "depthwise"))
+        _count(rates.itemsize)
+        if not isinstance(rates.reordered, bool):
+            raise ValueError("not a truth value")
+
+
+def _check_numbers(rates: Rates | HostRates, but: Sequence[str]) -> None:
+    for field in dataclasses.fields(rates):
+        if field.name not in but:
+            _check_rates(getattr(rates, field.name), zero=field.name in _MAY_BE_ZERO)
+
+
+def _check_rates(*rates: object, zero: bool = False) -> None:
+    for rate in rates:
+        if not isinstance(rate, int | float) or isinstance(rate, bool):
+            raise ValueError(f"not a number: {rate!r}")
+        if not 0 <= rate < _SLOWEST or (rate == 0 and not zero):
+            raise ValueError(f"not a rate: {rate!r}")
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"not a count: {value!r}")
+    return value
 
 
 def _with_present_keys(value: object) -> object:

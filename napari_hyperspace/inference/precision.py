@@ -105,9 +105,14 @@ def _decode(stored: object) -> PrecisionChoice | None:
     try:
         choice = PrecisionChoice(**{_FORMER_KEYS.get(key, str(key)): stored[key] for key in stored})
         choice = replace(choice, shape=tuple(choice.shape))
-    except TypeError:  # written by another version
+        possible = (
+            {choice.precision, *choice.seconds} <= PRECISIONS.keys()
+            and 0 <= choice.flips_per_border < math.inf
+            and all(0 < seconds < math.inf for seconds in choice.seconds.values())
+        )
+    except (TypeError, AttributeError):  # written by another version, or damaged
         return None
-    return choice if choice.precision in PRECISIONS else None
+    return choice if possible else None
 
 
 def choose_precision(

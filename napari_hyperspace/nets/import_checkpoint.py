@@ -1,8 +1,9 @@
 """Conversion of released HyperSpace checkpoints (``.pt``) into model files.
 
-A ``.pt`` file is a pickle. It is read in a child process that accepts tensors and plain containers
-only (``weights_only=True``) and passes them on as safetensors; the rest of the program never
-unpickles anything.
+A ``.pt`` file is a pickle. It is read by a child process (`napari_hyperspace.nets.unpickle`), which
+is isolated, has limited memory and time, accepts tensors and plain containers only
+(``weights_only=True``) and passes them on as safetensors. The rest of the program never unpickles
+anything.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.nets import unpickle
 from napari_hyperspace.nets.card import LabelClass, ModelCard
 from napari_hyperspace.nets.hypernetwork.reference import factory_from_reference
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import check_model_target, save_model
 
 _TIMEOUT_S = 600
-_NESTED = ("model", "state_dict", "model_state_dict")
 _COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c")
 
 
@@ -47,23 +49,7 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     if not source.is_file():
         raise HyperspaceError("there is no such file", where=source)
     check_model_target(target)
-    with tempfile.TemporaryDirectory() as folder:
-        tensors = Path(folder, "state.safetensors")
-        child = subprocess.run(
-            [sys.executable, "-m", __spec__.name, str(source), str(tensors)],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-        if child.returncode != 0:
-            reason = child.stderr.strip().splitlines()
-            raise HyperspaceError(
-                "the checkpoint cannot be read as a dict of tensors",
-                where=source,
-                found=reason[-1] if reason else f"exit status {child.returncode}",
-            )
-        state = load_file(tensors)
+    state = _unpickle(source)
     try:
         factory = factory_from_reference(state)
     except HyperspaceError as error:
@@ -84,18 +70,42 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
     return save_model(Model(factory, card), target)
 
 
-def _tensors(loaded: object) -> dict[str, torch.Tensor]:
-    """Return the state dict in the contents of a checkpoint."""
-    for key in _NESTED:
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-    if not isinstance(loaded, dict) or not loaded:
-        raise SystemExit("it contains no state dict")
-    for name, tensor in loaded.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise SystemExit(f"{name!r} is a {type(tensor).__name__}, not a tensor")
-    return {name: tensor.detach().clone().contiguous() for name, tensor in loaded.items()}
-
-
-if __name__ == "__main__":
-    save_file(_tensors(torch.load(sys.argv[1], map_location="cpu", weights_only=True)), sys.argv[2])
+def _unpickle(source: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint, read by an isolated process."""
+    # -I: neither the working folder nor the environment decides what is imported. The folders of
+    # this process are passed on, except the working folder.
+    here = Path.cwd()
+    folders = [each for each in sys.path if os.path.isabs(each) and Path(each).resolve() != here]
+    try:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            tensors = Path(folder, "state.safetensors")
+            script = [sys.executable, "-I", "-X", "utf8", os.path.abspath(unpickle.__file__)]
+            child = subprocess.run(
+                [*script, str(source.absolute()), str(tensors), *folders],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_TIMEOUT_S,
+                check=False,
+                cwd=folder,
+            )
+            if child.returncode != 0:
+                reason = child.stderr.strip().splitlines()
+                raise HyperspaceError(
+                    "the checkpoint cannot be read as a dict of tensors",
+                    where=source,
+                    found=reason[-1] if reason else f"exit status {child.returncode}",
+                )
+            return load_file(tensors)
+    except subprocess.TimeoutExpired as error:
+        raise HyperspaceError(
+            "reading the checkpoint takes too long", where=source, found=f"{_TIMEOUT_S} s"
+        ) from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise HyperspaceError(
+            "the checkpoint cannot be converted",
+            where=source,
+            found=str(error),
+            fix="Free some space in the folder for temporary files",
+        ) from error

@@ -1,8 +1,9 @@
 """The model file: a safetensors file with the weights of a model, its configuration and its card.
 
-The file's metadata has one key, ``hyperspace``: JSON with ``format_version``, ``network``,
-``factory`` and ``card``. The tensors are the factory's state, in float32 or float16. Nothing in the
-file can be executed.
+The file's metadata has the key ``hyperspace``: JSON with ``format_version``, ``network``,
+``factory`` and ``card``. The key ``hyperspace-digest`` is a checksum of that text and the tensors;
+files without it are accepted. The tensors are the factory's state, in float32 or float16. Nothing
+in the file can be executed.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from napari_hyperspace.core.files import write_bytes
 from napari_hyperspace.nets.base.config import Config
 from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, build_factory
 from napari_hyperspace.nets.card import ModelCard
+from napari_hyperspace.nets.digest import WeightsDigest, digest_of
 from napari_hyperspace.nets.model import Model
 
 FORMAT_VERSION = 1
 _KEY = "hyperspace"
+_DIGEST_KEY = "hyperspace-digest"
 _MAX_HEADER_BYTES = 16 << 20
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _STORED = ("F32", "F16")  # their names in safetensors
@@ -61,11 +64,11 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
     ------
     HyperspaceError
         If there is no such model, or the file is not a valid model file: it is not safetensors, was
-        written by a newer version, or a tensor is missing, unexpected, of the wrong shape, or not
-        finite.
+        written by a newer version, does not match its checksum, or a tensor is missing, unexpected,
+        of the wrong shape, or not finite.
     """
     path = _find(name_or_path)
-    header, stored = _read_header(path)
+    header, stored, metadata = _read_header(path)
     try:
         with torch.device("meta"):
             factory = build_factory(header.network, header.factory)
@@ -74,15 +77,26 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
     expected = factory.state_dict()
     _compare(path, expected, stored)
     state: dict[str, Tensor] = {}
+    digest = WeightsDigest(metadata[_KEY])
     with safe_open(path, framework="pt") as file:
-        for name, like in expected.items():
+        for name, like in sorted(expected.items()):
             tensor = file.get_tensor(name)
+            digest.add(name, tensor)
             if not torch.isfinite(tensor).all():
                 raise HyperspaceError(
                     "the tensor has values that are not finite", where=path, field=name
                 )
             # Copied from the mapped file to aligned memory: rounding depends on the alignment.
             state[name] = tensor.to(like.dtype, copy=True)
+    if metadata.get(_DIGEST_KEY, digest.hexdigest()) != digest.hexdigest():
+        raise HyperspaceError(
+            "the file is damaged: its content does not match its checksum",
+            where=path,
+            field=_DIGEST_KEY,
+            found=digest.hexdigest(),
+            expected=metadata[_DIGEST_KEY],
+            fix="Get the file again",
+        )
     factory.load_state_dict(state, assign=True)
     try:
         return Model(factory, header.card)
@@ -91,7 +105,10 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
 
 
 def read_card(name_or_path: str | os.PathLike[str]) -> ModelHeader:
-    """Read the JSON part of a model file, without its tensors; raises as `load_model`."""
+    """Read the JSON part of a model file, without its tensors and the checksum.
+
+    Raises as `load_model`.
+    """
     return _read_header(_find(name_or_path))[0]
 
 
@@ -136,8 +153,8 @@ def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "floa
                 where=target,
                 field=name,
             )
-    metadata = {_KEY: header.model_dump_json()}
-    write_bytes(target, save(state, metadata))
+    text = header.model_dump_json()
+    write_bytes(target, save(state, {_KEY: text, _DIGEST_KEY: digest_of(text, state)}))
     return target
 
 
@@ -158,8 +175,16 @@ def check_model_target(path: str | os.PathLike[str]) -> None:
             field="extension",
             found=target.suffix or "none",
         )
-    if not target.exists():
-        return
+    try:
+        if not target.exists():
+            return
+    except (OSError, ValueError) as error:
+        raise HyperspaceError(
+            "the path is not valid or not accessible",
+            where=target,
+            found=getattr(error, "strerror", None) or str(error),
+            fix="Choose another name or folder",
+        ) from error
     try:
         _read_header(target)
     except HyperspaceError as error:
@@ -194,8 +219,8 @@ class _Stored:
     dtype: str
 
 
-def _read_header(path: Path) -> tuple[ModelHeader, dict[str, _Stored]]:
-    """Read and check the JSON part; read the shapes and types of the tensors."""
+def _read_header(path: Path) -> tuple[ModelHeader, dict[str, _Stored], dict[str, str]]:
+    """Read and check the JSON part; read the shapes and types of the tensors, and the metadata."""
     _refuse_foreign(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -217,7 +242,7 @@ def _read_header(path: Path) -> tuple[ModelHeader, dict[str, _Stored]]:
             found=", ".join(sorted(metadata)) or "no metadata",
             expected=f"the key {_KEY!r}",
         )
-    return _parse_header(path, metadata[_KEY]), stored
+    return _parse_header(path, metadata[_KEY]), stored, metadata
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -261,9 +286,9 @@ def _parse_header(path: Path, text: str) -> ModelHeader:
                 fix="Update napari-hyperspace",
             )
         return TypeAdapter(ModelHeader).validate_json(text)
-    except (json.JSONDecodeError, ValidationError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of more than 4300 digits
         if isinstance(error, ValidationError):
-            first = error.errors()[0]
+            first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
             raise HyperspaceError(first["msg"], where=path, field=place or _KEY) from error
         raise HyperspaceError(f"unreadable metadata: {error}", where=path, field=_KEY) from error

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from napari_hyperspace.core import store
 
@@ -32,7 +35,7 @@ def test_values_are_there_in_the_next_process(folder, monkeypatch):
     assert store.recall("rates", "a") == {"x": [1, 2.5]}
     assert store.recall("rates", "b") == 3
     assert store.recall("other", "a") is None
-    assert [path.name for path in folder.iterdir()] == ["measured-rates.json"]
+    assert {path.name for path in folder.iterdir()} <= {"measured-rates.json", ".lock"}
 
 
 def test_what_another_process_stored_meanwhile_is_kept(folder):
@@ -43,7 +46,48 @@ def test_what_another_process_stored_meanwhile_is_kept(folder):
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": 1, "theirs": 2, "b": 3}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1, 2]", "\xff", "null"])
+def test_a_newer_value_of_another_process_is_kept(folder):
+    store.keep("rates", "a", 1)
+    path = store.store_path("rates")
+    path.write_text(json.dumps({"a": 2}), encoding="utf-8")
+    store.keep("rates", "b", 3)
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": 2, "b": 3}
+    assert store.recall("rates", "a") == 2
+
+
+def test_processes_that_write_at_once_lose_nothing(folder):
+    code = (
+        "import sys; from napari_hyperspace.core import store\n"
+        "for i in range(50): store.keep('rates', f'{sys.argv[1]} {i}', i)"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "ab"]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    known = json.loads(store.store_path("rates").read_text(encoding="utf-8"))
+    assert known == {f"{name} {i}": i for name in "ab" for i in range(50)}
+
+
+def test_a_file_system_without_locks_still_stores(folder, monkeypatch):
+    def refuse(self, *arguments, **options):
+        raise NotImplementedError
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    store.keep("rates", "a", 1)
+    forget(monkeypatch)
+    assert store.recall("rates", "a") == 1
+
+
+def test_a_lock_that_another_process_keeps_stops_nothing(folder, monkeypatch):
+    monkeypatch.setattr(store, "_LOCK_TIMEOUT_S", 0.1)
+    folder.mkdir()
+    with FileLock(folder / ".lock"):
+        store.keep("rates", "a", 1)
+    assert store.recall("rates", "a") == 1
+    store.keep("rates", "b", 2)
+    forget(monkeypatch)
+    assert store.recall("rates", "a") == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", "\xff", "null", "[" * 100_000, "9" * 5000])
 def test_a_damaged_file_counts_as_empty(folder, content):
     folder.mkdir()
     store.store_path("rates").write_bytes(content.encode("latin-1"))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from napari_hyperspace.core import store
+from napari_hyperspace.core.errors import HyperspaceWarning
 from napari_hyperspace.cost import calibrate as calibration
 from napari_hyperspace.cost import device_rates, timing
 from napari_hyperspace.cost.calibrate import calibrate, is_calibrated
@@ -90,6 +91,23 @@ def test_entry_of_another_version_is_measured_again(measured, new_process, own_c
     path.write_text(path.read_text().replace('"itemsize"', '"size"'))
     new_process()
     assert not is_calibrated(CPU)
+
+
+@pytest.mark.parametrize("value", ["NaN", "0", "-1.0", '"fast"', "1e400"])
+def test_impossible_stored_rates_are_measured_again_and_said_once(
+    measured, new_process, own_cache, value
+):
+    calibrate(CPU)
+    path = own_cache / "measured-rates.json"
+    path.write_text(path.read_text().replace('"copy": 1e-10', f'"copy": {value}'))
+    new_process()
+    assert not is_calibrated(CPU)
+    with pytest.warns(HyperspaceWarning, match="measured again"):
+        assert calibrate(CPU) == CALIBRATION
+    assert len(measured) == 4
+    assert calibrate(CPU) == CALIBRATION  # without a warning
+    new_process()
+    assert calibrate(CPU) == CALIBRATION
 
 
 def test_file_of_an_earlier_version_is_read(measured, own_cache):

@@ -164,6 +164,28 @@ def test_choice_stored_by_an_earlier_version_is_read(own_cache, shape):
     )
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"flips_per_border": float("nan")},
+        {"flips_per_border": -1.0},
+        {"flips_per_border": "0"},
+        {"seconds": {"fp32": 0.0}},
+        {"seconds": {"fp32": "fast"}},
+        {"seconds": {"fp8": 1.0}},
+        {"seconds": [1.0]},
+        {"seconds": None},
+        {"precision": ["fp32"]},
+    ],
+)
+def test_impossible_stored_choices_are_not_used(own_cache, damage):
+    model = FakeModel(None)
+    key = precision_module.choice_key(model, CPU, SPACING)
+    stored = {"precision": "fp32", "flips_per_border": 0.0, "seconds": {}, "shape": [4, 4, 4]}
+    store.keep("precisions", key, {**stored, **damage})
+    assert known_choice(model, CPU, SPACING) is None
+
+
 def test_a_new_choice_replaces_that_of_an_earlier_version(own_cache):
     model = FakeModel(None)
     key = precision_module.choice_key(model, CPU, SPACING)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.nets import unpickle
 from napari_hyperspace.nets.hypernetwork.reference import factory_from_reference
 from napari_hyperspace.nets.import_checkpoint import import_checkpoint
 from napari_hyperspace.nets.model_file import load_model
@@ -181,6 +184,70 @@ def test_anything_but_tensors_is_refused(tmp_path):
         import_checkpoint(tmp_path / "evil.pt", tmp_path / "out.safetensors")
     assert not (tmp_path / "made-by-pickle").exists()
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_refusals_name_what_is_no_tensor(tmp_path):
+    """And do not point to torch's documentation, which says how to run the pickle anyway."""
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made-by-pickle"),)
+
+    torch.save({"model": Evil()}, tmp_path / "evil.pt")
+    (tmp_path / "noise.pt").write_bytes(b"noise" * 99)
+    for name, words in (("evil.pt", "mkdir, which is not a tensor"), ("noise.pt", "not a check")):
+        with pytest.raises(HyperspaceError, match=words) as caught:
+            import_checkpoint(tmp_path / name, tmp_path / "out.safetensors")
+        assert "documentation" not in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_modules_of_the_working_folder_are_not_executed(tmp_path, monkeypatch):
+    made = tmp_path / "made-by-module"
+    for name in ("torch", "safetensors", "re", "psutil"):
+        code = f"open({str(made)!r}, 'w').close()\nraise ImportError\n"
+        (tmp_path / f"{name}.py").write_text(code)
+    torch.save({"a": torch.zeros(2)}, tmp_path / "in.pt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), ".", *sys.path])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", str(tmp_path)]))
+    with pytest.raises(HyperspaceError, match="not a checkpoint"):
+        import_checkpoint("in.pt", "out.safetensors")
+    assert not made.exists()
+
+
+def test_the_process_that_reads_pickles_has_limits(tmp_path):
+    resource = pytest.importorskip("resource")
+    code = (
+        "import resource, runpy; "
+        f"module = runpy.run_path({unpickle.__file__!r}); "
+        "module['limit_resources'](1000); "
+        "print(*(resource.getrlimit(getattr(resource, 'RLIMIT_' + name))[0] "
+        "for name in ('AS', 'CPU', 'CORE', 'FSIZE')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    limits = [int(value) for value in done.stdout.split()]
+    assert limits[2] == 0
+    if sys.platform == "linux":  # other systems lack some limits
+        assert all(0 <= limit < 1 << 40 for limit in limits)
+        assert resource.RLIM_INFINITY not in limits
+
+
+def test_a_full_or_slow_conversion_is_a_declared_error(tmp_path, monkeypatch):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "in.pt")
+
+    def full(*_arguments, **_options):
+        raise OSError(28, os.strerror(28))
+
+    def slow(*_arguments, **_options):
+        raise subprocess.TimeoutExpired("python", 600)
+
+    monkeypatch.setattr("napari_hyperspace.nets.import_checkpoint.subprocess.run", slow)
+    with pytest.raises(HyperspaceError, match="takes too long"):
+        import_checkpoint(tmp_path / "in.pt", tmp_path / "out.safetensors")
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    with pytest.raises(HyperspaceError, match="No space"):
+        import_checkpoint(tmp_path / "in.pt", tmp_path / "out.safetensors")
 
 
 @pytest.mark.parametrize(

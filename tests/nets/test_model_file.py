@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.card import ModelCard
+from napari_hyperspace.nets.digest import digest_of
 from napari_hyperspace.nets.model_file import bundled_models, load_model, read_card, save_model
 from tests.nets.rounding import assert_equal_in_float64
 
@@ -209,6 +213,121 @@ def test_metadata_that_is_not_json_is_refused(path):
     save_file(tensors, path, {"hyperspace": "{"})
     with pytest.raises(HyperspaceError, match="metadata"):
         load_model(path)
+
+
+class TestChecksum:
+    """A file whose content changed after it was written is refused."""
+
+    def test_flipped_bits_are_refused(self, path, rng):
+        data = path.read_bytes()
+        body = 8 + struct.unpack("<Q", data[:8])[0]
+        for at in rng.integers(body, len(data), 60).tolist():
+            flipped = bytearray(data)
+            flipped[at] ^= 1 << int(rng.integers(8))
+            path.write_bytes(flipped)
+            with pytest.raises(HyperspaceError, match=r"damaged|not finite") as caught:
+                load_model(path)
+            assert caught.value.where == str(path)
+        path.write_bytes(data)
+        load_model(path)
+
+    def test_a_flipped_bit_in_the_card_is_refused(self, path):
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"structure 1", b"structure 3", 1))
+        with pytest.raises(HyperspaceError, match="damaged") as caught:
+            load_model(path)
+        assert "again" in caught.value.fix
+
+    @pytest.mark.parametrize("dtype", ["float32", "float16"])
+    def test_names_shapes_and_order_of_tensors_count(self, tiny_model, tmp_path, dtype):
+        path = save_model(tiny_model, tmp_path / "m.safetensors", dtype=dtype)
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        tensors = load_file(path)
+        text = metadata["hyperspace"]
+        assert metadata["hyperspace-digest"] == digest_of(text, tensors)
+        name, tensor = next((name, t) for name, t in tensors.items() if t.numel() > 1)
+        rest = {other: t for other, t in tensors.items() if other != name}
+        for changed in (
+            rest,
+            {**rest, name: tensor.reshape(1, -1)},
+            {**rest, f"{name}2": tensor},
+            {**rest, name: tensor.view(torch.int16)},
+        ):
+            assert digest_of(text, changed) != metadata["hyperspace-digest"]
+        assert digest_of(text, dict(reversed(tensors.items()))) == metadata["hyperspace-digest"]
+
+    def test_files_without_one_open(self, path):
+        identity = load_model(path).identity
+        rewrite(path)
+        with safe_open(path, framework="pt") as file:
+            assert file.metadata().keys() == {"hyperspace"}
+        assert load_model(path).identity == identity
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"format_version": ' + "9" * 5000 + "}",
+        '{"format_version": 1, "network": {"channels": ' + "9" * 5000 + "}}",
+        "[" * 100_000 + "]" * 100_000,
+        '{"network":' * 10_000 + "1" + "}" * 10_000,
+    ],
+    ids=["digits", "digits inside", "nested lists", "nested objects"],
+)
+def test_metadata_with_huge_numbers_or_deep_nesting_is_refused(path, text):
+    save_file(load_file(path), path, {"hyperspace": text})
+    for read in (load_model, read_card):
+        with pytest.raises(HyperspaceError, match=r"tiny\.safetensors") as caught:
+            read(path)
+        assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_full_or_read_only_disk_is_a_declared_error(tiny_model, path, monkeypatch, number):
+    before = path.read_bytes()
+
+    def fail(self, *_args, **_kwargs):
+        raise OSError(number, os.strerror(number), str(self))
+
+    for method in ("write_bytes", "unlink"):
+        monkeypatch.setattr(Path, method, fail)
+    with pytest.raises(HyperspaceError, match="cannot be written") as caught:
+        save_model(tiny_model, path)
+    assert caught.value.found == os.strerror(number)
+    assert path.read_bytes() == before
+
+
+def test_a_disk_that_fills_up_while_writing_is_a_declared_error(tiny_model, path):
+    """By a limit on the size of files, in a process of its own."""
+    pytest.importorskip("resource")
+    code = (
+        "import resource, signal, sys\n"
+        "from napari_hyperspace.core.errors import HyperspaceError\n"
+        "from napari_hyperspace.nets.model_file import load_model, save_model\n"
+        "model = load_model(sys.argv[1])\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n"
+        "    save_model(model, sys.argv[1])\n"
+        "except HyperspaceError as error:\n"
+        "    print(error.problem)\n"
+    )
+    before = path.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert "cannot be written" in done.stdout
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["a\0b.safetensors", "a" * 300 + ".safetensors"])
+def test_names_that_no_file_can_have_are_refused(tiny_model, tmp_path, name):
+    with pytest.raises(HyperspaceError):
+        save_model(tiny_model, tmp_path / name)
+    with pytest.raises(HyperspaceError, match="no such model"):
+        load_model(tmp_path / name)
 
 
 def test_a_failed_save_keeps_the_existing_file(tiny_model, path, monkeypatch):
