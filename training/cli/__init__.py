@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from training.cli import applying, fitting, measuring, synthesis
+from training.cli.console import run_program
 from training.cli.options import app
 
 __all__ = ["app", "applying", "fitting", "main", "measuring", "synthesis"]
@@ -17,4 +18,5 @@ __all__ = ["app", "applying", "fitting", "main", "measuring", "synthesis"]
 def main() -> None:
     """Run the command line."""
     as_module = Path(sys.argv[0]).name == "__main__.py"
-    app(prog_name="python -m training" if as_module else "hyperspace")
+    name = "python -m training" if as_module else "hyperspace"
+    run_program(lambda: app(prog_name=name))

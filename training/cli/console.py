@@ -1,13 +1,20 @@
-"""Helpers of all commands: parsing of spacings, progress on stderr, errors as one message."""
+"""Helpers of all commands: spacings, progress on stderr, results, errors as one message."""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
+import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,8 +30,61 @@ _TRAINING_PACKAGES = (
 )  # fmt: skip
 
 
+class _Terminated(KeyboardInterrupt):
+    """A signal asked the program to stop.
+
+    Parameters
+    ----------
+    number
+        The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM, and SIGBREAK on Windows, stop the work in the same way as Ctrl-C.
+
+    Signals are handled in the main thread only; in other threads nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own:  # a forked worker, which is stopped without a message
+            os._exit(128 + number)
+        raise _Terminated(number)
+
+    caught = [signal.SIGTERM]
+    if sys.platform == "win32":
+        caught.append(signal.SIGBREAK)
+    previous = [signal.signal(number, stop) for number in caught]
+    try:
+        yield
+    finally:
+        for number, handler in zip(caught, previous, strict=True):
+            signal.signal(number, handler)
+
+
 class Commands(typer.core.TyperGroup):
     """Commands that turn errors meant for users into one message and a nonzero exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse empty arguments: as a path they would mean the working folder."""
+        before = ""
+        for argument in args:
+            if not argument or re.fullmatch(r"--[\w-]+=", argument):
+                name = argument.rstrip("=") or before
+                raise typer.BadParameter(
+                    "it is empty", param_hint=repr(name) if name.startswith("-") else "an argument"
+                )
+            before = argument
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -39,7 +99,12 @@ class Commands(typer.core.TyperGroup):
 
             warnings.showwarning = show
             try:
-                return super().invoke(ctx)
+                with _signals_interrupt():
+                    return super().invoke(ctx)
+            except KeyboardInterrupt as error:
+                number = error.number if isinstance(error, _Terminated) else signal.SIGINT
+                typer.echo(f"stopped by {signal.Signals(number).name}", err=True)
+                raise typer.Exit(128 + number) from error
             except HyperspaceError as error:
                 typer.echo(f"error: {error}", err=True)
                 raise typer.Exit(getattr(error, "exit_code", 1)) from error
@@ -96,8 +161,62 @@ def progress(title: str) -> Iterator[ReportProgress]:
 
 
 def emit(data: Any, text: str, as_json: bool) -> None:
-    """Print a result on stdout, as JSON or as text."""
-    sys.stdout.write((json.dumps(data, indent=1) if as_json else text) + "\n")
+    """Print a result on stdout, as JSON or as text.
+
+    Raises
+    ------
+    HyperspaceError
+        If it cannot be printed, because stdout is closed or the disk is full.
+    BrokenPipeError
+        If the program that reads stdout has ended.
+    """
+    result = (json.dumps(data, indent=1) if as_json else text) + "\n"
+    if sys.stdout is None:
+        raise HyperspaceError("the result cannot be printed: stdout is closed")
+    try:
+        sys.stdout.write(result)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HyperspaceError(f"the result cannot be printed: {error.strerror}") from error
+
+
+def run_program(program: Callable[[], object]) -> NoReturn:
+    """Run a program that raises `SystemExit`, and end with its exit status.
+
+    Characters that stdout or stderr cannot encode are printed as escapes. If stdout cannot be
+    written, the program ends with exit status 1 and without a traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        program()
+        status: str | int | None = 0
+    except SystemExit as end:
+        status = end.code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF) or error.filename is not None:
+            raise
+        typer.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+        status = 1
+    sys.exit(status if _flushed() else status or 1)
+
+
+def _flushed() -> bool:
+    """Write what is buffered for stdout; if that is impossible, discard it."""
+    if sys.stdout is None:
+        return True
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would try again at its end, and print a traceback.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+        return False
+    return True
 
 
 def table(rows: Sequence[tuple[str, object]]) -> str:

@@ -18,7 +18,10 @@ def fit(
         list[str] | None,
         typer.Option("--set", help="Change a key: section.key=value. May be repeated."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/NAME.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Folder of the run. Default: runs/NAME."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the run's last checkpoint.")
     ] = False,

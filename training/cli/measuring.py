@@ -77,7 +77,8 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for rows, summary and figures; measurements that it already has are kept."
+            file_okay=False,
+            help="Folder for rows, summary and figures; measurements that it already has are kept.",
         ),
     ] = None,
     rows: Annotated[
@@ -148,7 +149,8 @@ def compare(
         Path, typer.Argument(help="Configuration of a run with a section comparison, a YAML file.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the runs. Default: runs/NAME.")
+        Path | None,
+        typer.Option(file_okay=False, help="Folder of the runs. Default: runs/NAME."),
     ] = None,
     report: Annotated[
         Path | None, typer.Option(help="Markdown page of the report. Default: the configuration's.")
@@ -188,7 +190,9 @@ def cka(
     against: Annotated[
         str | None, typer.Option(help="A second model to compare with, such as another seed.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the figure and the numbers.")] = Path("cka"),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder for the figure and the numbers.")
+    ] = Path("cka"),
     start: Annotated[str, typer.Option(help="First spacing in mm.")] = "0.94",
     stop: Annotated[str, typer.Option(help="Last spacing in mm.")] = "2",
     steps: Annotated[int, typer.Option(help="Number of spacings between the two.")] = 10,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     cls=Commands,
     help="Train, apply and evaluate segmentation models that adapt to the voxel spacing.",
+    epilog="Exit status: 0 success; 1 error, or a scan that failed, or errors in a data set; "
+    "2 wrong usage; 130 stopped by Ctrl-C; 143 stopped by SIGTERM.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -24,7 +24,7 @@ _LABELS = "Folder of label maps, or a configuration with `data: {kind: label-map
 @app.command(epilog="Example: hyperspace synthesize LABELS pairs -n 10 --preview")
 def synthesize(
     labels: Annotated[Path, typer.Argument(help=_LABELS)],
-    out: Annotated[Path, typer.Argument(help="Folder for the pairs.")],
+    out: Annotated[Path, typer.Argument(file_okay=False, help="Folder for the pairs.")],
     number: Annotated[int, typer.Option("-n", min=1, help="Number of pairs.")] = 10,
     at: Annotated[
         str | None,
@@ -66,7 +66,7 @@ def synthesize(
 def evaluate_synthetic(
     model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
     labels: Annotated[Path, typer.Argument(help=_LABELS)],
-    out: Annotated[Path, typer.Option(help="Folder for the report.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the report.")],
     at: Annotated[
         str, typer.Option("--spacings", help="Spacings in mm, separated by spaces.")
     ] = "1 2 3 5 5,1,1 1,5,1 1,1,5 6.5,0.7,0.7 0.7,6.5,0.7 0.7,0.7,6.5",

@@ -17,6 +17,36 @@ def block(name: str, text: str) -> str:
     return f"<!-- begin {name} -->\n{text}\n<!-- end {name} -->"
 
 
+def check_page(path: Path) -> None:
+    """Check that a report may be written to a file: nothing but a page of ours is replaced.
+
+    Raises
+    ------
+    HyperspaceError
+        If the name has no extension, or the file exists and has no generated block.
+    """
+    if not path.suffix:
+        raise HyperspaceError(
+            "the name of a report needs an extension: its folder of figures has the name without",
+            where=path,
+            fix="Choose a name such as report.md",
+        )
+    if path.exists() and not _BLOCK.search(_read(path)):
+        raise HyperspaceError(
+            "the file is not a report of a comparison, and it is not replaced",
+            where=path,
+            expected="a page with generated blocks",
+            fix="Choose another name, or delete the file first",
+        )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise HyperspaceError("the page cannot be read", where=path, found=error) from error
+
+
 def renew(path: Path, blocks: Mapping[str, str], first: str) -> None:
     """Replace the blocks of a page; a page that does not exist is created.
 
@@ -32,9 +62,11 @@ def renew(path: Path, blocks: Mapping[str, str], first: str) -> None:
     Raises
     ------
     HyperspaceError
-        If the page has a block without text: it would keep outdated numbers.
+        If the page has a block without text, which would keep outdated numbers, or `check_page`
+        refuses it.
     """
-    page = path.read_text(encoding="utf-8") if path.exists() else first
+    check_page(path)
+    page = _read(path) if path.exists() else first
     unknown = sorted({found["name"] for found in _BLOCK.finditer(page)} - set(blocks))
     if unknown:
         raise HyperspaceError(

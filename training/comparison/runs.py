@@ -53,7 +53,7 @@ class ComparedRun:
     def _stored(self) -> dict[str, Any]:
         try:
             stored: dict[str, Any] = json.loads(self.folder.config.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise HyperspaceError(
                 "the configuration of the run cannot be read",
                 where=self.folder.config,

@@ -10,6 +10,7 @@ from typing import Any
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.progress import ReportProgress
 from training.comparison.config import load_comparison
+from training.comparison.page import check_page
 from training.comparison.report import write_report
 from training.comparison.results import Results, measure
 from training.comparison.runs import State, compared_runs, train
@@ -34,7 +35,8 @@ class Study:
     Raises
     ------
     HyperspaceError
-        If the configuration is invalid, or a folder has a run of another one.
+        If the configuration is invalid, a folder has a run of another one, or the report would
+        replace another file.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Study:
         if page is None and self.section.report is not None:
             page = resolve_path(self.section.report, Path.cwd(), field="comparison.report")
         self.page = page or self.out / "report.md"
+        check_page(self.page)
         self.runs = compared_runs(self.comparison, self.out)
         self.states = {run.label: run.state() for run in self.runs}
 

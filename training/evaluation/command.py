@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import write_text
+from napari_hyperspace.core.files import resolved, write_text
 from napari_hyperspace.core.progress import ReportProgress
 from training.data.base import DataSet
 from training.evaluation.evaluate import Evaluation, evaluate
@@ -88,6 +88,7 @@ def run(
             expected=f"one of {len(names)} such as {names[0]}",
         )
     if folder is not None:
+        _check_inside(folder, output.rows)
         check_format(folder / output.rows)
     rows_file = None if folder is None else (folder / output.rows).with_suffix(".csv")
     evaluation = evaluate(
@@ -109,6 +110,17 @@ def run(
         for model in {method.model: method for method in reversed(methods)}.values():
             files.append(write_card(evaluation, model))
     return _result(evaluation, summary, files), _text(evaluation, summary, files)
+
+
+def _check_inside(folder: Path, rows: str) -> None:
+    """Refuse rows outside of their folder, where they could replace a file of something else."""
+    if not resolved(folder / rows).is_relative_to(resolved(folder)):
+        raise HyperspaceError(
+            "the rows are written to the folder of the evaluation",
+            field="--rows",
+            found=rows,
+            expected="the name of a file in it",
+        )
 
 
 def _write(

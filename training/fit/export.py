@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from pydantic import JsonValue
 
+from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import resolved
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.nets.build import build_factory
 from napari_hyperspace.nets.card import LabelClass, LocalizationConfig, ModelCard
@@ -163,12 +165,19 @@ def export_checkpoint(
     Raises
     ------
     HyperspaceError
-        If there is no checkpoint, or the target is a file that is not a model file.
+        If there is no checkpoint, or the target is a file of the run or one that is not a model
+        file.
     """
-    check_model_target(target)
     path = Path(source)
+    run = RunFolder(path if path.is_dir() else path.parent.parent)
+    if resolved(target) == resolved(path) or run.owns(target):
+        raise HyperspaceError(
+            "the target is a file of the run itself",
+            where=target,
+            fix="Choose another name, or a folder outside of the run",
+        )
+    check_model_target(target)
     if path.is_dir():
-        run = RunFolder(path)
         path = run.best if run.best.exists() else run.last
     checkpoint = read_checkpoint(path)
     scores = [SpacingScore.from_dict(score) for score in checkpoint.progress.scores]

@@ -104,8 +104,16 @@ def checkpoint_to_resume(
     Raises
     ------
     HyperspaceError
-        If there is no checkpoint to continue from, or a new run would overwrite one.
+        If there is no checkpoint to continue from, or a new run would overwrite one, or the model
+        to start from.
     """
+    if init is not None and run.owns(init):
+        raise HyperspaceError(
+            "the model to start from is a file of the run itself, which would replace it",
+            where=init,
+            field="--init",
+            fix="Choose another folder with --out",
+        )
     if not resume:
         if run.last.exists():
             raise HyperspaceError(

@@ -122,6 +122,11 @@ def fingerprint(source: LabeledHead) -> str:
     return total.hexdigest()
 
 
+def pair_files(folder: Path, name: str) -> list[Path]:
+    """Return the files of a pair: the scan, its labels and its parameters."""
+    return [folder / f"{name}{end}" for end in (".nii.gz", "_labels.nii.gz", ".json")]
+
+
 def write_pair(
     pair: SyntheticPair, source: LabeledHead, folder: Path, values: Sequence[int]
 ) -> list[Path]:
@@ -142,7 +147,7 @@ def write_pair(
         `NAME.nii.gz`, `NAME_labels.nii.gz`, `NAME.json`.
     """
     create_folder(folder)
-    files = [folder / f"{pair.name}{end}" for end in (".nii.gz", "_labels.nii.gz", ".json")]
+    files = pair_files(folder, pair.name)
     write(pair.image, files[0])
     table = np.array([0, *values], np.uint16)
     write(pair.labels.with_array(table[pair.labels.array.clip(min=0)]), files[1])

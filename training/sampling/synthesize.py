@@ -10,6 +10,7 @@ from typing import get_args
 from pydantic import ValidationError
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import resolved
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
 from training.config.base import ConfigSection, read_yaml
@@ -23,6 +24,7 @@ from training.sampling.contact_sheet import write_contact_sheet
 from training.sampling.pairs import (
     SyntheticPair,
     make_pair,
+    pair_files,
     read_parameters,
     sample_whole_head,
     write_pair,
@@ -183,6 +185,11 @@ def make_pairs(
     -------
     list of Path
         The files.
+
+    Raises
+    ------
+    HyperspaceError
+        If a pair would replace a label map that it is made from, or it cannot be made.
     """
     if request.contrast is not None:
         check_contrast(request.contrast)
@@ -191,12 +198,16 @@ def make_pairs(
     count = len(again) or request.number
     names = [case.name for case in maps.data.cases()]
     sources = maps.load(names if again else names[: request.number])
-    for number in range(count):
+    stems = [
+        again[number].stem if again else f"{sources[number % len(sources)].name}-{number:03d}"
+        for number in range(count)
+    ]
+    _check_targets(out, stems, maps.data)
+    for number, name in enumerate(stems):
         if show is not None:
             show(number / count, f"pair {number + 1} of {count}")
         if again:
             source, parameters = read_parameters(again[number], sources)
-            name = again[number].stem
         else:
             source = sources[number % len(sources)]
             if request.spacings_mm:
@@ -212,10 +223,22 @@ def make_pairs(
                 contrast=request.contrast,
                 size_mm=request.size_mm,
             )
-            name = f"{source.name}-{number:03d}"
         pair = make_pair(source, parameters, name)
         files += write_pair(pair, source, out, sorted(maps.data.label_names))
         pairs += [pair] if preview else []
     if preview:
         files.append(write_contact_sheet(pairs, maps.colors, out / "preview.png"))
     return files
+
+
+def _check_targets(out: Path, stems: Sequence[str], data: LabelMaps) -> None:
+    """Refuse to replace one of the label maps by a pair."""
+    own = {resolved(case.label) for case in data.cases()}
+    for stem in stems:
+        for path in pair_files(out, stem):
+            if resolved(path) in own:
+                raise HyperspaceError(
+                    "the pair would replace one of the label maps",
+                    where=path,
+                    fix="Choose another folder",
+                )
