@@ -66,8 +66,9 @@ def test_predict_cleans_the_labels_on_request(
 
 @pytest.mark.filterwarnings("ignore:tiny_000 is all background")
 def test_implausible_spacings_are_refused_unless_allowed(
-    dataset: Path, model_file: Path, tmp_path: Path
+    dataset: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("napari_hyperspace.api.estimate.calibrate", lambda device: CALIBRATION)
     scan, target = dataset / "imagesTr" / "tiny_000.nii.gz", tmp_path / "labels.nii.gz"
     options = ("-m", model_file, "--spacing", "2000", "--outside", "extrapolate")
     for verb in (("estimate", scan), ("predict", scan, target)):
