@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from packaging.version import Version
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.io import read, write
@@ -41,9 +42,12 @@ def assert_as_itk_says(path: Path) -> None:
 )
 def test_nrrd_in_any_world(tmp_path: Path, space: str) -> None:
     path = nrrd(tmp_path, space=space)
-    assert_as_itk_says(path)
+    left_anterior = space in ("left-anterior-superior", "LAS")
+    # Before 2.5.6, SimpleITK returns the positions of this space as if it were LPS.
+    if not left_anterior or Version(sitk.Version.VersionString()) >= Version("2.5.6"):
+        assert_as_itk_says(path)
     flips = {"L": (-1, -1), "R": (1, 1)}[space[0].upper()]
-    if space in ("left-anterior-superior", "LAS"):
+    if left_anterior:
         flips = (-1, 1)
     assert read(path).affine[0, 3] == flips[0] and read(path).affine[1, 3] == -2 * flips[1]
 
