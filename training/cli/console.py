@@ -26,7 +26,7 @@ from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
 
 _TRAINING_PACKAGES = (
-    "filelock", "lightning_fabric", "matplotlib", "monai", "pandas", "tensorboard",
+    "lightning_fabric", "matplotlib", "monai", "pandas", "tensorboard",
 )  # fmt: skip
 
 
