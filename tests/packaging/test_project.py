@@ -110,4 +110,4 @@ def test_bug_report_asks_for_diagnostics():
     form = _read(ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml")["body"]
     (asked,) = (field for field in form if field.get("id") == "diagnostics")
     assert asked["validations"] == {"required": True}
-    assert "hyperspace" in asked["attributes"]["description"]
+    assert "napari-hyperspace torch" in asked["attributes"]["description"]
