@@ -25,6 +25,8 @@ from training.evaluation.scores import SpacingScore
 from training.fit.checkpoint import Checkpoint, read_checkpoint
 from training.fit.run_folder import RunFolder
 
+SOURCE = Path(__file__).parents[2]  # the root, if this is a checkout
+
 
 def make_card(
     config: FitConfig,
@@ -66,7 +68,7 @@ def make_card(
             "seed": config.seed,
             "data": dataset.name,
             "machine": _machine(config),
-            **({"commit": commit} if (commit := _commit()) else {}),
+            **({"commit": commit} if (commit := commit_of(SOURCE)) else {}),
             **({"started_from": dict(started_from)} if started_from else {}),
         },
     )
@@ -110,14 +112,13 @@ def _machine(config: FitConfig) -> str:
     return ", ".join(parts)
 
 
-def _commit() -> str | None:
-    """Return the commit of the source code, or `None` outside of a git checkout."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
+def commit_of(folder: Path) -> str | None:
+    """Return the commit of a git checkout, or `None` if the folder is not the root of one."""
+    if not (folder / ".git").exists():
         return None
     try:
         answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -19,9 +19,10 @@ PLAIN = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
 
 def start(*words: object, stdout: int | IO[bytes] = subprocess.PIPE) -> subprocess.Popen[bytes]:
     """Start a command in a process of its own."""
+    inherited = {k: v for k, v in environment().items() if k != "PYTHONIOENCODING"}  # set by tox
     return subprocess.Popen(
         [str(SCRIPT), *map(str, words)],
-        env={**environment(), **PLAIN},
+        env={**inherited, **PLAIN},
         stdout=stdout,
         stderr=subprocess.PIPE,
     )

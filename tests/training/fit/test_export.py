@@ -12,7 +12,7 @@ pytest.importorskip("monai")
 import napari_hyperspace as hs
 from tests.training.conftest import interrupt_after
 from tests.training.fit.runs import train
-from training.fit.export import export_checkpoint
+from training.fit.export import SOURCE, commit_of, export_checkpoint
 from training.fit.signals import Interrupted
 
 ROOT = Path(__file__).parents[3]
@@ -41,6 +41,13 @@ def test_a_run_is_exported_before_its_end(dataset: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
-def test_the_card_names_the_commit(unbroken: Path) -> None:
-    commit = hs.load_model(unbroken / "model.safetensors").card.training["commit"]
-    assert len(commit) == 40 and int(commit, 16)
+def test_the_commit_of_a_checkout_is_found(tmp_path: Path) -> None:
+    commit = commit_of(ROOT)
+    assert commit is not None and len(commit) == 40 and int(commit, 16)
+    assert commit_of(tmp_path) is None
+
+
+def test_the_card_names_the_commit_of_a_checkout(unbroken: Path) -> None:
+    """The suite can also run on an installed package, whose cards name no commit."""
+    training = hs.load_model(unbroken / "model.safetensors").card.training
+    assert training.get("commit") == commit_of(SOURCE)
