@@ -28,7 +28,7 @@ def main() -> None:
     from qtpy.QtCore import QTimer
     from qtpy.QtWidgets import QAbstractButton, QLabel, QWidget
 
-    from napari_hyperspace.gui.widgets.slider import SpacingSlider
+    from napari_hyperspace.gui.widgets.parts.slider import SpacingSlider
 
     viewer = napari.Viewer()
     _, dock = viewer.window.add_plugin_dock_widget("napari-hyperspace", "HyperSpace")

@@ -48,8 +48,15 @@ RULES: dict[str, set[str]] = {
     f"{HS}.gui.adapters": _hs("", *_ENGINE),
     f"{HS}.gui.models": _hs("", *_ENGINE, "gui.adapters"),
     f"{HS}.gui.jobs": _hs("", *_ENGINE, "gui.adapters", "gui.models"),
-    f"{HS}.gui.controllers": _hs("", *_ENGINE, "gui.adapters", "gui.models", "gui.jobs"),
-    f"{HS}.gui.widgets": _hs("core", "gui.adapters", "gui.models", "gui.jobs", "gui.controllers"),
+    f"{HS}.gui.controllers.results": _hs("", *_ENGINE, "gui.adapters", "gui.models", "gui.jobs"),
+    f"{HS}.gui.controllers": _hs(
+        "", *_ENGINE, "gui.adapters", "gui.models", "gui.jobs", "gui.controllers.results"
+    ),
+    f"{HS}.gui.widgets.parts": _hs("core", "gui.models"),
+    f"{HS}.gui.widgets": _hs(
+        *("core", "gui.adapters", "gui.models", "gui.jobs"),
+        *("gui.controllers", "gui.controllers.results", "gui.widgets.parts"),
+    ),
     "training": {"training.cli"},  # python -m training
     **{
         f"training.{folder}": {

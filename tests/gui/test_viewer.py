@@ -23,8 +23,8 @@ from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters.layers import to_volume
 from napari_hyperspace.gui.controllers.files import dropped_dicom
 from napari_hyperspace.gui.jobs.services import Services
-from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
+from napari_hyperspace.gui.widgets.parts import dialogs
 
 MANIFEST = Path(hs.__file__).parent / "napari.yaml"
 PLUGIN = "napari-hyperspace"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.format import format_seconds, format_spacing
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.controllers.input_layers import InputLayers
+from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.controllers.spacing import SpacingController
 from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps

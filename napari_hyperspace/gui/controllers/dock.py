@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.viewer import camera_of, label_layers
 from napari_hyperspace.gui.controllers.budget import BudgetController
 from napari_hyperspace.gui.controllers.files import FileController
-from napari_hyperspace.gui.controllers.input_layers import InputLayers
 from napari_hyperspace.gui.controllers.live import LiveController
 from napari_hyperspace.gui.controllers.model import ModelController
+from napari_hyperspace.gui.controllers.results.structures import StructuresController
 from napari_hyperspace.gui.controllers.scan import ScanController
 from napari_hyperspace.gui.controllers.segmentation import SegmentationController
 from napari_hyperspace.gui.controllers.spacing import SpacingController
-from napari_hyperspace.gui.controllers.structures import StructuresController
 from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 from napari_hyperspace.gui.jobs.runner import JobRunner
 from napari_hyperspace.gui.jobs.services import Services

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from napari_hyperspace.core.format import format_seconds
+from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.viewer import PREVIEW_NAME, PreviewLayer, view_position
-from napari_hyperspace.gui.controllers.input_layers import InputLayers
 from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.controllers.spacing import SpacingController
 from napari_hyperspace.gui.jobs.preview import (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.viewer import set_layer_spacing
-from napari_hyperspace.gui.controllers.input_layers import InputLayers
 from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.models.formatting import describe_scan
 from napari_hyperspace.gui.models.view import View

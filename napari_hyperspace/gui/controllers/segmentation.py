@@ -11,9 +11,9 @@ from psygnal import Signal
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.volume import PostprocessingStep, VolumeMetadata
+from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, LayerData
 from napari_hyperspace.gui.adapters.viewer import add_layer, unwatch_layer, watch_layer
-from napari_hyperspace.gui.controllers.input_layers import InputLayers
 from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
 from napari_hyperspace.gui.jobs.services import Services

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.controllers.input_layers import InputLayers
+from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.scales import make_scales

@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor, QFont
 from qtpy.QtWidgets import QWidget
 
 from napari_hyperspace.core.format import format_seconds
-from napari_hyperspace.gui.widgets.theme import Colors, colors
+from napari_hyperspace.gui.widgets.parts.theme import Colors, colors
 
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 

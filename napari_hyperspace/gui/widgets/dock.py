@@ -28,17 +28,17 @@ from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.scales import Scales
 from napari_hyperspace.gui.models.settings import load_choices, run_budget_s
 from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing, Entries, Tone
-from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.budget import BudgetRow
-from napari_hyperspace.gui.widgets.choosers import Chooser, channel_name
 from napari_hyperspace.gui.widgets.curve import CostCurve
-from napari_hyperspace.gui.widgets.drop import DropTarget
-from napari_hyperspace.gui.widgets.labels import PlainLabel, heading, plain_tip
+from napari_hyperspace.gui.widgets.parts import dialogs
+from napari_hyperspace.gui.widgets.parts.choosers import Chooser, channel_name
+from napari_hyperspace.gui.widgets.parts.drop import DropTarget
+from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, heading, plain_tip
+from napari_hyperspace.gui.widgets.parts.theme import colors, style_sheet
 from napari_hyperspace.gui.widgets.postprocessing import PostprocessingPanel
 from napari_hyperspace.gui.widgets.run import RunRow
 from napari_hyperspace.gui.widgets.spacing import SpacingPanel
 from napari_hyperspace.gui.widgets.structures import StructurePanel
-from napari_hyperspace.gui.widgets.theme import colors, style_sheet
 
 
 class HyperspaceWidget(QWidget):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QWidget
 
-from napari_hyperspace.gui.widgets.collapsible import CollapsibleSection
+from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
 
 _TITLE = "Post-processing"
 

@@ -8,8 +8,8 @@ from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QSizePolicy, QTo
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.models.scales import Scales
 from napari_hyperspace.gui.models.spacings import AXES, LIMITS_MM, mean_spacing
-from napari_hyperspace.gui.widgets.slider import SpacingSlider
-from napari_hyperspace.gui.widgets.theme import Colors
+from napari_hyperspace.gui.widgets.parts.slider import SpacingSlider
+from napari_hyperspace.gui.widgets.parts.theme import Colors
 
 _DIRECTIONS = ("head to foot", "front to back", "right to left")
 

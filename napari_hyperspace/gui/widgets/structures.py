@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 
 from napari_hyperspace.gui.models.formatting import format_number
 from napari_hyperspace.gui.models.view import StructureRow
-from napari_hyperspace.gui.widgets.collapsible import CollapsibleSection
-from napari_hyperspace.gui.widgets.labels import PlainLabel, plain_tip
+from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
+from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, plain_tip
 
 _NAME, _VOLUME, _MEAN = range(3)
 _FEWEST_ROWS = 8  # shown even in a low window

@@ -8,9 +8,9 @@ pytest.importorskip("pytestqt")
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QWidget
 
-from napari_hyperspace.gui.widgets import dialogs
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
-from napari_hyperspace.gui.widgets.theme import colors
+from napari_hyperspace.gui.widgets.parts import dialogs
+from napari_hyperspace.gui.widgets.parts.theme import colors
 
 NAMES = (
     *("open", "model", "layer", "device", "lock", "live", "budget", "fit_budget"),

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("pytestqt")
 
-from napari_hyperspace.gui.widgets.theme import colors
+from napari_hyperspace.gui.widgets.parts.theme import colors
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -34,8 +34,8 @@ from napari_hyperspace.gui.adapters.viewer import (
     unwatch_layer,
     watch_layer,
 )
-from napari_hyperspace.gui.controllers.view_3d import View3DController
-from napari_hyperspace.gui.controllers.visibility import StructureVisibility
+from napari_hyperspace.gui.controllers.results.view_3d import View3DController
+from napari_hyperspace.gui.controllers.results.visibility import StructureVisibility
 from napari_hyperspace.gui.jobs.worker import Lane, Stop
 from napari_hyperspace.gui.models.formatting import suggest_path
 from napari_hyperspace.gui.models.view import StructureRow, StructuresView, Tone

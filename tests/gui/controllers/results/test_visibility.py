@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("napari")
 from napari.layers import Labels
 
-from napari_hyperspace.gui.controllers.visibility import StructureVisibility
+from napari_hyperspace.gui.controllers.results.visibility import StructureVisibility
 
 
 @pytest.fixture

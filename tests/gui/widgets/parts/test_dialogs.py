@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("pytestqt")
 
-from napari_hyperspace.gui.widgets import dialogs
+from napari_hyperspace.gui.widgets.parts import dialogs
 
 
 def test_dialogs_return_the_answer_or_none(qtbot, dock, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("pytestqt")
 
-from napari_hyperspace.gui.widgets.choosers import Chooser
+from napari_hyperspace.gui.widgets.parts.choosers import Chooser
 
 
 def test_a_chooser_emits_keys_and_runs_its_action(qtbot):

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("pytestqt")
 from qtpy.QtWidgets import QLineEdit, QPushButton, QTableWidget
 
-from napari_hyperspace.gui.widgets.collapsible import CollapsibleSection
+from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
 
 
 @pytest.fixture

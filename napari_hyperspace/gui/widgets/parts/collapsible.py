@@ -6,7 +6,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
-from napari_hyperspace.gui.widgets.theme import Colors
+from napari_hyperspace.gui.widgets.parts.theme import Colors
 
 _NO_LIMIT = 16_777_215  # QWIDGETSIZE_MAX
 

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_hyperspace.gui.models.scales import Scale
 from napari_hyperspace.gui.models.spacings import LIMITS_MM
-from napari_hyperspace.gui.widgets.theme import Colors, colors
+from napari_hyperspace.gui.widgets.parts.theme import Colors, colors
 
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _HANDLE = 7.0

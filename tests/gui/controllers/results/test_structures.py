@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Layer
 from scipy import ndimage
 
 from napari_hyperspace.gui.adapters import layers as convert
-from napari_hyperspace.gui.controllers.structures import StructuresController
+from napari_hyperspace.gui.controllers.results.structures import StructuresController
 
 SCALE = (2.0, 0.5, 1.5)
 

@@ -8,7 +8,7 @@ from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
 from napari_hyperspace.gui.models.view import Entries
-from napari_hyperspace.gui.widgets.labels import plain_tip
+from napari_hyperspace.gui.widgets.parts.labels import plain_tip
 
 
 class Chooser(QComboBox):

@@ -9,8 +9,8 @@ from qtpy.QtCore import QPoint, Qt
 
 from napari_hyperspace.gui.models.scales import Scale
 from napari_hyperspace.gui.models.spacings import LIMITS_MM
-from napari_hyperspace.gui.widgets.slider import SpacingSlider
-from napari_hyperspace.gui.widgets.theme import colors
+from napari_hyperspace.gui.widgets.parts.slider import SpacingSlider
+from napari_hyperspace.gui.widgets.parts.theme import colors
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Small widgets that the panels of the dock are made of."""
