@@ -2,6 +2,7 @@
 # make test      lint, types and the suites with and without napari
 # make fuzz      the property tests with fresh random examples, for SECONDS=600
 # make picture   the README's pictures anew
+# make docs      the documentation site, into docs/_build/html
 # make brain     the brain model anew, from label maps in HYPERSPACE_DATA: hours on a CPU
 # Each does all its set-up: Debian packages (as root, or where sudo asks nothing), then .venv.
 
@@ -28,7 +29,7 @@ COARSE := --set training.steps=3000 --set training.patch_mm=128 --set optimizer.
 	--set 'validation.report_spacings_mm=[[2, 2, 2], [3, 3, 3], [2, 5, 2]]'
 BRAIN := resources/models/brain.safetensors
 
-.PHONY: run picture test fuzz brain clean
+.PHONY: run picture test fuzz docs brain clean
 
 run: $(VENV)/app.stamp
 ifeq ($(DISPLAY)$(WAYLAND_DISPLAY),)
@@ -63,6 +64,9 @@ test: $(VENV)/tox.stamp
 fuzz: $(VENV)/fuzz.stamp
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) tests/core tests/io tests/nets tests/inference
 
+docs: $(VENV)/docs.stamp
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
 $(VENV)/venv.stamp: .ci/system-packages
 	PYTHON=$(PYTHON) .ci/system-packages
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
@@ -85,5 +89,9 @@ $(VENV)/fuzz.stamp: $(VENV)/venv.stamp pyproject.toml .ci/constraints.txt
 	$(INSTALL) "$$(.ci/torch-requirement $(PIP))" -e ".[train,test]"
 	touch $@
 
+$(VENV)/docs.stamp: $(VENV)/venv.stamp pyproject.toml .ci/constraints.txt
+	$(INSTALL) "$$(.ci/torch-requirement $(PIP))" -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) .tox $(OUTPUT)
+	rm -rf $(VENV) .tox $(OUTPUT) docs/_build

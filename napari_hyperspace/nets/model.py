@@ -170,7 +170,8 @@ class Model:
         Returns
         -------
         nn.Module
-            Image (B, in_channels, *S) → logits (B, out_channels, *S); eval mode, no autograd.
+            Image ``(B, in_channels, *S)`` → logits ``(B, out_channels, *S)``; eval mode, no
+            autograd.
 
         Raises
         ------
