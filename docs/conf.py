@@ -19,7 +19,7 @@ extensions = [
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
-nitpicky = False
+default_role = "py:obj"  # `name` in docstrings
 
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
@@ -36,7 +36,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "napari-hyperspace"
 html_logo = "../napari_hyperspace/gui/icon.svg"
 html_favicon = html_logo
-html_static_path: list[str] = []
+html_sidebars: dict[str, list[str]] = {"index": [], "api": []}
 html_show_sourcelink = False
 html_theme_options = {
     "logo": {"text": "napari-hyperspace"},

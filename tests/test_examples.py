@@ -96,3 +96,11 @@ def test_links_lead_somewhere(document):
         if "://" not in target and not os.path.exists(path.parent / target)
     ]
     assert missing == []
+
+
+def test_the_page_of_the_api_lists_every_public_name():
+    import napari_hyperspace
+
+    text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\.\. auto(?:function|class|exception):: (\w+)", text, re.MULTILINE)
+    assert sorted(listed) == sorted(napari_hyperspace.__all__)
