@@ -62,6 +62,8 @@ class Estimate:
         Expected precision of the network.
     probe_seconds
         Time that the first run at about this spacing takes to find the fastest precision.
+    localization_seconds
+        Time of the coarse first pass of a model with localization; included in `seconds`.
     """
 
     seconds: float
@@ -74,6 +76,7 @@ class Estimate:
     available_host_bytes: int
     precision: str
     probe_seconds: float = 0.0
+    localization_seconds: float = 0.0
 
     @property
     def fits(self) -> bool:
@@ -265,6 +268,7 @@ class _Estimator:
             peak_host_bytes=max(first.peak_host_bytes, second.peak_host_bytes),
             n_tiles=first.n_tiles + second.n_tiles,
             probe_seconds=first.probe_seconds + second.probe_seconds,
+            localization_seconds=first.seconds,
         )
 
     def _one_pass(

@@ -19,10 +19,11 @@ from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.engine import FINISHED, InferenceRun
 from napari_hyperspace.inference.execution import choose_device
 from napari_hyperspace.inference.inputs import as_volumes, straight_grid, working_image
-from napari_hyperspace.inference.localize import coarse_spacing, crop, found_box, paste
+from napari_hyperspace.inference.localize import Box, coarse_spacing, crop, found_box, paste
 from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
 from napari_hyperspace.inference.plan import make_plan, working_spacing
 from napari_hyperspace.inference.protocols import SpacingModel
+from napari_hyperspace.nets.base.localization import Localization
 
 _LOCALIZATION = 0.2  # fraction of the progress for the coarse first pass
 
@@ -39,6 +40,9 @@ class SegmentResult:
         Wall time of the segmentation.
     bake_seconds
         Wall time of making the network.
+    probe_seconds
+        Wall time of measuring the fastest precision, which only the first run at about this
+        spacing does.
     peak_bytes
         Largest growth of memory (resident memory of the process for the CPU, memory of the device
         for CUDA).
@@ -55,6 +59,29 @@ class SegmentResult:
     spacing_mm: Triple
     precision: str
     device: str
+    probe_seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Localized:
+    """What the coarse first pass of a model with localization found.
+
+    Parameters
+    ----------
+    spacing_mm
+        Working spacing of the pass, canonical order. Spacings with the same one share its result.
+    box
+        What to segment, in array order; the whole scan if nothing was found.
+    seconds, bake_seconds, probe_seconds, peak_bytes
+        As in `SegmentResult`, of this pass.
+    """
+
+    spacing_mm: Triple
+    box: Box
+    seconds: float
+    bake_seconds: float
+    probe_seconds: float
+    peak_bytes: int
 
 
 def segment(
@@ -134,38 +161,87 @@ def segment_steps(
         not finite, or there is not enough memory.
     """
     options = options_from(options, keywords)
-    localization = model.localization
-    if localization is None:
+    if model.localization is None:
         return (yield from _segment_in_one_pass(volume, model, spacing_mm, options, should_stop))
     volumes = as_volumes(volume, model)
-    native = volumes[0]
+    localized = yield from as_part(
+        localize_steps(volumes, model, spacing_mm, options, should_stop), 0.0, _LOCALIZATION
+    )
+    return (
+        yield from as_part(
+            segment_box_steps(volumes, model, spacing_mm, localized, options, should_stop),
+            _LOCALIZATION,
+            1.0,
+        )
+    )
+
+
+def first_pass_spacing(
+    volume: Volume | Sequence[Volume],
+    model: SpacingModel,
+    localization: Localization,
+    spacing_mm: Sequence[float] | None,
+    options: InferenceOptions,
+) -> Triple:
+    """Return the working spacing of the first pass for a working spacing; see `segment_steps`."""
     spacing = working_spacing(
-        volumes,
+        volume,
         model,
         spacing_mm,
         options.outside,
         allow_implausible=options.allow_implausible,
     )
     coarse = coarse_spacing(localization, spacing)
-    clamped = replace(options, outside="clamp")
-    first = yield from as_part(
-        _segment_in_one_pass(volumes, model, coarse, clamped, should_stop), 0.0, _LOCALIZATION
+    return working_spacing(
+        volume, model, coarse, "clamp", allow_implausible=options.allow_implausible
     )
+
+
+def localize_steps(
+    volumes: Sequence[Volume],
+    model: SpacingModel,
+    spacing_mm: Sequence[float] | None,
+    options: InferenceOptions,
+    should_stop: ShouldStop | None,
+) -> Generator[Progress, None, Localized]:
+    """Run the coarse first pass of a model with localization; see `segment_steps`."""
+    localization, native = model.localization, volumes[0]
+    assert localization is not None
+    coarse = first_pass_spacing(volumes, model, localization, spacing_mm, options)
+    clamped = replace(options, outside="clamp")
+    first = yield from _segment_in_one_pass(volumes, model, coarse, clamped, should_stop)
     box = found_box(localization, first.labels)
     if box is None:  # absent, or too small for the coarse pass: segment the whole scan
         box = (slice(0, native.shape[0]), slice(0, native.shape[1]), slice(0, native.shape[2]))
-    within = [crop(each, box) for each in volumes]
-    second = yield from as_part(
-        _segment_in_one_pass(within, model, spacing_mm, options, should_stop), _LOCALIZATION, 1.0
+    return Localized(
+        coarse, box, first.seconds, first.bake_seconds, first.probe_seconds, first.peak_bytes
     )
+
+
+def segment_box_steps(
+    volumes: Sequence[Volume],
+    model: SpacingModel,
+    spacing_mm: Sequence[float] | None,
+    localized: Localized,
+    options: InferenceOptions,
+    should_stop: ShouldStop | None,
+) -> Generator[Progress, None, SegmentResult]:
+    """Segment the box that a first pass found; see `segment_steps`.
+
+    The result includes time and memory of the first pass.
+    """
+    native, box = volumes[0], localized.box
+    within = [crop(each, box) for each in volumes]
+    second = yield from _segment_in_one_pass(within, model, spacing_mm, options, should_stop)
     return replace(
         second,
         labels=native.with_array(
             paste(second.labels.array, box, native.shape), metadata=second.labels.metadata
         ),
-        seconds=first.seconds + second.seconds,
-        bake_seconds=first.bake_seconds + second.bake_seconds,
-        peak_bytes=max(first.peak_bytes, second.peak_bytes),
+        seconds=localized.seconds + second.seconds,
+        bake_seconds=localized.bake_seconds + second.bake_seconds,
+        probe_seconds=localized.probe_seconds + second.probe_seconds,
+        peak_bytes=max(localized.peak_bytes, second.peak_bytes),
     )
 
 
@@ -223,4 +299,5 @@ def _segment_in_one_pass(
         plan.spacing_mm,
         inference.precision.name,
         str(inference.device),
+        inference.probe_seconds,
     )
