@@ -29,12 +29,11 @@ from napari_hyperspace.gui.models.spacings import (
     mean_spacing,
 )
 from napari_hyperspace.gui.models.view import CostOverSpacing
+from napari_hyperspace.inference.normalized import NormalizedModel
 
 if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate
     from napari_hyperspace.inference.options import InferenceOptions
-    from napari_hyperspace.inference.protocols import SpacingModel
-    from napari_hyperspace.nets.base.localization import Localization
     from napari_hyperspace.nets.model import Model
 
 _QUICK_S = 0.06  # a sharp preview this fast is not preceded by a coarse one
@@ -121,40 +120,6 @@ class PreviewLabels:
 
 
 SpacingAnswer = BakeTime | SpacingCost | CostOverSpacing | PreviewLabels
-
-
-class NormalizedModel:
-    """A model for blocks of an image that is normalized already.
-
-    Parameters
-    ----------
-    model
-        The model; only its normalization and localization are replaced.
-    """
-
-    def __init__(self, model: SpacingModel) -> None:
-        self._model = model
-        self.normalization = Normalization("none")
-        self.localization: Localization | None = None  # the block is where the user looks
-        self.name = model.name
-        self.n_dim = model.n_dim
-        self.in_channels = model.in_channels
-        self.out_channels = model.out_channels
-        self.label_values = model.label_values
-        self.label_names = model.label_names
-        self.label_colors = model.label_colors
-        self.label_sides = model.label_sides
-        self.trained_range_mm = model.trained_range_mm
-        self.tile_shape = model.tile_shape
-        self.tile_mm = model.tile_mm
-        self.architecture = model.architecture
-        self.skeleton = model.skeleton
-        self.network = model.network
-
-    @property
-    def identity(self) -> str:
-        """Digest of the model, computed when first needed: it reads all weights."""
-        return self._model.identity
 
 
 _CurveKey = tuple[Grid, "Model", str, tuple[float, ...]]

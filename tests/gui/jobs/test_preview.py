@@ -9,7 +9,6 @@ from napari.layers import Image
 from napari_hyperspace.gui.adapters.layers import take
 from napari_hyperspace.gui.jobs.preview import (
     BakeTime,
-    NormalizedModel,
     PreviewEngine,
     PreviewLabels,
     PreviewRequest,
@@ -19,6 +18,7 @@ from napari_hyperspace.gui.jobs.preview import (
 from napari_hyperspace.gui.jobs.worker import Stop
 from napari_hyperspace.gui.models.scales import Scale
 from napari_hyperspace.gui.models.view import CostOverSpacing
+from napari_hyperspace.inference.normalized import NormalizedModel
 from napari_hyperspace.inference.options import InferenceOptions
 
 
