@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("pytestqt")
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QWidget
 
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
 from napari_hyperspace.gui.widgets.parts import dialogs
+from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
 from napari_hyperspace.gui.widgets.parts.theme import colors
 
 NAMES = (
@@ -42,6 +44,57 @@ def test_no_control_is_cut_off_at_a_width_of_350_pixels(dock, qtbot, locked):
             if isinstance(widget, QPushButton | QComboBox) or not widget.objectName():
                 assert widget.height() >= widget.minimumSizeHint().height()
     assert dock._page.width() <= 350
+
+
+def test_nothing_moves_when_warnings_and_messages_come(dock, qtbot, child):
+    """Two lines are reserved; a longer message takes its room from the page, not from buttons."""
+
+    def places():
+        names = ("run", "cancel", "save", "spacing", "cost.toggle", "live", "postprocessing.toggle")
+        return [child(dock, name).mapTo(dock, QPoint(0, 0)) for name in names]
+
+    dock.show_message("")
+    dock.show_cost("about 1 s", True, ())
+    qtbot.wait(20)
+    before = places()
+    notes = ("Outside the trained 0.8–4 mm: extrapolated.", "Coarser than two voxels.")
+    dock.show_cost("about 1 s", True, notes)
+    dock.show_message("A message of several lines. " * 20)
+    qtbot.wait(20)
+    assert places() == before
+
+
+def test_run_and_message_stay_in_view_when_the_dock_is_low(make_dock, viewer, qtbot, child):
+    dock = make_dock(viewer, 350, 300)
+    for name in ("run", "cancel", "save", "result", "message", "progress"):
+        widget = child(dock, name)
+        bottom = widget.mapTo(dock, QPoint(0, widget.height())).y()
+        assert 0 < bottom <= dock.height(), name
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_the_dock_cannot_be_made_narrower_than_its_content(dock, qtbot, locked):
+    dock._spacing.lock.setChecked(locked)
+    child_sections = dock.findChildren(QPushButton)
+    for button in child_sections:
+        if button.objectName().endswith(".toggle"):
+            button.click()
+    qtbot.waitUntil(lambda: dock._page.minimumSizeHint().width() <= dock.minimumSizeHint().width())
+    dock.resize(dock.minimumSizeHint().width(), 700)
+    qtbot.wait(20)
+    assert dock._page.width() >= dock._page.minimumSizeHint().width()
+
+
+def test_features_add_sections_and_actions(dock, qtbot, child, click):
+    section = CollapsibleSection("Sweep", "hyperspace.sweep")
+    dock.add_section(section)
+    assert dock._page.isAncestorOf(section)
+    chosen = []
+    for button in (dock.help, dock.result):
+        action = button.add("Do…", "do", "Does something", lambda: chosen.append(1))
+        assert action.objectName() == f"{button.objectName()}.do"
+        action.trigger()
+    assert chosen == [1, 1]
 
 
 def test_the_spacing_controls_change_the_choices(dock, qtbot, services, child, click):
@@ -136,7 +189,7 @@ def test_opening_a_folder_and_a_model_file(
 ):
     services.files["/series"] = oblique_volume
     monkeypatch.setattr(dialogs.QFileDialog, "getExistingDirectory", lambda *a: "/series")
-    dock._open_folder.trigger()
+    dock.findChild(QAction, "hyperspace.open.folder").trigger()
     qtbot.waitUntil(lambda: "oblique" in viewer.layers)
     services.models["/m/mine.safetensors"] = services.models["other"]
     monkeypatch.setattr(
@@ -173,9 +226,8 @@ def test_a_spacing_outside_the_trained_range_is_noted(dock, qtbot, child):
     child(dock, "spacing").setValue(6.0)
     notes = dock.findChild(QLabel, "hyperspace.notes")
     qtbot.waitUntil(lambda: "extrapolated" in notes.text())
-    assert notes.isVisible()
     child(dock, "spacing").setValue(1.0)
-    qtbot.waitUntil(lambda: not notes.isVisible())
+    qtbot.waitUntil(lambda: not notes.text())
 
 
 def test_the_dock_follows_the_theme(dock, viewer):

@@ -1,0 +1,96 @@
+"""What a run at the working spacing costs, and how accurate the model was at it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+
+from napari_hyperspace.core.spacing import Range
+from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing
+from napari_hyperspace.gui.widgets.budget import BudgetRow
+from napari_hyperspace.gui.widgets.curve import CostCurve
+from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
+from napari_hyperspace.gui.widgets.parts.labels import PlainLabel
+from napari_hyperspace.gui.widgets.parts.theme import Colors
+
+_NOTE_LINES = 2
+
+
+class CostPanel(QWidget):
+    """One line of cost, two lines for warnings, and a section with everything else.
+
+    Parameters
+    ----------
+    budget_s
+        Initial limit of time.
+
+    Attributes
+    ----------
+    section, budget
+        The collapsed section, and the row of limits in it.
+    """
+
+    def __init__(self, budget_s: float, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._estimate = PlainLabel(self, name="hyperspace.estimate")
+        self._notes = PlainLabel(self, name="hyperspace.notes")
+        self._notes.set_tone("warning")
+        self._notes.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
+        # Reserved, so that a warning does not move what is under the mouse.
+        self._notes.setMinimumHeight(_NOTE_LINES * self._notes.fontMetrics().lineSpacing())
+        self.section = CollapsibleSection("Cost and accuracy", "hyperspace.cost", self)
+        self._curve = CostCurve(self.section)
+        self._curve.setObjectName("hyperspace.curve")
+        self._accuracy = PlainLabel(self.section, faint=True, name="hyperspace.accuracy")
+        self._accuracy.setToolTip(
+            "Mean over the structures, measured at the spacing itself on scans that the model was "
+            "not trained on"
+        )
+        self._bake = PlainLabel(self.section, faint=True, name="hyperspace.bake")
+        self.budget = BudgetRow(budget_s, self.section)
+        self.section.column.setSpacing(4)
+        details: tuple[QWidget, ...] = (self._curve, self._accuracy, self._bake, self.budget)
+        for part in details:
+            self.section.column.addWidget(part)
+        for part in (self, self.section):  # free height belongs to the structures
+            part.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self._estimate)
+        column.addWidget(self._notes)
+        column.addWidget(self.section)
+
+    def setColors(self, chosen: Colors) -> None:
+        """Set the colors of the theme, except those of the section's heading."""
+        self._curve.setColors(chosen)
+
+    def show_cost(self, text: str, fits: bool, notes: Sequence[str]) -> None:
+        """Show the estimated cost of a run, and notes about the spacing."""
+        self._estimate.setText(text)
+        self._estimate.set_tone("plain" if fits else "error")
+        self._notes.setText("\n".join(notes))
+
+    def show_bake(self, text: str) -> None:
+        """Show how long making the network's weights took."""
+        self._bake.setText(text)
+
+    def show_curve(self, curve: CostOverSpacing | None, trained: Range | None) -> None:
+        """Show the cost over the range of spacings."""
+        self._curve.setVisible(curve is not None)
+        if curve is not None:
+            seconds = [one.seconds - one.probe_seconds for one in curve.estimates]
+            fits = [bool(one.fits) for one in curve.estimates]
+            self._curve.setCurve(curve.spacings_mm, seconds, fits, trained)
+
+    def show_point(self, spacing_mm: float, seconds: float) -> None:
+        """Mark the current spacing on the curve."""
+        self._curve.setPoint(spacing_mm, seconds)
+
+    def show_accuracy(self, accuracy: Accuracy) -> None:
+        """Show the Dice at the current spacing, and the measurements."""
+        self._accuracy.setText(accuracy.text)
+        self._accuracy.setVisible(bool(accuracy.text))
+        self._curve.setAccuracy(accuracy.measured, accuracy.joined, accuracy.current)

@@ -1,0 +1,123 @@
+"""What is segmented, with which model, and where: the upper part of the dock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QAction
+from qtpy.QtWidgets import QMenu, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from napari_hyperspace.gui.models.view import Entries
+from napari_hyperspace.gui.widgets.parts import dialogs
+from napari_hyperspace.gui.widgets.parts.choosers import Chooser, channel_name
+from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, heading, plain_tip
+from napari_hyperspace.gui.widgets.parts.layouts import row
+from napari_hyperspace.gui.widgets.parts.tool_button import text_button
+
+_DEVICE_WIDTH = 90
+
+
+class ScanPanel(QWidget):
+    """The choosers of the scan, of the model and of the device, and what they are."""
+
+    layerChosen = Signal(str, int)
+    """The key of a layer, and the input channel of the model."""
+    openRequested = Signal(str)
+    """The path of a scan."""
+    modelFileChosen = Signal(str)
+    """The path of a model file."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._extra_layers: list[Chooser] = []
+        self.open = text_button(
+            self, "Open…", "hyperspace.open", "Open a file (NIfTI, NRRD, MetaImage, DICOM)"
+        )
+        self.open.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
+        self.open_menu = QMenu(self.open)
+        open_file = QAction("Open file…", self)
+        open_file.setObjectName("hyperspace.open.file")
+        open_folder = QAction("Open DICOM folder…", self)
+        open_folder.setObjectName("hyperspace.open.folder")
+        self.open_menu.addActions([open_file, open_folder])
+        self.open.setMenu(self.open_menu)
+        self.layer = Chooser("hyperspace.layer", "The scan to segment", self)
+        self._facts = PlainLabel(self, faint=True, name="hyperspace.scan")
+        self.correct = text_button(
+            self,
+            "Correct…",
+            "hyperspace.respace",
+            "Set the scan's spacing if the file states none or a wrong one",
+        )
+        self.model = Chooser("hyperspace.model", "The model to segment with", self)
+        self.device = Chooser("hyperspace.device", "Where to compute", self)
+        self.device.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self.device.setFixedWidth(_DEVICE_WIDTH)
+        self._model_facts = PlainLabel(self, faint=True, name="hyperspace.model_facts")
+        self._lay_out()
+        self.open.clicked.connect(self._open_scan)
+        open_file.triggered.connect(self._open_scan)
+        open_folder.triggered.connect(self._open_series)
+        self.layer.chosen.connect(lambda key: self.layerChosen.emit(key, 0))
+
+    def _lay_out(self) -> None:
+        self._layers_box = QVBoxLayout()
+        self._layers_box.setSpacing(4)
+        self._layers_box.addLayout(row(self.layer, self.open, stretch=0))
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addLayout(self._layers_box)
+        column.addLayout(row(self._facts, self.correct, stretch=0))
+        column.addWidget(heading("Model", self))
+        column.addLayout(row(self.model, self.device, stretch=0))
+        column.addWidget(self._model_facts)
+
+    def show_models(self, entries: Entries, current: str) -> None:
+        """Fill the chooser of models."""
+        self.model.set_action("Open model file…", self._open_model)
+        self.model.fill(entries, current, "no model")
+
+    def show_layers(
+        self, entries: Entries, current: Sequence[str], channels: Sequence[str]
+    ) -> None:
+        """Fill the choosers of layers: one per input channel of the model."""
+        while len(self._extra_layers) > max(len(channels) - 1, 0):
+            self._extra_layers.pop().deleteLater()
+        while len(self._extra_layers) < len(channels) - 1:
+            channel = len(self._extra_layers) + 1
+            extra = Chooser(channel_name("hyperspace.layer", channel), "", self)
+            extra.chosen.connect(lambda key, channel=channel: self.layerChosen.emit(key, channel))
+            self._layers_box.addWidget(extra)
+            self._extra_layers.append(extra)
+        choosers = [self.layer, *self._extra_layers]
+        for i, (chooser, channel_text) in enumerate(zip(choosers, channels, strict=False)):
+            chooser.fill(entries, current[i] if i < len(current) else "", "no image open")
+            if len(channels) > 1:
+                chooser.setToolTip(plain_tip(f"Input channel {i + 1}: {channel_text}"))
+
+    def show_scan(self, text: str) -> None:
+        """Describe the chosen layer."""
+        self._facts.setText(text or "Open a scan, or choose File ▸ Open Sample ▸ HyperSpace.")
+        self.correct.setVisible(bool(text))
+
+    def show_model(self, text: str, details: str) -> None:
+        """Describe the chosen model: on one line, and at length."""
+        self._model_facts.setText(text)
+        self._model_facts.setToolTip(plain_tip(details))
+
+    def _open_scan(self) -> None:
+        path = dialogs.ask_open_file(self)
+        if path is not None:
+            self.openRequested.emit(path)
+
+    def _open_series(self) -> None:
+        path = dialogs.ask_open_folder(self)
+        if path is not None:
+            self.openRequested.emit(path)
+
+    def _open_model(self) -> None:
+        path = dialogs.ask_model_file(self)
+        if path is not None:
+            self.modelFileChosen.emit(path)
