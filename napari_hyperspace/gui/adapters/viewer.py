@@ -128,11 +128,18 @@ class PreviewLayer:
     ----------
     viewer
         The viewer that shows it.
+    later
+        Calls a function once napari has done what it is doing. While napari removes layers, it
+        goes through a list that it made before: nothing else may be removed meanwhile.
     """
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, later: Callable[[Callable[[], None]], None]) -> None:
         self._viewer = viewer
+        self._later = later
         self._layer: Labels | None = None
+        self._unwanted: list[Labels] = []
+        self._napari_removes = False
+        viewer.layers.events.removing.connect(self._removing)
 
     def show(self, data: LayerData, *, above: Layer, sharp: bool) -> None:
         """Show a block. Until `remove`, all blocks are of the same scan and the same model.
@@ -155,10 +162,34 @@ class PreviewLayer:
         self._layer.metadata = {"sharp": sharp}
 
     def remove(self) -> None:
-        """Remove the layer, if there is one."""
+        """Remove the layer, if there is one; after napari's own removal of layers, if one is on."""
         layer, self._layer = self._layer, None
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+        if layer is None:
+            return
+        self._unwanted.append(layer)
+        if not self._napari_removes:
+            self._remove_unwanted()
+
+    def close(self) -> None:
+        """Disconnect from the viewer; the layer stays."""
+        self._viewer.layers.events.removing.disconnect(self._removing)
+        self._unwanted.clear()
+
+    def _removing(self, event: Any = None) -> None:
+        if not self._napari_removes:
+            self._napari_removes = True
+            self._later(self._removed)
+
+    def _removed(self) -> None:
+        self._napari_removes = False
+        self._remove_unwanted()
+
+    def _remove_unwanted(self) -> None:
+        layers, self._unwanted = self._unwanted, []
+        with self._viewer.layers.events.removing.blocker(self._removing):
+            for layer in layers:
+                if layer in self._viewer.layers:
+                    self._viewer.layers.remove(layer)
 
 
 def set_layer_spacing(layer: Layer, spacing_mm: Triple) -> None:

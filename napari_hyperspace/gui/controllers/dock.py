@@ -14,6 +14,7 @@ from napari_hyperspace.gui.controllers.results.structures import StructuresContr
 from napari_hyperspace.gui.controllers.scan import ScanController
 from napari_hyperspace.gui.controllers.segmentation import SegmentationController
 from napari_hyperspace.gui.controllers.spacing import SpacingController
+from napari_hyperspace.gui.jobs.later import later
 from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 from napari_hyperspace.gui.jobs.runner import JobRunner
 from napari_hyperspace.gui.jobs.services import Services
@@ -61,6 +62,7 @@ class DockController:
         self._view = view
         self._runner = runner
         self._paused = False
+        self._view_has_moved = False
         self.closed = False
         self.choices = choices
         self.layers = layers
@@ -158,8 +160,14 @@ class DockController:
         self.live.query()
 
     def _view_moved(self, event: Any = None) -> None:
-        if self.choices.live:
-            self.live.query()
+        # napari moves the view also while it removes layers: query once that is done.
+        if self.choices.live and not self._view_has_moved:
+            self._view_has_moved = True
+            later(self._query_moved)
+
+    def _query_moved(self) -> None:
+        self._view_has_moved = False
+        self.live.query()
 
     def _live_switched(self, live: bool) -> None:
         if not live:

@@ -10,6 +10,7 @@ from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.viewer import PREVIEW_NAME, PreviewLayer, view_position
 from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.controllers.spacing import SpacingController
+from napari_hyperspace.gui.jobs.later import later
 from napari_hyperspace.gui.jobs.preview import (
     BakeTime,
     PreviewEngine,
@@ -74,7 +75,7 @@ class LiveController:
         self._spacing = spacing
         self._runner = runner
         self._engine = PreviewEngine(services)
-        self._layer = PreviewLayer(viewer)
+        self._layer = PreviewLayer(viewer, later)
         self._lane = Lane()
         self._paused = False
         self._bake_text = ""
@@ -119,6 +120,7 @@ class LiveController:
         """Stop the running query and start no more."""
         self._paused = True
         self._lane.close()
+        self._layer.close()
 
     # -- queries -------------------------------------------------------------------------------
 
@@ -141,6 +143,7 @@ class LiveController:
             return
         query = self._make_query(model, preview)
         if query is None:
+            self._lane.cancel()
             self.show_nothing()
             return
 
