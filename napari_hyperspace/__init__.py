@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from napari_hyperspace.api.agreement import Agreement, agreement
     from napari_hyperspace.api.estimate import Estimate, estimate, spacing_for
     from napari_hyperspace.api.segment import segment, segment_steps
     from napari_hyperspace.core.errors import (
@@ -31,6 +32,8 @@ _MODULES = {
     "HyperspaceError": "core.errors",
     "HyperspaceWarning": "core.errors",
     "OptionNeededError": "core.errors",
+    "Agreement": "api.agreement",
+    "agreement": "api.agreement",
     "Estimate": "api.estimate",
     "estimate": "api.estimate",
     "spacing_for": "api.estimate",
@@ -48,6 +51,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Agreement",
     "Cancelled",
     "Estimate",
     "Grid",
@@ -56,6 +60,7 @@ __all__ = [
     "Model",
     "OptionNeededError",
     "Volume",
+    "agreement",
     "bundled_models",
     "estimate",
     "load_model",
