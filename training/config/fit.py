@@ -170,6 +170,8 @@ class StepsSection(ConfigSection):
     trained model is run in tiles of at most this size."""
     patch_mm: PatchSize | None = None
     """Largest patch in mm, one number or one per axis (z, y, x), in addition to that in voxels."""
+    soft_labels: bool = False
+    """Whether targets are the fractions of each voxel that the classes cover, not one label."""
     patience: NonNegativeInt = 0
     """Number of validations without improvement after which the run stops; 0: never."""
 
@@ -296,6 +298,9 @@ class FitConfig(ConfigSection):
             raise ValueError("training.batch_size: must be a multiple of compute.devices")
         if not self.loss.dice_weight + self.loss.cross_entropy_weight:
             raise ValueError("loss.dice_weight: one of the two losses needs a positive weight")
+        hard = self.data.kind == "label-maps" or self.spacing.resampled_mm
+        if self.training.soft_labels and hard:
+            raise ValueError("training.soft_labels: not with label maps or spacing.resampled_mm")
         return self
 
 

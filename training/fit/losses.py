@@ -23,26 +23,47 @@ class SegmentationLoss(nn.Module):
     def __init__(self, config: LossSection) -> None:
         super().__init__()
         self.config = config
-        self.dice = MaskedDiceLoss(
-            include_background=config.include_background,
-            batch=config.whole_batch,
-            smooth_nr=1.0,
-            smooth_dr=1.0,
+        # The form for soft labels has the same value for hard ones, but other rounding.
+        self.dice, self.soft_dice = (
+            MaskedDiceLoss(
+                include_background=config.include_background,
+                batch=config.whole_batch,
+                smooth_nr=1.0,
+                smooth_dr=1.0,
+                soft_label=soft,
+            )
+            for soft in (False, True)
         )
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of logits (B, K, D, H, W) against labels (B, D, H, W), a scalar."""
+        """Return the loss, a scalar.
+
+        Parameters
+        ----------
+        logits
+            (B, K, D, H, W).
+        labels
+            Hard: (B, D, H, W) integer, `OUTSIDE` where unknown. Soft: (B, K, D, H, W), the fraction
+            of each class; all 0 where unknown.
+        """
         logits = logits.float()
-        target = labels.long()
-        known = (target != OUTSIDE)[:, None]  # (B, 1, D, H, W)
+        soft = labels.ndim == logits.ndim
+        if soft:
+            fractions, known = labels, labels.sum(dim=1, keepdim=True) > 0  # (B, 1, D, H, W)
+        else:
+            target = labels.long()
+            known = (target != OUTSIDE)[:, None]
+            fractions = torch.zeros_like(logits).scatter_(1, target.clamp(min=0)[:, None], 1.0)
         total = logits.new_zeros(())
         if self.config.cross_entropy_weight:
             # The mean reduction is NaN if no label is known, such as between labeled slices.
-            entropy = F.cross_entropy(logits, target, ignore_index=OUTSIDE, reduction="sum")
+            if soft:
+                entropy = -(fractions * logits.log_softmax(dim=1)).sum()
+            else:
+                entropy = F.cross_entropy(logits, target, ignore_index=OUTSIDE, reduction="sum")
             entropy = entropy / known.sum().clamp(min=1)
             total = total + self.config.cross_entropy_weight * entropy
         if self.config.dice_weight:
-            one_hot = torch.zeros_like(logits).scatter_(1, target.clamp(min=0)[:, None], 1.0)
-            dice = self.dice(logits.softmax(dim=1), one_hot, known)
+            dice = (self.soft_dice if soft else self.dice)(logits.softmax(dim=1), fractions, known)
             total = total + self.config.dice_weight * dice
         return total

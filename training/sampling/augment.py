@@ -39,7 +39,12 @@ def working_shape(case: HasGrid, spacing_mm: Sequence[float]) -> Shape:
 
 
 def apply_sample(
-    case: Case, spacing_mm: Sequence[float], shape: Shape, parameters: SampleParameters
+    case: Case,
+    spacing_mm: Sequence[float],
+    shape: Shape,
+    parameters: SampleParameters,
+    *,
+    classes: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return a sample of a case.
 
@@ -54,22 +59,43 @@ def apply_sample(
         the others, the sample is a crop at the position given by the parameters.
     parameters
         Random parameters of the sample.
+    classes
+        Number K of classes, background included, of soft labels; `None`: hard labels.
 
     Returns
     -------
     tuple of Tensor
-        Image (C, *shape) float32, and labels (*shape) int16, `OUTSIDE` outside of the case.
+        Image (C, *shape) float32, and hard labels (*shape) int16, those of the nearest voxel,
+        `OUTSIDE` outside of the case; or soft labels (K, *shape) float32, the fraction of each
+        voxel that each class covers, all 0 where the hard label is unknown.
     """
     native = np.array(case.grid.shape)
     step = np.array(spacing_mm) / case.spacing_mm
     room = np.maximum(np.array(working_shape(case, spacing_mm)) - shape, 0)
     # Native index of the sample's center.
     center = (native - 1) / 2 + (np.array(parameters.position) - 0.5) * room * step
+    one_hot = None if classes is None else _one_hot(case.labels, classes)
     if parameters.deformation is None:
-        image, labels = _separable(case, step, shape, center, parameters)
+        image, labels, fractions = _separable(case, one_hot, step, shape, center, parameters)
     else:
-        image, labels = _deformed(case, step, shape, center, parameters)
-    return change_intensities(image, spacing_mm, parameters.intensities), labels
+        image, labels, fractions = _deformed(case, one_hot, step, shape, center, parameters)
+    image = change_intensities(image, spacing_mm, parameters.intensities)
+    return image, labels if fractions is None else _normalized(fractions, labels)
+
+
+def _one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Return labels (D, H, W) as float32 (K, D, H, W), all 0 where the label is unknown."""
+    return torch.stack([labels == k for k in range(classes)]).float()
+
+
+def _normalized(fractions: Tensor, labels: Tensor) -> Tensor:
+    """Return fractions (K, D, H, W) that sum to 1 in each voxel with a known hard label."""
+    known = labels != OUTSIDE
+    total = fractions.sum(dim=0)
+    # Where rounding or a border leaves nothing, the hard label covers the voxel.
+    empty = known & (total < 1e-3)
+    fractions = torch.where(empty, _one_hot(labels, len(fractions)), fractions)
+    return fractions / total.where(known & ~empty, torch.ones(())) * known
 
 
 def bring_to(
@@ -96,11 +122,12 @@ def bring_to(
 
 def _separable(
     case: Case,
+    one_hot: Tensor | None,
     step: NDArray[np.float64],
     shape: Shape,
     center: NDArray[np.float64],
     parameters: SampleParameters,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return a sample without deformation, as a separable interpolation."""
     signed = np.where(parameters.flips, -step, step)
     start = center - signed * (np.array(shape) - 1) / 2
@@ -120,16 +147,24 @@ def _separable(
     inside_z, inside_y, inside_x = (matrix.weights[:, 0] > 0 for matrix in nearest)
     labels = case.labels[z][:, y][:, :, x]
     inside = inside_z[:, None, None] & inside_y[:, None] & inside_x
-    return image, labels.masked_fill(~inside, OUTSIDE)
+    fractions = one_hot
+    if fractions is not None:
+        # The overlap with voxels of the native size or larger: at smaller ones it would have steps.
+        matrices = [
+            axis_matrix(*axis, order="overlap" if abs(axis[2]) >= 1 else "linear") for axis in axes
+        ]
+        fractions = resample_axes(fractions, matrices)
+    return image, labels.masked_fill(~inside, OUTSIDE), fractions
 
 
 def _deformed(
     case: Case,
+    one_hot: Tensor | None,
     step: NDArray[np.float64],
     shape: Shape,
     center: NDArray[np.float64],
     parameters: SampleParameters,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return a sample with a deformation, interpolated linearly."""
     assert parameters.deformation is not None
     native = np.array(case.grid.shape)
@@ -137,18 +172,14 @@ def _deformed(
     # Sample index relative to the center → mm → deformed mm → native index.
     linear = parameters.deformation.matrix * np.where(parameters.flips, -1.0, 1.0)
     linear = linear * (step * spacing) / spacing[:, None]  # (native axis, sample axis)
-    image = case.image
-    if parameters.antialias:
-        # The linear interpolation below averages over a triangle of one voxel; the rest of the
-        # smoothing is applied here.
-        widths = np.sqrt(np.maximum((linear**2).sum(axis=1) - 1, 0))
-        image = resample_axes(
-            image,
-            [
-                axis_matrix(n, n, 1, 0, width=float(width)) if width > 1 else None
-                for n, width in zip(native.tolist(), widths, strict=True)
-            ],
-        )
+    # The linear interpolation below averages over a triangle of one voxel; the rest of the
+    # smoothing is applied here.
+    widths = np.sqrt(np.maximum((linear**2).sum(axis=1) - 1, 0))
+    smoothing = [
+        axis_matrix(n, n, 1, 0, width=float(width)) if width > 1 else None
+        for n, width in zip(native.tolist(), widths, strict=True)
+    ]
+    image = resample_axes(case.image, smoothing) if parameters.antialias else case.image
     # grid_sample expects (x, y, z) coordinates from -1 to 1 between the outer edges of the voxels.
     scale = 2 / native
     middle = (2 * center + 1) / native - 1
@@ -179,7 +210,16 @@ def _deformed(
         align_corners=False,
     )
     outside = (coordinates[0].abs() > 1).any(dim=-1)
-    return sampled[0], labels[0, 0].to(torch.int16).masked_fill(outside, OUTSIDE)
+    fractions = one_hot
+    if fractions is not None:
+        fractions = F.grid_sample(
+            resample_axes(fractions, smoothing)[None],
+            coordinates,
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )[0]
+    return sampled[0], labels[0, 0].to(torch.int16).masked_fill(outside, OUTSIDE), fractions
 
 
 def change_intensities(image: Tensor, spacing_mm: Sequence[float], change: Intensities) -> Tensor:

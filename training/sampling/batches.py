@@ -37,7 +37,9 @@ class Batch:
     image
         (B, C, D, H, W) float32.
     labels
-        (B, D, H, W) int16; `training.data.labels.OUTSIDE` where the label is unknown.
+        (B, D, H, W) int16; `training.data.labels.OUTSIDE` where the label is unknown. With
+        `training.soft_labels` (B, K, D, H, W) float32, the fraction of each voxel that each class
+        covers; all 0 where the label is unknown.
     spacing_mm
         Working spacing (z, y, x).
     names
@@ -80,6 +82,7 @@ class TrainingBatches(Dataset[Batch]):
         self.sources = sources
         self.rank = rank
         self.world_size = world_size
+        self._classes = config.network.out_channels if config.training.soft_labels else None
 
     def __len__(self) -> int:
         return self.config.training.steps
@@ -114,7 +117,9 @@ class TrainingBatches(Dataset[Batch]):
             else:
                 extent_mm = np.multiply(shape, parameters.spacing_mm).tolist()
                 changes = sample_parameters(rng, config.spacing, config.augmentation, extent_mm)
-                image, label = apply_sample(source, parameters.spacing_mm, shape, changes)
+                image, label = apply_sample(
+                    source, parameters.spacing_mm, shape, changes, classes=self._classes
+                )
             if config.spacing.resampled_mm is not None:
                 target_mm = config.spacing.resampled_mm
                 image, label = bring_to(image, label, parameters.spacing_mm, target_mm)

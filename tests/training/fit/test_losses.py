@@ -47,3 +47,36 @@ def test_unknown_voxels_get_no_gradient(rng: np.random.Generator) -> None:
     assert logits.grad is not None
     assert (logits.grad[:, :, 2] == 0).all()
     assert (logits.grad[:, :, 0] != 0).all()
+
+
+@pytest.mark.parametrize("whole_batch", [False, True])
+def test_the_loss_of_soft_labels_against_its_definition(
+    rng: np.random.Generator, whole_batch: bool
+) -> None:
+    logits = torch.from_numpy(rng.normal(size=(2, 3, 4, 5, 3)).astype(np.float32))
+    fractions = rng.dirichlet((0.3, 0.3, 0.3), size=(2, 4, 5, 3))
+    fractions[:, 1] = 0  # unknown
+    labels = torch.from_numpy(np.moveaxis(fractions, -1, 1).astype(np.float32))
+    config = LossSection(whole_batch=whole_batch, cross_entropy_weight=0.5)
+    truth = labels.double().numpy()
+    known = truth.sum(axis=1, keepdims=True) > 0
+    p = np.exp(logits.double().numpy())
+    p /= p.sum(axis=1, keepdims=True)
+    entropy = -(truth * np.log(p)).sum() / known.sum()
+    axes = (0, 2, 3, 4) if whole_batch else (2, 3, 4)
+    sizes = (p * known).sum(axis=axes) + truth.sum(axis=axes)
+    apart = np.abs((p - truth) * known).sum(axis=axes)
+    dice = 1 - (sizes - apart + 1) / (sizes + 1)  # 0 where the probabilities are the fractions
+    expected = dice[..., 1:].mean() + 0.5 * entropy
+    bound = known.size * float(np.finfo(np.float32).eps)
+    loss = float(SegmentationLoss(config)(logits, labels))
+    assert loss == pytest.approx(expected, rel=bound)
+
+
+def test_soft_and_hard_forms_agree_on_hard_labels(rng: np.random.Generator) -> None:
+    logits = torch.from_numpy(rng.normal(size=(1, 3, 4, 5, 3)).astype(np.float32))
+    labels = torch.from_numpy(rng.integers(-1, 3, (1, 4, 5, 3)).astype(np.int16))
+    one_hot = torch.stack([labels == k for k in range(3)], dim=1).float()
+    loss = SegmentationLoss(LossSection())
+    bound = labels.numel() * float(np.finfo(np.float32).eps)
+    assert float(loss(logits, one_hot)) == pytest.approx(float(loss(logits, labels)), rel=bound)

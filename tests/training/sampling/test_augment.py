@@ -76,6 +76,61 @@ def test_mirroring_mirrors(case: Case) -> None:
     assert (mirrored[1] == labels.flip(0, 2)).float().mean() > 0.99
 
 
+def _covered(one_hot: np.ndarray, axis: int, spacing: float, n: int) -> np.ndarray:
+    """Return the mean of piecewise constant voxels over new ones with the same center; oracle."""
+    size = one_hot.shape[axis]
+    centers = (size - 1) / 2 + (np.arange(n) - (n - 1) / 2) * spacing / SPACING[axis]
+    width = max(spacing / SPACING[axis], 1.0)  # at least a native voxel: linear interpolation
+    edges = np.arange(-3, size + 4) - 0.5
+
+    def mean(row: np.ndarray) -> np.ndarray:
+        padded = np.pad(row, 3, mode="edge")
+        integral = np.concatenate([[0.0], np.cumsum(padded)])
+        low, high = (np.interp(centers + s * width / 2, edges, integral) for s in (-1, 1))
+        return (high - low) / width
+
+    return np.apply_along_axis(mean, axis, one_hot)
+
+
+@pytest.mark.parametrize("spacing", [(2.1, 1.9, 1.3), (3.0, 1.0, 2.5), (0.7, 0.9, 0.8), SPACING])
+def test_soft_labels_are_the_fractions_of_each_voxel(
+    case: Case, spacing: tuple[float, ...]
+) -> None:
+    case.labels[4:7, :5] = OUTSIDE
+    shape = working_shape(case, spacing)
+    _, hard = apply_sample(case, spacing, shape, PLAIN)
+    _, soft = apply_sample(case, spacing, shape, PLAIN, classes=4)
+    expected = np.stack([(case.labels == k).numpy().astype(float) for k in range(4)])
+    for axis in range(3):
+        expected = np.stack([_covered(e, axis, spacing[axis], shape[axis]) for e in expected])
+    known = (hard != OUTSIDE).numpy()
+    total = expected.sum(axis=0)
+    expected = np.where(known, expected / np.where(total > 0, total, 1), 0)
+    sure = total > 0.05  # a small remainder beside unknown labels magnifies rounding
+    assert np.allclose(soft.numpy()[:, sure], expected[:, sure], rtol=0, atol=20 * 64 * EPS)
+    assert (soft.sum(dim=0)[~known] == 0).all()
+    assert np.allclose(soft.sum(dim=0)[known], 1, rtol=0, atol=8 * EPS)
+
+
+def test_soft_labels_of_an_unchanged_grid_are_the_labels(case: Case) -> None:
+    _, soft = apply_sample(case, SPACING, (13, 17, 11), PLAIN, classes=4)
+    assert torch.equal(soft.argmax(dim=0).to(torch.int16), case.labels)
+    assert torch.equal(soft.max(dim=0).values, torch.ones(13, 17, 11))
+
+
+def test_soft_labels_follow_deformations(case: Case) -> None:
+    matrix = np.array([[1.0, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])
+    change = replace(PLAIN, deformation=Deformation(matrix, None), flips=(True, False, False))
+    _, hard = apply_sample(case, (1.0, 0.7, 0.8), (11, 13, 9), change)
+    _, soft = apply_sample(case, (1.0, 0.7, 0.8), (11, 13, 9), change, classes=4)
+    known = hard != OUTSIDE
+    assert (soft.sum(dim=0)[~known] == 0).all()
+    assert np.allclose(soft.sum(dim=0)[known], 1, rtol=0, atol=8 * EPS)
+    # Thick bands of labels: the nearest voxel's label covers most of nearly every voxel.
+    assert (soft.argmax(dim=0) == hard)[known].float().mean() > 0.9
+    assert (soft.max(dim=0).values[known] < 0.999).float().mean() > 0.1
+
+
 def test_padding_extends_the_image_and_has_unknown_labels(case: Case) -> None:
     image, labels = apply_sample(case, SPACING, (17, 17, 15), PLAIN)
     assert torch.equal(labels[2:15, :, 2:13], case.labels)

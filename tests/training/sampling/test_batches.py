@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.intensity import Normalization
 from tests.training.conftest import config_values
 from training.config.fit import parse_config
 from training.data.base import Case
 from training.data.decathlon import Decathlon
+from training.data.labels import OUTSIDE
 from training.sampling.batches import Batch, TrainingBatches, prepared
 
 
@@ -60,3 +62,21 @@ def test_patches_are_bounded(cases: list[Case]) -> None:
     config = parse_config(config_values(training__patch_shape=[5, 40, 6]))
     image = TrainingBatches(config, cases)[0].image
     assert image.shape[2] == 5 and image.shape[3] < 40 and image.shape[4] == 6
+
+
+def test_batches_of_soft_labels(cases: list[Case]) -> None:
+    hard = TrainingBatches(parse_config(config_values()), cases)[0]
+    config = parse_config(config_values(training__soft_labels=True))
+    soft = TrainingBatches(config, cases)[0]
+    assert torch.equal(soft.image, hard.image)
+    classes = config.network.out_channels
+    assert soft.labels.shape == (2, classes, *hard.labels.shape[1:])
+    known = hard.labels != OUTSIDE
+    assert torch.equal(soft.labels.sum(dim=1) > 0, known)
+
+
+def test_soft_labels_of_resampled_spacings_are_refused() -> None:
+    values = config_values(training__soft_labels=True, spacing__resampled_mm=[2, 2, 2])
+    values["spacing"]["clusters_mm"] = [[2, 2, 2]]
+    with pytest.raises(HyperspaceError, match=r"training\.soft_labels"):
+        parse_config(values)
