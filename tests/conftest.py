@@ -35,6 +35,15 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     return folder
 
 
+@pytest.fixture(autouse=True)
+def own_log(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the log out of the user's own folder; each test starts with an empty one."""
+    folder = tmp_path_factory.mktemp("log")
+    monkeypatch.setenv("HYPERSPACE_LOG_FOLDER", str(folder))
+    monkeypatch.delenv("HYPERSPACE_LOG", raising=False)
+    return folder / "hyperspace.log"
+
+
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Start with an empty cache folder."""

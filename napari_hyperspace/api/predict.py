@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from napari_hyperspace.api.log import log_error
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import create_folder, suffix_of
@@ -244,8 +245,10 @@ def predict_all(
                 report=partial(report, source),
             )
         except HyperspaceError as error:
+            log_error(error, "predict")
             done = Prediction(source, target, error=str(error.replace(where=error.where or source)))
         except Exception as error:  # a scan that fails must not stop the others
+            log_error(error, "predict")
             done = Prediction(source, target, error=f"{source}: {type(error).__name__}: {error}")
         predictions.append(done)
     return predictions

@@ -18,6 +18,7 @@ __all__ = [
     "PeakMemory",
     "available_bytes",
     "available_host_bytes",
+    "container_limit_bytes",
     "keep_freed_blocks",
     "resident_bytes",
 ]
@@ -68,6 +69,14 @@ def available_host_bytes() -> int:
         used = int((_CGROUP / "memory.current").read_text()) - _reclaimable_bytes()
         free = min(free, max(limit - used, 0))
     return free
+
+
+def container_limit_bytes() -> int | None:
+    """Return the memory limit of the container (cgroup version 2); `None`: there is none."""
+    try:
+        return int((_CGROUP / "memory.max").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _reclaimable_bytes() -> int:

@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import write_text
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "keep", "recall", "store_path"]
+__all__ = ["CACHE_VARIABLE", "cache_folder", "keep", "recall", "recall_all", "store_path"]
 
 CACHE_VARIABLE = "HYPERSPACE_CACHE"
 
@@ -40,6 +40,12 @@ def recall(name: str, key: str) -> object:
     """Return the value stored under a key; `None` without one, or if the file is not readable."""
     with _LOCK:
         return _load(store_path(name)).get(key)
+
+
+def recall_all(name: str) -> dict[str, object]:
+    """Return all that is stored, by key; nothing if the file is not readable."""
+    with _LOCK:
+        return dict(_load(store_path(name)))
 
 
 def keep(name: str, key: str, value: object) -> None:

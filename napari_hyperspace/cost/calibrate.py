@@ -58,9 +58,14 @@ def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
         return known
 
 
+def known_rates(device: torch.device) -> Calibration | None:
+    """Return the stored rates of a device; `None` if `calibrate` would have to measure."""
+    return decode(store.recall("rates", _key(device)), candidates(device))
+
+
 def is_calibrated(device: torch.device) -> bool:
     """Return whether `calibrate` returns at once."""
-    return decode(store.recall("rates", _key(device)), candidates(device)) is not None
+    return known_rates(device) is not None
 
 
 def _key(device: torch.device) -> str:

@@ -12,10 +12,12 @@ of the voxels, the scan is run again in fp32, and the model stays in fp32 at suc
 
 from __future__ import annotations
 
+import contextlib
 import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +98,38 @@ def known_choice(
     """Return the stored choice, if there is one."""
     key = choice_key(model, device, spacing_mm)
     return _decode(store.recall("precisions", key)) or _decode(store.recall("forms", key))
+
+
+class StoredChoice(NamedTuple):
+    """A stored choice: of which model, and about which spacing.
+
+    Parameters
+    ----------
+    model
+        Identity of the model.
+    spacing_mm
+        Approximate spacing; choices are shared within half an octave.
+    choice
+        The choice.
+    """
+
+    model: str
+    spacing_mm: tuple[float, ...]
+    choice: PrecisionChoice
+
+
+def stored_choices(device: torch.device) -> list[StoredChoice]:
+    """Return all stored choices for a device."""
+    found = []
+    for key, value in sorted(store.recall_all("precisions").items()):
+        identity, _, rest = key.partition(" | ")
+        rough, _, name = rest.partition(" | ")
+        choice = _decode(value)
+        if choice is not None and name == device_name(device):
+            with contextlib.suppress(ValueError, OverflowError):
+                spacing = tuple(2 ** (int(step) / 2) for step in rough.split(","))
+                found.append(StoredChoice(identity, spacing, choice))
+    return found
 
 
 def _decode(stored: object) -> PrecisionChoice | None:

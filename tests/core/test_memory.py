@@ -30,6 +30,7 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_without_a_container_the_system_counts(container):
+    assert memory.container_limit_bytes() is None
     assert memory.available_host_bytes() == memory.available_bytes(CPU) == FREE
 
 

@@ -115,4 +115,5 @@ def test_bug_report_asks_for_diagnostics():
     form = _read(ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml")["body"]
     (asked,) = (field for field in form if field.get("id") == "diagnostics")
     assert asked["validations"] == {"required": True}
-    assert "napari-hyperspace torch" in asked["attributes"]["description"]
+    description = asked["attributes"]["description"]
+    assert "`hyperspace diagnostics`" in description and "Copy diagnostics" in description

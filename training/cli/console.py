@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from napari_hyperspace.api.log import log_error, log_warning
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.format import parse_spacing
 from napari_hyperspace.core.geometry import Triple
@@ -87,12 +88,17 @@ class Commands(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
+        """Run a command, and log its warnings and its error."""
+
+        def command() -> str:
+            return str(ctx.invoked_subcommand or "command")
+
         with warnings.catch_warnings():
             plain = warnings.showwarning
 
             def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
                 if issubclass(category, HyperspaceWarning):
+                    log_warning(message, command())
                     typer.echo(f"warning: {message}", err=True)
                 else:
                     plain(message, category, *place, **more)
@@ -106,10 +112,12 @@ class Commands(typer.core.TyperGroup):
                 typer.echo(f"stopped by {signal.Signals(number).name}", err=True)
                 raise typer.Exit(128 + number) from error
             except HyperspaceError as error:
+                log_error(error, command())
                 typer.echo(f"error: {error}", err=True)
                 raise typer.Exit(getattr(error, "exit_code", 1)) from error
             except ModuleNotFoundError as error:
                 if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
+                    log_error(error, command())
                     raise
                 typer.echo(
                     f"error: training needs {error.name}, which is not installed. "
@@ -117,6 +125,11 @@ class Commands(typer.core.TyperGroup):
                     err=True,
                 )
                 raise typer.Exit(1) from error
+            except Exception as error:
+                # Typer ends commands by exceptions with an exit code. The rest are defects.
+                if not hasattr(error, "exit_code") and not isinstance(error, BrokenPipeError):
+                    log_error(error, command())
+                raise
 
 
 def spacing(text: str) -> Triple:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_hyperspace.api.log import log_error, log_warning
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ class Lane(QObject):
             except Cancelled:
                 pass
             except Exception as error:  # shown to the user; the thread must live on
+                log_error(error, "live")
                 self._post(job, job.fail, error)
             del job  # it would keep its submitter alive
 
@@ -246,7 +248,12 @@ def start_job(
         except Cancelled:
             return None
         except Exception as error:
+            log_error(error, "job")
             return _Failure(error)
+
+    def warned(warning: tuple[Warning, type[Warning], str, int]) -> None:
+        log_warning(warning[0], "job")
+        notification_manager.receive_warning(*warning)
 
     def deliver(outcome: Result | _Failure | None) -> None:
         if outcome is None or should_stop():
@@ -263,7 +270,7 @@ def start_job(
         _connect={
             "yielded": yielded,
             "returned": deliver,
-            "warned": lambda warning: notification_manager.receive_warning(*warning),
+            "warned": warned,
             "finished": finished,
         },
     )

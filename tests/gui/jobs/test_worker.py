@@ -3,13 +3,14 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import warnings
 import weakref
 
 import pytest
 
 pytest.importorskip("pytestqt")
 
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.gui.jobs.worker import Lane, Stop, start_job
 
 
@@ -170,7 +171,7 @@ def test_a_job_is_stopped_by_us_or_by_napari(qtbot, how):
 
 
 @pytest.mark.parametrize("kind", [HyperspaceError, RuntimeError, ValueError])
-def test_any_error_is_reported_and_the_job_finishes(qtbot, kind):
+def test_any_error_is_reported_and_the_job_finishes(qtbot, kind, own_log):
     """Fault 66 of the list of bad inputs.
 
     napari's workers ignore a RuntimeError, which torch raises, and then never finish.
@@ -185,6 +186,20 @@ def test_any_error_is_reported_and_the_job_finishes(qtbot, kind):
     qtbot.waitUntil(lambda: heard.finished == 1)
     assert [str(error) for error in heard.errors] == ["broken"]
     assert heard.returned == []
+    assert f" job: {kind.__name__}" in own_log.read_text("utf-8")
+
+
+def test_a_warning_is_logged(qtbot, own_log):
+    heard = Heard()
+
+    def steps(should_stop):
+        yield 0
+        warnings.warn("Mustermann is odd", HyperspaceWarning, stacklevel=1)
+
+    heard.start(steps)
+    qtbot.waitUntil(lambda: heard.finished == 1)
+    text = own_log.read_text("utf-8")
+    assert " job: HyperspaceWarning" in text and "Mustermann" not in text
 
 
 def test_an_idle_lane_holds_no_reference_to_submitters(lane, qtbot):

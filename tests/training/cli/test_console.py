@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from training.cli import app
 
 COMMANDS = (
     *("predict", "estimate", "info", "fit", "export", "import-checkpoint", "check", "evaluate"),
-    *("evaluate-synthetic", "compare", "cka", "synthesize"),
+    *("evaluate-synthetic", "compare", "cka", "synthesize", "diagnostics"),
 )
 
 
@@ -69,3 +70,28 @@ def test_help_needs_no_heavy_module() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_diagnostics_are_text_or_json(own_log: Path) -> None:
+    assert "versions:\n  napari-hyperspace: " in run("diagnostics").stdout
+    found = json.loads(run("diagnostics", "--json").stdout)
+    assert found["log"] == {"level": "warning", "lines": "no file"}
+    assert Path(run("diagnostics", "--log-file").stdout.strip()) == own_log
+
+
+def test_errors_and_warnings_of_commands_are_logged_without_names(
+    tmp_path: Path, own_log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "Mustermann.nii.gz"
+    assert run("estimate", missing, "--model", "hippocampus").exit_code == 1
+    assert run("predict", missing).exit_code == 2
+    (line,) = own_log.read_text("utf-8").splitlines()
+    assert "estimate: HyperspaceError" in line and "Mustermann" not in line
+
+    def defect(*_: object, **__: object) -> None:
+        raise RuntimeError("Mustermann")
+
+    monkeypatch.setattr("napari_hyperspace.nets.model_file.read_card", defect)
+    assert isinstance(run("info", "hippocampus").exception, RuntimeError)
+    assert "info: RuntimeError" in own_log.read_text("utf-8")
+    assert "Mustermann" not in own_log.read_text("utf-8")
