@@ -40,21 +40,19 @@ class ProgressDisplay:
         self._first_step = first_step
         self._started = time.monotonic()
         self._last_line = self._started
-        self._dice = float("nan")
+        self._dice = ""  # nothing is shown before the first validation
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  Dice {task.fields[dice]:.4f}"),
+            TextColumn("{task.fields[scores]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=False),
             console=self.console,
             disable=not (enabled and self.console.is_terminal),
         )
-        self._task: TaskID = self._bar.add_task(
-            name, total=steps, completed=first_step, loss=float("nan"), dice=float("nan")
-        )
+        self._task: TaskID = self._bar.add_task(name, total=steps, completed=first_step, scores="")
 
     def __enter__(self) -> ProgressDisplay:
         self._bar.start()
@@ -70,21 +68,21 @@ class ProgressDisplay:
 
     def step(self, step: int, loss: float) -> None:
         """Show the number of steps done and the loss of the last one."""
-        self._bar.update(self._task, completed=step, loss=loss)
+        scores = f"loss {loss:.3f}{self._dice}"
+        self._bar.update(self._task, completed=step, scores=scores)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._last_line >= _PLAIN_INTERVAL_S:
             self._last_line = now
             rate = (step - self._first_step) / (now - self._started)
             left = (self.steps - step) / rate if rate else float("inf")
             self.message(
-                f"step {step}/{self.steps}  loss {loss:.3f}  Dice {self._dice:.4f}  "
+                f"step {step}/{self.steps}  {scores}  "
                 f"{rate:.2f} steps/s  {format_seconds(left)} left"
             )
 
     def validation(self, step: int, dice: float, best: bool) -> None:
         """Show the result of a validation."""
-        self._dice = dice
-        self._bar.update(self._task, dice=dice)
+        self._dice = f"  Dice {dice:.4f}"
         self.message(f"step {step}: validation Dice {dice:.4f}{' (best so far)' if best else ''}")
 
     def message(self, text: str) -> None:
