@@ -197,7 +197,7 @@ class _Handler(RotatingFileHandler):
         if self.stream is not None:
             self.stream.close()
             # The handler opens the file again for the next entry.
-            self.stream = None  # type: ignore[assignment]
+            self.stream = None
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Ignore that the log cannot be written."""

@@ -47,7 +47,7 @@ def test_filled_in_parts_of_a_message_are_left_out():
 def test_foreign_errors_are_logged_by_class_and_place(own_log):
     def fail() -> None:
         try:
-            open(f"/no/{NAME}")
+            Path(f"/no/{NAME}").read_bytes()
         except OSError as error:
             raise ValueError(f"what {NAME} said") from error
 
