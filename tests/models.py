@@ -25,6 +25,8 @@ class FakeModel:
     make: Callable[[tuple[float, ...]], nn.Module]
     name: str = "fake"
     identity: str = field(default_factory=lambda: f"fake {next(_numbers)}")
+    digest: str = "0" * 32
+    channel_names: tuple[str, ...] = ("image",)
     n_dim: int = 3
     in_channels: int = 1
     out_channels: int = 3

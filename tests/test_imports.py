@@ -43,7 +43,7 @@ RULES: dict[str, set[str]] = {
     f"{HS}.nets": _hs("", "core", "nets.base", "nets.plain", "nets.hypernetwork", "nets.harmonic"),
     f"{HS}.inference": _hs("core", "nets", "nets.base"),
     f"{HS}.cost": _hs("core", "nets", "nets.base", "inference"),
-    f"{HS}.api": _hs("core", "io", "nets", "nets.base", "inference", "cost"),
+    f"{HS}.api": _hs("", "core", "io", "nets", "nets.base", "inference", "cost"),
     f"{HS}.gui": set(),
     f"{HS}.gui.adapters": _hs("", *_ENGINE),
     f"{HS}.gui.models": _hs("", *_ENGINE, "gui.adapters"),

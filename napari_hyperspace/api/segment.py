@@ -8,20 +8,22 @@ from dataclasses import dataclass, replace
 from typing import Unpack
 
 import numpy as np
+import torch
 
+from napari_hyperspace import __version__
 from napari_hyperspace.api.memory_check import check_main_memory
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.memory import PeakMemory
 from napari_hyperspace.core.progress import Progress, as_part, run_to_end
 from napari_hyperspace.core.resample import resample_to_grid
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import Record, Volume, VolumeMetadata, digest_of_labels
 from napari_hyperspace.inference.engine import FINISHED, InferenceRun
 from napari_hyperspace.inference.execution import choose_device
 from napari_hyperspace.inference.inputs import as_volumes, straight_grid, working_image
 from napari_hyperspace.inference.localize import Box, coarse_spacing, crop, found_box, paste
 from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
-from napari_hyperspace.inference.plan import make_plan, working_spacing
+from napari_hyperspace.inference.plan import Plan, make_plan, working_spacing
 from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.nets.base.localization import Localization
 
@@ -35,7 +37,8 @@ class SegmentResult:
     Parameters
     ----------
     labels
-        On the scan's own grid, in its own array order.
+        On the scan's own grid, in its own array order. ``metadata["record"]`` is a `Record` of how
+        they were made.
     seconds
         Wall time of the segmentation.
     bake_seconds
@@ -72,7 +75,7 @@ class Localized:
         Working spacing of the pass, canonical order. Spacings with the same one share its result.
     box
         What to segment, in array order; the whole scan if nothing was found.
-    seconds, bake_seconds, probe_seconds, peak_bytes
+    seconds, bake_seconds, probe_seconds, peak_bytes, precision
         As in `SegmentResult`, of this pass.
     """
 
@@ -82,6 +85,7 @@ class Localized:
     bake_seconds: float
     probe_seconds: float
     peak_bytes: int
+    precision: str
 
 
 def segment(
@@ -162,7 +166,8 @@ def segment_steps(
     """
     options = options_from(options, keywords)
     if model.localization is None:
-        return (yield from _segment_in_one_pass(volume, model, spacing_mm, options, should_stop))
+        result = yield from _segment_in_one_pass(volume, model, spacing_mm, options, should_stop)
+        return _with_totals(result, "")
     volumes = as_volumes(volume, model)
     localized = yield from as_part(
         localize_steps(volumes, model, spacing_mm, options, should_stop), 0.0, _LOCALIZATION
@@ -208,13 +213,23 @@ def localize_steps(
     localization, native = model.localization, volumes[0]
     assert localization is not None
     coarse = first_pass_spacing(volumes, model, localization, spacing_mm, options)
-    clamped = replace(options, outside="clamp")
+    clamped = replace(
+        options,
+        outside="clamp",
+        precision=options.localization_precision or options.precision,
+    )
     first = yield from _segment_in_one_pass(volumes, model, coarse, clamped, should_stop)
     box = found_box(localization, first.labels)
     if box is None:  # absent, or too small for the coarse pass: segment the whole scan
         box = (slice(0, native.shape[0]), slice(0, native.shape[1]), slice(0, native.shape[2]))
     return Localized(
-        coarse, box, first.seconds, first.bake_seconds, first.probe_seconds, first.peak_bytes
+        coarse,
+        box,
+        first.seconds,
+        first.bake_seconds,
+        first.probe_seconds,
+        first.peak_bytes,
+        first.precision,
     )
 
 
@@ -233,7 +248,7 @@ def segment_box_steps(
     native, box = volumes[0], localized.box
     within = [crop(each, box) for each in volumes]
     second = yield from _segment_in_one_pass(within, model, spacing_mm, options, should_stop)
-    return replace(
+    result = replace(
         second,
         labels=native.with_array(
             paste(second.labels.array, box, native.shape), metadata=second.labels.metadata
@@ -243,6 +258,21 @@ def segment_box_steps(
         probe_seconds=localized.probe_seconds + second.probe_seconds,
         peak_bytes=max(localized.peak_bytes, second.peak_bytes),
     )
+    return _with_totals(result, localized.precision)
+
+
+def _with_totals(result: SegmentResult, localization_precision: str) -> SegmentResult:
+    """Complete the record of a result: what all passes took, and the digest of the labels."""
+    metadata = result.labels.metadata
+    record = replace(
+        metadata["record"],
+        localization_precision=localization_precision,
+        labels_digest=digest_of_labels(result.labels.array),
+        seconds=result.seconds,
+        peak_bytes=result.peak_bytes,
+    )
+    kept: VolumeMetadata = {**metadata, "record": record}
+    return replace(result, labels=result.labels.with_array(result.labels.array, metadata=kept))
 
 
 def _segment_in_one_pass(
@@ -289,6 +319,7 @@ def _segment_in_one_pass(
             "label_names": dict(model.label_names),
             "label_colors": dict(model.label_colors),
             "label_sides": dict(model.label_sides),
+            "record": _record(native, model, plan, spacing_mm, options, inference),
         },
     )
     return SegmentResult(
@@ -300,4 +331,37 @@ def _segment_in_one_pass(
         inference.precision.name,
         str(inference.device),
         inference.probe_seconds,
+    )
+
+
+def _record(
+    native: Volume,
+    model: SpacingModel,
+    plan: Plan,
+    spacing_mm: Sequence[float] | None,
+    options: InferenceOptions,
+    inference: InferenceRun,
+) -> Record:
+    """Return how one pass was made. Spacing and tiles are such that the options repeat it."""
+    # The spacing of the working grid may differ from it by rounding.
+    spacing = working_spacing(
+        plan.native, model, spacing_mm, options.outside, allow_implausible=True
+    )
+    tiles = options.tile_shape
+    if inference.plan is not plan:  # the tiles of an attempt after the first
+        tiles = inference.plan.largest_tile[3 - model.n_dim :]
+    return Record(
+        model=model.name,
+        model_digest=model.digest,
+        spacing_mm=spacing,
+        precision=inference.precision.name,
+        device=inference.device.type,
+        outside=options.outside,
+        tile_shape=tiles,
+        overlap=options.overlap,
+        allow_implausible=options.allow_implausible,
+        channels=model.channel_names,
+        reading=native.metadata.get("reading", {}),
+        program_version=__version__,
+        torch_version=str(torch.__version__),
     )

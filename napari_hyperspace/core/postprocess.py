@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.structures import laterality_of
 from napari_hyperspace.core.volume import (
     Laterality,
+    PostprocessingOptions,
     PostprocessingStep,
     Volume,
     VolumeMetadata,
+    digest_of_labels,
 )
 
 __all__ = ["CONNECTIVITY", "postprocess"]
@@ -71,7 +74,7 @@ def postprocess(
     -------
     Volume
         On the same grid. Each step is added to ``metadata["postprocessing"]``; see
-        `PostprocessingStep`.
+        `PostprocessingStep`. The record of the labels, if they have one, is completed.
 
     Raises
     ------
@@ -125,6 +128,14 @@ def postprocess(
         return labels
     former = labels.metadata.get("postprocessing", ())
     metadata: VolumeMetadata = {**labels.metadata, "postprocessing": (*former, *steps)}
+    record = labels.metadata.get("record")
+    if record is not None:
+        options = PostprocessingOptions(largest_component, smallest_component_mm3, fill_holes_mm3)
+        metadata["record"] = replace(
+            record,
+            postprocessing=(*record.postprocessing, options),
+            labels_digest=digest_of_labels(cleaned),
+        )
     return labels.with_array(cleaned, metadata=metadata)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,10 +14,24 @@ from numpy.typing import NDArray
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Shape, Triple
 
-__all__ = ["Format", "Laterality", "PostprocessingStep", "Side", "Volume", "VolumeMetadata"]
+__all__ = [
+    "Format",
+    "Laterality",
+    "OutsideRange",
+    "PostprocessingOptions",
+    "PostprocessingStep",
+    "ReadingOptions",
+    "Record",
+    "Side",
+    "Volume",
+    "VolumeMetadata",
+    "digest_of_labels",
+]
 
 Format = Literal["nifti", "nrrd", "metaimage", "dicom"]
 Side = Literal["left", "right"]
+OutsideRange = Literal["refuse", "clamp", "extrapolate"]
+"""What to do with a spacing outside the trained range."""
 
 
 class Laterality(NamedTuple):
@@ -43,6 +58,92 @@ class PostprocessingStep(TypedDict):
     """Number of neighbors of a voxel that count as connected to it."""
     changed_mm3: float
     """Volume of the voxels whose label changed."""
+
+
+class ReadingOptions(TypedDict, total=False):
+    """The options of `napari_hyperspace.read` that decide voxels and spacing, where given."""
+
+    volume: int
+    spacing_mm: Triple
+    fill: float
+
+
+@dataclass(frozen=True)
+class PostprocessingOptions:
+    """Options of one call of `napari_hyperspace.postprocess`; see there."""
+
+    largest_component: bool = False
+    smallest_component_mm3: float = 0.0
+    fill_holes_mm3: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """How a segmentation was made: what its labels depend on, and what it took.
+
+    It contains no path and no name of a scan, so that it can be stored with the labels and passed
+    on. `napari_hyperspace.segment` adds it to the metadata of the labels,
+    `napari_hyperspace.postprocess` completes it, and `napari_hyperspace.write` stores it.
+
+    Parameters
+    ----------
+    model
+        Name of the model, as in its card.
+    model_digest
+        Digest of what the labels depend on in the model; see `Model.digest`.
+    spacing_mm
+        Working spacing in canonical order (z, y, x), after clamping.
+    precision
+        Precision that the network ran in, as in `InferenceOptions`; never ``"auto"``.
+    localization_precision
+        That of the coarse first pass; empty without one.
+    device
+        Kind of the device that the labels were computed on: ``"cpu"``, ``"cuda"``, ….
+    outside
+        What was to be done with a spacing outside the trained range.
+    tile_shape
+        Largest tile in voxels, if it was not the model's own.
+    overlap
+        Smallest fraction of a tile that it shares with the next one.
+    allow_implausible
+        Whether implausible spacings and sizes were accepted.
+    channels
+        Names of the model's input channels, in the order of the scans.
+    reading
+        Options that the first scan was read with. A spacing is the correction of the file's own,
+        in the file's array order.
+    postprocessing
+        What was done to the labels after the segmentation, in order.
+    labels_digest
+        Digest of the labels; see `digest_of_labels`. Labels that were painted on have another one.
+    seconds, peak_bytes
+        What the segmentation took: wall time, and growth of the memory.
+    predicted_seconds, predicted_peak_bytes
+        The estimate before it, if there was one.
+    program_version, torch_version
+        Versions of this package and of torch.
+    """
+
+    model: str
+    model_digest: str
+    spacing_mm: Triple
+    precision: str
+    localization_precision: str = ""
+    device: str
+    outside: OutsideRange = "refuse"
+    tile_shape: tuple[int, ...] | None = None
+    overlap: float
+    allow_implausible: bool = False
+    channels: tuple[str, ...] = ("image",)
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
+    postprocessing: tuple[PostprocessingOptions, ...] = ()
+    labels_digest: str = ""
+    seconds: float = 0.0
+    peak_bytes: int = 0
+    predicted_seconds: float | None = None
+    predicted_peak_bytes: int | None = None
+    program_version: str = ""
+    torch_version: str = ""
 
 
 class VolumeMetadata(TypedDict, total=False):
@@ -76,6 +177,10 @@ class VolumeMetadata(TypedDict, total=False):
     """Name of the model that segmented it."""
     working_spacing_mm: tuple[float, ...]
     """Spacing that the model ran at, in canonical order (z, y, x)."""
+    reading: ReadingOptions
+    """Options that the file was read with. A result on its grid keeps them."""
+    record: Record
+    """How these labels were made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,3 +264,12 @@ class Volume:
             self.name if name is None else name,
             self.metadata if metadata is None else metadata,
         )
+
+
+def digest_of_labels(array: NDArray[Any]) -> str:
+    """Return the BLAKE2b digest of a label map: of its shape and values, in any integer type."""
+    values = np.ascontiguousarray(array)
+    smallest = np.min_scalar_type(int(values.max(initial=0)))
+    digest = hashlib.blake2b(repr(values.shape).encode(), digest_size=16)
+    digest.update(values.astype(smallest.newbyteorder("<"), copy=False).data)
+    return digest.hexdigest()

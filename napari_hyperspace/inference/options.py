@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
+from typing import TypedDict, get_args
 
 import torch
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.volume import OutsideRange as Outside
 from napari_hyperspace.inference.execution import check_precision
 
-Outside = Literal["refuse", "clamp", "extrapolate"]
-"""What to do with a spacing outside the trained range."""
+__all__ = ["DEFAULT_OVERLAP", "InferenceOptions", "OptionKeywords", "Outside", "options_from"]
 
 DEFAULT_OVERLAP = 0.25
 
@@ -25,6 +25,7 @@ class OptionKeywords(TypedDict, total=False):
     tile_shape: Sequence[int] | None
     overlap: float
     precision: str
+    localization_precision: str | None
     allow_implausible: bool
     form: str  # former name of `precision`
 
@@ -47,6 +48,8 @@ class InferenceOptions:
         Smallest fraction of a tile that it shares with the next one.
     precision
         A name in `PRECISIONS`, or ``"auto"``: the fastest on this device that keeps the labels.
+    localization_precision
+        That of the coarse first pass, for models with one; `None`: as ``precision``.
     allow_implausible
         Accept spacings and sizes that no scanner makes (`napari_hyperspace.core.spacing`).
 
@@ -62,6 +65,7 @@ class InferenceOptions:
     overlap: float = DEFAULT_OVERLAP
     precision: str = "auto"
     allow_implausible: bool = False
+    localization_precision: str | None = None
 
     def __post_init__(self) -> None:
         if self.outside not in get_args(Outside):
@@ -72,6 +76,8 @@ class InferenceOptions:
                 expected="refuse, clamp or extrapolate",
             )
         check_precision(self.precision)
+        if self.localization_precision is not None:
+            check_precision(self.localization_precision)
 
 
 def options_from(options: InferenceOptions | None, keywords: OptionKeywords) -> InferenceOptions:
@@ -100,4 +106,5 @@ def options_from(options: InferenceOptions | None, keywords: OptionKeywords) -> 
         overlap=keywords.get("overlap", default.overlap),
         precision=keywords.get("precision", keywords.get("form", default.precision)),
         allow_implausible=keywords.get("allow_implausible", default.allow_implausible),
+        localization_precision=keywords.get("localization_precision"),
     )

@@ -27,6 +27,14 @@ class SpacingModel(Protocol):
         """Digest of configuration and weights: equal for models that make equal networks."""
 
     @property
+    def digest(self) -> str:
+        """Digest of everything in the model that the labels depend on."""
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Description of each input image."""
+
+    @property
     def n_dim(self) -> int:
         """3, or 2 for a model that works slice by slice in the plane (y, x)."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning, printable
 from napari_hyperspace.core.files import replacing, resolved, suffix_of
 from napari_hyperspace.core.geometry import check_spacing
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import ReadingOptions, Volume
 from napari_hyperspace.io.decoded import Decoded
 from napari_hyperspace.io.files import declared_memory, is_folder, look_up, open_unchanged
 from napari_hyperspace.io.series import Series
@@ -116,10 +116,25 @@ def read(
     # Values that overflow are refused or kept on purpose; numpy's own warnings would add nothing.
     with declared_memory(source), np.errstate(all="ignore"):
         decoded = _decode(source, volume=volume, series=series, spacing_mm=spacing_mm)
-        result = decoded.to_volume(fill)
+        result = decoded.to_volume(fill, _reading(volume, spacing_mm, fill))
     for note in decoded.notes:
         warnings.warn(f"{printable(str(source))}: {note}", HyperspaceWarning, stacklevel=2)
     return result
+
+
+def _reading(
+    volume: int | None, spacing_mm: Sequence[float] | None, fill: float | None
+) -> ReadingOptions:
+    """Return the options that were given."""
+    given = ReadingOptions()
+    if volume is not None:
+        given["volume"] = volume
+    if spacing_mm is not None:
+        a, b, c = spacing_mm
+        given["spacing_mm"] = (a, b, c)
+    if fill is not None:
+        given["fill"] = fill
+    return given
 
 
 def _check_options(volume: int | None, fill: float | None) -> tuple[int | None, float | None]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_hyperspace.core.errors import ErrorParts, HyperspaceError, OptionNeededError
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Grid, check_spacing
-from napari_hyperspace.core.volume import Format, Volume, VolumeMetadata
+from napari_hyperspace.core.volume import Format, ReadingOptions, Volume, VolumeMetadata
 
 _PLAUSIBLE_EXTENT_MM = (1.0, 3000.0)  # of the longest side of a scan
 _FARTHEST_MM = 1e6  # from the origin of any scanner to the first voxel
@@ -68,8 +68,15 @@ class Decoded:
     label_colors: Mapping[int, str] = field(default_factory=dict)
     series: str | None = None
 
-    def to_volume(self, fill: float | None) -> Volume:
+    def to_volume(self, fill: float | None, reading: ReadingOptions) -> Volume:
         """Check voxels and field of view, and return the volume.
+
+        Parameters
+        ----------
+        fill
+            Value for voxels that are not finite.
+        reading
+            The options that the file was read with; kept in the metadata.
 
         Raises
         ------
@@ -97,7 +104,10 @@ class Decoded:
                 "the voxel grid is sheared (its axes are not perpendicular); the shear is kept, "
                 "only resampling removes it"
             )
-        return Volume(self._finite(fill), grid, self.name, self._metadata())
+        metadata = self._metadata()
+        if reading:
+            metadata["reading"] = reading
+        return Volume(self._finite(fill), grid, self.name, metadata)
 
     def _metadata(self) -> VolumeMetadata:
         metadata: VolumeMetadata = {"path": str(self.path), "format": self.format}

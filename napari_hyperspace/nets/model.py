@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -21,8 +22,12 @@ from napari_hyperspace.nets.base.config import Range
 from napari_hyperspace.nets.base.factory import Factory
 from napari_hyperspace.nets.base.localization import Localization
 from napari_hyperspace.nets.card import ModelCard
+from napari_hyperspace.nets.digest import digest_of
 
 _CACHED_NETWORKS = 8
+_CARD_FIELDS_OF_LABELS = (
+    *("normalization", "axis_order", "trained_range_mm", "tile_shape", "tile_mm", "localization"),
+)
 
 
 class Model:
@@ -89,6 +94,11 @@ class Model:
         return self.factory.network_config.out_channels
 
     @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Description of each input image."""
+        return self.card.channel_names
+
+    @property
     def label_values(self) -> tuple[int, ...]:
         """Value in the label map of each output channel; the first is 0, the background."""
         return (0, *(label.value for label in self.card.labels))
@@ -143,6 +153,27 @@ class Model:
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of everything that labels depend on: configuration, weights, input, label values.
+
+        The same for a model file in float16 and its copy in float32. Name, description, license,
+        names and colors of the labels, training and accuracy are not part of it.
+        """
+        configs = (self.factory.network_config, self.factory.config)
+        settings = {
+            # Without defaults, so that a field of a later version does not change it.
+            "configs": [each.model_dump(mode="json", exclude_defaults=True) for each in configs],
+            "kinds": [each.model_dump(include={"kind"}) for each in configs],
+            "card": self.card.model_dump(
+                mode="json", exclude_defaults=True, include=set(_CARD_FIELDS_OF_LABELS)
+            ),
+            "values": self.label_values,
+            "sides": {value: tuple(each) for value, each in self.label_sides.items()},
+        }
+        state = {name: tensor.cpu() for name, tensor in self.factory.state_dict().items()}
+        return digest_of(json.dumps(settings, sort_keys=True), state)
 
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
         """Return the part of the architecture of a spacing's network that depends on it."""

@@ -97,6 +97,14 @@ class FakeModel:
         return self.name
 
     @property
+    def digest(self) -> str:
+        return "0" * 32
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        return self.card.channel_names
+
+    @property
     def out_channels(self) -> int:
         return 1 + len(self.label_names)
 
@@ -309,6 +317,9 @@ class MockView:
     def show_cost(self, text: str, fits: bool, notes: Sequence[str]) -> None:
         self._say("cost", text, fits, notes)
 
+    def show_estimating(self, text: str) -> None:
+        self._say("estimating", text)
+
     def show_bake(self, text: str) -> None:
         self._say("bake", text)
 
@@ -340,8 +351,10 @@ class MockView:
         index: int | None = self._ask("ask_choice", title, question, options)
         return index
 
-    def ask_spacing(self, title: str, question: str, spacing_mm: Triple) -> Triple | None:
-        spacing: Triple | None = self._ask("ask_spacing", title, question, spacing_mm)
+    def ask_spacing(
+        self, title: str, question: str, spacing_mm: Triple, reset_mm: Triple | None = None
+    ) -> Triple | None:
+        spacing: Triple | None = self._ask("ask_spacing", title, question, spacing_mm, reset_mm)
         return spacing
 
     def ask_save_path(self, suggestion: str) -> str | None:
