@@ -14,13 +14,15 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from napari_hyperspace import __version__
 from napari_hyperspace._resources import resource_path
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import write_bytes
@@ -28,11 +30,13 @@ from napari_hyperspace.nets.base.config import Config
 from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, build_factory
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.digest import WeightsDigest, digest_of
+from napari_hyperspace.nets.former import present_state, stored_state
 from napari_hyperspace.nets.model import Model
 
 FORMAT_VERSION = 1
 _KEY = "hyperspace"
 _DIGEST_KEY = "hyperspace-digest"
+_UNKNOWN_KEY = "If a newer version wrote the file: pip install --upgrade napari-hyperspace"
 _MAX_HEADER_BYTES = 16 << 20
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _STORED = ("F32", "F16")  # their names in safetensors
@@ -41,7 +45,7 @@ _STORED = ("F32", "F16")  # their names in safetensors
 class ModelHeader(Config):
     """The JSON part of a model file."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: Annotated[int, Field(strict=True, ge=1)] = FORMAT_VERSION
     network: NetworkConfig
     factory: FactoryConfig
     card: ModelCard
@@ -52,29 +56,45 @@ def bundled_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(resource_path("models").glob("*.safetensors"))}
 
 
-def load_model(name_or_path: str | os.PathLike[str]) -> Model:
+def load_model(name_or_path: str | os.PathLike[str], *, digest: str | None = None) -> Model:
     """Load a model.
 
     Parameters
     ----------
     name_or_path
         Name of a bundled model, or path to a model file.
+    digest
+        `Model.digest` of the model that is expected, as stated in the record of a result.
 
     Raises
     ------
     HyperspaceError
         If there is no such model, or the file is not a valid model file: it is not safetensors, was
         written by a newer version, does not match its checksum, or a tensor is missing, unexpected,
-        of the wrong shape, or not finite.
+        of the wrong shape, or not finite; or if it is another model than expected.
     """
     path = _find(name_or_path)
+    model = _load(path)
+    if digest is not None and model.digest != digest:
+        raise HyperspaceError(
+            "this is another model than the one expected: it would make other labels",
+            where=path,
+            field="digest",
+            found=model.digest,
+            expected=digest,
+            fix="Use the model file that the result was made with",
+        )
+    return model
+
+
+def _load(path: Path) -> Model:
     header, stored, metadata = _read_header(path)
     try:
         with torch.device("meta"):
             factory = build_factory(header.network, header.factory)
+        expected = stored_state(factory, stored)
     except (ValueError, RuntimeError) as error:  # integer overflow of sizes
         raise HyperspaceError(str(error).partition("\n")[0], where=path, field="factory") from error
-    expected = factory.state_dict()
     _compare(path, expected, stored)
     state: dict[str, Tensor] = {}
     digest = WeightsDigest(metadata[_KEY])
@@ -97,7 +117,7 @@ def load_model(name_or_path: str | os.PathLike[str]) -> Model:
             expected=metadata[_DIGEST_KEY],
             fix="Get the file again",
         )
-    factory.load_state_dict(state, assign=True)
+    factory.load_state_dict(present_state(factory, state), assign=True)
     try:
         return Model(factory, header.card)
     except HyperspaceError as error:
@@ -281,16 +301,21 @@ def _parse_header(path: Path, text: str) -> ModelHeader:
                 "the model file was written by a newer version of this program",
                 where=path,
                 field="format_version",
-                found=version,
-                expected=f"at most {FORMAT_VERSION}",
-                fix="Update napari-hyperspace",
+                found=f"format {version}",
+                expected=f"format {FORMAT_VERSION}, read by napari-hyperspace {__version__}",
+                fix="Update: pip install --upgrade napari-hyperspace",
             )
         return TypeAdapter(ModelHeader).validate_json(text)
     except (ValueError, RecursionError) as error:  # also numbers of more than 4300 digits
         if isinstance(error, ValidationError):
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise HyperspaceError(first["msg"], where=path, field=place or _KEY) from error
+            raise HyperspaceError(
+                first["msg"],
+                where=path,
+                field=place or _KEY,
+                fix=_UNKNOWN_KEY if first["type"] == "extra_forbidden" else None,
+            ) from error
         raise HyperspaceError(f"unreadable metadata: {error}", where=path, field=_KEY) from error
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from napari_hyperspace import __version__
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import replacing
 
@@ -214,13 +215,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
             text = metadata[_KEY]
             header = json.loads(text)
             version = header["format_version"]
+            if type(version) is not int or version < 1:
+                raise ValueError(f"format_version {version!r} is not a positive integer")
             if version > FORMAT_VERSION:
                 raise HyperspaceError(
                     "the checkpoint was written by a newer version of this program",
                     where=path,
                     field="format_version",
-                    found=version,
-                    expected=f"at most {FORMAT_VERSION}",
+                    found=f"format {version}",
+                    expected=f"format {FORMAT_VERSION}, read by napari-hyperspace {__version__}",
+                    fix="Continue with that version, or: pip install --upgrade napari-hyperspace",
                 )
             # A damaged name of the checksum must not look like a file without checksum.
             unknown = sorted(metadata.keys() - {_KEY, _CHECKSUM_KEY})

@@ -116,3 +116,16 @@ class PhysicalKernelsConfig(Config):
     """``sampled``: the kernel at the voxels' centers, divided by their number, as published;
     ``integrated``: its integral over each voxel, which is not 0 for kernels smaller than a voxel
     and keeps the magnitude of responses from one grid to another."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_one_point(cls, values: object) -> object:
+        # Former key: quadrature points per voxel and axis. One is a sample at the voxel's center.
+        if not isinstance(values, dict) or "points" not in values or "voxels" in values:
+            return values
+        if values["points"] != 1:
+            raise ValueError(
+                f"kernels of {values['points']} points per voxel were replaced by integrated ones "
+                "before the first release; train with voxels: integrated"
+            )
+        return {key: value for key, value in values.items() if key != "points"}

@@ -106,8 +106,20 @@ def test_files_that_are_not_checkpoints_are_refused(tmp_path: Path) -> None:
         read_checkpoint(path)
     header = {"format_version": 99}
     save_file({"a": torch.zeros(1)}, path, {"hyperspace-checkpoint": json.dumps(header)})
-    with pytest.raises(HyperspaceError, match="newer version"):
+    with pytest.raises(HyperspaceError, match="newer version") as caught:
         read_checkpoint(path)
+    assert (caught.value.found, caught.value.field) == ("format 99", "format_version")
+    assert "pip install --upgrade" in caught.value.fix
+
+
+@pytest.mark.parametrize("version", ["2", 2.0, 0, True, None])
+def test_a_version_that_is_no_positive_integer_is_refused(tmp_path, version):
+    path = tmp_path / "odd.safetensors"
+    header = json.dumps({"format_version": version})
+    save_file({"a": torch.zeros(1)}, path, {"hyperspace-checkpoint": header})
+    with pytest.raises(HyperspaceError, match="not a valid checkpoint") as caught:
+        read_checkpoint(path)
+    assert "positive integer" in str(caught.value.found)
 
 
 _WRITE_FOREVER = """
