@@ -15,7 +15,7 @@ from typing import TypedDict, Unpack
 import torch
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.format import format_bytes, format_seconds
+from napari_hyperspace.core.format import format_bytes, format_seconds, format_spacing
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.memory import available_bytes
 from napari_hyperspace.core.spacing import check_plausible_grid
@@ -144,6 +144,7 @@ def spacing_for(
     seconds: float | None = None,
     memory_bytes: int | None = None,
     device: str | torch.device | None = None,
+    first_run: bool = True,
     **former: Unpack[_FormerBudget],
 ) -> Triple:
     """Return the finest working spacing within a budget of time, memory or both.
@@ -160,6 +161,8 @@ def spacing_for(
         Longest wall time.
     memory_bytes
         Largest peak memory of the device that computes. Its former name ``bytes`` is accepted.
+    first_run
+        Whether ``seconds`` includes the time in which a first run finds the fastest precision.
 
     Returns
     -------
@@ -188,27 +191,37 @@ def spacing_for(
     def cost(spacing: Triple) -> Estimate:
         return estimate(volume, model, spacing, options)
 
+    def too_slow(found: Estimate) -> bool:
+        spent = found.seconds if first_run else found.seconds - found.probe_seconds
+        return seconds is not None and not spent <= seconds  # an unknown time is too slow
+
+    def too_large(found: Estimate) -> bool:
+        return memory_bytes is not None and found.peak_bytes > memory_bytes
+
     def within(spacing: Triple) -> bool:
         found = cost(spacing)
-        return (seconds is None or found.seconds <= seconds) and (
-            memory_bytes is None or found.peak_bytes <= memory_bytes
-        )
+        return not too_slow(found) and not too_large(found)
 
     finest = min(own)
     if within(at(finest)):
         return at(finest)
     if not within(at(coarsest)):
         least = cost(at(coarsest))
+        exceeded: list[tuple[str, str, str]] = []  # only the limits that are in the way
+        if seconds is not None and too_slow(least):
+            spent = least.seconds if first_run else least.seconds - least.probe_seconds
+            exceeded.append((format_seconds(spent), format_seconds(seconds), "time"))
+        if memory_bytes is not None and too_large(least):
+            needed, allowed = format_bytes(least.peak_bytes), format_bytes(memory_bytes)
+            exceeded.append((needed, allowed, "memory"))
+        found, expected, what = (" and ".join(texts) for texts in zip(*exceeded, strict=True))
+        spacing = format_spacing(at(coarsest), collapse=True)
         raise HyperspaceError(
             "no trained spacing is within the budget",
             where=model.name,
-            found=f"{format_seconds(least.seconds)} and {format_bytes(least.peak_bytes)} at the "
-            "coarsest",
-            expected=" and ".join(
-                ([] if seconds is None else [format_seconds(seconds)])
-                + ([] if memory_bytes is None else [format_bytes(memory_bytes)])
-            ),
-            fix="Allow more time or memory",
+            found=f"{found} at the coarsest, {spacing}",
+            expected=f"at most {expected}",
+            fix=f"Allow more {what}",
         )
     low, high = math.log(finest), math.log(coarsest)
     for _ in range(_BISECTIONS):

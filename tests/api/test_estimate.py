@@ -188,6 +188,29 @@ class TestSpacingFor:
         with pytest.raises(HyperspaceError, match="within the budget") as caught:
             spacing_for(grid(), model, seconds=1e-9, memory_bytes=10)
         assert "at the coarsest" in str(caught.value)
+        assert caught.value.fix == "Allow more time and memory"
+
+    def test_the_refusal_of_a_budget_names_the_limit_in_the_way(self, model):
+        """Memory that suffices is no reason to ask for more of it."""
+        with pytest.raises(HyperspaceError) as caught:
+            spacing_for(grid(), model, seconds=1e-9, memory_bytes=10**15)
+        assert caught.value.fix == "Allow more time"
+        assert "B" not in f"{caught.value.expected}{caught.value.found}"
+
+    def test_a_budget_of_later_runs_excludes_the_set_up(self, model, monkeypatch):
+        late = estimate(grid(), model, (1.7, 1.7, 1.7))
+        budget = late.seconds - late.probe_seconds
+
+        def with_probe(*args):
+            found = estimate(*args)
+            more = {"seconds": found.seconds + 100, "probe_seconds": found.probe_seconds + 100}
+            return replace(found, **more)
+
+        monkeypatch.setattr("napari_hyperspace.api.estimate.estimate", with_probe)
+        found = spacing_for(grid(), model, seconds=budget + 1e-9, first_run=False)
+        assert 1.5 < found[0] <= 1.72
+        with pytest.raises(HyperspaceError):
+            spacing_for(grid(), model, seconds=budget)
 
 
 def test_too_little_memory_is_refused_before_starting(model, monkeypatch):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.viewer import camera_of, label_layers
 from napari_hyperspace.gui.controllers.budget import BudgetController
 from napari_hyperspace.gui.controllers.files import FileController
 from napari_hyperspace.gui.controllers.live import LiveController
 from napari_hyperspace.gui.controllers.model import ModelController
+from napari_hyperspace.gui.controllers.results.comparison import ComparisonController
 from napari_hyperspace.gui.controllers.results.structures import StructuresController
 from napari_hyperspace.gui.controllers.scan import ScanController
 from napari_hyperspace.gui.controllers.segmentation import SegmentationController
@@ -40,7 +42,7 @@ class DockController:
 
     Attributes
     ----------
-    scan, models, spacing, live, segmentation, files, budget, structures
+    scan, models, spacing, live, segmentation, files, budget, structures, comparison
         What the user can do.
     choices, layers
         The settings, and the layers to segment.
@@ -78,9 +80,10 @@ class DockController:
         )
         self.files = FileController(viewer, view, services, runner)
         self.budget = BudgetController(
-            view, services, choices, layers, library, self.spacing, runner
+            view, services, choices, layers, library, self.models, self.spacing, runner
         )
         self.structures = StructuresController(viewer, structures_view, view.show_message)
+        self.comparison = ComparisonController(viewer, view, self.structures, choices, self._run_at)
         self._connect()
         self._scan_changed(True)
         self.layers.follow()
@@ -98,6 +101,8 @@ class DockController:
         self.segmentation.started.connect(self.live.stop)
         self._runner.started.connect(self._refresh_buttons)
         self._runner.finished.connect(self._job_finished)
+        self._runner.finished.connect(self.comparison.run_ended)
+        self.segmentation.added.connect(self.comparison.added)
         self._moves = (self.viewer.dims.events.point, camera_of(self.viewer).events.center)
         for emitter in self._moves:
             emitter.connect(self._view_moved)
@@ -118,6 +123,7 @@ class DockController:
         for emitter in self._moves:
             emitter.disconnect(self._view_moved)
         self.layers.close()
+        self.comparison.close()
         self.structures.close()
 
     def set_paused(self, paused: bool) -> None:
@@ -130,6 +136,15 @@ class DockController:
             self.live.pause()
         else:
             self.live.resume()
+
+    def _run_at(self, spacing_mm: Triple) -> bool:
+        """Run at another spacing, and show it in the dock; return whether a run was started."""
+        if self.running:
+            self._view.show_message("Another job is running: wait for it, or cancel it.", "warning")
+            return False
+        self.spacing.set_spacing(spacing_mm)
+        self.segmentation.run()
+        return self.running
 
     def _query(self) -> None:
         self.live.query()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from napari_hyperspace.core.format import format_seconds
+from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.viewer import PREVIEW_NAME, PreviewLayer, view_position
 from napari_hyperspace.gui.controllers.model import ModelController
@@ -25,7 +26,7 @@ from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.jobs.worker import Lane, Stop
 from napari_hyperspace.gui.models.accuracy import accuracy_at
 from napari_hyperspace.gui.models.choices import Choices
-from napari_hyperspace.gui.models.formatting import describe_cost, describe_probe
+from napari_hyperspace.gui.models.formatting import describe_cost
 from napari_hyperspace.gui.models.spacings import mean_spacing, spacing_notes
 from napari_hyperspace.gui.models.view import Accuracy, View
 
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate
     from napari_hyperspace.nets.model import Model
 
-_PROBE_NOTE = 0.2  # fraction of the estimated time from which the measurement is mentioned
+_ESTIMATING = "estimating…"
+_MEASURING = "measuring this machine, once…"
+
+_CostKey = tuple[Grid, "Model", Triple, str]
 
 
 class LiveController:
@@ -79,6 +83,7 @@ class LiveController:
         self._lane = Lane()
         self._paused = False
         self._bake_text = ""
+        self._estimated: _CostKey | None = None  # what the cost shown was estimated for
 
     @property
     def is_idle(self) -> bool:
@@ -115,6 +120,7 @@ class LiveController:
     def forget_costs(self) -> None:
         """Estimate the costs again: a run has measured the fastest precision."""
         self._engine.forget_costs()
+        self._estimated = None
 
     def close(self) -> None:
         """Stop the running query and start no more."""
@@ -147,10 +153,14 @@ class LiveController:
             self.show_nothing()
             return
 
+        asked = _cost_key(query)
+        if asked != self._estimated:
+            self._view.show_estimating(_ESTIMATING)
+
         def steps(stop: Stop) -> Iterator[SpacingAnswer]:
             return self._engine.answer(query, stop)
 
-        self._lane.submit(steps, lambda answer: self._show(model, answer), self._failed)
+        self._lane.submit(steps, lambda answer: self._show(query, answer), self._failed)
 
     def _make_query(self, model: Model, preview: bool) -> SpacingQuery | None:
         source = self._layers.first()
@@ -171,14 +181,15 @@ class LiveController:
 
     # -- answers -------------------------------------------------------------------------------
 
-    def _show(self, model: Model, answer: SpacingAnswer) -> None:
+    def _show(self, query: SpacingQuery, answer: SpacingAnswer) -> None:
+        model = query.model
         match answer:
             case BakeTime(seconds):
-                first = not self._bake_text
-                self._bake_text = f"weights in {format_seconds(seconds)}"
-                # The first estimate measures the machine, which takes seconds.
-                self._view.show_bake("measuring this machine…" if first else self._bake_text)
+                if not self._bake_text:  # the first estimate measures the machine for seconds
+                    self._view.show_estimating(_MEASURING)
+                self._bake_text = f"Network made in {format_seconds(seconds)}"
             case SpacingCost(estimate):
+                self._estimated = _cost_key(query)
                 self._show_cost(model, estimate)
             case PreviewLabels():
                 self._show_preview(model, answer)
@@ -192,8 +203,6 @@ class LiveController:
             return
         spacing, outside = self._choices.spacing_mm, self._choices.outside
         notes = spacing_notes(spacing, native, model.trained_range_mm, outside)
-        if estimate.probe_seconds > _PROBE_NOTE * estimate.seconds:
-            notes = (*notes, describe_probe(estimate.probe_seconds))
         self._view.show_cost(describe_cost(estimate), estimate.fits, notes)
         later_runs = estimate.seconds - estimate.probe_seconds
         self._view.show_point(mean_spacing(spacing), later_runs)
@@ -215,7 +224,14 @@ class LiveController:
 
     def show_nothing(self) -> None:
         """Show no cost, accuracy or curve: there is nothing to estimate."""
+        self._estimated = None
         self._view.show_bake("")
         self._view.show_cost("", True, ())
         self._view.show_accuracy(Accuracy())
         self._view.show_curve(None, None)
+
+
+def _cost_key(query: SpacingQuery) -> _CostKey:
+    """Return what the cost of a query depends on."""
+    grid = query.sources[0].placement.grid
+    return grid, query.model, query.spacing_mm, str(query.options.device)

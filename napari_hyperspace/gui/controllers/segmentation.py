@@ -57,6 +57,8 @@ class SegmentationController:
 
     started = Signal()
     """A run begins."""
+    added = Signal(object)
+    """The layer of a result was added."""
 
     def __init__(
         self,
@@ -150,10 +152,11 @@ class SegmentationController:
         data, attributes, kind = outcome.layer
         attributes["name"] = f"{source.name} · {attributes['name']}"
         attributes["metadata"][IMAGE_KEY] = weakref.ref(source)
-        add_layer(self._viewer, (data, attributes, kind), above=source)
+        layer = add_layer(self._viewer, (data, attributes, kind), above=source)
         result = outcome.result
-        text = describe_outcome(outcome.predicted, result.seconds, result.peak_bytes)
-        self._view.show_message(text + describe_postprocessing(outcome.postprocessing), "good")
+        text, tone = describe_outcome(outcome.predicted, result)
+        self._view.show_message(text + describe_postprocessing(outcome.postprocessing), tone)
+        self.added.emit(layer)
 
     def _edited(self, event: Any = None) -> None:
         why = "The image was changed during the run: the labels would not belong to it."

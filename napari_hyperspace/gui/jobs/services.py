@@ -96,10 +96,15 @@ class Services:
         memory_bytes: int,
         device: str | None,
     ) -> Triple:
-        """Return the finest spacing within a budget; see `napari_hyperspace.spacing_for`."""
+        """Return the finest spacing within a budget of later runs, without their first set-up.
+
+        See `napari_hyperspace.spacing_for`.
+        """
         from napari_hyperspace.api.estimate import spacing_for
 
-        return spacing_for(grid, model, seconds=seconds, memory_bytes=memory_bytes, device=device)
+        return spacing_for(
+            grid, model, seconds=seconds, memory_bytes=memory_bytes, device=device, first_run=False
+        )
 
     def segment_steps(
         self,

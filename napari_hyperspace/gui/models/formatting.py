@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hyperspace.core.format import (
-    format_bytes,
-    format_range,
-    format_seconds,
-    format_spacing,
-)
+from napari_hyperspace.core.format import format_range, format_seconds, format_spacing
 from napari_hyperspace.core.spacing import Range
 from napari_hyperspace.core.volume import PostprocessingStep
+from napari_hyperspace.gui.models.view import Tone
 
 if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate
+    from napari_hyperspace.api.segment import SegmentResult
     from napari_hyperspace.gui.adapters.layers import Placement
     from napari_hyperspace.nets.accuracy import Expected
     from napari_hyperspace.nets.model import Model
 
 _MAX_NAMES = 4  # label names listed on one line
 _OBLIQUE_DEG = 0.5
+_SET_UP_S = 0.5  # set-up of a first run that is worth a word
+_FAR = 2.0  # a cost this many times another one is far off …
+_CLOSE_S, _CLOSE_BYTES = 1.0, 0.25e9  # … unless the difference is this small
 
 
 def format_number(value: float) -> str:
@@ -59,10 +59,20 @@ def suggest_path(scan: str | None, name: str, ending: str) -> str:
     return str(path.parent / f"{stem}-{ending}")
 
 
-def describe_scan(placement: Placement) -> str:
-    """Describe a layer: shape, spacing, and anything unusual about them."""
+def describe_scan(placement: Placement, *, corrected: bool = False) -> str:
+    """Describe a layer: shape, spacing, and anything unusual about them.
+
+    Parameters
+    ----------
+    placement
+        The geometry of the layer.
+    corrected
+        Whether the user has corrected the spacing.
+    """
     grid = placement.layer_grid
     facts = [format_shape(grid.shape), format_spacing(grid.spacing_mm, collapse=True)]
+    if corrected:
+        facts.append("spacing corrected")
     if grid.obliqueness_deg > _OBLIQUE_DEG:
         facts.append(f"oblique {grid.obliqueness_deg:.0f}°")
     if placement.metadata.get("orientation_unknown"):
@@ -114,25 +124,64 @@ def describe_accuracy(expected: Expected | None, has_measurements: bool) -> str:
     return f"Expected Dice {expected.dice:.2f} ({where})"
 
 
+def format_time(seconds: float) -> str:
+    """Write a duration for people: "17 s", "3 min 20 s"; below a second only "under 1 s"."""
+    return "under 1 s" if seconds < 0.95 else format_seconds(seconds).replace(".0 s", " s")
+
+
+def format_memory(n_bytes: float) -> str:
+    """Write an amount of memory in GB, as the panel asks for it: "1.4 GB", "under 0.1 GB"."""
+    gigabytes = n_bytes / 1e9
+    if gigabytes < 0.1:
+        return "under 0.1 GB"
+    return f"{gigabytes:.0f} GB" if gigabytes >= 9.95 else f"{gigabytes:.1f} GB"
+
+
 def describe_cost(estimate: Estimate) -> str:
-    """Write an estimate on one line: time, memory, and whether the memory is free."""
-    verdict = "fits" if estimate.fits else f"only {format_bytes(estimate.available_bytes)} free"
-    return f"{format_seconds(estimate.seconds)} · {format_bytes(estimate.peak_bytes)} · {verdict}"
+    """Write an estimate on one line: "about 17 s · 1.4 GB · first run here: +24 s".
+
+    The set-up of the first run is stated separately: later runs at about this spacing skip it.
+    """
+    seconds = format_time(estimate.seconds - estimate.probe_seconds)
+    about = seconds if seconds.startswith("under") else f"about {seconds}"
+    parts = [about, format_memory(estimate.peak_bytes)]
+    if estimate.probe_seconds >= _SET_UP_S:
+        parts.append(f"first run here: +{format_time(estimate.probe_seconds)}")
+    if estimate.peak_bytes > estimate.available_bytes:
+        parts.append(f"only {format_memory(estimate.available_bytes)} free")
+    elif not estimate.fits:
+        needed, free = estimate.peak_host_bytes, estimate.available_host_bytes
+        parts.append(f"{format_memory(needed)} of main memory, only {format_memory(free)} free")
+    return " · ".join(parts)
 
 
-def describe_probe(seconds: float) -> str:
-    """Write how long the first run takes to find the fastest precision."""
-    return (
-        f"{format_seconds(seconds)} of it finds the fastest precision, once at about this spacing."
-    )
+def describe_outcome(predicted: Estimate, result: SegmentResult) -> tuple[str, Tone]:
+    """Write what a run took and what was predicted, both without the set-up of a first run.
+
+    Returns
+    -------
+    str
+        Such as "Took 9.6 s · 1.5 GB; predicted 9 s · 1.4 GB."
+    str
+        "warning" if the prediction was far off.
+    """
+    seconds = result.seconds - result.probe_seconds
+    expected = predicted.seconds - predicted.probe_seconds
+    took = f"{format_time(seconds)} · {format_memory(result.peak_bytes)}"
+    forecast = f"{format_time(expected)} · {format_memory(predicted.peak_bytes)}"
+    same = took == forecast
+    text = f"Took {took}, as predicted." if same else f"Took {took}; predicted {forecast}."
+    if result.probe_seconds >= _SET_UP_S:
+        text += f" Set-up of the first run here: {format_time(result.probe_seconds)}."
+    far = _far_apart(seconds, expected, _CLOSE_S)
+    far = far or _far_apart(result.peak_bytes, predicted.peak_bytes, _CLOSE_BYTES)
+    return text, "warning" if far else "plain"
 
 
-def describe_outcome(predicted: Estimate, seconds: float, peak_bytes: int) -> str:
-    """Write the predicted cost of a run and the measured one."""
-    return (
-        f"Predicted {format_seconds(predicted.seconds)} · {format_bytes(predicted.peak_bytes)}, "
-        f"took {format_seconds(seconds)} · {format_bytes(peak_bytes)}."
-    )
+def _far_apart(one: float, other: float, close: float) -> bool:
+    """Whether two costs differ by more than a factor of two, and by more than ``close``."""
+    low, high = sorted((one, other))
+    return high > _FAR * low and high - low > close
 
 
 def describe_postprocessing(steps: Sequence[PostprocessingStep]) -> str:

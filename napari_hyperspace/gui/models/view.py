@@ -69,6 +69,9 @@ class StructureRow:
         Color of its first label value, "#rrggbb".
     visible
         Whether the viewer shows it.
+    compared_ml, dice
+        Its volume in the result that this one is compared with, and the Dice of the two; `None`
+        without a comparison, NaN if only one of the results can have the structure.
     """
 
     values: tuple[int, ...]
@@ -78,6 +81,8 @@ class StructureRow:
     voxels: int
     volume_ml: float
     mean: float
+    compared_ml: float | None = None
+    dice: float | None = None
 
 
 class StructuresView(Protocol):
@@ -129,6 +134,9 @@ class View(Protocol):
     def show_cost(self, text: str, fits: bool, notes: Sequence[str]) -> None:
         """Show the estimated cost of a run at the current spacing, and notes about the spacing."""
 
+    def show_estimating(self, text: str) -> None:
+        """Show that the cost shown is of other choices, until `show_cost`."""
+
     def show_bake(self, text: str) -> None:
         """Show how long making the network's weights took."""
 
@@ -153,8 +161,20 @@ class View(Protocol):
     def ask_choice(self, title: str, question: str, options: Sequence[str]) -> int | None:
         """Let the user choose one option and return its index; `None` if they decline."""
 
-    def ask_spacing(self, title: str, question: str, spacing_mm: Triple) -> Triple | None:
-        """Ask for a spacing; `None` if the user declines."""
+    def ask_spacing(
+        self, title: str, question: str, spacing_mm: Triple, reset_mm: Triple | None = None
+    ) -> Triple | None:
+        """Ask for a spacing; `None` if the user declines.
+
+        Parameters
+        ----------
+        title, question
+            What is asked.
+        spacing_mm
+            The initial numbers; those that the user leaves alone are returned bit for bit.
+        reset_mm
+            What the user can go back to, such as the spacing that a file states.
+        """
 
     def ask_save_path(self, suggestion: str) -> str | None:
         """Ask for a path to save to; `None` if the user declines."""

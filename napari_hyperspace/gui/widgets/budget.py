@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QPushButton, QSizePolicy, QWidget
+
+from napari_hyperspace.gui.widgets.parts.labels import PlainLabel
 
 _GIGABYTE = 1e9
 
@@ -25,26 +27,37 @@ class BudgetRow(QWidget):
         self._seconds = QDoubleSpinBox(self)
         self._seconds.setObjectName("hyperspace.run_seconds")
         self._seconds.setRange(0.1, 86_400)
+        self._seconds.setDecimals(1)
         self._seconds.setSuffix(" s")
         self._seconds.setValue(seconds)
-        self._seconds.setToolTip("Longest time that a run may take")
+        _describe(self._seconds, "Longest time of a run", "Longest time that a run may take")
         self._gigabytes = QDoubleSpinBox(self)
         self._gigabytes.setObjectName("hyperspace.run_gigabytes")
         self._gigabytes.setRange(0, 10_000)
-        self._gigabytes.setSuffix(" GB")
-        self._gigabytes.setSpecialValueText("free memory")
-        self._gigabytes.setToolTip("Most memory that a run may take; 0: the free memory")
-        for box in (self._seconds, self._gigabytes):
-            box.setDecimals(1)
-            box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+        self._gigabytes.setDecimals(1)
+        self._gigabytes.setSpecialValueText("all free")
+        _describe(
+            self._gigabytes,
+            "Most memory of a run in GB",
+            "Most memory that a run may take, in GB; 0: all that is free",
+        )
         self.button = QPushButton("Fit to budget", self)
         self.button.setObjectName("hyperspace.fit_budget")
-        self.button.setToolTip("Set the finest trained spacing within this time and memory")
+        tip = "Set the finest trained spacing within this time and memory"
+        self.button.setToolTip(tip)
+        self.button.setAccessibleDescription(tip)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(6)
-        row.addWidget(self._seconds)
-        row.addWidget(self._gigabytes)
+        row.addWidget(self._seconds, 1)
+        row.addWidget(self._gigabytes, 1)
+        # A label and no suffix: the box shows no suffix beside the text for zero.
+        unit = PlainLabel(self, name="hyperspace.run_gigabytes.unit")
+        unit.setText("GB")
+        unit.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
+        unit.setMinimumWidth(0)
+        unit.setWordWrap(False)
+        row.addWidget(unit)
         row.addWidget(self.button, 1)
         self.button.clicked.connect(self._request_fit)
 
@@ -52,3 +65,10 @@ class BudgetRow(QWidget):
         gigabytes = self._gigabytes.value()
         n_bytes = gigabytes * _GIGABYTE if gigabytes else None
         self.fitRequested.emit(self._seconds.value(), n_bytes)
+
+
+def _describe(box: QDoubleSpinBox, name: str, tip: str) -> None:
+    box.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
+    box.setAccessibleName(name)
+    box.setAccessibleDescription(tip)
+    box.setToolTip(tip)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_hyperspace.core.spacing import Range
@@ -16,6 +16,7 @@ from napari_hyperspace.gui.widgets.parts.labels import PlainLabel
 from napari_hyperspace.gui.widgets.parts.theme import Colors
 
 _NOTE_LINES = 2
+_STALE_MS = 150  # most estimates take less: marking them all would flicker during a drag
 
 
 class CostPanel(QWidget):
@@ -35,6 +36,12 @@ class CostPanel(QWidget):
     def __init__(self, budget_s: float, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._estimate = PlainLabel(self, name="hyperspace.estimate")
+        self._stale_text = ""
+        self._stale = QTimer(self)
+        self._stale.setObjectName("hyperspace.estimate.stale")
+        self._stale.setSingleShot(True)
+        self._stale.setInterval(_STALE_MS)
+        self._stale.timeout.connect(self._mark_stale)
         self._notes = PlainLabel(self, name="hyperspace.notes")
         self._notes.set_tone("warning")
         self._notes.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
@@ -67,8 +74,20 @@ class CostPanel(QWidget):
         """Set the colors of the theme, except those of the section's heading."""
         self._curve.setColors(chosen)
 
+    def show_estimating(self, text: str) -> None:
+        """Show, unless the estimate comes soon, that the one shown is of other choices."""
+        self._stale_text = text
+        if not self._stale.isActive():
+            self._stale.start()
+
+    def _mark_stale(self) -> None:
+        self._estimate.setText(self._stale_text)
+        self._estimate.set_tone("plain")
+        self._notes.setText("")
+
     def show_cost(self, text: str, fits: bool, notes: Sequence[str]) -> None:
         """Show the estimated cost of a run, and notes about the spacing."""
+        self._stale.stop()
         self._estimate.setText(text)
         self._estimate.set_tone("plain" if fits else "error")
         self._notes.setText("\n".join(notes))

@@ -17,6 +17,7 @@ from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.scales import Scales
 from napari_hyperspace.gui.models.settings import load_choices, run_budget_s
 from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing, Entries, Tone
+from napari_hyperspace.gui.widgets.comparison import ComparisonPanel
 from napari_hyperspace.gui.widgets.cost import CostPanel
 from napari_hyperspace.gui.widgets.footer import Footer
 from napari_hyperspace.gui.widgets.parts import dialogs
@@ -90,6 +91,7 @@ class HyperspaceWidget(QWidget):
         self._budget.setKeyboardTracking(False)
         self._budget.setToolTip("Longest time that a preview may take; limits the size of its box")
         self._postprocessing = PostprocessingPanel(self)
+        self._comparison = ComparisonPanel(self)
         self._structures = StructurePanel(self)
         self._footer = Footer(self)
         self.result = self._footer.result
@@ -110,6 +112,7 @@ class HyperspaceWidget(QWidget):
         column.addWidget(self._structures, 1)
         column.addStretch()
         self.add_section(self._postprocessing)
+        self.add_section(self._comparison)
         page = QWidget(self)
         page.setObjectName("hyperspace.page")
         page.setLayout(column)
@@ -152,6 +155,18 @@ class HyperspaceWidget(QWidget):
         panel.sidesToggled.connect(structures.sum_sides)
         panel.view3dToggled.connect(structures.show_in_3d)
         panel.exportRequested.connect(self._export_table)
+        compared, comparison = self._comparison, controller.comparison
+        comparison.changed.connect(compared.show_comparison)
+        compared.besideChosen.connect(comparison.show_beside)
+        compared.placeChosen.connect(comparison.show_in_place)
+        compared.differentToggled.connect(comparison.show_different)
+        compared.leaveRequested.connect(comparison.leave)
+        self.result.add(
+            "Compare with…",
+            "compare",
+            "Show another result, a new run or reference labels beside these labels",
+            comparison.choose,
+        )
 
     def _export_table(self) -> None:
         structures = self.controller.structures
@@ -223,6 +238,10 @@ class HyperspaceWidget(QWidget):
         """Show the estimated cost of a run at the current spacing, and notes about the spacing."""
         self._cost.show_cost(text, fits, notes)
 
+    def show_estimating(self, text: str) -> None:
+        """Show that the cost shown is of other choices, until `show_cost`."""
+        self._cost.show_estimating(text)
+
     def show_bake(self, text: str) -> None:
         """Show how long making the network's weights took."""
         self._cost.show_bake(text)
@@ -257,9 +276,11 @@ class HyperspaceWidget(QWidget):
         """Let the user choose one option and return its index; `None` if they decline."""
         return dialogs.ask_choice(self, title, question, options)
 
-    def ask_spacing(self, title: str, question: str, spacing_mm: Triple) -> Triple | None:
+    def ask_spacing(
+        self, title: str, question: str, spacing_mm: Triple, reset_mm: Triple | None = None
+    ) -> Triple | None:
         """Ask for a spacing; `None` if the user declines."""
-        return dialogs.ask_spacing(self, title, question, spacing_mm)
+        return dialogs.ask_spacing(self, title, question, spacing_mm, reset_mm)
 
     def ask_save_path(self, suggestion: str) -> str | None:
         """Ask for a path to save to; `None` if the user declines."""

@@ -18,8 +18,8 @@ def test_a_new_spacing_is_baked_and_estimated(controller, view, services, qtbot)
     controller.spacing.set_spacing((2.0, 2.0, 2.0))
     qtbot.waitUntil(lambda: view.last("point") is not None)
     assert services.models["fake"].baked[-1] == (2.0, 2.0, 2.0)
-    assert view.last("bake")[0].startswith("weights in ")
-    assert view.last("cost") == ("0.34 ms · 134 kB · fits", True, ())
+    assert view.last("bake")[0].startswith("Network made in ")
+    assert view.last("cost") == ("under 1 s · under 0.1 GB", True, ())
     assert view.last("point") == (pytest.approx(2.0), pytest.approx(336e-6))
     (curve, trained) = view.last("curve")
     assert trained == (0.8, 4.0)
@@ -29,21 +29,31 @@ def test_a_new_spacing_is_baked_and_estimated(controller, view, services, qtbot)
 
 
 def test_the_measurement_of_the_first_run_is_stated_separately(controller, view, services, qtbot):
-    """The curve shows later runs; a note states how long the first one measures."""
+    """Estimate, curve and marked point are of later runs."""
     plain = services.estimate
 
     def with_probe(*args, **options):
         found = plain(*args, **options)
-        return replace(found, seconds=found.seconds + 0.5, probe_seconds=0.5)
+        return replace(found, seconds=found.seconds + 24, probe_seconds=24)
 
     services.estimate = with_probe
     view.said.clear()
     controller.spacing.set_spacing((2.0, 2.0, 2.0))
     qtbot.waitUntil(lambda: view.last("point") is not None)
-    text, fits, notes = view.last("cost")
-    assert (text, fits) == ("500 ms · 134 kB · fits", True)
-    assert any("500 ms of it finds the fastest precision" in note for note in notes)
+    assert view.last("cost") == ("under 1 s · under 0.1 GB · first run here: +24 s", True, ())
     assert view.last("point")[1] == pytest.approx(336e-6)
+
+
+def test_the_cost_of_other_choices_is_marked(controller, view, services, qtbot):
+    """The estimate of the former spacing must not stand as if it were of this one."""
+    view.said.clear()
+    controller.spacing.set_spacing((2.0, 2.0, 2.0))
+    assert view.said[0] == ("estimating", ("estimating…",))
+    qtbot.waitUntil(lambda: view.last("cost") is not None)
+    view.said.clear()
+    controller.live.query()  # such as after the view moved: nothing that costs has changed
+    qtbot.waitUntil(lambda: view.last("cost") is not None)
+    assert view.last("estimating") is None
 
 
 def record(*spacing_mm, mean):

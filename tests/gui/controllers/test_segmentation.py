@@ -27,8 +27,8 @@ def test_a_run_adds_a_labels_layer_above_the_scan(
     np.testing.assert_array_equal(result.data, expected)
     assert list(result.features["name"]) == ["background", "front", "back"]
     message, tone = view.last("message")
-    assert message.startswith("Predicted 0.34 ms · 134 kB, took ")
-    assert tone == "good"
+    assert message == "Took under 1 s · under 0.1 GB, as predicted."
+    assert tone == "plain"
     assert services.runs[0][1:] == ((2.0, 2.0, 2.0), "extrapolate", "z-score")
     assert view.last("ready") == {"run": True, "cancel": False, "save": True}
 

@@ -62,7 +62,7 @@ def dock(
 ) -> HyperspaceWidget:
     """The dock once it has estimated the cost."""
     widget = make_dock(viewer, 350, 700)
-    qtbot.waitUntil(lambda: "fits" in child(widget, "estimate").text())
+    qtbot.waitUntil(lambda: "GB" in child(widget, "estimate").text())
     return widget
 
 

@@ -115,7 +115,7 @@ def test_a_run_by_mouse(dock, viewer, services, qtbot, child, click):
     assert child(dock, "cancel").isEnabled()
     qtbot.waitUntil(lambda: child(dock, "run").isEnabled())
     assert len(viewer.layers) == 2
-    assert child(dock, "message").text().startswith("Predicted ")
+    assert child(dock, "message").text().startswith("Took ")
     assert child(dock, "save").isEnabled()
 
 
