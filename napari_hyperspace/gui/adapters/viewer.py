@@ -6,19 +6,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.adapters.layers import UNITS, LayerData, take
+from napari_hyperspace.gui.adapters.layers import LayerData
 
 if TYPE_CHECKING:
     from napari.components import Camera, ViewerModel
+    from napari.components.grid import GridCanvas
     from napari.layers import Image, Labels, Layer
     from napari.utils.colormaps import Colormap
 
 PREVIEW_MARK = "preview"
 """A Labels layer with this in its name is a preview."""
 PREVIEW_NAME = f"HyperSpace {PREVIEW_MARK}"
+VIEW_KEY = "hyperspace_view"
+"""Key of the metadata of layers that only belong to a view: neither scans nor results."""
 
 _VIEW_DIRECTION = (0.35, 0.85, -0.4)  # in napari's world (z, y, x): from the front, a little above
 _UP_DIRECTION = (-1.0, 0.0, 0.0)  # Superior
@@ -33,7 +34,10 @@ def image_layers(viewer: ViewerModel) -> list[Image]:
     return [
         layer
         for layer in reversed(viewer.layers)
-        if isinstance(layer, Image) and layer.ndim == 3 and not layer.rgb
+        if isinstance(layer, Image)
+        and layer.ndim == 3
+        and not layer.rgb
+        and VIEW_KEY not in layer.metadata
     ]
 
 
@@ -44,7 +48,9 @@ def label_layers(viewer: ViewerModel) -> list[Labels]:
     return [
         layer
         for layer in reversed(viewer.layers)
-        if isinstance(layer, Labels) and PREVIEW_MARK not in layer.name
+        if isinstance(layer, Labels)
+        and PREVIEW_MARK not in layer.name
+        and VIEW_KEY not in layer.metadata
     ]
 
 
@@ -77,7 +83,7 @@ def move_view_to(viewer: ViewerModel, position: Sequence[float]) -> None:
 def show_opened_layer(viewer: ViewerModel, layer: Layer) -> None:
     """Make a layer that was just opened the active one, and center the view on it."""
     viewer.layers.selection.active = layer
-    viewer.fit_to_view() if hasattr(viewer, "fit_to_view") else viewer.reset_view()
+    fit_to_view(viewer)
     move_view_to(viewer, layer.extent.world.mean(axis=0)[-3:])
 
 
@@ -100,6 +106,16 @@ def show_labels_in_3d(viewer: ViewerModel, layer: Labels) -> list[Image]:
 def camera_of(viewer: ViewerModel) -> Camera:
     """Return the camera; napari 0.9 moved it to the scene."""
     return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+
+
+def grid_of(viewer: ViewerModel) -> GridCanvas:
+    """Return the settings of the grid of layers; napari 0.9 moved them to the canvas."""
+    return viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
+
+
+def fit_to_view(viewer: ViewerModel) -> None:
+    """Center the visible layers and fill the canvas with them; napari 0.9 renamed this."""
+    viewer.fit_to_view() if hasattr(viewer, "fit_to_view") else viewer.reset_view()
 
 
 def add_layer(viewer: ViewerModel, data: LayerData, *, above: Layer | None = None) -> Layer:
@@ -190,21 +206,6 @@ class PreviewLayer:
             for layer in layers:
                 if layer in self._viewer.layers:
                     self._viewer.layers.remove(layer)
-
-
-def set_layer_spacing(layer: Layer, spacing_mm: Triple) -> None:
-    """Give a 3-D image layer another spacing (z, y, x); its axis directions and affine stay.
-
-    Raises
-    ------
-    HyperspaceError
-        If the layer is not a 3-D image of one channel.
-    """
-    if take(layer).placement.note:  # its units are no lengths
-        layer.units = UNITS
-    # The affine scales too, so the scale is not the spacing. The scale may be negative.
-    present = take(layer).placement.layer_grid.spacing_mm
-    layer.scale = layer.scale * (np.asarray(spacing_mm) / present)
 
 
 def hide_values(colormap: Colormap, values: Iterable[int], hidden: Iterable[int]) -> Colormap:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from napari_hyperspace.gui.adapters.correction import correct_spacing, uncorrected
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
-from napari_hyperspace.gui.adapters.viewer import set_layer_spacing
 from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.models.formatting import describe_scan
 from napari_hyperspace.gui.models.view import View
@@ -36,21 +36,28 @@ class ScanController:
         source = self._layers.first()
         if source is None:
             return
+        shown = source.placement.layer_grid.spacing_mm
+        stated = uncorrected(self._layers.layers[0])
         spacing = self._view.ask_spacing(
             "Spacing of the scan",
             f"Distance between voxel centers of “{source.name}”, in mm. Set it if the file states "
             "none or a wrong one: the layer is rescaled, and results are saved with this spacing.",
-            source.placement.layer_grid.spacing_mm,
+            shown,
+            None if stated is None else stated.spacing_mm,
         )
         if spacing is not None:
             for layer in self._layers.layers:
-                set_layer_spacing(layer, spacing)
+                correct_spacing(layer, spacing, shown)
 
     def show(self) -> None:
         """Describe the first layer."""
         source = self._layers.first()
-        self._view.show_scan("" if source is None else describe_scan(source.placement))
-        if source is not None and source.placement.note:
+        if source is None:
+            self._view.show_scan("")
+            return
+        corrected = uncorrected(self._layers.layers[0]) is not None
+        self._view.show_scan(describe_scan(source.placement, corrected=corrected))
+        if source.placement.note:
             self._view.show_message(source.placement.note, "warning")
 
     def show_layers(self) -> None:

@@ -12,6 +12,8 @@ from napari_hyperspace.gui.models.choices import Outside
 from napari_hyperspace.gui.models.scales import Scale
 
 AXES = ("z", "y", "x")
+DIRECTIONS = ("head to foot", "front to back", "right to left")
+"""Where each axis of the canonical order points."""
 LIMITS_MM = (0.05, 50.0)
 """Smallest and largest spacing that can be typed; the sliders show a smaller range."""
 

@@ -7,11 +7,9 @@ from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QSizePolicy, QTo
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.models.scales import Scales
-from napari_hyperspace.gui.models.spacings import AXES, LIMITS_MM, mean_spacing
+from napari_hyperspace.gui.models.spacings import AXES, DIRECTIONS, LIMITS_MM, mean_spacing
 from napari_hyperspace.gui.widgets.parts.slider import SpacingSlider
 from napari_hyperspace.gui.widgets.parts.theme import Colors
-
-_DIRECTIONS = ("head to foot", "front to back", "right to left")
 
 
 class SpacingPanel(QWidget):
@@ -41,7 +39,7 @@ class SpacingPanel(QWidget):
         layout.setVerticalSpacing(0)
         layout.setColumnStretch(1, 1)
         self._add_row(layout, 0, "", "", self.together)
-        for i, (axis, direction) in enumerate(zip(AXES, _DIRECTIONS, strict=True)):
+        for i, (axis, direction) in enumerate(zip(AXES, DIRECTIONS, strict=True)):
             self.each[i].setObjectName(f"hyperspace.spacing_{axis}")
             self.each[i].setAccessibleName(f"Working spacing {direction}")
             self._add_row(layout, i + 1, axis, direction, self.each[i])

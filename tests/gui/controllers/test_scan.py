@@ -11,6 +11,7 @@ from napari.layers import Image
 from scipy.spatial.transform import Rotation
 
 from napari_hyperspace.gui.adapters import layers as convert
+from napari_hyperspace.gui.adapters.correction import CORRECTION_KEY
 from napari_hyperspace.gui.controllers.dock import DockController
 
 TURNED = np.eye(4)
@@ -44,7 +45,7 @@ def test_correcting_the_spacing_of_a_scan(controller, viewer, view, qtbot):
     controller.scan.correct_spacing()
     layer = viewer.layers["scan"]
     np.testing.assert_array_equal(layer.scale, (5.0, 0.7, 0.7))
-    assert view.last("scan") == ("12 × 14 × 16 · 5 × 0.7 × 0.7 mm",)
+    assert view.last("scan") == ("12 × 14 × 16 · 5 × 0.7 × 0.7 mm · spacing corrected",)
     assert controller.choices.spacing_mm == (4.0, 0.8, 0.8)
 
 
@@ -105,6 +106,31 @@ def test_an_oblique_file_is_rescaled_along_its_own_axes(controller, viewer, view
     after = convert.to_volume(*layer.as_layer_data_tuple()[:2])
     np.testing.assert_allclose(after.grid.canonical().spacing_mm, (6.0, 0.9, 0.8))
     np.testing.assert_allclose(after.grid.directions, oblique_volume.grid.directions, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [(5.000000001, 0.1018, 0.41015625001), (-1 / 3, 0.7, 2.2)])
+def test_what_is_not_edited_stays_bit_identical(controller, viewer, view, scale):
+    layer = viewer.add_layer(Image(np.zeros((7, 5, 6)), units="mm", scale=scale, name="odd"))
+    controller.scan.choose(str(id(layer)))
+    shown = tuple(layer.scale)
+    for edited in (shown, (shown[0], 0.25, shown[2])):
+        view.answers["ask_spacing"] = [tuple(abs(step) for step in edited)]
+        controller.scan.correct_spacing()
+        np.testing.assert_array_equal(layer.scale, edited)
+        assert (CORRECTION_KEY in layer.metadata) == (edited != shown)
+
+
+def test_a_corrected_scan_is_marked_and_can_be_reset(controller, viewer, view):
+    layer = viewer.add_layer(Image(np.zeros((7, 5, 6)), scale=(-1 / 3, 0.7, 2.2), name="odd"))
+    before, offered = np.array(layer.scale), correct(controller, view, layer, (1.0, 0.7, 2.5))
+    assert "spacing corrected" in view.last("scan")[0]
+    assert view.asked[-1][1][3] is None
+    correct(controller, view, layer, (1.0, 0.8, 2.5))
+    assert view.asked[-1][1][3] == offered
+    correct(controller, view, layer, offered)
+    np.testing.assert_array_equal(layer.scale, before)
+    assert {str(unit) for unit in layer.units} == {"pixel"}
+    assert "spacing corrected" not in view.last("scan")[0]
 
 
 def test_the_preview_lies_on_the_corrected_scan(controller, viewer, view, qtbot, previews):

@@ -1,18 +1,102 @@
-"""Dialogs, answered without a user."""
+"""Dialogs, answered by keyboard and mouse while they run."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 
 pytest.importorskip("pytestqt")
 
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication, QDialog, QLabel, QPushButton, QWidget
+
 from napari_hyperspace.gui.widgets.parts import dialogs
+from napari_hyperspace.gui.widgets.parts.spacing_dialog import ExactBox, SpacingDialog
+
+ODD = (5.000000001, 0.1018, 0.41015625001)
 
 
-def test_dialogs_return_the_answer_or_none(qtbot, dock, monkeypatch):
-    monkeypatch.setattr(dialogs.Dialog, "exec", lambda self: True)
-    assert dialogs.ask_spacing(dock, "t", "q", (5.0, 0.7, 0.6)) == (5.0, 0.7, 0.6)
-    assert dialogs.ask_choice(dock, "t", "<b>q</b>", ["first", "second"]) == 0
-    monkeypatch.setattr(dialogs.Dialog, "exec", lambda self: False)
-    assert dialogs.ask_spacing(dock, "t", "q", (5.0, 0.7, 0.6)) is None
-    assert dialogs.ask_choice(dock, "t", "q", ["first"]) is None
+@pytest.fixture
+def answer(qtbot) -> Callable[..., None]:
+    """Press a button of the next dialog, after doing something in it."""
+
+    def press(button: str, act: Callable[[QWidget], None] = lambda dialog: None) -> None:
+        def pressed() -> None:
+            dialog = QApplication.activeModalWidget()
+            act(dialog)
+            name = f"hyperspace.dialog.{button}"
+            qtbot.mouseClick(dialog.findChild(QPushButton, name), Qt.MouseButton.LeftButton)
+
+        QTimer.singleShot(0, pressed)
+
+    return press
+
+
+def box(dialog, axis):
+    return dialog.findChild(ExactBox, f"hyperspace.dialog.spacing_{axis}")
+
+
+def marks(dialog):
+    return [dialog.findChild(QLabel, f"hyperspace.dialog.mark_{axis}").text() for axis in "zyx"]
+
+
+@pytest.fixture
+def parent(qtbot):
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    return widget
+
+
+def test_a_choice_is_returned_or_none(parent, answer):
+    answer("ok")
+    assert dialogs.ask_choice(parent, "t", "<b>q</b>", ["first", "second"]) == 0
+    answer("ok", lambda one: one.findChild(QWidget, "hyperspace.dialog.options").setCurrentIndex(1))
+    assert dialogs.ask_choice(parent, "t", "q", ["first", "second"]) == 1
+    answer("cancel")
+    assert dialogs.ask_choice(parent, "t", "q", ["first"]) is None
+
+
+@pytest.mark.parametrize("spacing", [ODD, (1e-4, 1 / 3, 250.0), (0.0005, 0.05, 50.0)])
+def test_an_unedited_spacing_is_returned_bit_for_bit(parent, answer, spacing):
+    answer("ok")
+    assert dialogs.ask_spacing(parent, "t", "q", spacing) == spacing
+    answer("cancel")
+    assert dialogs.ask_spacing(parent, "t", "q", spacing) is None
+
+
+def test_untouched_fields_keep_their_digits_and_changed_ones_are_marked(parent, answer, qtbot):
+    def edit(dialog):
+        assert marks(dialog) == ["", "", ""]
+        assert box(dialog, "z").text() == "5 mm"
+        box(dialog, "y").selectAll()
+        qtbot.keyClicks(box(dialog, "y"), "0.35")
+        assert marks(dialog) == ["", "● was 0.1018 mm", ""]
+
+    answer("ok", edit)
+    assert dialogs.ask_spacing(parent, "t", "q", ODD) == (ODD[0], 0.35, ODD[2])
+
+
+def test_reset_sets_what_the_file_states(parent, answer, qtbot):
+    def reset(dialog):
+        assert marks(dialog) == ["● was 2.5 mm", "", ""]
+        button = dialog.findChild(QPushButton, "hyperspace.dialog.reset")
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        assert marks(dialog) == ["", "", ""]
+        assert not button.isEnabled()
+
+    answer("ok", reset)
+    file = (2.5, *ODD[1:])
+    assert dialogs.ask_spacing(parent, "t", "q", ODD, file) == file
+
+
+def test_the_first_field_has_the_focus_and_return_accepts(parent, qtbot):
+    dialog = SpacingDialog("t", "q", ODD, None, parent)
+    qtbot.addWidget(dialog)
+    dialog.show()
+    dialog.activateWindow()
+    qtbot.waitUntil(lambda: dialog.focusWidget() is box(dialog, "z"))
+    qtbot.keyClicks(dialog.focusWidget(), "3")  # replaces the selected number
+    qtbot.keyClick(dialog.focusWidget(), Qt.Key.Key_Return)
+    assert dialog.result() == QDialog.DialogCode.Accepted
+    assert dialog.spacing() == (3.0, *ODD[1:])
