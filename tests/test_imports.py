@@ -21,7 +21,7 @@ MAX_MODULES = 15  # per folder, __init__.py included
 MAX_LINES = 400
 
 HS = "napari_hyperspace"
-_ENGINE = ("core", "io", "nets", "nets.base", "inference", "cost", "api")
+_ENGINE = ("core", "io", "nets", "nets.base", "inference", "cost", "support", "api")
 _TRAINING = (
     *("config", "synthesis", "data", "sampling", "evaluation", "fit"),
     *("comparison", "cka", "cli"),
@@ -43,7 +43,8 @@ RULES: dict[str, set[str]] = {
     f"{HS}.nets": _hs("", "core", "nets.base", "nets.plain", "nets.hypernetwork", "nets.harmonic"),
     f"{HS}.inference": _hs("core", "nets", "nets.base"),
     f"{HS}.cost": _hs("core", "nets", "nets.base", "inference"),
-    f"{HS}.api": _hs("", "core", "io", "nets", "nets.base", "inference", "cost"),
+    f"{HS}.support": _hs("", "core", "nets", "inference", "cost"),
+    f"{HS}.api": _hs("", "core", "io", "nets", "nets.base", "inference", "cost", "support"),
     f"{HS}.gui": set(),
     f"{HS}.gui.adapters": _hs("", *_ENGINE),
     f"{HS}.gui.models": _hs("", *_ENGINE, "gui.adapters"),
@@ -206,6 +207,7 @@ BLOCKED = {
     f"{HS}.nets": (*NAPARI, *TRAINING_ONLY),
     f"{HS}.inference": (*NAPARI, *TRAINING_ONLY),
     f"{HS}.cost": (*NAPARI, *TRAINING_ONLY),
+    f"{HS}.support": (*NAPARI, *TRAINING_ONLY),
     f"{HS}.api": (*NAPARI, *TRAINING_ONLY),
     f"{HS}.gui.models": NAPARI,
     "training": NAPARI,

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from napari_hyperspace.api.log import log_error
+from napari_hyperspace.support.log import log_error
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import create_folder, suffix_of
@@ -54,12 +54,14 @@ class Cleaning:
 
     largest_component: bool = False
     fill_holes_mm3: float = 0.0
+    smallest_component_mm3: float = 0.0
 
     def apply(self, labels: Volume) -> Volume:
         """Return the postprocessed labels; with default options they are unchanged."""
         return postprocess(
             labels,
             largest_component=self.largest_component,
+            smallest_component_mm3=self.smallest_component_mm3,
             fill_holes_mm3=self.fill_holes_mm3,
         )
 

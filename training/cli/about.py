@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from napari_hyperspace.api.log import log_file
+from napari_hyperspace.support.log import log_file
 from training.cli.console import emit
 from training.cli.options import JsonOption, app
 
@@ -22,7 +22,7 @@ def diagnostics(
     if where:
         emit({"log_file": str(log_file())}, str(log_file()), as_json)
         return
-    from napari_hyperspace.api.diagnostics import collect_diagnostics, format_diagnostics
+    from napari_hyperspace.support.diagnostics import collect_diagnostics, format_diagnostics
 
     found = collect_diagnostics()
     emit(found, format_diagnostics(found), as_json)

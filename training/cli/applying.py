@@ -9,7 +9,7 @@ import typer
 
 from napari_hyperspace._resources import DEFAULT_MODEL
 from napari_hyperspace.core.format import format_bytes, format_seconds, format_spacing
-from training.cli.console import emit, progress, spacing, table
+from training.cli.console import emit, progress, spacing, table, voxels
 from training.cli.options import (
     AllowImplausibleOption,
     DeviceOption,
@@ -36,6 +36,27 @@ def predict(
     ],
     model: ModelOption = DEFAULT_MODEL,
     working_spacing: SpacingOption = None,
+    model_digest: Annotated[
+        str | None,
+        typer.Option(help="Digest of the model in the record of a result; another is refused."),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, fp32-channels-last, bf16-channels-last, fp16-channels-last, or auto: the "
+            "fastest that keeps the labels."
+        ),
+    ] = "auto",
+    localization_precision: Annotated[
+        str | None, typer.Option(help="Precision of the coarse first pass. Default: the same.")
+    ] = None,
+    tile_shape: Annotated[
+        str | None,
+        typer.Option(help="Largest tile in voxels, z,y,x such as 64,64,48. Default: the model's."),
+    ] = None,
+    overlap: Annotated[
+        float, typer.Option(help="Smallest fraction of a tile that it shares with the next one.")
+    ] = DEFAULT_OVERLAP,
     outside: OutsideOption = OutsideRule.refuse,
     device: DeviceOption = None,
     volume: VolumeOption = None,
@@ -50,6 +71,10 @@ def predict(
             "exists on both sides of the body under one label, keep one per side.",
         ),
     ] = False,
+    smallest_component_mm3: Annotated[
+        float,
+        typer.Option(min=0, help="Remove connected components below this volume, in mm³."),
+    ] = 0.0,
     fill_holes_mm3: Annotated[
         float, typer.Option(min=0, help="Fill holes up to this volume, in mm³. Default: none.")
     ] = 0.0,
@@ -64,7 +89,16 @@ def predict(
     wanted = spacing(working_spacing) if working_spacing else None
     reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
     pairs = list_scans(source, target)
-    loaded = load_model(model)
+    options = InferenceOptions(
+        device=device,
+        outside=outside.value,
+        tile_shape=voxels(tile_shape) if tile_shape else None,
+        overlap=overlap,
+        precision=precision,
+        allow_implausible=allow_implausible,
+        localization_precision=localization_precision,
+    )
+    loaded = load_model(model, digest=model_digest)
     with progress("predict") as show:
 
         def shown(path: Path, fraction: float, message: str) -> None:
@@ -75,11 +109,9 @@ def predict(
             pairs,
             loaded,
             spacing_mm=wanted,
-            options=InferenceOptions(
-                device=device, outside=outside.value, allow_implausible=allow_implausible
-            ),
+            options=options,
             reading=reading,
-            cleaning=Cleaning(largest_component, fill_holes_mm3),
+            cleaning=Cleaning(largest_component, fill_holes_mm3, smallest_component_mm3),
             report=shown,
         )
     done = [p for p in predictions if not p.error]

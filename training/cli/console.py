@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from napari_hyperspace.api.log import log_error, log_warning
+from napari_hyperspace.support.log import log_error, log_warning
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.format import parse_spacing
 from napari_hyperspace.core.geometry import Triple
@@ -144,6 +144,20 @@ def spacing(text: str) -> Triple:
         return parse_spacing(text)
     except HyperspaceError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def voxels(text: str) -> tuple[int, ...]:
+    """Read numbers of voxels, one per axis, separated by commas.
+
+    Raises
+    ------
+    typer.BadParameter
+        If they are not positive whole numbers.
+    """
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"not numbers of voxels: {text!r}; expected some such as 64,64,48")
+    return tuple(int(part) for part in parts)
 
 
 def spacings(text: str) -> list[Triple]:

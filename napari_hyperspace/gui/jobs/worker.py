@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_hyperspace.api.log import log_error, log_warning
+from napari_hyperspace.support.log import log_error, log_warning
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import psutil
 import torch
 
 from napari_hyperspace import __version__
-from napari_hyperspace.api.log import log_level, log_lines
+from napari_hyperspace.support.log import log_level, log_lines
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.format import format_bytes, format_spacing
 from napari_hyperspace.core.memory import available_host_bytes, container_limit_bytes

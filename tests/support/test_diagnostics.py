@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import napari_hyperspace as hs
-from napari_hyperspace.api import diagnostics, log
-from napari_hyperspace.api.diagnostics import collect_diagnostics, format_diagnostics
+from napari_hyperspace.support import diagnostics, log
+from napari_hyperspace.support.diagnostics import collect_diagnostics, format_diagnostics
 from napari_hyperspace.core import store
 from napari_hyperspace.cost import calibrate
 from napari_hyperspace.cost.rates import encode
