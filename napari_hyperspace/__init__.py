@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from napari_hyperspace.api.agreement import Agreement, agreement
     from napari_hyperspace.api.estimate import Estimate, estimate, spacing_for
     from napari_hyperspace.api.segment import segment, segment_steps
+    from napari_hyperspace.api.sweep import Sweep, sweep
+    from napari_hyperspace.api.sweep_result import SweepPoint, SweepSummary
     from napari_hyperspace.core.errors import (
         Cancelled,
         HyperspaceError,
@@ -41,6 +43,10 @@ _MODULES = {
     "postprocess": "core.postprocess",
     "segment": "api.segment",
     "segment_steps": "api.segment",
+    "Sweep": "api.sweep",
+    "sweep": "api.sweep",
+    "SweepPoint": "api.sweep_result",
+    "SweepSummary": "api.sweep_result",
     "Volume": "core.volume",
     "read": "io",
     "write": "io",
@@ -59,6 +65,9 @@ __all__ = [
     "HyperspaceWarning",
     "Model",
     "OptionNeededError",
+    "Sweep",
+    "SweepPoint",
+    "SweepSummary",
     "Volume",
     "agreement",
     "bundled_models",
@@ -70,6 +79,7 @@ __all__ = [
     "segment",
     "segment_steps",
     "spacing_for",
+    "sweep",
     "write",
 ]
 
