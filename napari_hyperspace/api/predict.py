@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from napari_hyperspace.support.log import log_error
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import create_folder, suffix_of
@@ -19,6 +18,7 @@ from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.io import read, write
 from napari_hyperspace.io.api import check_target
+from napari_hyperspace.support.log import log_error
 
 _READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _WRITTEN_AS = {".nhdr": ".nrrd", ".mhd": ".mha"}

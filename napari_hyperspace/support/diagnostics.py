@@ -21,7 +21,6 @@ import psutil
 import torch
 
 from napari_hyperspace import __version__
-from napari_hyperspace.support.log import log_level, log_lines
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.format import format_bytes, format_spacing
 from napari_hyperspace.core.memory import available_host_bytes, container_limit_bytes
@@ -30,6 +29,7 @@ from napari_hyperspace.cost.calibrate import known_rates
 from napari_hyperspace.cost.rates import Rates
 from napari_hyperspace.inference.precision import stored_choices
 from napari_hyperspace.nets.model_file import bundled_models, read_card
+from napari_hyperspace.support.log import log_level, log_lines
 
 __all__ = ["Sections", "collect_diagnostics", "format_diagnostics"]
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 import napari_hyperspace as hs
-from napari_hyperspace.support import diagnostics, log
-from napari_hyperspace.support.diagnostics import collect_diagnostics, format_diagnostics
 from napari_hyperspace.core import store
 from napari_hyperspace.cost import calibrate
 from napari_hyperspace.cost.rates import encode
 from napari_hyperspace.inference.precision import PrecisionChoice, choice_key
+from napari_hyperspace.support import diagnostics, log
+from napari_hyperspace.support.diagnostics import collect_diagnostics, format_diagnostics
 from tests.models import FakeModel
 from tests.rates import CALIBRATION
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import napari_hyperspace as hs
-from napari_hyperspace.support import log
 from napari_hyperspace.api.predict import predict_all
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.support import log
 from tests.models import FakeModel, local_network
 from tests.scans import scan
 

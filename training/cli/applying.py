@@ -55,8 +55,11 @@ def predict(
         typer.Option(help="Largest tile in voxels, z,y,x such as 64,64,48. Default: the model's."),
     ] = None,
     overlap: Annotated[
-        float, typer.Option(help="Smallest fraction of a tile that it shares with the next one.")
-    ] = DEFAULT_OVERLAP,
+        float | None,
+        typer.Option(
+            help="Smallest fraction of a tile that it shares with the next one. Default: 0.25."
+        ),
+    ] = None,
     outside: OutsideOption = OutsideRule.refuse,
     device: DeviceOption = None,
     volume: VolumeOption = None,
@@ -84,7 +87,7 @@ def predict(
     """Segment scans; labels are on each scan's own grid. Continues after a scan that fails."""
     from napari_hyperspace import load_model
     from napari_hyperspace.api.predict import Cleaning, Reading, list_scans, predict_all
-    from napari_hyperspace.inference.options import InferenceOptions
+    from napari_hyperspace.inference.options import DEFAULT_OVERLAP, InferenceOptions
 
     wanted = spacing(working_spacing) if working_spacing else None
     reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
@@ -93,7 +96,7 @@ def predict(
         device=device,
         outside=outside.value,
         tile_shape=voxels(tile_shape) if tile_shape else None,
-        overlap=overlap,
+        overlap=DEFAULT_OVERLAP if overlap is None else overlap,
         precision=precision,
         allow_implausible=allow_implausible,
         localization_precision=localization_precision,

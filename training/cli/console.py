@@ -20,11 +20,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from napari_hyperspace.support.log import log_error, log_warning
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.format import parse_spacing
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
+from napari_hyperspace.support.log import log_error, log_warning
 
 _TRAINING_PACKAGES = (
     "lightning_fabric", "matplotlib", "monai", "pandas", "tensorboard",

@@ -8,6 +8,7 @@ warnings, and asks before it is closed while one is running.
 
 from __future__ import annotations
 
+import functools
 import gc
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_hyperspace.support.log import log_error, log_warning
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
+from napari_hyperspace.support.log import log_error, log_warning
 
 if TYPE_CHECKING:
     from napari.qt.threading import GeneratorWorker
@@ -204,6 +205,20 @@ class Lane(QObject):
             callback(argument)
 
 
+class _Titled(functools.partial[Any]):
+    """A function with a title, by which napari calls it when it asks before it is closed."""
+
+    title: str
+
+    def __new__(cls, title: str, function: Callable[..., Any]) -> _Titled:
+        titled = super().__new__(cls, function)
+        titled.title = title
+        return titled
+
+    def __str__(self) -> str:
+        return f"“{self.title}”"
+
+
 @dataclass(frozen=True)
 class _Failure:
     """The error of a job."""
@@ -215,6 +230,7 @@ def start_job(
     steps: Callable[[ShouldStop], Generator[Item, None, Result]],
     *,
     stop: Stop,
+    title: str = "HyperSpace",
     yielded: Callable[[Item], None],
     returned: Callable[[Result], None],
     errored: Fail,
@@ -228,6 +244,8 @@ def start_job(
         Makes the generator that is run, off the main thread.
     stop
         Stops it: no result is returned then.
+    title
+        What the job does; napari shows it if its window is closed meanwhile.
     yielded, returned, errored, finished
         Called on the main thread: with each item, with the result, with an error, and at the end
         of every job. Errors are shown as notifications of the viewer too; `Cancelled` is no error.
@@ -265,7 +283,7 @@ def start_job(
             returned(outcome)
 
     worker = create_worker(
-        guarded,
+        _Titled(title, guarded),
         _start_thread=False,
         _connect={
             "yielded": yielded,
