@@ -132,7 +132,7 @@ class DockController:
             return
         self._paused = paused
         if paused:
-            self.segmentation.cancel()
+            self._runner.stop_for_panel()
             self.live.pause()
         else:
             self.live.resume()

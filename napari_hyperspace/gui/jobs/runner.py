@@ -37,6 +37,7 @@ class JobRunner:
         self._view = view
         self._stop: Stop | None = None
         self._closed = False
+        self._title = ""
         self._bar: ProgressBar | None = None
         self._after: Callable[[], None] | None = None
 
@@ -65,6 +66,7 @@ class JobRunner:
         from napari.utils import progress
 
         self._stop = Stop()
+        self._title = title
         self._after = None
         self._view.show_message(f"{title}…")
         self._view.show_progress(0.0)
@@ -73,6 +75,7 @@ class JobRunner:
         start_job(
             steps,
             stop=self._stop,
+            title=title,
             yielded=self._progressed,
             returned=returned,
             errored=lambda error: self._view.show_message(str(error), "error"),
@@ -91,6 +94,15 @@ class JobRunner:
         if self._stop is not None and not self._stop():
             self._stop.set()
             self._view.show_message(why, tone)
+
+    def stop_for_panel(self) -> None:
+        """Stop the running job because the panel was closed; napari shows that it was stopped."""
+        from napari.utils.notifications import show_warning
+
+        if self._stop is not None and not self._stop():
+            why = f"“{self._title}” was stopped: the HyperSpace panel was closed."
+            self.stop(why, "warning")
+            show_warning(why)
 
     def close(self) -> None:
         """Stop the running job, and no longer use the view."""

@@ -86,3 +86,19 @@ def test_a_paused_dock_estimates_nothing_until_it_continues(
     assert services.estimated == []
     controller.set_paused(False)
     qtbot.waitUntil(lambda: (2.0, 2.0, 2.0) in services.estimated)
+
+
+def test_closing_the_panel_says_that_the_run_was_stopped(controller, view, services, qtbot):
+    from napari.utils.notifications import notification_manager
+
+    notification_manager.records.clear()
+    controller.set_paused(True)
+    controller.set_paused(False)
+    assert notification_manager.records == []  # no job was running
+    services.gate = threading.Event()
+    controller.segmentation.run()
+    controller.set_paused(True)
+    qtbot.waitUntil(lambda: not controller.running)
+    (record,) = notification_manager.records
+    assert record.message == "“Segmenting scan” was stopped: the HyperSpace panel was closed."
+    assert view.last("message") == (record.message, "warning")

@@ -5,6 +5,7 @@ import threading
 import time
 import warnings
 import weakref
+from types import SimpleNamespace
 
 import pytest
 
@@ -124,11 +125,12 @@ class Heard:
     def __init__(self):
         self.yielded, self.returned, self.errors, self.finished = [], [], [], 0
 
-    def start(self, steps):
+    def start(self, steps, **options):
         self.stop = Stop()
         self.worker = start_job(
             steps,
             stop=self.stop,
+            **options,
             yielded=self.yielded.append,
             returned=self.returned.append,
             errored=self.errors.append,
@@ -227,3 +229,28 @@ def test_the_heap_is_frozen_while_a_job_runs(lane, qtbot):
     qtbot.waitUntil(lambda: heard != [] and lane.is_idle)
     assert heard[-1] > 1000
     assert gc.get_freeze_count() == 0
+
+
+def test_napari_calls_a_job_by_its_title(qtbot, monkeypatch):
+    """It asks "Executing …" before its window is closed."""
+    from napari._qt import qthreading
+
+    tasks = []
+
+    class Window:
+        def _register_task_status(self, provider, status, description, cancel_callback):
+            tasks.append(description)
+
+        def _update_task_status(self, task, status, description):
+            tasks.append(description)
+
+    viewer = SimpleNamespace(window=Window())
+    monkeypatch.setattr(qthreading, "current_viewer", lambda: viewer)
+    heard = Heard()
+
+    def steps(should_stop):
+        yield 1
+
+    heard.start(steps, title="Segmenting T1")
+    qtbot.waitUntil(lambda: heard.finished == 1)
+    assert tasks[:2] == ["“Segmenting T1” execution pending", "Executing “Segmenting T1”"]
