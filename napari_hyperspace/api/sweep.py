@@ -5,18 +5,16 @@ Each result can be used as soon as it is finished, and is kept when the sweep is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hyperspace.api.agreement import agreement
 from napari_hyperspace.api.estimate import Estimate, estimate_curve
-from napari_hyperspace.api.packed_labels import PackedLabels, common_voxels, stability
+from napari_hyperspace.api.packed_labels import PackedLabels, stability
 from napari_hyperspace.api.segment import (
     Localized,
     SegmentResult,
@@ -25,6 +23,8 @@ from napari_hyperspace.api.segment import (
     segment_box_steps,
     segment_steps,
 )
+from napari_hyperspace.api.sweep_box import SweepBlock, seen_box
+from napari_hyperspace.api.sweep_comparison import Comparison
 from napari_hyperspace.api.sweep_plan import SweepPlan, align_labels, check_box, plan_sweep
 from napari_hyperspace.api.sweep_result import SweepPoint, SweepSummary
 from napari_hyperspace.core.errors import ShouldStop
@@ -34,16 +34,13 @@ from napari_hyperspace.core.spacing import in_ranges
 from napari_hyperspace.core.volume import Volume, VolumeMetadata
 from napari_hyperspace.inference.execution import choose_device
 from napari_hyperspace.inference.inputs import as_volumes
-from napari_hyperspace.inference.localize import Box, crop, crop_grid, paste
+from napari_hyperspace.inference.localize import Box, crop
 from napari_hyperspace.inference.normalized import NormalizedModel
 from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
 from napari_hyperspace.inference.precision import choice_key
 from napari_hyperspace.inference.protocols import SpacingModel
 
-__all__ = ["CONTEXT_MM", "Sweep", "SweepProgress", "sweep"]
-
-CONTEXT_MM = 16.0
-"""What the network sees around the box of a sweep; it is cut off afterwards."""
+__all__ = ["Sweep", "SweepProgress", "sweep"]
 
 _LOCALIZATION = 0.2  # fraction of a spacing's progress for the coarse first pass
 _REPORTED = 0.02  # fraction of the whole progress at each spacing for comparing it
@@ -171,12 +168,9 @@ class Sweep:
         self._model = model
         self._options = options
         self._box = box
-        self._reference = reference
-        self._points: list[SweepPoint] = []
-        self._common: dict[int, dict[int, int]] = {}  # voxels in common with the finest finished
-        self._with_reference: list[tuple[dict[int, float], float]] = []
+        self._comparison = Comparison(model.label_names, box, reference)
         self._localized: Localized | None = None
-        self._block: _Block | None = None
+        self._block: SweepBlock | None = None
 
     # -- before it starts ----------------------------------------------------------------------
 
@@ -186,7 +180,8 @@ class Sweep:
         spacings = self.plan.spacings_mm
         if self._box is None:
             return tuple(estimate_curve(self._volumes, self._model, spacings, self._options))
-        seen = [crop(each, self._seen_box()) for each in self._volumes]
+        box = seen_box(self._box, self._volumes[0].grid)
+        seen = [crop(each, box) for each in self._volumes]
         normalized = NormalizedModel(self._model)
         return tuple(estimate_curve(seen, normalized, spacings, self._options))
 
@@ -241,7 +236,7 @@ class Sweep:
             As `segment_steps`; finished spacings are kept then, too.
         """
         weights = [max(cost.seconds, 1e-6) for cost in self.estimates]
-        done = {point.spacing_mm for point in self._points}
+        done = {point.spacing_mm for point in self._comparison.points}
         start, n = 0.0, len(weights)
         for i, (spacing, weight) in enumerate(zip(self.plan.spacings_mm, weights, strict=True)):
             end = start + weight / sum(weights)
@@ -255,24 +250,20 @@ class Sweep:
 
     def add_finished(self, point: SweepPoint) -> None:
         """Take a spacing of the plan that an earlier sweep has finished."""
-        self._compare(point, None)
+        self._comparison.add(point, lambda: False)
 
     @property
     def summary(self) -> SweepSummary:
         """The finished spacings, compared."""
-        if self._reference is None:
-            dice = [self._dice_with_finest(i) for i in range(len(self._points))]
-        else:
-            dice = self._with_reference
-        model = self._model
+        dice, model = self._comparison.dice(), self._model
         return SweepSummary(
-            tuple(self._points),
+            tuple(self._comparison.points),
             tuple(scores for scores, _ in dice),
             tuple(mean for _, mean in dice),
             dict(model.label_names),
             dict(model.label_colors),
             self.plan.axis,
-            self._reference is not None,
+            self._comparison.reference is not None,
         )
 
     def stability(self, should_stop: ShouldStop = lambda: False) -> Volume:
@@ -284,7 +275,7 @@ class Sweep:
         """
         native = self._volumes[0]
         share: NDArray[np.float32] = stability(
-            [point.packed for point in self._points], should_stop
+            [point.packed for point in self._comparison.points], should_stop
         )
         kept = {k: v for k, v in native.metadata.items() if k in ("path", "format", "header")}
         return native.with_array(share, metadata=cast(VolumeMetadata, kept))
@@ -328,32 +319,12 @@ class Sweep:
     ) -> Generator[Progress, None, SegmentResult]:
         yield Progress(0.0, "preparing the image")
         if self._block is None:
-            self._block = _Block.of(self._volumes, self._model, box, self._seen_box())
-        block, native = self._block, self._volumes[0]
+            self._block = SweepBlock.of(self._volumes, self._model, box)
+        block = self._block
         result = yield from segment_steps(
             block.images, block.model, spacing_mm, self._options, should_stop=should_stop
         )
-        labels = result.labels.array[block.kept]
-        metadata = {
-            key: value
-            for key, value in {**native.metadata, **result.labels.metadata}.items()
-            if key != "record"  # it describes labels of the block, normalized before
-        }
-        pasted = native.with_array(
-            paste(labels, box, native.shape), metadata=cast(VolumeMetadata, metadata)
-        )
-        return SegmentResult(**{**result.__dict__, "labels": pasted})
-
-    def _seen_box(self) -> Box:
-        """Return the box with its context."""
-        assert self._box is not None
-        native = self._volumes[0]
-        ends = []
-        for each, n, step in zip(self._box, native.shape, native.spacing_mm, strict=True):
-            margin = math.ceil(CONTEXT_MM / step)
-            ends.append(slice(max(0, each.start - margin), min(n, each.stop + margin)))
-        a, b, c = ends
-        return a, b, c
+        return replace(result, labels=block.paste(result.labels, self._volumes[0]))
 
     # -- comparing -----------------------------------------------------------------------------
 
@@ -362,7 +333,7 @@ class Sweep:
         packed = PackedLabels.pack(result.labels.array)
         unit = result.labels.grid.voxel_volume_ml
         names: Mapping[int, str] = self._model.label_names
-        self._compare(
+        self._comparison.add(
             SweepPoint(
                 spacing,
                 self.plan.position_mm(spacing),
@@ -378,69 +349,8 @@ class Sweep:
                 result.labels.grid,
                 cast(VolumeMetadata, dict(result.labels.metadata)),
             ),
-            should_stop,
+            should_stop or (lambda: False),
         )
-
-    def _compare(self, point: SweepPoint, should_stop: ShouldStop | None) -> None:
-        """Add a point, the finest so far."""
-        stop = should_stop or (lambda: False)
-        if self._reference is None:
-            common = {
-                i: common_voxels(other.packed, point.packed, stop)
-                for i, other in enumerate(self._points)
-            }
-            common[len(self._points)] = dict(point.packed.voxels)
-            self._common = common
-        else:
-            box = self._box or (slice(None),) * 3
-            labels, reference = point.labels(), self._reference
-            cropped = crop(labels, check_box(box, labels.shape))
-            found = agreement(cropped, crop(reference, check_box(box, labels.shape)), stop)
-            scores = {value: one.dice for one in found.structures for value in one.values}
-            self._with_reference.append((scores, found.mean_dice))
-        self._points.append(point)
-
-    def _dice_with_finest(self, index: int) -> tuple[dict[int, float], float]:
-        ours, finest = self._points[index].packed.voxels, self._points[-1].packed.voxels
-        scores = {}
-        for value in self._model.label_names:
-            both = ours.get(value, 0) + finest.get(value, 0)
-            common = self._common[index].get(value, 0)
-            scores[value] = 2 * common / both if both else math.nan
-        known = [score for score in scores.values() if not math.isnan(score)]
-        return scores, sum(known) / len(known) if known else math.nan
-
-
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """The box of a sweep with its context, normalized.
-
-    Parameters
-    ----------
-    images
-        One per input channel.
-    model
-        For images that are normalized already.
-    kept
-        The box in the block.
-    """
-
-    images: tuple[Volume, ...]
-    model: NormalizedModel
-    kept: Box
-
-    @classmethod
-    def of(cls, volumes: Sequence[Volume], model: SpacingModel, box: Box, seen: Box) -> _Block:
-        images = []
-        for volume in volumes:
-            values = np.ascontiguousarray(model.normalization.apply(volume.array)[seen])
-            grid = crop_grid(volume.grid, seen)
-            images.append(Volume(values, grid, volume.name))
-        a, b, c = (
-            slice(inner.start - outer.start, inner.stop - outer.start)
-            for inner, outer in zip(box, seen, strict=True)
-        )
-        return cls(tuple(images), NormalizedModel(model), (a, b, c))
 
 
 def _reported(
