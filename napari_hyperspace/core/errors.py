@@ -42,6 +42,10 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+_LONGEST_NAME = 1000  # characters shown of a path or field
+_LONGEST_VALUE = 4000  # and of a value, such as the list of the series in a folder
+
+
 class ErrorParts(TypedDict, total=False):
     """The keyword arguments of `HyperspaceError`."""
 
@@ -88,8 +92,9 @@ class HyperspaceError(Exception):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        place = ": ".join(printable(part) for part in (self.where, self.field) if part)
-        text = f"{place}: {self.problem}" if place else self.problem
+        place = ": ".join(printable(_cut(part)) for part in (self.where, self.field) if part)
+        problem = _lines(self.problem)
+        text = f"{place}: {problem}" if place else problem
         details = [
             f"{name} {_lines(str(value))}"
             for name, value in (("found", self.found), ("expected", self.expected))
@@ -114,7 +119,12 @@ class HyperspaceError(Exception):
 
 def _lines(text: str) -> str:
     """Escape control characters, except ends of lines, which some values have on purpose."""
-    return "\n".join(map(printable, text.split("\n")))
+    return "\n".join(map(printable, _cut(text, _LONGEST_VALUE).split("\n")))
+
+
+def _cut(text: str, longest: int = _LONGEST_NAME) -> str:
+    """Leave out the middle of a text of a damaged file, which may have any length."""
+    return text if len(text) <= longest else f"{text[: longest // 2]} … {text[-longest // 2 :]}"
 
 
 def _rebuild(kind: type[_Error], problem: str, state: dict[str, object]) -> _Error:

@@ -31,6 +31,17 @@ def test_an_error_names_place_values_and_fix():
     assert str(HyperspaceError("no more", found=0)) == "no more (found 0)"
 
 
+def test_texts_of_damaged_files_are_escaped_and_cut():
+    """A field of a header, a tag or a name may have any characters and any length."""
+    error = HyperspaceError(
+        "no such\x1b[2J kind\nsecond line", where="a/" * 9999, found="x" * 10**6
+    )
+    text = str(error)
+    assert "no such\\x1b[2J kind\nsecond line" in text and "\x1b" not in text
+    assert len(text) < 6000 and text.startswith("a/a/") and "a/: no such" in text
+    assert len(str(HyperspaceError("p" * 10**6))) < 5000
+
+
 def test_a_path_becomes_text():
     path = Path("folder") / "a.nii"
     assert HyperspaceError("wrong", where=path).where == str(path)
