@@ -34,3 +34,14 @@ def test_the_manifest_is_valid_and_its_commands_can_be_imported():
     assert MANIFEST.name == "napari-hyperspace"
     assert MANIFEST.contributions.widgets[0].display_name == "HyperSpace"
     assert all(one.id.startswith(f"{MANIFEST.name}.") for one in MANIFEST.contributions.commands)
+
+
+def test_readers_and_writers_cannot_be_run_from_the_command_palette():
+    """They need a path, which napari's palette does not give them."""
+    from app_model.expressions import parse_expression
+
+    contributions = MANIFEST.contributions
+    of_files = {one.command for one in (*contributions.readers, *contributions.writers)}
+    for command in contributions.commands:
+        enabled = command.enablement is None or parse_expression(command.enablement).eval({})
+        assert bool(enabled) == (command.id not in of_files), command.id
