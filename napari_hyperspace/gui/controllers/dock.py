@@ -7,6 +7,7 @@ from typing import Any
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.viewer import camera_of, label_layers
+from napari_hyperspace.gui.controllers.about import AboutController
 from napari_hyperspace.gui.controllers.budget import BudgetController
 from napari_hyperspace.gui.controllers.files import FileController
 from napari_hyperspace.gui.controllers.live import LiveController
@@ -42,7 +43,7 @@ class DockController:
 
     Attributes
     ----------
-    scan, models, spacing, live, segmentation, files, budget, structures, comparison
+    scan, models, spacing, live, segmentation, files, budget, structures, comparison, about
         What the user can do.
     choices, layers
         The settings, and the layers to segment.
@@ -82,6 +83,7 @@ class DockController:
         self.budget = BudgetController(
             view, services, choices, layers, library, self.models, self.spacing, runner
         )
+        self.about = AboutController(viewer, services, choices, layers)
         self.structures = StructuresController(viewer, structures_view, view.show_message)
         self.comparison = ComparisonController(viewer, view, self.structures, choices, self._run_at)
         self._connect()

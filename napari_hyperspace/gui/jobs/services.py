@@ -39,6 +39,18 @@ class Services:
 
         return load_model(name_or_path)
 
+    def diagnostics(self, more: Mapping[str, Mapping[str, str]]) -> str:
+        """Return what a report of a defect needs; see `napari_hyperspace.support.diagnostics`."""
+        from napari_hyperspace.support.diagnostics import collect_diagnostics, format_diagnostics
+
+        return format_diagnostics(collect_diagnostics(more))
+
+    def about(self) -> str:
+        """Return what the program is; see `napari_hyperspace.support.about`."""
+        from napari_hyperspace.support.about import about_text
+
+        return about_text()
+
     def devices(self) -> list[tuple[str, str]]:
         """Return the devices: (key, name to show), the fastest first."""
         import torch

@@ -17,6 +17,7 @@ from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.scales import Scales
 from napari_hyperspace.gui.models.settings import load_choices, run_budget_s
 from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing, Entries, Tone
+from napari_hyperspace.gui.widgets.about import add_about_actions
 from napari_hyperspace.gui.widgets.comparison import ComparisonPanel
 from napari_hyperspace.gui.widgets.cost import CostPanel
 from napari_hyperspace.gui.widgets.footer import Footer
@@ -167,6 +168,8 @@ class HyperspaceWidget(QWidget):
             "Show another result, a new run or reference labels beside these labels",
             comparison.choose,
         )
+
+        add_about_actions(self.help, controller.about, self, self.show_message)
 
     def _export_table(self) -> None:
         structures = self.controller.structures
