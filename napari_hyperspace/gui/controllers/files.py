@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from napari_hyperspace.io import Receipt
 
 
+NOT_FINITE = "Voxels that are not finite"
+"""Title of the question what to do with them."""
+
+
 @dataclass(frozen=True)
 class _Unreadable:
     """Why a file could not be read. Workers raise errors that are returned as they are."""
@@ -79,31 +83,42 @@ class FileController:
         self._runner.start(steps, opened, f"Reading {Path(path).name}")
 
     def _open_again(self, path: str, options: ReadOptions, error: HyperspaceError) -> None:
-        """Show why a file could not be read; ask for the missing option and read it again."""
-        self._view.show_message(str(error), "error")
-        answer = self._ask_option(error) if isinstance(error, OptionNeededError) else None
-        if answer is not None:
+        """Ask for the option that a file lacks and read it again, or show why it was not read."""
+        if not isinstance(error, OptionNeededError):
+            self._view.show_message(str(error), "error")
+            return
+        name = Path(path).name
+        self._view.show_message(f"{name}: {error.problem}.")
+        answer = self._ask_option(name, error)
+        if answer is None:
+            self._view.show_message(f"Not opened: {name}: {error.problem}.", "warning")
+        else:
             more: ReadOptions = {**options, **answer}
             self.open(path, **more)
 
-    def _ask_option(self, error: OptionNeededError) -> ReadOptions | None:
-        """Ask for the option that lets a file be read; `None` if the user declines."""
-        view = self._view
+    def _ask_option(self, name: str, error: OptionNeededError) -> ReadOptions | None:
+        """Ask for the option that lets a file be read; `None` if the user declines.
+
+        The error's own advice is for programs.
+        """
+        view, problem = self._view, f"{name}: {error.problem}"
         if error.option == "spacing_mm":
             question = (
-                f"{error}\n\nDistance between voxel centers along the file's own axes, in mm:"
+                f"{problem}.\n\nDistance between voxel centers along the file's own axes, in mm:"
             )
             spacing = view.ask_spacing("Spacing of the file", question, (1.0, 1.0, 1.0))
             return None if spacing is None else {"spacing_mm": spacing}
         if error.option == "series":
             names = [one.description for one in error.series]
-            chosen = view.ask_choice("Series", "The folder holds several series:", names)
+            chosen = view.ask_choice("Series", f"{problem}. Which one?", names)
             return None if chosen is None else {"series": error.series[chosen].uid}
         if error.option == "volume":
             names = [f"volume {n}" for n in range(error.n_volumes)]
-            chosen = view.ask_choice("Volume", error.problem, names)
+            question = f"{problem} ({error.found}). Which one?"
+            chosen = view.ask_choice("Volume", question, names)
             return None if chosen is None else {"volume": chosen}
-        chosen = view.ask_choice("Voxels that are not finite", str(error), ["Replace them with 0"])
+        question = f"{problem} ({error.found})."
+        chosen = view.ask_choice(NOT_FINITE, question, ["Replace them with 0"])
         return None if chosen is None else {"fill": 0.0}
 
     # -- saving --------------------------------------------------------------------------------

@@ -67,14 +67,32 @@ def test_a_missing_option_is_asked_and_the_file_is_read_again(
         assert list(view.asked[0][1][2]) == ["first", "second"]
 
 
-def test_the_error_is_shown_if_the_user_declines(controller, viewer, view, services, qtbot):
-    def read(**options):
-        raise OptionNeededError("two series", option="series", fix="Choose one with series=UID")
+OPTIONS = {
+    "spacing_mm": "Give spacing_mm, one number per array axis",
+    "series": "Choose one with series=UID",
+    "volume": "Choose one with volume=0 … 11",
+    "fill": "Give a value for them with fill",
+}
 
-    services.files["/odd"] = read
-    view.answers["ask_choice"] = [None]
-    open_path(qtbot, controller, "/odd")
-    assert view.last("message") == ("two series. Choose one with series=UID", "error")
+
+@pytest.mark.parametrize(("option", "fix"), OPTIONS.items())
+def test_a_question_gives_no_advice_for_programs(
+    controller, viewer, view, services, qtbot, option, fix
+):
+    def read(**options):
+        raise OptionNeededError(
+            "it holds something", option=option, where="/scans/odd.nii", found="3×4×5×12", fix=fix
+        )
+
+    services.files["/scans/odd.nii"] = read
+    view.answers |= {"ask_choice": [None], "ask_spacing": [None]}
+    open_path(qtbot, controller, "/scans/odd.nii")
+    qtbot.waitUntil(lambda: bool(view.asked))
+    assert view.last("message") == ("Not opened: odd.nii: it holds something.", "warning")
+    ((_, asked),) = view.asked
+    for text in (asked[1], *(args[0] for args in view.messages)):
+        assert fix not in text and "/scans/" not in text
+    assert asked[1].startswith("odd.nii: it holds something")
     assert len(viewer.layers) == 1
 
 
