@@ -23,7 +23,7 @@ from napari_hyperspace.gui.models.view import StructureRow
 from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, plain_tip
 
-_NAME, _VOLUME, _MEAN = range(3)
+_NAME, _VOLUME, _MEAN, _CHANGE, _DICE = range(5)
 _FEWEST_ROWS = 8  # shown even in a low window
 _ROW_HEIGHT = 21
 _VALUES = Qt.ItemDataRole.UserRole  # of a name: its label values
@@ -44,7 +44,7 @@ class _Table(QTableWidget):
     """A table as high as its rows if there is room; moving by keys acts like a click."""
 
     def __init__(self, parent: QWidget) -> None:
-        super().__init__(0, 3, parent)
+        super().__init__(0, 5, parent)
         header, vertical = self.horizontalHeader(), self.verticalHeader()
         assert header is not None and vertical is not None
         self._header = header
@@ -53,6 +53,8 @@ class _Table(QTableWidget):
             (_NAME, "Structure", Qt.AlignmentFlag.AlignLeft, ""),
             (_VOLUME, "ml", right, "Volume on the scan's own grid"),
             (_MEAN, "mean", right, "Mean of the image within the structure"),
+            (_CHANGE, "B − A", right, "Volume in B minus volume in A, in ml"),
+            (_DICE, "Dice", right, "Overlap of A and B: 1 if they agree, 0 without a common voxel"),
         ):
             title = QTableWidgetItem(text)
             title.setTextAlignment(alignment)
@@ -72,6 +74,8 @@ class _Table(QTableWidget):
         self.setWordWrap(False)
         self.setIconSize(QSize(12, 12))
         self.setSortingEnabled(True)
+        for column in (_CHANGE, _DICE):
+            self.setColumnHidden(column, True)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
 
     def fill(self, rows: Sequence[StructureRow]) -> None:
@@ -81,6 +85,9 @@ class _Table(QTableWidget):
         for i, row in enumerate(rows):
             for column, cell in enumerate(_cells(row)):
                 self.setItem(i, column, cell)
+        compared = any(row.dice is not None for row in rows)
+        for column, shown in ((_MEAN, not compared), (_CHANGE, compared), (_DICE, compared)):
+            self.setColumnHidden(column, not shown)
         self.setSortingEnabled(True)
 
     def values_of(self, row: int) -> tuple[int, ...]:
@@ -223,6 +230,23 @@ def _cells(row: StructureRow) -> list[QTableWidgetItem]:
     volume.setToolTip(f"{row.voxels} voxels")
     mean = _Cell("–" if math.isnan(row.mean) else format_number(row.mean))
     mean.setData(_NUMBER, -math.inf if math.isnan(row.mean) else row.mean)
-    for cell in (volume, mean):
+    numbers = [volume, mean, *_compared_cells(row)]
+    for cell in numbers:
         cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-    return [name, volume, mean]
+    return [name, *numbers]
+
+
+def _compared_cells(row: StructureRow) -> list[QTableWidgetItem]:
+    change = math.nan if row.compared_ml is None else row.compared_ml - row.volume_ml
+    dice = math.nan if row.dice is None else row.dice
+    sign = "−" if change < 0 else "+" if change > 0 else ""
+    cells: list[QTableWidgetItem] = []
+    for number, text in (
+        (change, f"{sign}{format_number(abs(change))}"),
+        (dice, f"{dice:.3f}"),
+    ):
+        cell = _Cell("–" if math.isnan(number) else text)
+        cell.setData(_NUMBER, -math.inf if math.isnan(number) else number)
+        cell.setToolTip(f"A {row.volume_ml:.4g} ml, B {row.compared_ml:.4g} ml" if sign else "")
+        cells.append(cell)
+    return cells

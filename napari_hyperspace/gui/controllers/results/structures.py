@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -39,6 +41,9 @@ from napari_hyperspace.gui.controllers.results.visibility import StructureVisibi
 from napari_hyperspace.gui.jobs.worker import Lane, Stop
 from napari_hyperspace.gui.models.formatting import suggest_path
 from napari_hyperspace.gui.models.view import StructureRow, StructuresView, Tone
+
+if TYPE_CHECKING:
+    from napari_hyperspace.api.agreement import Agreement
 
 _REST_S = 0.25  # time without an edit before the table is updated
 _LABEL_EVENTS = ("paint", "labels_update", "features")  # besides those of `watch_layer`
@@ -79,6 +84,7 @@ class StructuresController:
         self._selected: tuple[int, ...] = ()
         self._only_selected = False
         self._sum_sides = False
+        self._agreements: WeakKeyDictionary[Any, Agreement] = WeakKeyDictionary()
         self.layer: Any = None
         self._images: list[Any] = []  # layers whose means may be shown
         self._closed = False
@@ -221,10 +227,27 @@ class StructuresController:
                 one.voxels,
                 one.volume_ml,
                 one.mean,
+                *self._compared(one),
             )
             for one in self.structures()
         ]
         self._view.show_structures(rows, layer.name, has_sides(measured.structures))
+
+    def show_agreement(self, layer: Any, agreement: Agreement | None) -> None:
+        """Show how well a layer agrees with another one; `None`: it is not compared any more."""
+        self._agreements.pop(layer, None)
+        if agreement is not None:
+            self._agreements[layer] = agreement
+        if layer is self.layer:
+            self._show()
+
+    def _compared(self, structure: Structure) -> tuple[float | None, float | None]:
+        """Return a structure's volume in the compared layer, and the Dice of the two."""
+        agreement = self._agreements.get(self.layer)
+        if agreement is None:
+            return None, None
+        found = agreement.of(structure.values)
+        return (math.nan, math.nan) if found is None else (found.other_volume_ml, found.dice)
 
     def sum_sides(self, wanted: bool) -> None:
         """Sum left and right structures, or list them separately."""
