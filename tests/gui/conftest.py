@@ -26,7 +26,7 @@ from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.core.spacing import Range
-from napari_hyperspace.core.volume import Laterality, Volume
+from napari_hyperspace.core.volume import Laterality, Record, Volume, digest_of_labels
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.io import Receipt, Series
@@ -239,8 +239,20 @@ class FakeServices(Services):
         volume = volumes[0]
         limits = np.quantile(volume.array, (0.9, 0.97))
         labels = np.digitize(volume.array, limits).astype(np.uint8)
+        record = Record(
+            model=model.name,
+            model_digest=model.digest,
+            spacing_mm=spacing_mm,
+            precision="fp32",
+            device="cpu",
+            outside=options.outside,
+            overlap=options.overlap,
+            channels=model.channel_names,
+            reading=volume.metadata.get("reading", {}),
+            labels_digest=digest_of_labels(labels),
+        )
         return SegmentResult(
-            volume.with_array(labels),
+            volume.with_array(labels, metadata={**volume.metadata, "record": record}),
             seconds=time.perf_counter() - started,
             bake_seconds=0.001,
             peak_bytes=10**6,
@@ -302,8 +314,8 @@ class MockView:
     ) -> None:
         self._say("layers", entries, current, channels)
 
-    def show_scan(self, text: str) -> None:
-        self._say("scan", text)
+    def show_scan(self, text: str, hint: str = "") -> None:
+        self._say("scan", text, *([hint] if hint else []))
 
     def show_model(self, text: str, details: str) -> None:
         self._say("model", text, details)

@@ -41,6 +41,21 @@ def image_layers(viewer: ViewerModel) -> list[Image]:
     ]
 
 
+def unsuitable_images(viewer: ViewerModel) -> list[tuple[str, int, bool]]:
+    """Return (name, dimensions, whether RGB) of the images that cannot be segmented, topmost first.
+
+    Images of the plug-in itself are left out.
+    """
+    from napari.layers import Image
+
+    suitable = image_layers(viewer)
+    return [
+        (layer.name, layer.ndim, bool(layer.rgb))
+        for layer in reversed(viewer.layers)
+        if isinstance(layer, Image) and layer not in suitable and VIEW_KEY not in layer.metadata
+    ]
+
+
 def label_layers(viewer: ViewerModel) -> list[Labels]:
     """Return the Labels layers without previews, the topmost first."""
     from napari.layers import Labels

@@ -71,7 +71,7 @@ class DockController:
         self.layers = layers
         view.show_choices(choices)
         self.models = ModelController(view, library, choices)
-        self.scan = ScanController(view, layers, self.models)
+        self.scan = ScanController(viewer, view, layers, self.models)
         self.spacing = SpacingController(view, choices, layers, self.models)
         self.live = LiveController(
             viewer, view, services, choices, layers, self.models, self.spacing, runner

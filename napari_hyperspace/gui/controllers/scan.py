@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from napari_hyperspace.gui.adapters.correction import correct_spacing, uncorrected
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
+from napari_hyperspace.gui.adapters.viewer import unsuitable_images
 from napari_hyperspace.gui.controllers.model import ModelController
-from napari_hyperspace.gui.models.formatting import describe_scan
+from napari_hyperspace.gui.models.formatting import describe_scan, describe_unsuitable
 from napari_hyperspace.gui.models.view import View
 
 
@@ -14,6 +17,8 @@ class ScanController:
 
     Parameters
     ----------
+    viewer
+        napari's viewer.
     view
         Shows the scan and asks for its spacing.
     layers
@@ -22,7 +27,10 @@ class ScanController:
         Names the input channels.
     """
 
-    def __init__(self, view: View, layers: InputLayers, models: ModelController) -> None:
+    def __init__(
+        self, viewer: Any, view: View, layers: InputLayers, models: ModelController
+    ) -> None:
+        self._viewer = viewer
         self._view = view
         self._layers = layers
         self._models = models
@@ -53,7 +61,8 @@ class ScanController:
         """Describe the first layer."""
         source = self._layers.first()
         if source is None:
-            self._view.show_scan("")
+            unsuitable = unsuitable_images(self._viewer)
+            self._view.show_scan("", describe_unsuitable(*unsuitable[0]) if unsuitable else "")
             return
         corrected = uncorrected(self._layers.layers[0]) is not None
         self._view.show_scan(describe_scan(source.placement, corrected=corrected))
@@ -62,5 +71,7 @@ class ScanController:
 
     def show_layers(self) -> None:
         """List the layers to choose from, per input channel."""
+        if not self._layers.layers:
+            self.show()  # another image that cannot be segmented may have been added
         channels = self._models.channel_names
         self._view.show_layers(self._layers.candidates(), self._layers.keys, channels)

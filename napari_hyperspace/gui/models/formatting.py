@@ -82,6 +82,18 @@ def describe_scan(placement: Placement, *, corrected: bool = False) -> str:
     return " · ".join(facts)
 
 
+def describe_unsuitable(name: str, n_dim: int, rgb: bool) -> str:
+    """Describe an image that cannot be segmented: why not, and what to do."""
+    if n_dim < 3:
+        what, fix = f"is {n_dim}-D", "Open a volume."
+    elif rgb:
+        what, fix = "is a color image", "Right-click it and choose “Split RGB”."
+    else:
+        what = f"has {n_dim} axes"
+        fix = "Right-click it and choose “Split Stack”, or open its file with “Open…” here."
+    return f"“{name}” {what}; a scan is a 3-D image of one channel. {fix}"
+
+
 def describe_model(model: Model) -> str:
     """Describe a model on one line: what it segments, and its trained range."""
     names = list(model.label_names.values())
@@ -103,25 +115,30 @@ def describe_trained_range(ranges: Sequence[Range] | None) -> str:
     return f"trained at {format_range(ranges, collapse=True)}"
 
 
-def describe_accuracy(expected: Expected | None, has_measurements: bool) -> str:
-    """Write the Dice to expect and where it was measured: "Expected Dice 0.87 (…)".
+def describe_accuracy(expected: Expected | None, data: str, *, native: bool) -> str:
+    """Write the Dice on validation data, where and on what it was measured.
 
     Parameters
     ----------
     expected
-        The Dice to expect; `None` if it was not measured near this spacing.
-    has_measurements
-        Whether the model has measurements at any spacing.
+        The Dice; `None` if it was not measured near this spacing.
+    data
+        What was segmented; empty if nothing was measured.
+    native
+        Whether it was scored on the grids of the scans themselves, and not on that of the spacing.
     """
     if expected is None:
-        return f"Expected Dice: not measured{' near this spacing' if has_measurements else ''}"
+        return f"Dice on validation data: not measured{' near this spacing' if data else ''}."
     places = expected.measured_mm
     if len(places) == 1:
         where = f"measured at {format_spacing(places[0], collapse=True)}"
     else:
         low = format_spacing(places[0], collapse=True, unit=False)
         where = f"between measurements at {low} and {format_spacing(places[1], collapse=True)}"
-    return f"Expected Dice {expected.dice:.2f} ({where})"
+    text = f"Dice on validation data: {expected.dice:.2f}, {where} on {data}"
+    if native:
+        return f"{text}, scored on their own grids."
+    return f"{text}. Scored on the grid of each spacing: not comparable between spacings."
 
 
 def format_time(seconds: float) -> str:

@@ -119,8 +119,8 @@ class View(Protocol):
     ) -> None:
         """Fill the choosers of layers: one per input channel of the model."""
 
-    def show_scan(self, text: str) -> None:
-        """Describe the chosen layer."""
+    def show_scan(self, text: str, hint: str = "") -> None:
+        """Describe the chosen layer; if there is none, ``hint`` says why, or what to do."""
 
     def show_model(self, text: str, details: str) -> None:
         """Describe the chosen model: on one line, and at length."""

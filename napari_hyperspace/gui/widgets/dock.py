@@ -217,9 +217,9 @@ class HyperspaceWidget(QWidget):
         """Fill the choosers of layers: one per input channel of the model."""
         self._scan.show_layers(entries, current, channels)
 
-    def show_scan(self, text: str) -> None:
-        """Describe the chosen layer."""
-        self._scan.show_scan(text)
+    def show_scan(self, text: str, hint: str = "") -> None:
+        """Describe the chosen layer; if there is none, ``hint`` says why, or what to do."""
+        self._scan.show_scan(text, hint)
 
     def show_model(self, text: str, details: str) -> None:
         """Describe the chosen model: on one line, and at length."""

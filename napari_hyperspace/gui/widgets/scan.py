@@ -93,13 +93,16 @@ class ScanPanel(QWidget):
             self._extra_layers.append(extra)
         choosers = [self.layer, *self._extra_layers]
         for i, (chooser, channel_text) in enumerate(zip(choosers, channels, strict=False)):
-            chooser.fill(entries, current[i] if i < len(current) else "", "no image open")
+            chooser.fill(entries, current[i] if i < len(current) else "", "no 3-D image open")
             if len(channels) > 1:
                 chooser.setToolTip(plain_tip(f"Input channel {i + 1}: {channel_text}"))
 
-    def show_scan(self, text: str) -> None:
-        """Describe the chosen layer."""
-        self._facts.setText(text or "Open a scan, or choose File ▸ Open Sample ▸ HyperSpace.")
+    def show_scan(self, text: str, hint: str = "") -> None:
+        """Describe the chosen layer; if there is none, ``hint`` says why, or what to do."""
+        self._facts.setText(
+            text or hint or "Open a scan, or choose File ▸ Open Sample ▸ HyperSpace."
+        )
+        self._facts.set_tone("warning" if hint else "plain")
         self.correct.setVisible(bool(text))
 
     def show_model(self, text: str, details: str) -> None:

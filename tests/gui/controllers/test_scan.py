@@ -40,6 +40,25 @@ def test_a_scan_without_units_gets_a_message(qtbot, view, services):
     controller.close()
 
 
+@pytest.mark.parametrize(
+    ("shape", "rgb", "hint"),
+    [
+        ((5, 6, 7, 3), True, "“odd” is a color image; "),
+        ((4, 5, 6, 7), False, "“odd” has 4 axes; "),
+        ((6, 7), False, "“odd” is 2-D; "),
+    ],
+)
+def test_an_image_that_cannot_be_segmented_is_explained(controller, viewer, view, shape, rgb, hint):
+    viewer.layers.clear()
+    assert view.last("scan") == ("",)
+    layer = viewer.add_layer(Image(np.zeros(shape, np.uint8), rgb=rgb, name="odd"))
+    text, shown = view.last("scan")
+    assert text == ""
+    assert shown.startswith(f"{hint}a scan is a 3-D image of one channel. ")
+    viewer.layers.remove(layer)
+    assert view.last("scan") == ("",)
+
+
 def test_correcting_the_spacing_of_a_scan(controller, viewer, view, qtbot):
     view.answers["ask_spacing"] = [(5.0, 0.7, 0.7)]
     controller.scan.correct_spacing()
