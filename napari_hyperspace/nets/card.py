@@ -79,6 +79,9 @@ class DiceRecord(Config):
     """Mean over the cases, by label name."""
     mean: float
     """Mean over the labels."""
+    native_mean: float | None = None
+    """Mean over the labels, scored on the grids of the scans themselves; unlike `mean`, it is
+    comparable between spacings."""
     cases: int | None = None
     """Number of cases."""
 
@@ -116,6 +119,9 @@ class ModelCard(Config):
     """The classes of output channels 1, 2, …; channel 0 is the background, value 0."""
     channel_names: Annotated[tuple[str, ...], Field(min_length=1)] = ("image",)
     """Description of each input channel."""
+    head: Literal["labels", "class-conditional"] = "labels"
+    """What the output is: all labels; or one structure, which the channels after the image select
+    (a rough mask, voxels known to be inside, voxels known to be outside)."""
     normalization: NormalizationConfig = NormalizationConfig()
     axis_order: Literal["IPL"] = "IPL"
     """Directions of the array axes that the network sees: to Inferior, Posterior, Left."""

@@ -28,12 +28,15 @@ def dice_records(evaluation: Evaluation, method: Method) -> tuple[DiceRecord, ..
     rows = evaluation.rows[evaluation.rows["model"] == method.label]
     clamped = ~np.isclose(rows[NETWORK_SPACING], rows[SPACING], rtol=1e-6, atol=0).all(axis=1)
     left_out = set(rows[clamped][SPACING].itertuples(index=False, name=None))
+    native = {s.spacing_mm: s.mean for s in spacing_scores(evaluation, method, "dice_native")}
     records = []
     for score in sorted(
         spacing_scores(evaluation, method), key=lambda s: (math.prod(s.spacing_mm), s.spacing_mm)
     ):
         if score.spacing_mm not in left_out and math.isfinite(score.mean):
-            records.append(score.to_record())
+            mean = native[score.spacing_mm]
+            update = {"native_mean": mean if math.isfinite(mean) else None}
+            records.append(score.to_record().model_copy(update=update))
     return tuple(records)
 
 

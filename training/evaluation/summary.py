@@ -226,8 +226,13 @@ def signed_rank(differences: NDArray[np.float64]) -> float | None:
     return float(wilcoxon(differences).pvalue)
 
 
-def spacing_scores(evaluation: Evaluation, method: Method) -> list[SpacingScore]:
-    """Return the Dice of each label on the working grid, at each fixed spacing, over cases."""
+def spacing_scores(
+    evaluation: Evaluation, method: Method, metric: str = "dice_working"
+) -> list[SpacingScore]:
+    """Return the Dice of each label on the working grid, at each fixed spacing, over cases.
+
+    With the metric "dice_native", it is that on the grids of the scans themselves.
+    """
     spacings = dict.fromkeys(
         spacing
         for group in evaluation.groups
@@ -235,7 +240,7 @@ def spacing_scores(evaluation: Evaluation, method: Method) -> list[SpacingScore]
         for spacing in group.spacings_mm
     )
     rows = evaluation.rows[evaluation.rows["model"] == method.label]
-    dice = rows.groupby([*SPACING, "label_name"])["dice_working"].mean()
+    dice = rows.groupby([*SPACING, "label_name"])[metric].mean()
     names = rows["label_name"].unique()
     return [
         SpacingScore(s, {name: float(dice[(*s, name)]) for name in names}, len(evaluation.cases))

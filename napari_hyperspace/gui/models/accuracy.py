@@ -1,4 +1,4 @@
-"""The Dice to expect from a model at the current spacing, as the dock shows it."""
+"""The Dice of a model on validation data at the current spacing, as the dock shows it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from napari_hyperspace.gui.models.view import Accuracy
 from napari_hyperspace.nets.accuracy import expected_dice, is_isotropic, measured_along
 
 if TYPE_CHECKING:
+    from napari_hyperspace.nets.card import ModelCard
     from napari_hyperspace.nets.model import Model
+
+_SYNTHESIZED = "label-maps"  # kind of training data from which scans are synthesized
 
 
 def accuracy_at(model: Model, spacing_mm: Triple, outside: Outside) -> Accuracy:
-    """Return the Dice to expect, from the measurements in a model's card.
+    """Return the Dice to show, from the measurements in a model's card.
+
+    Scores on the grids of the scans themselves are taken if the card has them at all spacings.
+    Others were scored on the grid of each spacing and are not comparable between spacings: those
+    are not joined by a line.
 
     Parameters
     ----------
@@ -29,12 +36,33 @@ def accuracy_at(model: Model, spacing_mm: Triple, outside: Outside) -> Accuracy:
         "clamp": outside the trained range, the Dice at the nearest trained spacing is returned.
     """
     records, network_spacing = model.card.dice, spacing_mm
+    native = bool(records) and all(record.native_mean is not None for record in records)
+    if native:
+        records = tuple(one.model_copy(update={"mean": one.native_mean}) for one in records)
     if outside == "clamp":
         network_spacing = clamp_spacing(spacing_mm, model.trained_range_mm)
     seen = network_spacing[-model.n_dim :]
     expected = expected_dice(records, seen)
-    text = describe_accuracy(expected, bool(records))
+    text = describe_accuracy(expected, validation_data(model.card), native=native)
     if model.n_dim != 3:  # in-plane spacings cannot be placed on the axis of 3-D spacings
         return Accuracy(text)
     current = None if expected is None else (mean_spacing(spacing_mm), expected.dice)
-    return Accuracy(text, tuple(measured_along(records, seen)), is_isotropic(seen), current)
+    joined = native and is_isotropic(seen)
+    return Accuracy(text, tuple(measured_along(records, seen)), joined, current)
+
+
+def validation_data(card: ModelCard) -> str:
+    """Describe what the Dice of a card was measured on; empty if nothing was measured.
+
+    Such as "30 scans of Hippocampus", "10 synthetic scans".
+    """
+    if not card.dice:
+        return ""
+    configuration = card.training.get("configuration")
+    data = configuration.get("data") if isinstance(configuration, dict) else None
+    synthesized = isinstance(data, dict) and data.get("kind") == _SYNTHESIZED
+    name, cases = card.training.get("data"), card.dice[0].cases
+    scans = "synthetic scans" if synthesized else "scans"
+    text = scans if cases is None else f"{cases} {scans}"
+    named = isinstance(name, str) and name and not synthesized
+    return f"{text} of {name}" if named else text

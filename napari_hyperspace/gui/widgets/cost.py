@@ -52,8 +52,8 @@ class CostPanel(QWidget):
         self._curve.setObjectName("hyperspace.curve")
         self._accuracy = PlainLabel(self.section, faint=True, name="hyperspace.accuracy")
         self._accuracy.setToolTip(
-            "Mean over the structures, measured at the spacing itself on scans that the model was "
-            "not trained on"
+            "Mean over the structures, on scans that the model was not trained on. Your scan may "
+            "differ from them."
         )
         self._bake = PlainLabel(self.section, faint=True, name="hyperspace.bake")
         self.budget = BudgetRow(budget_s, self.section)

@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("pytestqt")
 
-from napari_hyperspace.nets.card import DiceRecord
+from napari_hyperspace.gui.models.accuracy import validation_data
+from napari_hyperspace.nets.card import DiceRecord, LabelClass, ModelCard
 
 
 def test_a_new_spacing_is_baked_and_estimated(controller, view, services, qtbot):
@@ -56,43 +57,74 @@ def test_the_cost_of_other_choices_is_marked(controller, view, services, qtbot):
     assert view.last("estimating") is None
 
 
-def record(*spacing_mm, mean):
-    return DiceRecord(spacing_mm=spacing_mm, dice={}, mean=mean)
+def record(*spacing_mm, mean, native=None):
+    return DiceRecord(spacing_mm=spacing_mm, dice={}, mean=mean, native_mean=native, cases=30)
 
 
-def test_the_expected_dice_is_shown(controller, view, services, qtbot):
-    services.models["fake"].dice = (
-        *(record(1, 1, 1, mean=0.9), record(4, 4, 4, mean=0.7)),
-        record(3, 1, 1, mean=0.8),
-    )
-
-    def shown_at(*spacing_mm):
+@pytest.fixture
+def shown_at(controller, view, qtbot):
+    def shown(*spacing_mm):
         view.said.clear()
         controller.spacing.set_spacing(spacing_mm)
         qtbot.waitUntil(lambda: view.last("accuracy") is not None)
         return view.last("accuracy")[0]
 
+    return shown
+
+
+def test_the_dice_on_validation_data_is_shown(controller, services, shown_at):
+    services.models["fake"].dice = (
+        record(1, 1, 1, mean=0.7, native=0.9),
+        record(4, 4, 4, mean=0.9, native=0.7),
+        record(3, 1, 1, mean=0.5, native=0.8),
+    )
+    start, end = "Dice on validation data:", "on 30 scans, scored on their own grids."
     between = shown_at(2.0, 2.0, 2.0)
-    assert between.text == "Expected Dice 0.80 (between measurements at 1 and 4 mm)"
+    assert between.text == f"{start} 0.80, between measurements at 1 and 4 mm {end}"
     assert between.current == (pytest.approx(2.0), pytest.approx(0.8))
     assert [dice for _, dice in between.measured] == [0.9, 0.7]
     assert between.joined
     exact = shown_at(4.0, 4.0, 4.0)
-    assert exact.text == "Expected Dice 0.70 (measured at 4 mm)"
+    assert exact.text == f"{start} 0.70, measured at 4 mm {end}"
     thick = shown_at(3.1, 1.0, 1.0)
-    assert thick.text == "Expected Dice 0.80 (measured at 3 × 1 × 1 mm)"
+    assert thick.text == f"{start} 0.80, measured at 3 × 1 × 1 mm {end}"
     assert len(thick.measured) == 1 and not thick.joined
     nowhere = shown_at(1.0, 1.0, 3.0)
-    assert nowhere.text == "Expected Dice: not measured near this spacing"
+    assert nowhere.text == "Dice on validation data: not measured near this spacing."
     assert nowhere.current is None and nowhere.measured == ()
     controller.choices.outside = "clamp"  # 6 mm is segmented at 4 mm
-    assert shown_at(6.0, 6.0, 6.0).text == "Expected Dice 0.70 (measured at 4 mm)"
+    assert shown_at(6.0, 6.0, 6.0).text == exact.text
+
+
+def test_dice_of_different_grids_is_not_joined_to_a_curve(services, shown_at):
+    """It may be higher at 4 mm than at 1 mm, which says nothing about the labels of a scan."""
+    services.models["fake"].dice = (record(1, 1, 1, mean=0.6), record(4, 4, 4, mean=0.7, native=1))
+    accuracy = shown_at(4.0, 4.0, 4.0)
+    assert accuracy.text == (
+        "Dice on validation data: 0.70, measured at 4 mm on 30 scans. Scored on the grid of each "
+        "spacing: not comparable between spacings."
+    )
+    assert not accuracy.joined and len(accuracy.measured) == 2
+
+
+@pytest.mark.parametrize(
+    ("training", "text"),
+    [
+        ({"data": "Hippocampus"}, "30 scans of Hippocampus"),
+        ({"data": "m", "configuration": {"data": {"kind": "label-maps"}}}, "30 synthetic scans"),
+        ({"data": 3, "configuration": []}, "30 scans"),
+    ],
+)
+def test_the_validation_data_is_named(training, text):
+    labels = (LabelClass(value=1, name="front"),)
+    dice = (record(1, 1, 1, mean=0.5),)
+    assert validation_data(ModelCard(name="m", labels=labels, dice=dice, training=training)) == text
 
 
 def test_the_dice_of_models_without_measurements_and_of_2d_models(
     controller, view, services, qtbot
 ):
-    assert view.last("accuracy")[0].text == "Expected Dice: not measured"
+    assert view.last("accuracy")[0].text == "Dice on validation data: not measured."
     flat = services.models["other"]
     flat.n_dim, flat.dice = 2, (record(2, 2, mean=0.6), record(1, 1, mean=0.8))
     controller.choices.model = "other"

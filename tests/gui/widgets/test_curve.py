@@ -9,6 +9,7 @@ pytest.importorskip("pytestqt")
 from qtpy.QtCore import Qt
 
 from napari_hyperspace.gui.widgets.curve import CostCurve
+from napari_hyperspace.gui.widgets.parts.theme import colors
 
 
 def test_the_part_that_does_not_fit_and_the_current_point(qtbot):
@@ -36,15 +37,37 @@ def test_measured_dice_is_joined_only_if_it_is_interpolated(qtbot):
     np.testing.assert_allclose(x, np.log10((1, 3)))
     np.testing.assert_allclose(y, (0.9, 0.7))
     assert curve._dice.opts["pen"].style() == Qt.PenStyle.SolidLine
+    height = curve.height()
     np.testing.assert_allclose(curve._dice_point.getData(), [[np.log10(2)], [0.8]])
-    assert curve._dice_axis.isVisible()
-    low, high = curve._dice_axis.range
+    assert curve._strip.isVisible()
+    low, high = curve._strip.getAxis("left").range
     assert low < 0.7 and high > 0.9
-    times = curve.getPlotItem().getViewBox()
-    qtbot.waitUntil(lambda: curve._accuracy.geometry() == times.sceneBoundingRect())
-    assert curve._accuracy.viewRange()[0] == pytest.approx(times.viewRange()[0])
+    boxes = [plot.getViewBox() for plot in (curve._strip, curve._plot)]
+    edges = [(box.sceneBoundingRect().left(), box.sceneBoundingRect().right()) for box in boxes]
+    assert edges[0] == pytest.approx(edges[1])  # the same spacing is at the same place in both
+    assert boxes[0].viewRange()[0] == pytest.approx(boxes[1].viewRange()[0])
     curve.setAccuracy(((1.5, 0.9),), False, None)
     assert curve._dice.opts["pen"].style() == Qt.PenStyle.NoPen
     assert curve._dice_point.getData()[0].size == 0
     curve.setAccuracy((), False, None)
-    assert not curve._dice_axis.isVisible()
+    assert not curve._strip.isVisible()
+    assert curve.height() < height
+
+
+def test_the_axes_are_labeled(qtbot):
+    curve = CostCurve()
+    qtbot.addWidget(curve)
+    axes = curve._plot.getAxis("bottom"), curve._plot.getAxis("left"), curve._strip.getAxis("left")
+    assert [axis.labelText for axis in axes] == ["working spacing (mm)", "time", "Dice"]
+
+
+def test_the_curve_follows_the_theme(qtbot):
+    """Its background is the theme's also after a change while the curve is shown."""
+    curve = CostCurve()
+    qtbot.addWidget(curve)
+    curve.resize(300, 160)
+    curve.show()
+    for theme in ("dark", "light", "dark"):
+        curve.setColors(colors(theme))
+        corner = curve.grab().toImage().pixelColor(1, 1)
+        assert corner.name() == colors(theme).background.name()
