@@ -23,13 +23,15 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid, Orientation, Shape, Triple
-from napari_hyperspace.core.volume import Laterality, Volume, VolumeMetadata
+from napari_hyperspace.core.volume import Laterality, ReadingOptions, Volume, VolumeMetadata
 from napari_hyperspace.gui.adapters.label_attributes import (
     label_attributes,
     label_metadata,
     whole_numbers,
 )
 from napari_hyperspace.gui.adapters.units import units_mm
+from napari_hyperspace.gui.adapters.voxels import filled
+from napari_hyperspace.io.decoded import override_spacing
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer
@@ -44,6 +46,8 @@ RESULT_KEY = "hyperspace_result"
 """Key of a segmentation's metadata: the image and model that it was made with."""
 IMAGE_KEY = "hyperspace_image"
 """Key of a segmentation's metadata: a weak reference to its image layer. Not saved to files."""
+ORIGIN_KEY = "hyperspace_origin"
+"""Key of a segmentation's metadata: files of its scans and model. Not saved to files."""
 UNITS = ("mm", "mm", "mm")
 AXIS_LABELS = ("z", "y", "x")
 
@@ -181,7 +185,9 @@ def placement(shape: Sequence[int], attributes: Mapping[str, Any]) -> Placement:
                 VolumeMetadata, {k: v for k, v in ours.items() if k not in ("shape", "affine")}
             )
             if not np.allclose(spacing, grid.canonical().spacing_mm, rtol=_SAME_SPACING, atol=0):
-                grid = _respaced(grid, spacing)
+                a, b, c = grid.orientation.values_from_canonical(spacing.tolist())
+                grid = _respaced(grid, (a, b, c))
+                metadata["reading"] = {**metadata.get("reading", {}), "spacing_mm": (a, b, c)}
             return Placement(grid, grid.orientation, metadata)
     affine = np.eye(4)
     affine[:3] = _WORLD_TO_RAS @ matrix[:3]
@@ -202,11 +208,14 @@ class LayerSource:
         The layer's attributes; see `attributes_of`.
     placement
         Its geometry.
+    fill
+        What to replace voxels by that are not finite; `None`: leave them.
     """
 
     data: NDArray[Any]
     attributes: Mapping[str, Any]
     placement: Placement
+    fill: float | None = None
 
     @property
     def name(self) -> str:
@@ -215,11 +224,19 @@ class LayerSource:
 
     def volume(self) -> Volume:
         """Return the layer's volume, in the array order of its file."""
-        return self.placement.volume(np.asarray(self.data), self.name)
+        volume = self.placement.volume(self._voxels(), self.name)
+        if self.fill is None:
+            return volume
+        reading: ReadingOptions = {**volume.metadata.get("reading", {}), "fill": self.fill}
+        return volume.with_array(volume.array, metadata={**volume.metadata, "reading": reading})
 
     def layer_volume(self) -> Volume:
         """Return the same voxels in the layer's array order."""
-        return Volume(np.asarray(self.data), self.placement.layer_grid, self.name)
+        return Volume(self._voxels(), self.placement.layer_grid, self.name)
+
+    def _voxels(self) -> NDArray[Any]:
+        voxels = np.asarray(self.data)
+        return voxels if self.fill is None else filled(voxels, self.fill)
 
     def result_layer_data(
         self,
@@ -301,8 +318,8 @@ def label_sides(layer: Labels) -> Mapping[int, Laterality]:
     return {}
 
 
-def take(layer: Layer) -> LayerSource:
-    """Take a snapshot of a layer.
+def take(layer: Layer, fill: float | None = None) -> LayerSource:
+    """Take a snapshot of a layer; see `LayerSource`.
 
     Raises
     ------
@@ -311,7 +328,7 @@ def take(layer: Layer) -> LayerSource:
     """
     attributes = attributes_of(layer)
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-    return LayerSource(data, attributes, placement(np.shape(data), attributes))
+    return LayerSource(data, attributes, placement(np.shape(data), attributes), fill)
 
 
 def _orthogonal_placement(canonical: Grid) -> tuple[Triple, Triple]:
@@ -322,15 +339,21 @@ def _orthogonal_placement(canonical: Grid) -> tuple[Triple, Triple]:
     return canonical.spacing_mm, (a, b, c)
 
 
-def _respaced(grid: Grid, canonical_spacing_mm: NDArray[np.float64]) -> Grid:
-    """Return a grid with another spacing; the voxel at the layer's index 0 stays in place."""
+def _respaced(grid: Grid, spacing_mm: Triple) -> Grid:
+    """Return a grid with another spacing; the voxel at the layer's index 0 stays in place.
+
+    Parameters
+    ----------
+    grid
+        The grid of the file.
+    spacing_mm
+        In the file's array order. The grid gets it as by `napari_hyperspace.read`, to the bit.
+    """
     orientation = grid.orientation
-    spacing = orientation.values_from_canonical(canonical_spacing_mm.tolist())
     first = np.zeros(3)
     for axis, flip in zip(orientation.axes, orientation.flips, strict=True):
         first[axis] = grid.shape[axis] - 1 if flip else 0
-    affine = np.eye(4)
-    affine[:3, :3] = grid.directions * spacing
+    affine = override_spacing(grid.affine, spacing_mm)
     affine[:3, 3] = grid.index_to_mm(first) - affine[:3, :3] @ first
     return Grid(grid.shape, affine)
 

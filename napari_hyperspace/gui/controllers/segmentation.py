@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from napari_hyperspace.api.reproduce import ResultOrigin, scan_file
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.volume import PostprocessingStep, VolumeMetadata
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
-from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, LayerData
+from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, ORIGIN_KEY, LayerData
 from napari_hyperspace.gui.adapters.viewer import add_layer, unwatch_layer, watch_layer
+from napari_hyperspace.gui.adapters.voxels import count_not_finite, is_constant
 from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.choices import Choices
-from napari_hyperspace.gui.models.formatting import describe_outcome, describe_postprocessing
+from napari_hyperspace.gui.models.formatting import NOT_FINITE, describe_outcome, describe_postprocessing
 from napari_hyperspace.gui.models.view import View
 
 if TYPE_CHECKING:
@@ -31,9 +33,18 @@ class _Segmented:
     """The labels of a run, as a layer, and what the run took."""
 
     layer: LayerData
+    origin: ResultOrigin
     predicted: Estimate
     result: SegmentResult
     postprocessing: tuple[PostprocessingStep, ...]
+
+
+@dataclass(frozen=True)
+class _NotFinite:
+    """How many voxels are NaN or infinite, of how many."""
+
+    count: int
+    size: int
 
 
 class SegmentationController:
@@ -96,9 +107,18 @@ class SegmentationController:
             return
         choices = replace(self._choices)  # the user may change them during the run
 
-        def steps(should_stop: ShouldStop) -> Steps[_Segmented]:
+        def steps(should_stop: ShouldStop) -> Steps[_Segmented | _NotFinite]:
             model = self._library.load(choices.model)
             volumes = [source.volume() for source in sources]
+            not_finite = [count_not_finite(volume.array) for volume in volumes]
+            if any(not_finite):
+                return _NotFinite(sum(not_finite), sum(volume.array.size for volume in volumes))
+            if all(is_constant(volume.array) for volume in volumes):
+                raise HyperspaceError(
+                    "all voxels have the same value: there is nothing to segment",
+                    where=sources[0].name,
+                    found=volumes[0].array.flat[0],
+                )
             options = choices.inference_options()
             predicted = self._services.estimate(volumes[0].grid, model, choices.spacing_mm, options)
             result = yield from self._services.segment_steps(
@@ -118,6 +138,13 @@ class SegmentationController:
                 "working_spacing_mm": result.spacing_mm,
                 "postprocessing": postprocessing,
             }
+            record = labels.metadata.get("record")
+            if record is not None:
+                facts["record"] = replace(
+                    record,
+                    predicted_seconds=predicted.seconds,
+                    predicted_peak_bytes=predicted.peak_bytes,
+                )
             layer = sources[0].result_layer_data(
                 labels,
                 f"{name}, post-processed" if postprocessing else name,
@@ -125,13 +152,14 @@ class SegmentationController:
                 model.label_colors,
                 facts,
             )
-            return _Segmented(layer, predicted, result, postprocessing)
+            origin = ResultOrigin(choices.model, tuple(scan_file(volume) for volume in volumes))
+            return _Segmented(layer, origin, predicted, result, postprocessing)
 
         self.started.emit()
         self._watched = self._layers.layers
         for layer in self._watched:
             watch_layer(layer, self._edited)
-        self._runner.start(steps, self._add_labels, f"Segmenting {sources[0].name}")
+        self._runner.start(steps, self._take, f"Segmenting {sources[0].name}")
 
     def cancel(self) -> None:
         """Stop the running job, whatever it is."""
@@ -147,11 +175,31 @@ class SegmentationController:
             why = "The image was removed during the run, which has been stopped."
             self._runner.stop(why, "warning")
 
+    def _take(self, outcome: _Segmented | _NotFinite) -> None:
+        if isinstance(outcome, _NotFinite):
+            # A dialog has an event loop of its own: show it once the job has finished.
+            name = self._watched[0].name
+            self._runner.afterwards(lambda: self._ask_fill(name, outcome))
+        else:
+            self._add_labels(outcome)
+
+    def _ask_fill(self, name: str, found: _NotFinite) -> None:
+        """Ask what to replace voxels by that are not finite, and run again."""
+        problem = f"{name}: {found.count} of {found.size} voxels are NaN or infinite"
+        question = f"{problem}. The layer itself stays as it is."
+        chosen = self._view.ask_choice(NOT_FINITE, question, ["Segment it with 0 in their place"])
+        if chosen is None:
+            self._view.show_message(f"{problem}; not segmented.", "warning")
+            return
+        self._layers.fill(0.0)
+        self.run()
+
     def _add_labels(self, outcome: _Segmented) -> None:
         source = self._watched[0]
         data, attributes, kind = outcome.layer
         attributes["name"] = f"{source.name} · {attributes['name']}"
         attributes["metadata"][IMAGE_KEY] = weakref.ref(source)
+        attributes["metadata"][ORIGIN_KEY] = outcome.origin
         layer = add_layer(self._viewer, (data, attributes, kind), above=source)
         result = outcome.result
         text, tone = describe_outcome(outcome.predicted, result)

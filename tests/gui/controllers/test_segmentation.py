@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 pytest.importorskip("pytestqt")
 
+from napari_hyperspace.api.reproduce import ResultOrigin, ScanFile
 from napari_hyperspace.core.postprocess import postprocess
+from napari_hyperspace.core.volume import PostprocessingOptions, digest_of_labels
 from napari_hyperspace.gui.adapters import layers as convert
 
 
@@ -57,6 +60,33 @@ def test_post_processed_labels_are_named_and_described_as_such(
     controller.segmentation.set_postprocessing(False, 0.0)
     run(qtbot, controller)
     assert "ost-process" not in view.last("message")[0]
+
+
+def test_a_result_carries_its_record_and_where_its_scan_is(
+    controller, viewer, services, qtbot, results, run
+):
+    scan, path = viewer.layers["scan"], os.path.abspath("scan.nii")
+    affine = convert.take(scan).placement.grid.affine
+    scan.metadata = {
+        convert.METADATA_KEY: {"shape": scan.data.shape, "affine": affine, "path": path}
+    }
+    scan.translate = (1.0, 0.0, 0.0)  # the controller looks at the layer again
+    controller.segmentation.set_postprocessing(True, 0.0)
+    run(qtbot, controller)
+    (result,) = results(viewer)
+    volume = convert.to_volume(*result.as_layer_data_tuple()[:2])
+    record = volume.metadata["record"]
+    assert record.model == "fake"
+    assert record.postprocessing == (PostprocessingOptions(largest_component=True),)
+    assert record.labels_digest == digest_of_labels(volume.array)
+    estimate = services.estimate(volume.grid, None, (1.0, 1.0, 1.0), None)
+    assert record.predicted_seconds == estimate.seconds
+    assert record.predicted_peak_bytes == estimate.peak_bytes
+    origin = result.metadata[convert.ORIGIN_KEY]
+    assert origin == ResultOrigin("fake", (ScanFile(path),))
+    result.data = result.data + 1
+    volume = convert.to_volume(*result.as_layer_data_tuple()[:2])
+    assert record.labels_digest != digest_of_labels(volume.array)
 
 
 def test_run_clicked_twice_starts_one_job(controller, viewer, view, services, qtbot, results):
@@ -157,3 +187,37 @@ def test_progress_is_shown_in_the_activity_dock(controller, view, services, qtbo
     assert len(progress._all_instances) == 0
     fractions = [args[0] for name, args in view.said if name == "progress"]
     assert fractions == [0.0, 0.0, 1 / 3, 2 / 3, None]
+
+
+def test_voxels_that_are_not_finite_are_replaced_if_the_user_agrees(
+    controller, viewer, view, services, qtbot, results, run
+):
+    layer = viewer.layers["scan"]
+    values = np.array(layer.data)
+    values[0, 1, 2], values[3, 4, 5] = np.nan, -np.inf
+    layer.data = values
+    view.answers["ask_choice"] = [None]
+    run(qtbot, controller)
+    qtbot.waitUntil(lambda: bool(view.asked))
+    assert services.runs == results(viewer) == []
+    problem = f"scan: 2 of {values.size} voxels are NaN or infinite"
+    assert view.asked[0][1][1].startswith(problem)
+    assert view.last("message") == (f"{problem}; not segmented.", "warning")
+    view.answers["ask_choice"] = [0]
+    run(qtbot, controller)
+    qtbot.waitUntil(lambda: bool(results(viewer)))
+    ((volumes, *_),) = services.runs
+    np.testing.assert_array_equal(volumes[0].array, np.where(np.isfinite(values), values, 0))
+    assert volumes[0].metadata["reading"]["fill"] == 0.0
+    assert np.isnan(layer.data[0, 1, 2])
+    run(qtbot, controller)  # the answer holds for the layer
+    assert len(view.asked) == 2 and len(services.runs) == 2
+
+
+@pytest.mark.parametrize("value", [0, 7.5])
+def test_a_constant_image_is_refused(controller, viewer, view, services, qtbot, run, value):
+    viewer.layers["scan"].data = np.full((12, 14, 16), value)
+    run(qtbot, controller)
+    text, tone = view.last("message")
+    assert (tone, services.runs) == ("error", [])
+    assert text.startswith("scan: all voxels have the same value: there is nothing to segment")
