@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from psygnal import Signal
 
@@ -30,6 +31,7 @@ class InputLayers:
         self._viewer = viewer
         self._n_channels = 1
         self._named: list[Any] = []
+        self._fills: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         self._sources: tuple[LayerSource, ...] | None = None
         self.layers: tuple[Any, ...] = ()
         events = viewer.layers.events
@@ -81,12 +83,19 @@ class InputLayers:
         if not self.layers:
             raise HyperspaceError("there is no image to segment", fix="Open a scan first")
         if self._sources is None:
-            self._sources = tuple(take(layer) for layer in self.layers)
+            self._sources = tuple(take(layer, self._fills.get(layer)) for layer in self.layers)
         return self._sources
 
     def first(self) -> LayerSource | None:
         """Return the layer of the first channel as it is now; `None` if no layer is chosen."""
         return self.sources()[0] if self.layers else None
+
+    def fill(self, value: float) -> None:
+        """Replace voxels of the chosen layers that are not finite, in every later snapshot."""
+        for layer in self.layers:
+            self._fills[layer] = value
+        self._sources = None
+        self.changed.emit(False)
 
     def _viewer_changed(self, event: Any = None) -> None:
         candidates = image_layers(self._viewer)

@@ -13,15 +13,12 @@ from napari_hyperspace.gui.adapters.readers import ReadOptions, holds_dicom, ope
 from napari_hyperspace.gui.adapters.viewer import add_layer, label_layers, show_opened_layer
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
 from napari_hyperspace.gui.jobs.services import Services
-from napari_hyperspace.gui.models.formatting import suggest_path
+from napari_hyperspace.gui.models.formatting import NOT_FINITE, suggest_path
 from napari_hyperspace.gui.models.view import View
+from napari_hyperspace.support.log import log_error
 
 if TYPE_CHECKING:
     from napari_hyperspace.io import Receipt
-
-
-NOT_FINITE = "Voxels that are not finite"
-"""Title of the question what to do with them."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +82,7 @@ class FileController:
     def _open_again(self, path: str, options: ReadOptions, error: HyperspaceError) -> None:
         """Ask for the option that a file lacks and read it again, or show why it was not read."""
         if not isinstance(error, OptionNeededError):
+            log_error(error, "open")
             self._view.show_message(str(error), "error")
             return
         name = Path(path).name

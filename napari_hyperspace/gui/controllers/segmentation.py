@@ -20,7 +20,11 @@ from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.choices import Choices
-from napari_hyperspace.gui.models.formatting import NOT_FINITE, describe_outcome, describe_postprocessing
+from napari_hyperspace.gui.models.formatting import (
+    NOT_FINITE,
+    describe_outcome,
+    describe_postprocessing,
+)
 from napari_hyperspace.gui.models.view import View
 
 if TYPE_CHECKING:

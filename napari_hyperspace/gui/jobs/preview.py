@@ -235,7 +235,7 @@ class PreviewEngine:
                     raise HyperspaceError(
                         "the image has values that are not finite",
                         where=volume.name,
-                        fix="Open its file with a fill value for them",
+                        fix="Run asks what to replace them by",
                     )
             normalize = query.model.normalization.apply
             normalized = tuple(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from napari_hyperspace.nets.accuracy import Expected
     from napari_hyperspace.nets.model import Model
 
+NOT_FINITE = "Voxels that are not finite"
+"""Title of the question what to replace them by."""
+
 _MAX_NAMES = 4  # label names listed on one line
 _OBLIQUE_DEG = 0.5
 _SET_UP_S = 0.5  # set-up of a first run that is worth a word
