@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("pytestqt")
 from napari.layers import Labels
 
-from napari_hyperspace.core.errors import OptionNeededError, SeriesChoice
+from napari_hyperspace.core.errors import HyperspaceError, OptionNeededError, SeriesChoice
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters import layers as convert
@@ -128,3 +128,16 @@ def test_labels_that_are_not_a_volume_are_not_saved_and_the_reason_is_shown(
     assert text.startswith("slice: only 3-D images of one channel") and "2 dimensions" in text
     assert view.asked == services.written == []
     assert not controller.running
+
+
+def test_a_file_that_cannot_be_read_is_logged_without_its_name(
+    controller, view, services, qtbot, own_log
+):
+    def read(**options):
+        raise HyperspaceError("damaged", where="/Mustermann.nii")
+
+    services.files["/Mustermann.nii"] = read
+    open_path(qtbot, controller, "/Mustermann.nii")
+    assert "Mustermann" in view.last("message")[0]
+    text = own_log.read_text("utf-8")
+    assert " open: HyperspaceError" in text and "Mustermann" not in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QGuiApplication
+from qtpy.QtGui import QGuiApplication, QIcon
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
 
@@ -38,6 +38,7 @@ class TextDialog(QDialog):
             (copy, "copy", "Copy the whole text to the clipboard"),
         ):
             assert button is not None
+            button.setIcon(QIcon())  # some styles have icons for some of the buttons
             button.setObjectName(f"{name}.{key}")
             button.setToolTip(tip)
             button.setAccessibleName(button.text())
