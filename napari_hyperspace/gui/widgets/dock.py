@@ -110,10 +110,10 @@ class HyperspaceWidget(QWidget):
         column.addWidget(self._cost)
         column.addLayout(row(self._live, self._budget, stretch=0))
         column.addLayout(self._sections)
+        column.addWidget(self._comparison)
         column.addWidget(self._structures, 1)
         column.addStretch()
         self.add_section(self._postprocessing)
-        self.add_section(self._comparison)
         page = QWidget(self)
         page.setObjectName("hyperspace.page")
         page.setLayout(column)
@@ -139,6 +139,7 @@ class HyperspaceWidget(QWidget):
         scan.model.chosen.connect(controller.models.choose)
         scan.device.chosen.connect(controller.models.choose_device)
         self._spacing.spacingChanged.connect(controller.spacing.set_spacing)
+        self._spacing.limited.connect(lambda why: self.show_message(why, "warning"))
         self._spacing.lockedChanged.connect(controller.spacing.set_locked)
         self._native.clicked.connect(controller.spacing.use_native)
         self._live.toggled.connect(controller.live.set_live)
@@ -265,9 +266,9 @@ class HyperspaceWidget(QWidget):
         """Show a message in plain text."""
         self._footer.show_message(text, tone)
 
-    def show_progress(self, fraction: float | None) -> None:
-        """Show the progress of the running job; `None`: no job is running."""
-        self._footer.show_progress(fraction)
+    def show_progress(self, fraction: float | None, text: str = "") -> None:
+        """Show progress, stage and time left of the running job; `None`: no job is running."""
+        self._footer.show_progress(fraction, text)
 
     def show_ready(self, *, run: bool, cancel: bool, save: bool) -> None:
         """Enable and disable the buttons."""

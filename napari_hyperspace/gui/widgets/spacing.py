@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QLabel, QSizePolicy, QToolButton, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QToolButton, QWidget
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.models.scales import Scales
-from napari_hyperspace.gui.models.spacings import AXES, DIRECTIONS, LIMITS_MM, mean_spacing
+from napari_hyperspace.gui.models.spacings import AXES, DIRECTIONS, mean_spacing
 from napari_hyperspace.gui.widgets.parts.slider import SpacingSlider
+from napari_hyperspace.gui.widgets.parts.spacing_box import SpacingBox
 from napari_hyperspace.gui.widgets.parts.theme import Colors
 
 
@@ -18,6 +19,8 @@ class SpacingPanel(QWidget):
     spacingChanged = Signal(tuple)
     """The spacing (z, y, x) in mm, changed by the user or by `setValue` of a slider."""
     lockedChanged = Signal(bool)
+    limited = Signal(str)
+    """Why another spacing than the typed one was set."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -32,7 +35,7 @@ class SpacingPanel(QWidget):
         self.lock.setCheckable(True)
         self.lock.setChecked(True)
         self.lock.setAutoRaise(True)
-        self._rows: list[tuple[QLabel, SpacingSlider, QDoubleSpinBox]] = []
+        self._rows: list[tuple[QLabel, SpacingSlider, SpacingBox]] = []
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setHorizontalSpacing(6)
@@ -56,27 +59,19 @@ class SpacingPanel(QWidget):
         label = QLabel(axis, self)
         label.setContentsMargins(0, 5, 0, 0)
         label.setToolTip(direction)
-        number = QDoubleSpinBox(self)
+        number = SpacingBox(self)
         number.setObjectName(f"{slider.objectName()}.number")
-        number.setRange(*LIMITS_MM)
-        number.setDecimals(2)
-        number.setSingleStep(0.1)
-        number.setSuffix(" mm")
-        number.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-        number.setAlignment(Qt.AlignmentFlag.AlignRight)
-        number.setKeyboardTracking(False)
-        number.setFixedWidth(76)
-        number.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         number.setValue(slider.value())
         layout.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
         layout.addWidget(slider, row, 1)
         layout.addWidget(number, row, 2, Qt.AlignmentFlag.AlignTop)
         slider.valueChanged.connect(lambda value: self._show_number(number, value))
         number.valueChanged.connect(slider.setValue)
+        number.limited.connect(self.limited)
         self._rows.append((label, slider, number))
 
     @staticmethod
-    def _show_number(number: QDoubleSpinBox, value: float) -> None:
+    def _show_number(number: SpacingBox, value: float) -> None:
         # The spin box rounds to two decimals; the slider must keep the exact value.
         with QSignalBlocker(number):
             number.setValue(value)

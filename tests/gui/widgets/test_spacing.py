@@ -64,3 +64,36 @@ def test_spacings_can_be_typed_in_mm(panel, qtbot):
     panel.together.setValue(1.23456)
     assert panel.together.value() == 1.23456  # only the spin box rounds
     assert number.value() == 1.23
+
+
+@pytest.mark.parametrize(
+    ("typed", "limit", "text"),
+    [
+        ("0.01", 0.05, "0.01 mm: the smallest working spacing is 0.05 mm."),
+        ("80", 50.0, "80 mm: the largest working spacing is 50 mm."),
+        ("1200", 50.0, "1200 mm: the largest working spacing is 50 mm."),
+    ],
+)
+@pytest.mark.parametrize("key", [Qt.Key.Key_Return, Qt.Key.Key_Tab])
+def test_a_typed_spacing_beyond_the_limits_is_limited_and_explained(
+    panel, qtbot, typed, limit, text, key
+):
+    reasons = []
+    panel.limited.connect(reasons.append)
+    number = panel.findChild(QWidget, "hyperspace.spacing.number")
+    number.setFocus()
+    number.selectAll()
+    qtbot.keyClicks(number, typed)
+    qtbot.keyClick(number, key)
+    assert reasons == [text]
+    assert panel.spacing() == (limit,) * 3
+    assert number.value() == limit
+
+
+def test_a_typed_text_that_is_no_number_changes_nothing(panel, qtbot):
+    number = panel.findChild(QWidget, "hyperspace.spacing.number")
+    panel.together.setValue(1.25)
+    number.selectAll()
+    qtbot.keyClicks(number, "-abc")
+    qtbot.keyClick(number, Qt.Key.Key_Return)
+    assert number.value() == 1.25
