@@ -32,7 +32,7 @@ def card_values() -> dict[str, Any]:
     """Return the card of a tiny model."""
     return {
         "name": "tiny",
-        "labels": [{"value": 1, "name": "left part"}, {"value": 7, "name": "right part"}],
+        "labels": [{"value": 1, "name": "left part"}, {"value": 2, "name": "right part"}],
         "trained_range_mm": [[0.5, 5.0]] * 3,
         "tile_shape": [32, 32, 32],
         "dice": [{"spacing_mm": [1, 1, 1], "dice": {"left part": 0.5}, "mean": 0.5}],

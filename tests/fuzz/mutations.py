@@ -336,7 +336,7 @@ def _hostile(random: Random, old: Any = None) -> Any:
     if kind == 7 and isinstance(old, int | float):
         return random.choice((-old, old * 1000, old / 1000 if math.isfinite(old) else 0, str(old)))
     if kind == 8 and random.random() < 0.2:
-        return nested(random.choice((50, 900)))
+        return nested(random.choice((50, 400)))
     return random.choice((1, 2, 0.5, "x"))
 
 

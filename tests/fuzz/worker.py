@@ -111,6 +111,8 @@ class Worker:
             if path.is_file()
         }
         for name in there.keys() - case.files.keys():
+            if Path(name).name.startswith(".hyperspace-"):
+                raise Finding("left behind", f"temporary: {name}")
             if not any(fnmatch.fnmatch(name, pattern) for pattern in target.may_write):
                 raise Finding("left behind", name)
         for name, content in case.files.items():
