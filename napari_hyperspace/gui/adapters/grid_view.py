@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
 _LINKED = ("contrast_limits", "colormap", "gamma", "opacity", "interpolation2d")
+_GRID = ("stride", "shape", "spacing", "enabled")
 _DIFFERENT_OPACITY = 0.8
+_SAME = "A = B"  # shown in the status bar where nothing differs
 
 
 def scan_of(viewer: ViewerModel, labels: Labels) -> Image | None:
@@ -131,8 +133,7 @@ class GridView:
             tuple(_shows_name(layer) for layer in viewer.layers),
             tuple(viewer.layers.selection),
             viewer.layers.selection.active,
-            {name: getattr(grid_of(viewer), name) for name in ("stride", "shape", "spacing")}
-            | {"enabled": grid_of(viewer).enabled},
+            {name: getattr(grid_of(viewer), name) for name in _GRID},
         )
         if self._scan is not None:
             with self._changes():
@@ -181,24 +182,27 @@ class GridView:
             Name and color of each other value.
         """
         attributes = label_attributes(names, colors)
+        if names:
+            attributes["features"].loc[0, "name"] = _SAME
+        elif self._different is None:
+            return
         with self._changes():
             if self._different is None:
                 self._different = self._make_different(values, attributes)
                 if self._scan is not None:
                     self._add(_copy(self._scan))
                 self._add(self._different)
+                _show_name(self._different, True)
             else:
                 self._different.data = values
-                self._different.features = attributes.get("features", {})
-                if "colormap" in attributes:
-                    self._different.colormap = attributes["colormap"]
+                for name, value in attributes.items():
+                    setattr(self._different, name, value)
         self._arrange()
 
     def close(self) -> None:
         """Show what was shown before; layers that came meanwhile stay."""
         layers, before = self._viewer.layers, self._before
-        with self._changes():
-            self._set_grid(False)
+        with self._changes(), self._same_view():
             order = self._restored_order()
             for copy in self._copies:
                 if copy in layers:
@@ -211,9 +215,8 @@ class GridView:
                 if layer in layers:
                     layer.visible = visible
                     _show_name(layer, named)
-            for name in ("stride", "shape", "spacing"):
-                setattr(grid_of(self._viewer), name, before.grid[name])
-            self._set_grid(before.grid["enabled"])
+            for name, value in before.grid.items():
+                setattr(grid_of(self._viewer), name, value)
         if not set(layers.selection) - {self.first, self.second}:
             layers.selection = {layer for layer in before.selected if layer in layers}
             if before.active in layers:
@@ -245,25 +248,24 @@ class GridView:
         panes = self._panes()
         layers = self._viewer.layers
         shown = set(self._wanted(panes))
-        with self._changes():
+        with self._changes(), self._same_view():
             for layer in (*self._before.layers, *self._copies):
                 if layer in layers and layer.visible != (layer in shown):
                     layer.visible = layer in shown
             first = [layer for pane in panes for layer in pane if layer in layers]
             self._reorder([*first, *(layer for layer in layers if layer not in first)])
-            grid_of(self._viewer).stride = len(panes[0])
-            grid_of(self._viewer).shape = (-1, -1)
-            self._set_grid(not self._in_place)
+            grid = grid_of(self._viewer)
+            grid.stride, grid.shape = len(panes[0]), (-1, -1)
+            grid.enabled = not self._in_place
 
-    def _set_grid(self, enabled: bool) -> None:
-        """Switch napari's grid; what was visible stays visible, however large the panes are."""
-        grid, camera = grid_of(self._viewer), camera_of(self._viewer)
-        if grid.enabled == enabled:
-            return
+    @contextmanager
+    def _same_view(self) -> Iterator[None]:
+        """Keep the center of the view, and its zoom as a multiple of the one that fits a pane."""
+        camera = camera_of(self._viewer)
         center, zoom = camera.center, camera.zoom
         fit_to_view(self._viewer)
         fitting = camera.zoom
-        grid.enabled = enabled
+        yield
         fit_to_view(self._viewer)
         camera.zoom = zoom * camera.zoom / fitting
         camera.center = center

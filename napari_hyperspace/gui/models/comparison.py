@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_hyperspace.core.format import format_bytes, format_seconds, format_spacing
+from napari_hyperspace.core.format import format_bytes, format_seconds
 from napari_hyperspace.core.volume import VolumeMetadata
 from napari_hyperspace.gui.models.formatting import format_number
 
@@ -28,7 +28,7 @@ class ComparedResult:
     name
         Name of its layer.
     facts
-        What it was made with and what that took; empty if nothing is known.
+        What its run took; empty if that is not known.
     """
 
     name: str
@@ -62,18 +62,11 @@ class ComparisonState:
 
 
 def describe_run(facts: VolumeMetadata) -> str:
-    """Describe how a result was made: "brain at 3 mm · fp32 · 12 s · 1.4 GB"."""
+    """Describe what a result took: "12 s · 1.4 GB · bf16-channels-last"; empty if not known."""
     record = facts.get("record")
-    spacing = facts.get("working_spacing_mm")
-    if "model" not in facts or not spacing:
+    if record is None:
         return ""
-    parts = [f"{facts['model']} at {format_spacing(spacing, collapse=True)}"]
-    if record is not None:
-        parts.append(record.precision)
-        if record.seconds:
-            parts.append(format_seconds(record.seconds))
-        if record.peak_bytes:
-            parts.append(format_bytes(record.peak_bytes))
+    parts = [format_seconds(record.seconds), format_bytes(record.peak_bytes), record.precision]
     return " · ".join(parts)
 
 

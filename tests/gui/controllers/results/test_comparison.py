@@ -110,6 +110,7 @@ def test_in_place_the_view_does_not_move(scene):
     one, two = scene.layers["one"], scene.layers["two"]
     shown = GridView(scene, one, two)
     shown.set_different((one.data != two.data).astype(np.uint8), {1: "x"}, {})
+    assert [pane[-1] for pane in panes(scene)[:3]] == ["one", "two", "A ≠ B"]
     camera = scene.scene.camera
     camera.center = (0.0, 2.5, 6.0)
     seen = []
