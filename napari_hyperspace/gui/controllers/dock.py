@@ -144,7 +144,7 @@ class DockController:
         if self.running:
             self._view.show_message("Another job is running: wait for it, or cancel it.", "warning")
             return False
-        self.spacing.set_spacing(spacing_mm)
+        self.spacing.request(spacing_mm)
         self.segmentation.run()
         return self.running
 
