@@ -38,6 +38,11 @@ def format_number(value: float) -> str:
     return f"{value:.{digits}f}" if size >= 0.1 else f"{value:.3g}"
 
 
+def format_ml(value: float) -> str:
+    """Write a volume in ml without an exponent: "< 0.001", "0.0312", "4.25", "1230"."""
+    return "< 0.001" if 0 < value < 0.001 else format_number(value)
+
+
 def format_shape(shape: Sequence[int]) -> str:
     """Write a shape: "36 × 51 × 35"."""
     return " × ".join(str(n) for n in shape)
@@ -157,14 +162,19 @@ def format_memory(n_bytes: float) -> str:
     return f"{gigabytes:.0f} GB" if gigabytes >= 9.95 else f"{gigabytes:.1f} GB"
 
 
+def about_time(seconds: float) -> str:
+    """Write an estimated duration: "about 17 s", "under 1 s"."""
+    text = format_time(seconds)
+    return text if text.startswith("under") else f"about {text}"
+
+
 def describe_cost(estimate: Estimate) -> str:
     """Write an estimate on one line: "about 17 s · 1.4 GB · first run here: +24 s".
 
     The set-up of the first run is stated separately: later runs at about this spacing skip it.
     """
-    seconds = format_time(estimate.seconds - estimate.probe_seconds)
-    about = seconds if seconds.startswith("under") else f"about {seconds}"
-    parts = [about, format_memory(estimate.peak_bytes)]
+    later = estimate.seconds - estimate.probe_seconds
+    parts = [about_time(later), format_memory(estimate.peak_bytes)]
     if estimate.probe_seconds >= _SET_UP_S:
         parts.append(f"first run here: +{format_time(estimate.probe_seconds)}")
     if estimate.peak_bytes > estimate.available_bytes:
@@ -207,6 +217,6 @@ def _far_apart(one: float, other: float, close: float) -> bool:
 def describe_postprocessing(steps: Sequence[PostprocessingStep]) -> str:
     """Write how much each step of post-processing changed; empty if there was none."""
     changed = (
-        f"{step['step']} ({format_number(step['changed_mm3'] / 1000)} ml changed)" for step in steps
+        f"{step['step']} ({format_ml(step['changed_mm3'] / 1000)} ml changed)" for step in steps
     )
     return f" Post-processing: {'; '.join(changed)}." if steps else ""

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hyperspace.gui.models.formatting import format_number
+from napari_hyperspace.gui.models.formatting import format_ml, format_number
 from napari_hyperspace.gui.models.view import StructureRow
 from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, plain_tip
@@ -225,7 +225,7 @@ def _cells(row: StructureRow) -> list[QTableWidgetItem]:
     name.setIcon(QIcon(swatch))
     values = ", ".join(str(value) for value in row.values)
     name.setToolTip(plain_tip(f"{row.name}\nLabel {values}"))
-    volume = _Cell(format_number(row.volume_ml) if row.voxels else "–")
+    volume = _Cell(format_ml(row.volume_ml) if row.voxels else "–")
     volume.setData(_NUMBER, row.volume_ml)
     volume.setToolTip(f"{row.voxels} voxels")
     mean = _Cell("–" if math.isnan(row.mean) else format_number(row.mean))
@@ -242,7 +242,7 @@ def _compared_cells(row: StructureRow) -> list[QTableWidgetItem]:
     sign = "−" if change < 0 else "+" if change > 0 else ""
     cells: list[QTableWidgetItem] = []
     for number, text in (
-        (change, f"{sign}{format_number(abs(change))}"),
+        (change, f"{sign}{format_ml(abs(change))}"),
         (dice, f"{dice:.3f}"),
     ):
         cell = _Cell("–" if math.isnan(number) else text)

@@ -11,6 +11,7 @@ from napari_hyperspace.gui.models.formatting import (
     describe_cost,
     describe_outcome,
     format_memory,
+    format_ml,
     format_time,
 )
 
@@ -85,3 +86,20 @@ def test_the_outcome_of_a_first_run_is_compared_without_its_set_up():
     text, tone = describe_outcome(estimate(probe_seconds=20.0), result(33.0, 1.4e9, 24.0))
     assert text == "Took 9 s · 1.4 GB, as predicted. Set-up of the first run here: 24 s."
     assert tone == "plain"
+
+
+@pytest.mark.parametrize(
+    ("ml", "text"),
+    [
+        *((0.0, "0"), (5.49e-5, "< 0.001"), (9.9e-4, "< 0.001"), (0.001, "0.001")),
+        *(
+            (0.0015, "0.0015"),
+            (0.0312, "0.0312"),
+            (0.6, "0.600"),
+            (4.251, "4.25"),
+            (1230.4, "1230"),
+        ),
+    ],
+)
+def test_volumes_have_no_exponents(ml, text):
+    assert format_ml(ml) == text
