@@ -243,9 +243,10 @@ class Sweep:
             if spacing not in done:
                 message = f"spacing {i + 1} of {n}"
                 steps = self._segment(spacing, should_stop)
-                result = yield from _reported(as_part(steps, start, end - _REPORTED / n), message)
+                part = as_part(steps, start, end - _REPORTED / n)
+                result = yield from _reported(part, message, sum(weights[i + 1 :]))
                 self._add(result, i, should_stop)
-                yield SweepProgress(end, message, self.summary)
+                yield SweepProgress(end, message, summary=self.summary)
             start = end
 
     def add_finished(self, point: SweepPoint) -> None:
@@ -354,13 +355,14 @@ class Sweep:
 
 
 def _reported(
-    steps: Generator[Progress, None, SegmentResult], message: str
+    steps: Generator[Progress, None, SegmentResult], message: str, later_s: float
 ) -> Generator[SweepProgress, None, SegmentResult]:
-    """Put the number of the spacing before the messages of its steps."""
+    """Add the number of the spacing, and the time of the later ones, to the steps of one."""
     try:
         while True:
             step = next(steps)
-            yield SweepProgress(step.fraction, f"{message}, {step.message}")
+            left = None if step.seconds_left is None else step.seconds_left + later_s
+            yield SweepProgress(step.fraction, f"{message}, {step.message}", left)
     except StopIteration as finished:
         result: SegmentResult = finished.value
         return result

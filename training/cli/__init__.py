@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from training.cli import about, applying, fitting, measuring, synthesis
+from training.cli import about, applying, fitting, measuring, sweeping, synthesis
 from training.cli.console import run_program
 from training.cli.options import app
 
-__all__ = ["about", "app", "applying", "fitting", "main", "measuring", "synthesis"]
+__all__ = ["about", "app", "applying", "fitting", "main", "measuring", "sweeping", "synthesis"]
 
 
 def main() -> None:
