@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_hyperspace.api.agreement import Agreement, agreement
     from napari_hyperspace.api.estimate import Estimate, estimate, spacing_for
+    from napari_hyperspace.api.refine import refine
     from napari_hyperspace.api.segment import segment, segment_steps
     from napari_hyperspace.api.sweep import Sweep, sweep
     from napari_hyperspace.api.sweep_result import SweepPoint, SweepSummary
@@ -41,6 +42,7 @@ _MODULES = {
     "spacing_for": "api.estimate",
     "Grid": "core.geometry",
     "postprocess": "core.postprocess",
+    "refine": "api.refine",
     "segment": "api.segment",
     "segment_steps": "api.segment",
     "Sweep": "api.sweep",
@@ -75,6 +77,7 @@ __all__ = [
     "load_model",
     "postprocess",
     "read",
+    "refine",
     "save_model",
     "segment",
     "segment_steps",

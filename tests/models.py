@@ -27,6 +27,7 @@ class FakeModel:
     identity: str = field(default_factory=lambda: f"fake {next(_numbers)}")
     digest: str = "0" * 32
     channel_names: tuple[str, ...] = ("image",)
+    head: str = "labels"
     n_dim: int = 3
     in_channels: int = 1
     out_channels: int = 3

@@ -165,6 +165,12 @@ def segment_steps(
         not finite, or there is not enough memory.
     """
     options = options_from(options, keywords)
+    if model.head != "labels":
+        raise HyperspaceError(
+            "this model segments one structure, around labels or strokes that you give",
+            where=model.name,
+            fix="Use refine, or another model",
+        )
     if model.localization is None:
         result = yield from _segment_in_one_pass(volume, model, spacing_mm, options, should_stop)
         return _with_totals(result, "")

@@ -23,12 +23,14 @@ from napari_hyperspace.inference.execution import (
     choose_device,
     first_line,
 )
+from napari_hyperspace.inference.margin import NativeMargin
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.plan import Plan
 from napari_hyperspace.inference.precision import (
     MAX_DIFFERENCE,
     PrecisionChoice,
     choose_precision,
+    known_choice,
     settle_on_fp32,
 )
 from napari_hyperspace.inference.protocols import SpacingModel
@@ -77,6 +79,8 @@ class InferenceRun:
         Only ``device`` and ``precision`` are used: the plan contains the others.
     should_stop
         Called between tiles, between layers and between planes of labels.
+    sink
+        What the logits become on the native grid: labels, or the margin between two classes.
 
     Attributes
     ----------
@@ -95,9 +99,11 @@ class InferenceRun:
         image: Tensor,
         options: InferenceOptions,
         should_stop: ShouldStop | None,
+        sink: type[NativeArgmax] | type[NativeMargin] = NativeArgmax,
     ) -> None:
         self._model = model
         self._image = image
+        self._sink = sink
         self._should_stop = should_stop
         self._requested_precision = options.precision
         self.device = choose_device(options.device)
@@ -113,7 +119,8 @@ class InferenceRun:
         Parameters
         ----------
         labels
-            Array of the plan's native grid to fill, canonical order, any strides.
+            Array of the plan's native grid to fill, canonical order, any strides; float32 for a
+            sink of margins.
 
         Raises
         ------
@@ -170,6 +177,10 @@ class InferenceRun:
         network = self._model.network(plan.network_spacing_mm, self.device)
         self.bake_seconds = time.perf_counter() - started
         self._check()
+        if self._requested_precision == "auto" and not known_choice(
+            self._model, self.device, plan.network_spacing_mm
+        ):
+            yield Progress(_PREPARED, "set-up: finding the fastest precision, once")
         started = time.perf_counter()
         choice = self._choose(network, plan.network_spacing_mm)
         self.probe_seconds += time.perf_counter() - started
@@ -178,22 +189,21 @@ class InferenceRun:
             network, self.precision, self.device, self._model.n_dim, self._should_stop
         )
         values = self._model.label_values
-        argmax = NativeArgmax(plan.working, plan.native, values, labels, attempt.sums)
+        sink = self._sink(plan.working, plan.native, values, labels, attempt.sums)
         slab = RollingSlab(plan.tiles, len(values), attempt.sums)
         done, total = 0, len(plan.tiles)
         for end, tiles in plan.tiles.rows():
             for tile in tiles:
                 self._check()
-                yield Progress(
-                    _BAKED + (FINISHED - _BAKED) * done / total, f"tile {done + 1} of {total}"
-                )
+                text = f"tile {done + 1} of {total}" if total > 1 else "segmenting"
+                yield Progress(_BAKED + (FINISHED - _BAKED) * done / total, text)
                 slab.add(runner(self._image[(slice(None), *tile.slices)]), tile)
                 done += 1
             for plane in slab.finish(end):
                 self._check()
-                argmax.push(plane)
+                sink.push(plane)
         voxels = self._image[0].numel()
-        if choice and choice.expected_difference(argmax.border, voxels) > MAX_DIFFERENCE:
+        if choice and choice.expected_difference(sink.border, voxels) > MAX_DIFFERENCE:
             raise DivergedError("too many labels may differ from fp32", where=self.precision.name)
         yield Progress(FINISHED, "finishing")
 

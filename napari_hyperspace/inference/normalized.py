@@ -25,6 +25,7 @@ class NormalizedModel:
         self.normalization = Normalization("none")
         self.localization: Localization | None = None  # the block is where the user looks
         self.name = model.name
+        self.head = model.head
         self.n_dim = model.n_dim
         self.in_channels = model.in_channels
         self.channel_names = model.channel_names

@@ -35,6 +35,10 @@ class SpacingModel(Protocol):
         """Description of each input image."""
 
     @property
+    def head(self) -> str:
+        """What the output is: "labels", or "class-conditional" (one structure, around hints)."""
+
+    @property
     def n_dim(self) -> int:
         """3, or 2 for a model that works slice by slice in the plane (y, x)."""
 

@@ -27,6 +27,7 @@ from napari_hyperspace.nets.digest import digest_of
 _CACHED_NETWORKS = 8
 _CARD_FIELDS_OF_LABELS = (
     *("normalization", "axis_order", "trained_range_mm", "tile_shape", "tile_mm", "localization"),
+    "head",
 )
 
 
@@ -62,6 +63,12 @@ class Model:
                     found=f"{found} in the card",
                     expected=f"{expected} as in the network",
                 )
+        if card.head == "class-conditional" and (network.out_channels, network.n_dim) != (2, 3):
+            raise HyperspaceError(
+                "a class-conditional model has two classes, in three dimensions",
+                where=card.name,
+                found=f"{network.out_channels} classes, {network.n_dim} dimensions",
+            )
         self.card = card
         self.factory = factory.eval().requires_grad_(False)
         self._device = next(factory.parameters()).device
@@ -77,6 +84,11 @@ class Model:
     def name(self) -> str:
         """What to call it."""
         return self.card.name
+
+    @property
+    def head(self) -> str:
+        """What the output is, as in `ModelCard.head`."""
+        return self.card.head
 
     @property
     def n_dim(self) -> int:

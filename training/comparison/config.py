@@ -21,7 +21,8 @@ from pydantic import (
 from napari_hyperspace.core.errors import HyperspaceError
 from training.config.base import ConfigSection, read_yaml
 from training.config.errors import explain
-from training.config.fit import FitConfig, Spacing, parse_config, set_key
+from training.config.fit import FitConfig, parse_config, set_key
+from training.config.spacing import Spacing
 from training.evaluation.methods import Method
 from training.evaluation.plan import NATIVE, Group, interval, parse_interval, segment_through
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     NonNegativeFloat,
@@ -20,25 +19,16 @@ from pydantic import (
 )
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.spacing import MAX_FIELD_OF_VIEW_MM, PLAUSIBLE_SPACING_MM
+from napari_hyperspace.core.spacing import MAX_FIELD_OF_VIEW_MM
 from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, check_pair
 from training.config.base import ConfigSection, read_yaml, rename_former_keys
 from training.config.data import AnyDataSection
 from training.config.errors import explain
+from training.config.head import ClassConditionalHead, LabelsHead
 from training.config.plain_yaml import parse_yaml
+from training.config.spacing import Spacing, SpacingSection, Step
 from training.config.synthesis import Probability, SynthesisSection
 
-
-def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"the smaller spacing comes first, not {bounds[0]} before {bounds[1]}")
-    return bounds
-
-
-Step = Annotated[float, Field(ge=PLAUSIBLE_SPACING_MM[0], le=PLAUSIBLE_SPACING_MM[1])]
-"""Spacing along one axis, in mm."""
-SpacingRange = Annotated[tuple[Step, Step], AfterValidator(_ordered)]
-Spacing = tuple[Step, Step, Step]
 _Edge = Annotated[float, Field(gt=0, le=MAX_FIELD_OF_VIEW_MM)]
 _EdgeVoxels = Annotated[int, Field(ge=1, le=1 << 20)]
 _MAX_PROCESSES = 1024  # torch crashes with a million threads
@@ -46,45 +36,6 @@ PatchSize = Annotated[
     tuple[_Edge, _Edge, _Edge],
     BeforeValidator(lambda size: (size,) * 3 if isinstance(size, (int, float)) else size),
 ]
-
-
-class SpacingSection(ConfigSection):
-    """The working spacings of training. Axis order: canonical (z, y, x)."""
-
-    range_mm: tuple[SpacingRange, SpacingRange, SpacingRange]
-    """Smallest and largest spacing of each axis, in mm; sampled log-uniformly."""
-    clusters_mm: tuple[Spacing, ...] = ()
-    """Spacings of scans as they were acquired, in mm. If there are any, one of them is sampled
-    instead of the range, and images are averaged over its voxels."""
-    resampled_mm: Spacing | None = None
-    """Spacing that images of a cluster are interpolated to before training, in mm (images by cubic
-    kernels, labels to the nearest voxel), like a data set that was resampled to one spacing."""
-    isotropic_probability: Probability = 0.0
-    """Fraction of the steps whose three axes are sampled jointly (1: always, 0: never)."""
-    thick_slice_probability: Probability = 0.0
-    """Fraction of the steps with thick slices along one axis, which is random."""
-    thick_mm: SpacingRange = (3.0, 7.0)
-    """Smallest and largest spacing of thick slices, in mm; limited to the range of their axis."""
-    fine_mm: SpacingRange = (0.4, 1.3)
-    """Smallest and largest spacing within thick slices, in mm; limited to the ranges of the other
-    two axes."""
-    antialias_probability: Probability = 0.75
-    """Fraction of the samples that are averaged over larger voxels; the others are only
-    interpolated."""
-    cubic_probability: Probability = 0.2
-    """Fraction of the samples without deformation that are interpolated by cubic kernels; the
-    others by linear ones."""
-
-    @model_validator(mode="after")
-    def _within_the_range(self) -> SpacingSection:
-        trained = [self.resampled_mm] if self.resampled_mm else [*self.clusters_mm]
-        if self.resampled_mm and not self.clusters_mm:
-            raise ValueError("resampled_mm: only images of clusters_mm are resampled")
-        for spacing in trained:
-            for step, (low, high) in zip(spacing, self.range_mm, strict=True):
-                if not low <= step <= high:
-                    raise ValueError(f"range_mm: must include {spacing}, a spacing of training")
-        return self
 
 
 class AugmentationSection(ConfigSection):
@@ -258,6 +209,8 @@ class FitConfig(ConfigSection):
     factory: FactoryConfig
     """How the weights of the network are made; the range of the factory is that of `spacing` by
     default."""
+    head: Annotated[LabelsHead | ClassConditionalHead, Field(discriminator="kind")] = LabelsHead()
+    """What the network is trained to return."""
     loss: LossSection = LossSection()
     """The loss."""
     optimizer: OptimizerSection = OptimizerSection()
@@ -301,6 +254,13 @@ class FitConfig(ConfigSection):
         hard = self.data.kind == "label-maps" or self.spacing.resampled_mm
         if self.training.soft_labels and hard:
             raise ValueError("training.soft_labels: not with label maps or spacing.resampled_mm")
+        if self.head.kind != "labels" and (
+            self.training.soft_labels or self.spacing.resampled_mm or self.network.out_channels != 2
+        ):
+            raise ValueError(
+                f"head.kind: {self.head.kind} needs network.out_channels: 2, without "
+                "training.soft_labels and spacing.resampled_mm"
+            )
         return self
 
 

@@ -20,6 +20,7 @@ from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import check_model_target, save_model
 from training.config.data import DEFAULT_COLORS
 from training.config.fit import FitConfig, parse_config
+from training.config.head import ClassConditionalHead
 from training.data.base import DataSet
 from training.evaluation.scores import SpacingScore
 from training.fit.checkpoint import Checkpoint, read_checkpoint
@@ -52,11 +53,16 @@ def make_card(
         )
         for i, value in enumerate(sorted(dataset.label_names))
     )
+    channel_names = dataset.channel_names
+    if isinstance(config.head, ClassConditionalHead):
+        labels = (LabelClass(value=1, name="structure", color=DEFAULT_COLORS[0]),)
+        channel_names = (*channel_names, "rough mask", "voxels inside", "voxels outside")
     return ModelCard(
         name=config.name,
         description=config.card.description,
         labels=labels,
-        channel_names=dataset.channel_names,
+        channel_names=channel_names,
+        head=config.head.kind,
         normalization=config.data.normalization,
         trained_range_mm=config.spacing.range_mm,
         # Instance norms depend on the whole tile: larger tiles than in training change the result.

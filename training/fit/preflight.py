@@ -15,6 +15,7 @@ from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import load_model, read_card
 from training.config.fit import ComputeSection, FitConfig, changes, parse_config
+from training.config.head import ClassConditionalHead
 from training.config.paths import resolve_path
 from training.data import open_dataset
 from training.data.base import DataSet, Source, digest
@@ -22,6 +23,7 @@ from training.data.splits import Split, random_split, read_split
 from training.fit.checkpoint import Checkpoint, read_checkpoint
 from training.fit.export import make_card
 from training.fit.run_folder import RunFolder
+from training.sampling.conditional import HINTS
 
 # Sections that change how to compute or what to call things, and not the result.
 _MAY_CHANGE = ("compute", "card", "validation.report_spacings_mm", "data.folder", "data.split")
@@ -39,6 +41,8 @@ class RunInputs:
         The cases.
     data
         Fingerprint of the cases.
+    held_out
+        Labels that are never the structure of a sample of class-conditional training.
     card
         Card of the model to train.
     checkpoint
@@ -51,6 +55,7 @@ class RunInputs:
     training: Sequence[Source]
     validation: Sequence[Source]
     data: str
+    held_out: tuple[int, ...]
     card: ModelCard
     checkpoint: Checkpoint | None
     initial: Model | None
@@ -93,7 +98,9 @@ def read_inputs(
         check_resumable(checkpoint, config, data, run)
         started_from = ModelCard.model_validate(checkpoint.card).training.get("started_from")
     card = make_card(config, dataset, started_from)
-    return RunInputs(split, training, validation, data, card, checkpoint, initial)
+    return RunInputs(
+        split, training, validation, data, held_out(config, dataset), card, checkpoint, initial
+    )
 
 
 def checkpoint_to_resume(
@@ -185,9 +192,12 @@ def check_classes(config: FitConfig, dataset: DataSet) -> None:
     HyperspaceError
         If it does not, or the configuration names a label that the data set does not have.
     """
+    conditional = isinstance(config.head, ClassConditionalHead)
+    channels = len(dataset.channel_names) + (HINTS if conditional else 0)
+    classes = 2 if conditional else 1 + len(dataset.label_names)
     for key, found, expected in (
-        ("network.in_channels", config.network.in_channels, len(dataset.channel_names)),
-        ("network.out_channels", config.network.out_channels, 1 + len(dataset.label_names)),
+        ("network.in_channels", config.network.in_channels, channels),
+        ("network.out_channels", config.network.out_channels, classes),
     ):
         if found != expected:
             raise HyperspaceError(
@@ -206,6 +216,31 @@ def check_classes(config: FitConfig, dataset: DataSet) -> None:
                 found=unknown,
                 expected=sorted(dataset.label_names),
             )
+
+
+def held_out(config: FitConfig, dataset: DataSet) -> tuple[int, ...]:
+    """Return the channels of the labels that class-conditional training leaves out.
+
+    Raises
+    ------
+    HyperspaceError
+        If the data set has no label of that name.
+    """
+    if not isinstance(config.head, ClassConditionalHead):
+        return ()
+    names = {
+        config.data.names.get(value, dataset.label_names[value]): channel
+        for channel, value in enumerate(sorted(dataset.label_names), start=1)
+    }
+    unknown = sorted(set(config.head.held_out) - set(names))
+    if unknown:
+        raise HyperspaceError(
+            "the data set has no such label",
+            field="head.held_out",
+            found=unknown,
+            expected=sorted(names),
+        )
+    return tuple(names[name] for name in config.head.held_out)
 
 
 def choose_split(config: FitConfig, base: Path, dataset: DataSet) -> Split:

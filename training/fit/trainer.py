@@ -153,8 +153,8 @@ class Trainer:
         self._plain_config = config.model_dump(mode="json")
         self._plain_card = inputs.card.model_dump(mode="json")
         rank, world_size = fabric.global_rank, fabric.world_size
-        self.batches = TrainingBatches(config, inputs.training, rank, world_size)
-        cases, self.n_validation = validation_cases(config, inputs.validation)
+        self.batches = TrainingBatches(config, inputs.training, rank, world_size, inputs.held_out)
+        cases, self.n_validation = validation_cases(config, inputs.validation, inputs.held_out)
         self.validation_share = cases[rank::world_size]
         self.label_names = [label.name for label in inputs.card.labels]
         self.validation = self._fixed_spacings(config.validation.spacings_mm)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from napari_hyperspace.core.geometry import Grid
 from training.config.fit import FitConfig
+from training.config.head import ClassConditionalHead
 from training.data.base import Case, Source
 from training.evaluation.scores import Scored
 from training.sampling.augment import working_shape
+from training.sampling.conditional import conditional_sample
 from training.sampling.patch import patch_shape
 from training.seeding import generator
 from training.synthesis.labeled_head import LabeledHead
@@ -60,7 +62,44 @@ class ValidationHead:
         return scans
 
 
-def validation_cases(config: FitConfig, sources: Sequence[Source]) -> tuple[list[Scored], int]:
+@dataclass(frozen=True)
+class ConditionalCase:
+    """Scans with the hints of single structures; the same in every validation.
+
+    Parameters
+    ----------
+    scored
+        The scans, with all labels.
+    config
+        Configuration of the run.
+    number
+        Index of the case in the validation set.
+    held_out
+        Labels that are not chosen.
+    """
+
+    scored: Scored
+    config: FitConfig
+    number: int
+    held_out: Sequence[int]
+
+    def scans_at(self, spacing_mm: Sequence[float]) -> list[Case]:
+        """Return the scans at a spacing, each with the hints of a random structure."""
+        assert isinstance(self.config.head, ClassConditionalHead)
+        place = [round(1000 * step) for step in spacing_mm]
+        scans = []
+        for i, scan in enumerate(self.scored.scans_at(spacing_mm)):
+            rng = generator(self.config.seed, "validated structure", self.number, i, *place)
+            image, labels = conditional_sample(
+                rng, scan.image, scan.labels, spacing_mm, self.config.head, self.held_out
+            )
+            scans.append(Case(scan.name, image, labels, scan.grid))
+        return scans
+
+
+def validation_cases(
+    config: FitConfig, sources: Sequence[Source], held_out: Sequence[int] = ()
+) -> tuple[list[Scored], int]:
     """Return the cases of a run's validations.
 
     Parameters
@@ -69,6 +108,8 @@ def validation_cases(config: FitConfig, sources: Sequence[Source]) -> tuple[list
         Configuration of the run.
     sources
         Scans or label maps of the validation set.
+    held_out
+        Labels that are never the structure of class-conditional training.
 
     Returns
     -------
@@ -84,4 +125,6 @@ def validation_cases(config: FitConfig, sources: Sequence[Source]) -> tuple[list
         else:
             cases.append(source)
             n_scans += 1
+    if isinstance(config.head, ClassConditionalHead):
+        cases = [ConditionalCase(case, config, i, held_out) for i, case in enumerate(cases)]
     return cases, n_scans

@@ -18,8 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from napari_hyperspace.core.geometry import Shape, Triple
 from training.config.fit import FitConfig
+from training.config.head import ClassConditionalHead
 from training.data.base import Source
 from training.sampling.augment import apply_sample, bring_to, working_shape
+from training.sampling.conditional import conditional_sample
 from training.sampling.parameters import sample_parameters, sample_spacing
 from training.sampling.patch import patch_shape
 from training.seeding import generator
@@ -73,15 +75,23 @@ class TrainingBatches(Dataset[Batch]):
     rank, world_size
         Index of this process and number of processes; each makes its share of the samples of every
         step.
+    held_out
+        Labels that are never the structure of a sample of class-conditional training.
     """
 
     def __init__(
-        self, config: FitConfig, sources: Sequence[Source], rank: int = 0, world_size: int = 1
+        self,
+        config: FitConfig,
+        sources: Sequence[Source],
+        rank: int = 0,
+        world_size: int = 1,
+        held_out: Sequence[int] = (),
     ) -> None:
         self.config = config
         self.sources = sources
         self.rank = rank
         self.world_size = world_size
+        self.held_out = held_out
         self._classes = config.network.out_channels if config.training.soft_labels else None
 
     def __len__(self) -> int:
@@ -123,6 +133,11 @@ class TrainingBatches(Dataset[Batch]):
             if config.spacing.resampled_mm is not None:
                 target_mm = config.spacing.resampled_mm
                 image, label = bring_to(image, label, parameters.spacing_mm, target_mm)
+            if isinstance(config.head, ClassConditionalHead):
+                rng = generator(config.seed, "structure", step, sample)
+                image, label = conditional_sample(
+                    rng, image, label, parameters.spacing_mm, config.head, self.held_out
+                )
             images.append(image)
             labels.append(label)
             names.append(source.name)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.separable import Order
-from training.config.fit import AugmentationSection, SpacingSection
+from training.config.fit import AugmentationSection
+from training.config.spacing import SpacingSection
 from training.synthesis.rotation import rotation_matrix
 
 BIAS_CONTROL_POINTS = 4  # per axis

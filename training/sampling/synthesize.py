@@ -16,7 +16,8 @@ from napari_hyperspace.core.progress import ReportProgress
 from training.config.base import ConfigSection, read_yaml
 from training.config.data import DEFAULT_COLORS, LabelMapsSection, load_data_section
 from training.config.errors import explain
-from training.config.fit import SpacingSection, load_config
+from training.config.fit import load_config
+from training.config.spacing import SpacingSection
 from training.config.synthesis import ContrastShares, SynthesisSection
 from training.data import open_dataset
 from training.data.label_maps import LabelMaps

@@ -13,7 +13,8 @@ from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.resample import resample_to_grid
 from napari_hyperspace.core.volume import Volume
 from tests.training.rounding import EPS, rounding_bound
-from training.config.fit import AugmentationSection, SpacingSection
+from training.config.fit import AugmentationSection
+from training.config.spacing import SpacingSection
 from training.data.base import Case
 from training.data.labels import OUTSIDE
 from training.sampling.augment import apply_sample, change_intensities, working_shape

@@ -1,0 +1,294 @@
+"""Refine rough labels: each structure is segmented by itself, on the scan's own grid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_hyperspace.api.memory_check import check_main_memory
+from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.progress import Progress, as_part, run_to_end
+from napari_hyperspace.core.resample import resample_to_grid
+from napari_hyperspace.core.volume import Volume, VolumeMetadata
+from napari_hyperspace.inference.engine import InferenceRun
+from napari_hyperspace.inference.execution import choose_device
+from napari_hyperspace.inference.inputs import as_volumes, straight_grid, working_image
+from napari_hyperspace.inference.localize import Box, crop, crop_grid
+from napari_hyperspace.inference.margin import NativeMargin
+from napari_hyperspace.inference.normalized import NormalizedModel
+from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
+from napari_hyperspace.inference.plan import make_plan
+from napari_hyperspace.nets.model import Model
+from napari_hyperspace.nets.model_file import load_model
+
+CONTEXT_MM = 16.0
+"""How much of the scan around the hints is segmented, in mm."""
+
+DEFAULT_MODEL = "refine"
+"""Name of the bundled class-conditional model."""
+
+
+@dataclass(frozen=True, eq=False)
+class RefineResult:
+    """Refined labels, and how long it took.
+
+    Parameters
+    ----------
+    labels
+        On the scan's own grid, in its own array order.
+    boxes
+        Part of the scan that each structure was segmented in, in array order, by label value.
+    seconds
+        Wall time.
+    """
+
+    labels: Volume
+    boxes: dict[int, Box]
+    seconds: float
+
+
+def refine(
+    volume: Volume,
+    coarse: Volume,
+    model: Model | None = None,
+    spacing_mm: Sequence[float] | None = None,
+    options: InferenceOptions | None = None,
+    *,
+    include: Volume | None = None,
+    exclude: Volume | None = None,
+    context_mm: float = CONTEXT_MM,
+    **keywords: Unpack[OptionKeywords],
+) -> Volume:
+    """Refine rough labels; use `refine_steps` for progress and to be able to stop.
+
+    Parameters
+    ----------
+    volume, coarse, model, spacing_mm, options, include, exclude, context_mm, **keywords
+        As in `refine_steps`.
+
+    Returns
+    -------
+    Volume
+        Labels on the scan's own grid, in its own array order, with the values, names and colors of
+        ``coarse``.
+    """
+    steps = refine_steps(
+        volume,
+        coarse,
+        model,
+        spacing_mm,
+        options,
+        include=include,
+        exclude=exclude,
+        context_mm=context_mm,
+        **keywords,
+    )
+    return run_to_end(steps).labels
+
+
+def refine_steps(
+    volume: Volume,
+    coarse: Volume,
+    model: Model | None = None,
+    spacing_mm: Sequence[float] | None = None,
+    options: InferenceOptions | None = None,
+    *,
+    include: Volume | None = None,
+    exclude: Volume | None = None,
+    context_mm: float = CONTEXT_MM,
+    should_stop: ShouldStop | None = None,
+    **keywords: Unpack[OptionKeywords],
+) -> Generator[Progress, None, RefineResult]:
+    """Refine rough labels step by step.
+
+    Each structure is segmented in a box around its hints, one after the other, so that memory does
+    not grow with their number. Where several claim a voxel, the one with the largest margin to its
+    background gets it. After Hu et al., *Scalable Segmentation for Ultra-High-Resolution Brain MR
+    Images* (HighSeg, 2025), section 3.3.
+
+    Parameters
+    ----------
+    volume
+        The scan.
+    coarse
+        Rough labels on any grid: of another spacing, a part of the scan, or a few painted slices.
+        Each value except 0 is a structure.
+    model
+        A class-conditional model; `None`: the bundled one.
+    spacing_mm
+        Working spacing in canonical order (z, y, x); `None`: the scan's own.
+    options
+        How to run; see `InferenceOptions`.
+    include, exclude
+        Strokes, as label maps on any grid: voxels with a value belong, or do not belong, to the
+        structure of this value. The result has exactly these voxels where the strokes are on the
+        scan's own grid, otherwise those of the nearest voxels.
+    context_mm
+        How much of the scan around the hints is segmented.
+    should_stop
+        Called as in `segment_steps`.
+    **keywords
+        The fields of `InferenceOptions`, instead of ``options``.
+
+    Yields
+    ------
+    Progress
+        Before each step.
+
+    Returns
+    -------
+    RefineResult
+        The labels; voxels outside of all boxes are 0.
+
+    Raises
+    ------
+    Cancelled
+        Once ``should_stop`` returns true.
+    HyperspaceError
+        If the model is not class-conditional, there is no structure, a structure lies outside of
+        the scan, or as in `segment_steps`.
+    """
+    started = time.perf_counter()
+    model = load_model(DEFAULT_MODEL) if model is None else model
+    if model.head != "class-conditional":
+        raise HyperspaceError(
+            "this model segments all its labels at once, not a structure that you mark",
+            where=model.name,
+            expected="a class-conditional model",
+            fix="Use segment, or another model",
+        )
+    hints = [hint for hint in (coarse, include) if hint is not None]
+    values = sorted({int(v) for hint in hints for v in np.unique(hint.array) if v > 0})
+    if not values:
+        raise HyperspaceError(
+            "the rough labels are empty",
+            where=coarse.name or None,
+            expected="a value above 0 for each structure",
+        )
+    options = options_from(options, keywords)
+    options = replace(options, device=choose_device(options.device))
+    best = np.zeros(volume.shape, np.float32)
+    labels = np.zeros(volume.shape, np.min_scalar_type(values[-1]))
+    boxes = {}
+    for number, value in enumerate(values):
+        box = _box_around(volume.grid, hints, value, context_mm)
+        margin = yield from as_part(
+            _margin_steps(
+                volume,
+                box,
+                value,
+                (coarse, include, exclude),
+                model,
+                spacing_mm,
+                options,
+                should_stop,
+            ),
+            number / len(values),
+            (number + 1) / len(values),
+        )
+        largest = margin > best[box]
+        labels[box][largest] = value
+        best[box][largest] = margin[largest]
+        boxes[value] = box
+    given = coarse.metadata
+    metadata: VolumeMetadata = {
+        **volume.metadata,
+        "label_names": given.get("label_names", {}),
+        "label_colors": given.get("label_colors", {}),
+        "label_sides": given.get("label_sides", {}),
+        "model": model.name,
+    }
+    refined = volume.with_array(labels, metadata=metadata)
+    return RefineResult(refined, boxes, time.perf_counter() - started)
+
+
+def _box_around(grid: Grid, hints: Sequence[Volume], value: int, context_mm: float) -> Box:
+    """Return the box of a grid that contains the voxels of a value, with the context around it."""
+    corners = []
+    for hint in hints:
+        found = bounding_box(hint.array == value)
+        if found is None:
+            continue
+        edges = [(each.start - 0.5, each.stop - 0.5) for each in found]
+        corners += [hint.grid.index_to_mm(np.array(corner)) for corner in product(*edges)]
+    index = np.array([grid.mm_to_index(corner) for corner in corners])
+    margin = context_mm / np.array(grid.spacing_mm)
+    low = np.floor(index.min(axis=0) + 0.5 - margin).astype(int).clip(0)
+    high = np.minimum(np.ceil(index.max(axis=0) + 0.5 + margin).astype(int), grid.shape)
+    if (low >= high).any():
+        raise HyperspaceError(
+            "a structure lies outside of the scan",
+            field=f"value {value}",
+            fix="Check that labels and scan belong together",
+        )
+    a, b, c = (slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+    return a, b, c
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
+    """Return the smallest box that contains a mask (D, H, W); `None` if it is empty."""
+    box = []
+    for axis in range(3):
+        shown = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
+        if not len(shown):
+            return None
+        box.append(slice(int(shown[0]), int(shown[-1]) + 1))
+    a, b, c = box
+    return a, b, c
+
+
+def _margin_steps(
+    volume: Volume,
+    box: Box,
+    value: int,
+    hints: tuple[Volume, Volume | None, Volume | None],
+    model: Model,
+    spacing_mm: Sequence[float] | None,
+    options: InferenceOptions,
+    should_stop: ShouldStop | None,
+) -> Generator[Progress, None, NDArray[np.float32]]:
+    """Segment one structure in a box; return its margin to the background, infinite at strokes."""
+    yield Progress(0.0, "preparing the image")
+    stop = should_stop or (lambda: False)
+    scan = crop(volume, box)
+    grid = crop_grid(volume.grid, box)
+    image = Volume(model.normalization.apply(scan.array), grid, volume.name)
+    channels = [image, *(_on_grid(hint, value, grid) for hint in hints)]
+    normalized = NormalizedModel(model)
+    volumes = as_volumes(channels, normalized)
+    straight = straight_grid(grid)
+    plan = make_plan(straight, normalized, spacing_mm, options)
+    check_main_memory(volumes, plan, normalized, choose_device(options.device))
+    network_input = working_image(volumes, normalized, plan, stop)
+    margin = np.zeros(straight.shape, np.float32)
+    inference = InferenceRun(plan, normalized, network_input, options, should_stop, NativeMargin)
+    yield from inference.run(straight.orientation.to_canonical(margin))
+    if straight is not grid:
+        margin = resample_to_grid(Volume(margin, straight), grid, should_stop=stop).array.copy()
+    for hint, certain in zip(hints[1:], (np.inf, -np.inf), strict=True):
+        if hint is not None:
+            marked = resample_to_grid(hint, grid, order="nearest", fill=0)
+            margin[marked.array == value] = certain
+    return margin
+
+
+def _on_grid(hint: Volume | None, value: int, grid: Grid) -> Volume:
+    """Return the voxels of a value as 1, interpolated onto a grid; zeros if there are none."""
+    found = None if hint is None else bounding_box(hint.array == value)
+    if hint is None or found is None:
+        return Volume(np.zeros(grid.shape, np.float32), grid)
+    # Interpolation beyond the voxels themselves needs their neighbors only.
+    around = [
+        slice(max(0, each.start - 2), min(size, each.stop + 2))
+        for each, size in zip(found, hint.shape, strict=True)
+    ]
+    part = crop(hint, (around[0], around[1], around[2]))
+    mask = Volume((part.array == value).astype(np.float32), part.grid)
+    return resample_to_grid(mask, grid, fill=0.0)

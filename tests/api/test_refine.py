@@ -1,0 +1,194 @@
+"""Refinement of rough labels with networks whose answer is known: the mask, or the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import nn
+
+import napari_hyperspace as hs
+from napari_hyperspace.api.refine import bounding_box, refine_steps
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.progress import run_to_end
+from napari_hyperspace.core.volume import Volume
+from tests.models import FakeModel
+from tests.scans import rotated_affine
+
+
+def linear_model(image=0.0, mask=0.0, include=0.0, exclude=0.0, offset=0.0) -> FakeModel:
+    """A class-conditional model whose margin is a weighted sum of its channels."""
+
+    def make(spacing_mm):
+        network = nn.Conv3d(4, 2, 1)
+        network.weight.data.zero_()
+        network.weight.data[1, :, 0, 0, 0] = torch.tensor([image, mask, include, exclude])
+        network.bias.data = torch.tensor([0.0, offset])
+        return network
+
+    return FakeModel(
+        make,
+        head="class-conditional",
+        in_channels=4,
+        channel_names=("image", "rough mask", "voxels inside", "voxels outside"),
+        out_channels=2,
+        label_values=(0, 1),
+        label_names={1: "structure"},
+        label_colors={1: "#ff0000"},
+    )
+
+
+MASK = linear_model(mask=1.0, offset=-0.5)
+
+
+@pytest.fixture
+def scan() -> Volume:
+    shape = (23, 19, 27)
+    values = np.random.default_rng(0).normal(100, 20, shape).astype(np.float32)
+    return Volume(values, Grid(shape, rotated_affine((1.1, 2.3, 0.9))), "scan")
+
+
+def coarse_on(grid: Grid, boxes: dict[int, tuple[slice, slice, slice]], **metadata) -> Volume:
+    labels = np.zeros(grid.shape, np.uint8)
+    for value, box in boxes.items():
+        labels[box] = value
+    return Volume(labels, grid, "coarse", metadata)
+
+
+@pytest.mark.parametrize("other", ["finer", "coarser", "flipped", "part"])
+def test_labels_on_another_grid_are_placed_by_their_affine(scan: Volume, other: str) -> None:
+    grid = scan.grid
+    if other in ("finer", "coarser"):
+        factor = 0.6 if other == "finer" else 1.0
+        grid = grid.with_spacing([factor * s for s in (1.1, 1.7, 0.9)])
+    elif other == "flipped":
+        affine = grid.affine[:, [2, 0, 1, 3]].copy()
+        affine[:3, 3] += affine[:3, 1] * (grid.shape[0] - 1)
+        affine[:3, 1] *= -1
+        grid = Grid((grid.shape[2], grid.shape[0], grid.shape[1]), affine)
+    else:
+        grid = grid.crop((5, 4, 6), (12, 10, 11))
+    middle = [slice(n // 3, n - n // 4) for n in grid.shape]
+    coarse = coarse_on(grid, {3: (middle[0], middle[1], middle[2])}, label_names={3: "cyst"})
+    refined = hs.refine(scan, coarse, MASK)
+    # The mask, interpolated at the centers of the scan's voxels.
+    index = np.moveaxis(np.indices(scan.shape), 0, -1).reshape(-1, 3)
+    at = grid.mm_to_index(scan.grid.index_to_mm(index)).T
+    share = ndimage.map_coordinates(
+        (coarse.array == 3).astype(float), at, order=1, mode="constant"
+    ).reshape(scan.shape)
+    if other != "finer":  # which is averaged over the scan's voxels
+        clear = np.abs(share - 0.5) > 1e-3
+        assert np.array_equal(refined.array[clear] == 3, share[clear] > 0.5)
+    else:
+        assert 2 * ((refined.array == 3) & (share > 0.5)).sum() > 0.95 * (
+            (refined.array == 3).sum() + (share > 0.5).sum()
+        )
+    assert set(np.unique(refined.array)) == {0, 3}
+    assert refined.affine.tobytes() == scan.affine.tobytes()
+    assert refined.metadata["label_names"] == {3: "cyst"}
+
+
+def test_strokes_are_respected_exactly(scan: Volume) -> None:
+    coarse = coarse_on(scan.grid, {2: (slice(8, 14), slice(6, 12), slice(8, 18))})
+    include = coarse_on(scan.grid, {2: (slice(3, 4), slice(6, 9), slice(9, 10))})
+    exclude = coarse_on(scan.grid, {2: (slice(9, 10), slice(7, 11), slice(10, 12))})
+    refined = hs.refine(scan, coarse, MASK, include=include, exclude=exclude).array
+    expected = ((coarse.array == 2) | (include.array == 2)) & ~(exclude.array == 2)
+    assert np.array_equal(refined == 2, expected)
+
+
+def test_strokes_alone_are_enough(scan: Volume) -> None:
+    nothing = coarse_on(scan.grid, {})
+    include = coarse_on(scan.grid, {1: (slice(8, 14), slice(7, 8), slice(9, 16))})
+    model = linear_model(include=1.0, offset=-0.5)
+    refined = hs.refine(scan, nothing, model, include=include).array
+    assert np.array_equal(refined == 1, include.array == 1)
+
+
+def test_the_larger_margin_decides_between_structures(scan: Volume) -> None:
+    array = np.zeros(scan.shape, np.uint8)
+    array[8:14, 6:12, 6:12] = 1
+    array[8:14, 6:12, 12:18] = 5
+    affine = scan.affine.copy()
+    affine[:3, 3] += 0.3 * affine[:3, 2]  # labels are 0.3 voxels further along the last axis
+    coarse = Volume(array, Grid(scan.shape, affine))
+    refined = hs.refine(scan, coarse, linear_model(mask=1.0, offset=-0.2)).array
+    # A voxel has 0.7 of its own label and 0.3 of that before it; both exceed 0.2 at each border.
+    expected = np.zeros(scan.shape, np.uint8)
+    expected[8:14, 6:12, 6:12] = 1
+    expected[8:14, 6:12, 12:19] = 5
+    assert np.array_equal(refined, expected)
+
+
+def test_the_image_of_the_box_is_normalized(scan: Volume) -> None:
+    """The margin is the image: its sign is that of the difference from the mean of the box."""
+    coarse = coarse_on(scan.grid, {1: (slice(8, 12), slice(8, 11), slice(8, 18))})
+    steps = refine_steps(scan, coarse, linear_model(image=1.0), context_mm=4.0)
+    result = run_to_end(steps)
+    box = result.boxes[1]
+    inside = scan.array[box]
+    assert inside.size < scan.array.size
+    expected = np.zeros(scan.shape, bool)
+    expected[box] = inside > inside.mean(dtype=np.float64)
+    clear = np.abs(scan.array - inside.mean(dtype=np.float64)) > 1e-2
+    assert np.array_equal((result.labels.array == 1)[clear], expected[clear])
+
+
+def test_boxes_have_the_context_around_the_hints(scan: Volume) -> None:
+    coarse = coarse_on(scan.grid, {1: (slice(10, 12), slice(9, 10), slice(12, 15))})
+    (box,) = run_to_end(refine_steps(scan, coarse, MASK, context_mm=5.0)).boxes.values()
+    steps = np.array(scan.spacing_mm)
+    low = np.array([10, 9, 12]) - np.ceil(5 / steps)
+    high = np.array([12, 10, 15]) + np.ceil(5 / steps)
+    for part, start, stop, size in zip(box, low, high, scan.shape, strict=True):
+        assert part.start == max(0, start) and part.stop == min(size, stop)
+
+
+def test_a_sheared_scan_keeps_its_grid(scan: Volume) -> None:
+    affine = scan.affine.copy()
+    affine[:3, 1] += 0.15 * affine[:3, 0]
+    sheared = Volume(scan.array, Grid(scan.shape, affine))
+    coarse = coarse_on(sheared.grid, {1: (slice(6, 16), slice(5, 14), slice(8, 20))})
+    with pytest.warns(hs.HyperspaceWarning, match="sheared"):
+        refined = hs.refine(sheared, coarse, MASK).array
+    both = (refined == 1) & (coarse.array == 1)
+    assert 2 * both.sum() > 0.9 * ((refined == 1).sum() + (coarse.array == 1).sum())
+
+
+def test_a_model_of_all_labels_is_refused(scan: Volume) -> None:
+    model = FakeModel(lambda spacing_mm: nn.Conv3d(1, 3, 1))
+    with pytest.raises(hs.HyperspaceError, match=r"all its labels at once[\s\S]*Use segment"):
+        hs.refine(scan, coarse_on(scan.grid, {1: (slice(0, 2),) * 3}), model)
+
+
+def test_segment_refuses_a_class_conditional_model(scan: Volume) -> None:
+    with pytest.raises(hs.HyperspaceError, match="Use refine"):
+        hs.segment(scan, MASK)
+
+
+def test_empty_labels_are_refused(scan: Volume) -> None:
+    with pytest.raises(hs.HyperspaceError, match="the rough labels are empty"):
+        hs.refine(scan, coarse_on(scan.grid, {}), MASK)
+
+
+def test_labels_outside_of_the_scan_are_refused(scan: Volume) -> None:
+    affine = scan.affine.copy()
+    affine[:3, 3] += 500
+    far = coarse_on(Grid(scan.shape, affine), {4: (slice(0, 3),) * 3})
+    with pytest.raises(hs.HyperspaceError, match=r"value 4[\s\S]*outside of the scan"):
+        hs.refine(scan, far, MASK)
+
+
+def test_refinement_can_be_stopped(scan: Volume) -> None:
+    coarse = coarse_on(scan.grid, {1: (slice(8, 12),) * 3})
+    with pytest.raises(hs.Cancelled):
+        run_to_end(refine_steps(scan, coarse, MASK, should_stop=lambda: True))
+
+
+def test_bounding_boxes() -> None:
+    mask = np.zeros((5, 6, 7), bool)
+    assert bounding_box(mask) is None
+    mask[1, 2, 3] = mask[3, 2, 6] = True
+    assert bounding_box(mask) == (slice(1, 4), slice(2, 3), slice(3, 7))

@@ -1,0 +1,54 @@
+"""The section of a configuration that says what a network is trained to return."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat
+
+from training.config.base import ConfigSection
+from training.config.spacing import SpacingRange
+from training.config.synthesis import Probability
+
+
+class LabelsHead(ConfigSection):
+    """One class per label."""
+
+    kind: Literal["labels"] = "labels"
+    """All labels at once."""
+
+
+class ClassConditionalHead(ConfigSection):
+    """One structure per pass, selected by channels after the image (Hu et al., HighSeg, 2025).
+
+    The channels are a rough mask of the structure, voxels known to be inside it, and voxels known
+    to be outside. They are made from the truth of each sample and are wrong on purpose, so that the
+    network does not copy them.
+    """
+
+    kind: Literal["class-conditional"]
+    """One structure per pass."""
+    held_out: tuple[str, ...] = ()
+    """Names of labels that are never the structure of a training sample."""
+    group_probability: Probability = 0.15
+    """Probability that the structure is the union of two neighboring labels."""
+    blob_probability: Probability = 0.15
+    """Probability that the structure is a random one, painted into the image."""
+    blob_mm: SpacingRange = (2.5, 15.0)
+    """Smallest and largest radius of random structures, in mm."""
+    coarse_mm: SpacingRange = (1.5, 8.0)
+    """Smallest and largest spacing of rough masks that are resampled from a coarse grid, in mm."""
+    shift_mm: NonNegativeFloat = 1.0
+    """Standard deviation of the displacement of rough masks along each axis, in mm."""
+    smoothing_mm: SpacingRange = (0.7, 3.0)
+    """Smallest and largest standard deviation of the blur that erodes or dilates masks, in mm."""
+    defect_probability: Probability = 0.3
+    """Probability that a part of a rough mask is missing, or that it has one too many."""
+    stroke_probability: Probability = 0.5
+    """Probability of strokes in addition to a rough mask; without a mask there always are some."""
+    max_strokes: Annotated[int, Field(ge=1, le=100)] = 4
+    """Largest number of strokes inside, and outside, of a structure."""
+    stroke_mm: PositiveFloat = 20.0
+    """Largest length of a stroke, in mm."""
+    brush_mm: SpacingRange = (1.0, 6.0)
+    """Smallest and largest diameter of the brush, in mm."""
