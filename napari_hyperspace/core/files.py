@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
 import platform
 import secrets
@@ -17,7 +19,11 @@ import psutil
 from napari_hyperspace.core.errors import HyperspaceError
 
 __all__ = [
+    "check_regular",
     "create_folder",
+    "parse_json",
+    "read_json",
+    "read_text",
     "remove_stale",
     "replacing",
     "resolved",
@@ -210,6 +216,79 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def parse_json(text: str, where: str | os.PathLike[str] | None = None) -> object:
+    """Parse JSON.
+
+    Raises
+    ------
+    HyperspaceError
+        If it is not JSON, is nested too deeply, or has a number with more digits than Python
+        converts.
+    """
+    try:
+        value: object = json.loads(text)
+    except RecursionError as error:
+        raise HyperspaceError("the values are nested too deeply", where=where) from error
+    except ValueError as error:
+        raise HyperspaceError("not valid JSON", where=where, found=error) from error
+    return value
+
+
+def read_json(path: Path, what: str = "file") -> object:
+    """Read a JSON file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What it is, for errors: "split".
+
+    Raises
+    ------
+    HyperspaceError
+        If it cannot be read, or `parse_json` refuses it.
+    """
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise HyperspaceError(
+            f"the {what} cannot be read", where=path, found=error.strerror or str(error)
+        ) from error
+    except ValueError as error:  # not UTF-8, or a null character in the path
+        raise HyperspaceError(
+            f"the {what} cannot be read", where=path, found=error, expected="text in UTF-8"
+        ) from error
+    return parse_json(text, path)
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse to open what is neither a file nor a folder: a pipe waits for a writer.
+
+    Raises
+    ------
+    OSError
+        If the path does not exist, or is a pipe, a socket or a device.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "this is a pipe or a device, not a file", os.fspath(path))
+
+
+def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
+    """Read a text file; pipes and devices are refused.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is not text of this encoding.
+    """
+    check_regular(path)
+    return Path(path).read_text(encoding=encoding)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from napari_hyperspace.core import files
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import (
     create_folder,
+    read_json,
     remove_stale,
     replacing,
     resolved,
@@ -27,6 +28,28 @@ from napari_hyperspace.core.files import (
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfe", "UTF-8"),
+        (b"{", "not valid JSON"),
+        (b"", "not valid JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"9" * 5000, "not valid JSON"),
+    ],
+)
+def test_json_that_cannot_be_read_is_a_declared_error(tmp_path, content, words):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(HyperspaceError, match=words) as caught:
+        read_json(path, "split")
+    assert caught.value.where == str(path)
+    with pytest.raises(HyperspaceError, match="the split cannot be read"):
+        read_json(tmp_path / "b.json", "split")
+    path.write_text('{"ä": [1]}', encoding="utf-8")
+    assert read_json(path) == {"ä": [1]}
 
 
 def test_text_is_written_as_it_is(tmp_path):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import read_json
 from training.comparison.config import Comparison
 from training.config.fit import FitConfig
 from training.data.splits import Split, read_split
@@ -51,14 +51,13 @@ class ComparedRun:
         return f"{self.method}-{self.seed}"
 
     def _stored(self) -> dict[str, Any]:
+        fix = "Move the folder away to train again"
         try:
-            stored: dict[str, Any] = json.loads(self.folder.config.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise HyperspaceError(
-                "the configuration of the run cannot be read",
-                where=self.folder.config,
-                fix="Move the folder away to train again",
-            ) from error
+            stored = read_json(self.folder.config, "configuration of the run")
+        except HyperspaceError as error:
+            raise error.replace(fix=fix) from error
+        if not isinstance(stored, dict):
+            raise HyperspaceError("a mapping is expected", where=self.folder.config, fix=fix)
         return stored
 
     def check_split(self, split: Split) -> None:

@@ -86,7 +86,15 @@ def parse_yaml(text: str, *, where: str | os.PathLike[str] | None = None) -> obj
         raise error.replace(where=where) from None
     except RecursionError as error:
         raise HyperspaceError("the values are nested too deeply", where=where) from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
+    # PyYAML constructs some tags, such as !!timestamp, from texts that it has not checked.
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise HyperspaceError(
             "not plain YAML", where=where, found=" ".join(str(error).split())
         ) from error

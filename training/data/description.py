@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import read_json
 
 FILE = "dataset.json"
+_NUMBER = re.compile("0|[1-9][0-9]{0,8}")
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -21,16 +23,13 @@ def read_description(folder: Path) -> dict[str, Any]:
         If it is missing or is not a JSON mapping.
     """
     path = folder / FILE
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not path.is_file():
         raise HyperspaceError(
-            f"the description of the data set cannot be read: {error.strerror}",
+            "the data set has no description",
             where=path,
             fix="Choose a folder in the layout of the Medical Segmentation Decathlon or of nnU-Net",
-        ) from error
-    except ValueError as error:
-        raise HyperspaceError("not valid JSON", where=path, found=error) from error
+        )
+    description = read_json(path, "description of the data set")
     if not isinstance(description, dict):
         raise HyperspaceError("a mapping is expected", where=path)
     return description
@@ -53,14 +52,14 @@ def numbered(description: dict[str, Any], key: str, folder: Path) -> dict[int, s
         If it is not such a mapping, or is empty.
     """
     part = description.get(key)
-    if not isinstance(part, dict) or not part or not all(number.isdigit() for number in part):
+    if not isinstance(part, dict) or not part or not all(map(_NUMBER.fullmatch, part)):
         raise HyperspaceError(
             'a mapping of numbers to names is expected, such as {"0": "background"}',
             where=folder / FILE,
             field=key,
             found=part,
         )
-    return {number: str(part[str(number)]) for number in sorted(map(int, part))}
+    return {int(number): str(part[number]) for number in sorted(part, key=int)}
 
 
 def license_of(description: dict[str, Any]) -> str:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import read_json
 from training.seeding import generator
+
+_PARTS = ("training", "validation")
 
 
 @dataclass(frozen=True)
@@ -90,17 +93,13 @@ def read_split(path: Path) -> Split:
     HyperspaceError
         If it cannot be read, a list is missing or empty, or both contain the same case.
     """
-    try:
-        parts = json.loads(path.read_text(encoding="utf-8"))
-        training, validation = (
-            tuple(str(name) for name in parts[key]) for key in ("training", "validation")
-        )
-    except OSError as error:
-        raise HyperspaceError(f"the split cannot be read: {error.strerror}", where=path) from error
-    except (ValueError, KeyError, TypeError) as error:
+    parts = read_json(path, "split")
+    lists = [parts.get(key) if isinstance(parts, dict) else None for key in _PARTS]
+    if not all(isinstance(names, list) for names in lists):
         raise HyperspaceError(
-            "a split must be JSON with the lists training and validation", where=path, found=error
-        ) from error
+            "a split must be JSON with the lists training and validation", where=path
+        )
+    training, validation = (tuple(map(str, names or ())) for names in lists)
     both = sorted(set(training) & set(validation))
     if both or not training or not validation:
         raise HyperspaceError(

@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import create_folder, write_text
+from napari_hyperspace.core.files import create_folder, read_json, write_text
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
@@ -308,7 +308,7 @@ def _kept(path: Path | None, about: dict[str, Any], n_labels: int) -> Iterator[p
 
 def _remember(path: Path, about: dict[str, Any]) -> None:
     """Compare what is evaluated with what was before, and store both."""
-    before = _current(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    before = _current(_stored(path)) if path.exists() else {}
     for key in ("data", "labels", "settings"):
         _same(path, key, before.get(key, about[key]), about[key])
     for key in ("models", "cases"):
@@ -316,6 +316,24 @@ def _remember(path: Path, about: dict[str, Any]) -> None:
             _same(path, f"{key}.{name}", known, about[key].get(name, known))
         about = {**about, key: {**before.get(key, {}), **about[key]}}
     write_text(path, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """Read an ``evaluation.json``; raise an error unless its parts are mappings."""
+    values = read_json(path, "description of the evaluation")
+    parts = [values]
+    if isinstance(values, dict):
+        models = values.get("models", {})
+        parts += [models, values.get("cases", {}), values.get("settings", {})]
+        for model in models.values() if isinstance(models, dict) else ():
+            parts += [model, model.get("applied") if isinstance(model, dict) else None]
+    if not isinstance(values, dict) or not all(isinstance(part, dict) for part in parts):
+        raise HyperspaceError(
+            "the file does not describe an evaluation",
+            where=path,
+            fix="Choose another folder with --out",
+        )
+    return values
 
 
 _FORMER_SETTINGS = {"form": "precision"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import replacing, write_text
+from napari_hyperspace.core.files import read_text, replacing, write_text
 from napari_hyperspace.core.geometry import Triple
 
 SPACING = ["z_mm", "y_mm", "x_mm"]
@@ -157,18 +157,26 @@ def read_rows(path: Path, n_labels: int) -> pd.DataFrame:
     HyperspaceError
         If the file is not a table of measurements.
     """
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    text = text[: text.rfind("\n") + 1]
-    if not text:
+    if not path.exists():
         return to_frame([])
     try:
+        text = read_text(path)
+        end = text.rfind("\n") + 1
+        # An interruption leaves part of a line, also of the first one: the header.
+        if not end and to_csv(to_frame([])).startswith(text):
+            return to_frame([])
+        text = text[:end]
         rows = pd.read_csv(
             io.StringIO(text),
             converters={name: _READERS[kind] for name, kind in DTYPES.items()}
             | dict.fromkeys(_FORMER_NAMES, str),
             na_filter=False,
         ).rename(columns=_FORMER_NAMES)
-    except ValueError:
+    except OSError as error:
+        raise HyperspaceError(
+            "the rows cannot be read", where=path, found=error.strerror or str(error)
+        ) from error
+    except (ValueError, OverflowError):
         rows = pd.DataFrame()
     if list(rows.columns) != list(DTYPES):
         raise HyperspaceError(
@@ -177,7 +185,10 @@ def read_rows(path: Path, n_labels: int) -> pd.DataFrame:
             fix="Choose another folder with --out",
         )
     complete = rows.groupby(KEY)["label"].transform("size") == n_labels
-    return rows[complete].reset_index(drop=True).astype(DTYPES)
+    try:
+        return rows[complete].reset_index(drop=True).astype(DTYPES)
+    except (ValueError, OverflowError) as error:  # a whole number of more than 64 bits
+        raise HyperspaceError("a value is not valid", where=path, found=error) from error
 
 
 def append_rows(path: Path, rows: pd.DataFrame) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import create_folder, write_text
+from napari_hyperspace.core.files import create_folder, read_json, write_text
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import write
@@ -22,6 +22,7 @@ from training.synthesis.labeled_head import LabeledHead
 from training.synthesis.parameters import PairParameters
 from training.synthesis.render import render
 from training.synthesis.sample import sample_pair
+from training.synthesis.stored import parameters_from
 
 _MARGIN = 1.08  # extent of the scan relative to the map: a deformed head may be larger than its map
 _FORMER_PARAMETERS_KEY = "draw"  # of "parameters", in files written before
@@ -170,13 +171,9 @@ def read_parameters(
     HyperspaceError
         If the file cannot be read, or the label map is missing or has changed.
     """
+    about = read_json(path, "file of parameters")
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
         name, identity, parameters = _parse(about)
-    except OSError as error:
-        raise HyperspaceError(
-            f"the parameters cannot be read: {error.strerror}", where=path
-        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise HyperspaceError(
             "the file does not contain the parameters of a synthetic pair", where=path, found=error
@@ -199,8 +196,8 @@ def read_parameters(
     return found[0], parameters
 
 
-def _parse(about: Mapping[str, Any]) -> tuple[str, str, PairParameters]:
+def _parse(about: Any) -> tuple[str, str, PairParameters]:
     """Return name and fingerprint of the label map, and the parameters."""
     key = "parameters" if "parameters" in about else _FORMER_PARAMETERS_KEY
-    parameters = PairParameters.from_dict(about[key])
+    parameters = parameters_from(about[key])
     return str(about["map"]), str(about["fingerprint"]), parameters

@@ -70,4 +70,6 @@ def test_missing_unfinished_and_foreign_runs(
     assert refused.exit_code == 1
     assert "optimizer.learning_rate" in refused.stderr and "AS-0" in refused.stderr
     (out / "AS-0" / "config.json").write_text("{")
-    assert "cannot be read" in run_compare(path, "--out", out, "--no-train").stderr
+    assert "not valid JSON" in run_compare(path, "--out", out, "--no-train").stderr
+    (out / "AS-0" / "config.json").write_text("[1]")
+    assert "a mapping is expected" in run_compare(path, "--out", out, "--no-train").stderr

@@ -67,6 +67,12 @@ def test_aliases_that_expand_without_limit_are_refused() -> None:
         parse_yaml("\n".join(lines))
 
 
+@pytest.mark.parametrize("text", ["a: !!timestamp x", "a: !!float x", "a: !!int", "a: !!bool x"])
+def test_values_that_do_not_have_their_tag_are_refused(text: str) -> None:
+    with pytest.raises(HyperspaceError, match="plain YAML"):
+        parse_yaml(text)
+
+
 def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_bytes("name: Größe\n".encode("latin-1"))

@@ -180,7 +180,10 @@ def test_split_files(tmp_path: Path) -> None:
     split = Split(("a", "b"), ("c",))
     path.write_text(split.to_json())
     assert read_split(path) == split
-    for text in ("[]", "{", '{"training": ["a"], "validation": ["a"]}', '{"training": ["a"]}'):
+    for text in (
+        *("[]", "{", '{"training": ["a"], "validation": ["a"]}', '{"training": ["a"]}'),
+        *("[" * 100_000, '{"training": "ab", "validation": ["c"]}', "\0"),
+    ):
         path.write_text(text)
         with pytest.raises(HyperspaceError, match=r"split\.json"):
             read_split(path)

@@ -126,6 +126,10 @@ def test_rows_of_another_evaluation_are_refused(
     with pytest.raises(hs.HyperspaceError, match=r"cases\.tiny_001"):
         evaluate([Method("m", str(model_file))], data, NAMES[:1], groups, rows_file=path)
     assert path.read_text() == before
+    for damaged in ("{", "3", '{"models": 3}', '{"models": {"m": {}}}', '{"cases": []}'):
+        (folder / "evaluation.json").write_text(damaged)
+        with pytest.raises(hs.HyperspaceError, match=r"valid JSON|does not describe"):
+            evaluate([Method("m", str(model_file))], data, NAMES[:1], groups, rows_file=path)
     (folder / "evaluation.json").unlink()
     with pytest.raises(hs.HyperspaceError, match="no file that says"):
         evaluate([Method("m", str(model_file))], data, NAMES[:1], groups, rows_file=path)

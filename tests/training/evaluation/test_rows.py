@@ -6,11 +6,14 @@ import dataclasses
 import math
 from pathlib import Path
 
+import pytest
 from pandas.testing import assert_frame_equal
 
+from napari_hyperspace.core.errors import HyperspaceError
 from training.evaluation.rows import (
     Row,
     read_rows,
+    to_csv,
     to_frame,
     write_rows,
 )
@@ -31,3 +34,30 @@ def test_rows_are_read_back_equal(tmp_path: Path) -> None:
         "0.25,0.6666666666666666,-0.1,1e-09,5e-324,1.0,0.1,0.2,0.3,,9007199254740993,fp32,cpu"
     )
     assert read_rows(path, 3).empty and list(read_rows(path, 3).columns) == list(rows.columns)
+
+
+def test_a_header_that_was_cut_off_is_an_empty_table(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    for text in ("", "model,identity,outs", to_csv(to_frame([]))):
+        path.write_text(text)
+        assert read_rows(path, 2).empty
+
+
+@pytest.mark.parametrize(
+    "content", [b"a note of somebody", b"\xff\xfe", b"a,b\n1,2\n", b'"\n', b"\0\n"]
+)
+def test_another_file_is_not_taken_for_an_empty_table(tmp_path: Path, content: bytes) -> None:
+    """It would be replaced by the rows of the evaluation."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    with pytest.raises(HyperspaceError, match="not the rows"):
+        read_rows(path, 2)
+
+
+def test_numbers_of_more_than_64_bits_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    row = {name: "x" for name in Row.__annotations__}
+    row |= {name: "1" for name, kind in Row.__annotations__.items() if kind != "str"}
+    path.write_text(to_csv(to_frame([])) + ",".join({**row, "label": "9" * 30}.values()) + "\n")
+    with pytest.raises(HyperspaceError, match="not valid"):
+        read_rows(path, 1)

@@ -20,6 +20,7 @@ from training.synthesis.parameters import Corruption, PairParameters, Stripping
 from training.synthesis.render import render
 from training.synthesis.sample import expected_moments, sample_pair
 from training.synthesis.sampling_grid import SamplingGrid, choose_parts, fine_grid, scan_grid
+from training.synthesis.stored import parameters_from
 from training.synthesis.tissues import CONTRAST_PRIORS, TISSUES
 
 CONFIG = SynthesisSection()
@@ -29,6 +30,40 @@ HEAD = Head.from_volume("tiny", volume(head_array()))
 def _sample(seed: int, **changes: object) -> PairParameters:
     config = SynthesisSection.model_validate(changes)
     return sample_pair(generator(seed, "sample", 0), config, HEAD, (1.3, 0.8, 2.0), (17, 20, 9))
+
+
+def test_stored_parameters_are_checked() -> None:
+    parameters = _sample(3)
+    assert parameters_from(json.loads(json.dumps(parameters.to_dict()))) == parameters
+    for path, value in (
+        (("shape",), [10**6, 10**6, 10**6]),
+        (("shape",), [0, 8, 8]),
+        (("shape",), [8, 8]),
+        (("spacing_mm",), [1e-9, 1, 1]),
+        (("spacing_mm",), ["x", 1, 1]),
+        (("spacing_mm",), [float("nan"), 1, 1]),
+        (("scale",), 0),
+        (("cut",), [3, 0, 0.5]),
+        (("geometry", "center_mm"), [1e30, 0, 0]),
+        (("geometry", "matrix"), [[1, 0, 0], [0, 1, 0]]),
+        (("geometry", "elastic_points"), [1, 2, 2]),
+        (("geometry", "elastic_seed"), -1),
+        (("acquisition", "parts"), [10**5, 10**5, 10**5]),
+        (("acquisition", "profile"), ["box", "box", "x"]),
+        (("acquisition", "width_mm"), [1e6, 1e6, 1e6]),
+        (("appearance", "means"), [0.5]),
+        (("appearance", "smooth_mm"), 1e-6),
+        (("corruption", "gamma"), 1e3),
+        (("corruption", "bias_points"), [10**6, 2, 2]),
+    ):
+        values = json.loads(json.dumps(parameters.to_dict()))
+        section = values
+        for key in path[:-1]:
+            section = section[key]
+        assert path[-1] in section
+        section[path[-1]] = value
+        with pytest.raises((ValueError, TypeError)):
+            parameters_from(values)
 
 
 @given(st.integers(0, 10_000))
