@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     )
     from napari_hyperspace.core.geometry import Grid
     from napari_hyperspace.core.postprocess import postprocess
-    from napari_hyperspace.core.volume import Volume
+    from napari_hyperspace.core.volume import Record, Volume
     from napari_hyperspace.io import read, write
+    from napari_hyperspace.io.labels import write_label_table
+    from napari_hyperspace.nets.locations import bundled_models
     from napari_hyperspace.nets.model import Model
-    from napari_hyperspace.nets.model_file import bundled_models, load_model, save_model
+    from napari_hyperspace.nets.model_file import load_model, save_model
 
 __version__ = "0.1.0"
 
@@ -49,11 +51,13 @@ _MODULES = {
     "sweep": "api.sweep",
     "SweepPoint": "api.sweep_result",
     "SweepSummary": "api.sweep_result",
+    "Record": "core.volume",
     "Volume": "core.volume",
     "read": "io",
     "write": "io",
+    "write_label_table": "io.labels",
     "Model": "nets.model",
-    "bundled_models": "nets.model_file",
+    "bundled_models": "nets.locations",
     "load_model": "nets.model_file",
     "save_model": "nets.model_file",
 }
@@ -67,6 +71,7 @@ __all__ = [
     "HyperspaceWarning",
     "Model",
     "OptionNeededError",
+    "Record",
     "Sweep",
     "SweepPoint",
     "SweepSummary",
@@ -84,6 +89,7 @@ __all__ = [
     "spacing_for",
     "sweep",
     "write",
+    "write_label_table",
 ]
 
 

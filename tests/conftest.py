@@ -44,6 +44,14 @@ def own_log(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     return folder / "hyperspace.log"
 
 
+@pytest.fixture(autouse=True)
+def own_models(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Start with an empty folder of own models."""
+    folder = tmp_path_factory.mktemp("models")
+    monkeypatch.setenv("HYPERSPACE_MODELS", str(folder))
+    return folder
+
+
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Start with an empty cache folder."""

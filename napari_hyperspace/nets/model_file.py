@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,14 +22,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from napari_hyperspace import __version__
-from napari_hyperspace._resources import resource_path
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import write_bytes
+from napari_hyperspace.core.files import check_regular, write_bytes
 from napari_hyperspace.nets.base.config import Config
 from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, build_factory
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.digest import WeightsDigest, digest_of
 from napari_hyperspace.nets.former import present_state, stored_state
+from napari_hyperspace.nets.locations import find_model
 from napari_hyperspace.nets.model import Model
 
 FORMAT_VERSION = 1
@@ -51,18 +50,14 @@ class ModelHeader(Config):
     card: ModelCard
 
 
-def bundled_models() -> dict[str, Path]:
-    """Return name and path of the model files that ship with the package."""
-    return {path.stem: path for path in sorted(resource_path("models").glob("*.safetensors"))}
-
-
 def load_model(name_or_path: str | os.PathLike[str], *, digest: str | None = None) -> Model:
     """Load a model.
 
     Parameters
     ----------
     name_or_path
-        Name of a bundled model, or path to a model file.
+        Path to a model file, or name of an installed model: a bundled one, one of the user's own
+        (``hyperspace models add``), or one in a further folder.
     digest
         `Model.digest` of the model that is expected, as stated in the record of a result.
 
@@ -73,7 +68,7 @@ def load_model(name_or_path: str | os.PathLike[str], *, digest: str | None = Non
         written by a newer version, does not match its checksum, or a tensor is missing, unexpected,
         of the wrong shape, or not finite; or if it is another model than expected.
     """
-    path = _find(name_or_path)
+    path = find_model(name_or_path)
     model = _load(path)
     if digest is not None and model.digest != digest:
         raise HyperspaceError(
@@ -129,7 +124,7 @@ def read_card(name_or_path: str | os.PathLike[str]) -> ModelHeader:
 
     Raises as `load_model`.
     """
-    return _read_header(_find(name_or_path))[0]
+    return _read_header(find_model(name_or_path))[0]
 
 
 def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "float32") -> Path:
@@ -216,21 +211,6 @@ def check_model_target(path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-def _find(name_or_path: str | os.PathLike[str]) -> Path:
-    path = Path(name_or_path)
-    bundled = bundled_models()
-    with suppress(OSError):  # the name is too long for a file
-        if path.is_file():
-            return path
-    if str(name_or_path) in bundled:
-        return bundled[str(name_or_path)]
-    raise HyperspaceError(
-        "there is no such model",
-        where=path,
-        expected=f"a model file, or one of {', '.join(bundled) or '(none bundled)'}",
-    )
-
-
 @dataclass(frozen=True)
 class _Stored:
     """Shape and type of a tensor in a file."""
@@ -268,6 +248,7 @@ def _read_header(path: Path) -> tuple[ModelHeader, dict[str, _Stored], dict[str,
 def _refuse_foreign(path: Path) -> None:
     """Refuse pickles, and headers longer than the file, before anything is parsed."""
     try:
+        check_regular(path)
         size = path.stat().st_size
         with open(path, "rb") as file:
             start = file.read(8)

@@ -8,7 +8,8 @@ from pathlib import Path
 from napari_hyperspace import __version__
 from napari_hyperspace._resources import resource_path
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.nets.model_file import bundled_models, read_card
+from napari_hyperspace.nets.locations import bundled_models
+from napari_hyperspace.nets.model_file import read_card
 
 __all__ = ["about_text"]
 

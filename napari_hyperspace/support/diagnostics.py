@@ -28,7 +28,8 @@ from napari_hyperspace.core.store import CACHE_VARIABLE, store_path
 from napari_hyperspace.cost.calibrate import known_rates
 from napari_hyperspace.cost.rates import Rates
 from napari_hyperspace.inference.precision import stored_choices
-from napari_hyperspace.nets.model_file import bundled_models, read_card
+from napari_hyperspace.nets.locations import bundled_models
+from napari_hyperspace.nets.model_file import read_card
 from napari_hyperspace.support.log import log_level, log_lines
 
 __all__ = ["Sections", "collect_diagnostics", "format_diagnostics"]

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from napari_hyperspace.core.volume import Laterality
 from napari_hyperspace.nets.card import LabelClass, ModelCard
-from napari_hyperspace.nets.model_file import bundled_models, read_card
+from napari_hyperspace.nets.locations import bundled_models
+from napari_hyperspace.nets.model_file import read_card
 
 
 def test_sides_are_what_the_card_states():

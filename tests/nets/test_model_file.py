@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.digest import digest_of
-from napari_hyperspace.nets.model_file import bundled_models, load_model, read_card, save_model
+from napari_hyperspace.nets.locations import bundled_models
+from napari_hyperspace.nets.model_file import load_model, read_card, save_model
 from tests.nets.rounding import assert_equal_in_float64
 
 

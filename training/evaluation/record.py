@@ -12,8 +12,9 @@ import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.card import DiceRecord
+from napari_hyperspace.nets.locations import find_model
 from napari_hyperspace.nets.model import Model
-from napari_hyperspace.nets.model_file import bundled_models, load_model, save_model
+from napari_hyperspace.nets.model_file import load_model, save_model
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.methods import Method
 from training.evaluation.rows import NETWORK_SPACING, SPACING
@@ -51,7 +52,7 @@ def write_card(evaluation: Evaluation, method: Method) -> Path:
     HyperspaceError
         If nothing was measured at a fixed spacing, or the file has changed since.
     """
-    path = bundled_models().get(method.model, Path(method.model))
+    path = find_model(method.model)
     records = dice_records(evaluation, method)
     if not records:
         raise HyperspaceError(

@@ -19,8 +19,9 @@ from napari_hyperspace.core.files import create_folder, write_text
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
+from napari_hyperspace.nets.locations import find_model
 from napari_hyperspace.nets.model import Model
-from napari_hyperspace.nets.model_file import bundled_models, load_model, save_model
+from napari_hyperspace.nets.model_file import load_model, save_model
 from training.data.labels import OUTSIDE
 from training.evaluation.record import stored_dtype
 from training.evaluation.rows import SPACING
@@ -219,7 +220,7 @@ def write_synthetic_scores(
     write_text(files[0], scores.to_markdown())
     write_text(files[1], json.dumps(scores.to_dict(), indent=1) + "\n")
     if model is not None:
-        path = bundled_models().get(model, Path(model))
+        path = find_model(model)
         loaded = load_model(path)
         records = tuple(score.to_record() for score in scores.by_structure())
         card = loaded.card.model_copy(update={"dice": records})

@@ -15,6 +15,7 @@ from napari_hyperspace.gui.adapters.readers import ReadOptions
 if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate
     from napari_hyperspace.api.segment import SegmentResult
+    from napari_hyperspace.api.sweep import Sweep
     from napari_hyperspace.inference.options import InferenceOptions
     from napari_hyperspace.inference.protocols import SpacingModel
     from napari_hyperspace.io import Receipt, Series
@@ -29,7 +30,7 @@ class Services:
 
     def bundled_models(self) -> Mapping[str, Path]:
         """Return the models that come with the package: name → path."""
-        from napari_hyperspace.nets.model_file import bundled_models
+        from napari_hyperspace.nets.locations import bundled_models
 
         return bundled_models()
 
@@ -130,6 +131,34 @@ class Services:
         from napari_hyperspace.api.segment import segment_steps
 
         return segment_steps(volumes, model, spacing_mm, options, should_stop=should_stop)
+
+    def sweep(
+        self,
+        volumes: Sequence[Volume],
+        model: SpacingModel,
+        *,
+        range_mm: tuple[float, float],
+        count: int,
+        axis: str | None,
+        fixed_mm: Triple,
+        box: tuple[slice, slice, slice] | None,
+        reference: Volume | None,
+        options: InferenceOptions,
+    ) -> Sweep:
+        """Prepare a sweep over spacings; see `napari_hyperspace.sweep`."""
+        from napari_hyperspace.api.sweep import sweep
+
+        return sweep(
+            volumes,
+            model,
+            range_mm=range_mm,
+            count=count,
+            axis=axis,
+            fixed_mm=fixed_mm,
+            box=box,
+            reference=reference,
+            options=options,
+        )
 
     def postprocess(
         self, labels: Volume, *, largest_component: bool, fill_holes_mm3: float
