@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +19,10 @@ from napari_hyperspace.core.geometry import Shape
 from napari_hyperspace.core.volume import Laterality, Side
 
 __all__ = [
+    "LABEL_COLORS",
     "Origin",
     "Structure",
+    "colors_for",
     "has_sides",
     "laterality_in_name",
     "laterality_of",
@@ -29,9 +31,25 @@ __all__ = [
     "to_csv",
 ]
 
+# The list of Okabe and Ito (2008), continued: each color is the one farthest from those before it
+# for normal vision, deuteranopia and protanopia alike (CIELAB; simulated as by Machado, 2009).
+LABEL_COLORS = (
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#6611ff",
+    "#aaffaa", "#5577ff", "#77ffff", "#bb1133", "#77bb66", "#99ddbb", "#ccee77", "#884477",
+)  # fmt: skip
+"""Colors for labels without a color; the color-blind can tell them apart."""
+
 _NO_SIDE = Laterality(None, "")
 _SIDE_IN_NAME = re.compile(r"(left|right)\b", re.IGNORECASE)
 _FEW = 4096  # below this largest value, every plane is counted by the values themselves
+
+
+def colors_for(values: Iterable[int], known: Mapping[int, str]) -> dict[int, str]:
+    """Return a color for each label value: the known one, or else one of `LABEL_COLORS`."""
+    return {
+        value: known.get(value, LABEL_COLORS[place % len(LABEL_COLORS)])
+        for place, value in enumerate(sorted(values))
+    }
 
 
 @dataclass(frozen=True)

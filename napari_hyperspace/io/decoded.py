@@ -50,6 +50,8 @@ class Decoded:
         Whether the file states that its values are labels.
     label_names, label_colors
         Of the label values, if the file has them.
+    described
+        What the description of a label map says; see `napari_hyperspace.io.record`.
     series
         UID of the DICOM series.
     """
@@ -66,6 +68,7 @@ class Decoded:
     is_labels: bool = False
     label_names: Mapping[int, str] = field(default_factory=dict)
     label_colors: Mapping[int, str] = field(default_factory=dict)
+    described: VolumeMetadata | None = None
     series: str | None = None
 
     def to_volume(self, fill: float | None, reading: ReadingOptions) -> Volume:
@@ -111,6 +114,10 @@ class Decoded:
 
     def _metadata(self) -> VolumeMetadata:
         metadata: VolumeMetadata = {"path": str(self.path), "format": self.format}
+        # What kept the description while it stored other values, such as an interpolated map,
+        # does not show labels any more.
+        if self.described is not None and self.array.dtype.kind in "iu":
+            metadata |= self.described
         if self.header is not None:
             metadata["header"] = self.header
         if self.series:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 from SimpleITK import GetImageFromArray, WriteImage
 
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import Volume, VolumeMetadata
 from napari_hyperspace.io.decoded import turned
 from napari_hyperspace.io.metaimage import MetaHeader
+from napari_hyperspace.io.record import DESCRIPTION_KEY, describe_labels
+
+# NRRD escapes backslashes; without any, every reader returns what was written.
+_PLAIN = "".join(sorted(set(string.punctuation) - set("%\\")))
 
 
 def encode(volume: Volume, path: Path) -> None:
@@ -32,7 +38,10 @@ def encode(volume: Volume, path: Path) -> None:
     image.SetSpacing(spacing)
     image.SetDirection(directions.ravel().tolist())
     if is_nrrd:
-        for key, value in _segments(volume).items():
+        pairs = _segments(volume)
+        if volume.metadata.get("record") is not None:
+            pairs[DESCRIPTION_KEY] = quote(describe_labels(_made(volume.metadata)), safe=_PLAIN)
+        for key, value in pairs.items():
             image.SetMetaData(key, value)
     WriteImage(image, str(path), True)
 
@@ -47,6 +56,14 @@ def _factors(
     ):
         return kept.spacing_mm, kept.directions
     return volume.spacing_mm, affine[:3, :3] / volume.spacing_mm
+
+
+def _made(metadata: VolumeMetadata) -> VolumeMetadata:
+    """Return the metadata without names and colors, which are stored for each segment."""
+    made = metadata.copy()
+    made.pop("label_names", None)
+    made.pop("label_colors", None)
+    return made
 
 
 def _segments(volume: Volume) -> dict[str, str]:

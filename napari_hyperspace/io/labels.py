@@ -1,15 +1,19 @@
-"""Checks of label maps and of an image with its labels, for every case of a training."""
+"""Label maps: checks of their values and grid, and tables of their names for other programs."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning, printable
+from napari_hyperspace.core.files import resolved, stem_of, write_text
+from napari_hyperspace.core.structures import colors_for
 from napari_hyperspace.core.volume import Volume
 
 _SAME_GRID_MM = 1e-3
@@ -103,3 +107,59 @@ def check_pair(image: Volume, labels: Volume, tolerance_mm: float = _SAME_GRID_M
             expected=f"at most {tolerance_mm:g} mm",
             fix="Resample the labels to the image's grid (nearest neighbor)",
         )
+
+
+def label_table_path(path: str | os.PathLike[str]) -> Path:
+    """Return where BIDS expects the table of a label map: ``x_dseg.tsv`` for ``x.nii.gz``."""
+    target = Path(path)
+    return target.with_name(f"{stem_of(target).removesuffix('_dseg')}_dseg.tsv")
+
+
+def write_label_table(labels: Volume, path: str | os.PathLike[str]) -> Path:
+    """Write names and colors of a label map to a text file that other programs read.
+
+    Parameters
+    ----------
+    labels
+        A label map with names. Labels without a color get one of `core.structures.LABEL_COLORS`.
+    path
+        Ends in ``.tsv``: the table of BIDS with the columns index, name and color; or in
+        ``.txt`` or ``.label``: the label descriptions of ITK-SNAP. Replaced atomically.
+
+    Raises
+    ------
+    HyperspaceError
+        If the labels have no names, the extension is another one, or the file cannot be written.
+
+    References
+    ----------
+    https://bids-specification.readthedocs.io (derivatives, common data types, imaging: discrete
+    segmentations)
+    """
+    target = resolved(path)
+    names = labels.metadata.get("label_names", {})
+    if not names:
+        raise HyperspaceError("these labels have no names", where=labels.name or None)
+    colors = colors_for(names, labels.metadata.get("label_colors", {}))
+    # A tab, line break or quotation mark would end a field.
+    plain = {value: " ".join(printable(names[value]).split()) for value in sorted(names)}
+    suffix = target.suffix.lower()
+    if suffix == ".tsv":
+        lines = ["index\tname\tcolor"]
+        lines += [f"{value}\t{name}\t{colors[value]}" for value, name in plain.items()]
+    elif suffix in (".txt", ".label"):
+        lines = ["# ITK-SnAP Label Description File", "# IDX -R- -G- -B- -A- VIS MSH LABEL"]
+        lines.append('0 0 0 0 0 0 0 "Clear Label"')
+        for value, name in plain.items():
+            red, green, blue = bytes.fromhex(colors[value][1:])
+            quoted = name.replace('"', "'")
+            lines.append(f'{value} {red} {green} {blue} 1 1 1 "{quoted}"')
+    else:
+        raise HyperspaceError(
+            "the format of a table of labels is chosen by its extension",
+            where=target,
+            found=suffix or "none",
+            expected=".tsv (BIDS), .txt or .label (ITK-SNAP)",
+        )
+    write_text(target, "\n".join(lines) + "\n")
+    return target

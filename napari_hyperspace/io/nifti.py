@@ -1,5 +1,8 @@
 """Reading and writing NIfTI-1 and NIfTI-2 (one file, plain or gzip); see also `nifti_affine`.
 
+A label map is written with a header extension that contains its description as a comment: names,
+colors, and how the labels were made (`napari_hyperspace.io.record`). Other extensions are skipped.
+
 Source: https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields
 """
 
@@ -12,7 +15,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import nibabel as nib
 import numpy as np
@@ -22,15 +25,17 @@ from numpy.typing import NDArray
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import stem_of
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import Volume, VolumeMetadata
 from napari_hyperspace.io.decoded import Decoded
 from napari_hyperspace.io.files import check_memory, open_unchanged
 from napari_hyperspace.io.nifti_affine import SAME_AFFINE_MM, geometry_of
+from napari_hyperspace.io.record import LARGEST_DESCRIPTION, describe_labels, labels_described
 from napari_hyperspace.io.streams import InflateStream, Layout, check_layout, read_voxels, skip
 
 _MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
 _PAIR_MAGIC = {348: b"ni1\0", 540: b"ni2\0\r\n\x1a\n"}
 _LARGEST_NIFTI1_SIZE = 32767
+_COMMENT = 6  # NIFTI_ECODE_COMMENT: plain ASCII text
 _LABEL_INTENT = 1002  # NIFTI_INTENT_LABEL: each value is an index into a list of labels
 _GEOMETRY_FIELDS = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
@@ -62,7 +67,7 @@ def decode(
         raw.seek(0)
         inflated = InflateStream(raw, path) if compressed else None
         stream = raw if inflated is None else cast(BinaryIO, io.BufferedReader(inflated))
-        kept, offset = _read_header(stream, path)
+        kept, offset, described = _read_header(stream, path)
         header = kept.parse()
         layout = Layout(_sizes(header, path), _dtype(header, path))
         check_layout(layout, path, size if compressed else size - offset, compressed=compressed)
@@ -85,11 +90,12 @@ def decode(
         orientation_unknown=geometry.orientation_unknown,
         units_stated=spacing_mm is not None or int(header["xyzt_units"]) & 7 != 0,
         is_labels=int(header["intent_code"]) == _LABEL_INTENT and array.dtype.kind in "iu",
+        described=None if scaling is not None else described,
     )
 
 
-def _read_header(stream: BinaryIO, path: Path) -> tuple[NiftiHeader, int]:
-    """Read up to the first voxel; return the header and the voxels' offset."""
+def _read_header(stream: BinaryIO, path: Path) -> tuple[NiftiHeader, int, VolumeMetadata | None]:
+    """Read up to the first voxel; return header, offset of the voxels and description of labels."""
     block = stream.read(348)
     size = next(
         (n for n in _MAGIC if block[:4] in (n.to_bytes(4, "little"), n.to_bytes(4, "big"))), 0
@@ -132,8 +138,55 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[NiftiHeader, int]:
             field="vox_offset",
             found=int(offset),
         )
-    skip(stream, int(offset) - size, path)
-    return kept, int(offset)
+    left, described = _read_extensions(stream, path, kept, int(offset) - size)
+    skip(stream, left, path)
+    return kept, int(offset), described
+
+
+def _read_extensions(
+    stream: BinaryIO, path: Path, kept: NiftiHeader, left: int
+) -> tuple[int, VolumeMetadata | None]:
+    """Read the extensions of a header, as far as they are valid.
+
+    Parameters
+    ----------
+    stream, path
+        The file, read up to the end of the header.
+    kept
+        The header.
+    left
+        Number of bytes up to the first voxel.
+
+    Returns
+    -------
+    left
+        Number of those bytes that were not read.
+    described
+        The description of the labels; `None` if no extension contains one.
+    """
+    extender = stream.read(4)
+    left -= len(extender)
+    if not extender[:1].strip(b"\0"):
+        return left, None
+    little = int.from_bytes(kept.block[:4], "little") == len(kept.block)
+    order: Literal["little", "big"] = "little" if little else "big"
+    while left >= 8:
+        start = stream.read(8)
+        left -= len(start)
+        size, code = (int.from_bytes(part, order, signed=True) for part in (start[:4], start[4:]))
+        size -= 8
+        if not 0 <= size <= left:
+            break
+        if code == _COMMENT and size <= LARGEST_DESCRIPTION:
+            content = stream.read(size)
+            left -= len(content)
+            described = labels_described(content)
+            if described is not None:
+                return left, described
+        else:
+            skip(stream, size, path)
+            left -= size
+    return left, None
 
 
 def _sizes(header: Any, path: Path) -> tuple[int, ...]:
@@ -205,6 +258,9 @@ def encode(volume: Volume, path: Path) -> None:
     header.set_data_dtype(volume.dtype)
     if volume.metadata.get("is_labels") or volume.metadata.get("label_names"):
         header["intent_code"] = _LABEL_INTENT
+    description = describe_labels(volume.metadata)
+    if description:
+        header.extensions.append(nib.nifti1.Nifti1Extension(_COMMENT, description))
     kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
     image = kind(volume.array, None, header)
     with path.open("wb") as raw:

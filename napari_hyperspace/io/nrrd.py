@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from napari_hyperspace.io.decoded import (
     spacing_needed,
 )
 from napari_hyperspace.io.files import companion, open_unchanged
+from napari_hyperspace.io.record import DESCRIPTION_KEY, labels_described
 from napari_hyperspace.io.streams import Layout, read_data
 from napari_hyperspace.io.text import (
     MOST_AXES,
@@ -77,6 +79,8 @@ _KNOWN = {
 _NEVER_PAIRS = ("space directions", "space origin", "space units", "spacings")
 _SYNONYMS = {"datafile": "data file", "byteskip": "byte skip", "lineskip": "line skip"}
 _PARALLEL = 1e-6  # sine of the angle below which two axes are parallel
+_ESCAPED = re.compile(r"\\([n\\])")  # in the value of a key
+_UNESCAPED = {"n": "\n", "\\": "\\"}
 _SEGMENT = re.compile(r"Segment(\d+)_(LabelValue|Layer|Name|Color)")
 
 
@@ -134,6 +138,7 @@ def decode(
         orientation_unknown=not known,
         label_names=names,
         label_colors=colors,
+        described=labels_described(unquote_to_bytes(header.pairs.get(DESCRIPTION_KEY, ""))),
     )
 
 
@@ -148,7 +153,7 @@ def _parse(header: _Header, lines: Iterator[str]) -> None:
             continue
         if ":=" in line:
             key, _, value = line.partition(":=")
-            header.pairs[key] = value
+            header.pairs[key] = _ESCAPED.sub(lambda match: _UNESCAPED[match[1]], value)
         elif ":" in line:
             key, _, value = line.partition(":")
             key = key.strip().lower()

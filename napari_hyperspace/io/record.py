@@ -26,6 +26,7 @@ from napari_hyperspace.core.volume import (
 )
 
 __all__ = [
+    "DESCRIPTION_KEY",
     "LARGEST_DESCRIPTION",
     "RECORD_VERSION",
     "describe_labels",
@@ -39,6 +40,9 @@ RECORD_VERSION = 1
 
 LARGEST_DESCRIPTION = 1 << 20
 """Longest description that is read, in bytes."""
+
+DESCRIPTION_KEY = "napari-hyperspace-labels"
+"""Name of the description where a format stores texts by name; percent-encoded."""
 
 _FORMAT = "napari-hyperspace labels"
 _MAX_LABELS = 65535

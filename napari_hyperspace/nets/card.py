@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.intensity import Normalization
-from napari_hyperspace.core.structures import laterality_in_name
+from napari_hyperspace.core.structures import LABEL_COLORS, colors_for, laterality_in_name
 from napari_hyperspace.core.volume import Laterality, Side
 from napari_hyperspace.nets.base.config import Config, Range
 from napari_hyperspace.nets.base.localization import Localization
@@ -24,8 +24,8 @@ class LabelClass(Config):
     """Value in the label map."""
     name: str
     """Name shown to users."""
-    color: HexColor = "#e6194b"
-    """Color to draw it in."""
+    color: HexColor = LABEL_COLORS[0]
+    """Color to draw it in. In a card, each label without one gets another of `LABEL_COLORS`."""
     side: Side | None = None
     """Side of the body; null: neither side, or both sides in one label."""
     structure: str = ""
@@ -141,6 +141,13 @@ class ModelCard(Config):
     """Summary: seed, data, steps, time, machine, configuration."""
     dice: tuple[DiceRecord, ...] = ()
     """Measured accuracy against spacing."""
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct_colors(cls, labels: tuple[LabelClass, ...]) -> tuple[LabelClass, ...]:
+        given = {each.value: each.color for each in labels if "color" in each.model_fields_set}
+        colors = colors_for([each.value for each in labels], given)
+        return tuple(each.model_copy(update={"color": colors[each.value]}) for each in labels)
 
     @model_validator(mode="after")
     def _values_are_unique(self) -> Self:

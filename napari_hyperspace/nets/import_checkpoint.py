@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.structures import LABEL_COLORS
 from napari_hyperspace.nets import unpickle
 from napari_hyperspace.nets.card import LabelClass, ModelCard
 from napari_hyperspace.nets.hypernetwork.reference import factory_from_reference
@@ -26,7 +27,6 @@ from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import check_model_target, save_model
 
 _TIMEOUT_S = 600
-_COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c")
 
 
 def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
@@ -59,7 +59,7 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
         name=Path(target).stem,
         description="Imported from a checkpoint of the released HyperSpace code.",
         labels=tuple(
-            LabelClass(value=i, name=f"label {i}", color=_COLORS[(i - 1) % len(_COLORS)])
+            LabelClass(value=i, name=f"label {i}", color=LABEL_COLORS[(i - 1) % len(LABEL_COLORS)])
             for i in range(1, network.out_channels)
         ),
         channel_names=tuple(f"channel {i}" for i in range(network.in_channels))

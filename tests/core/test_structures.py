@@ -12,8 +12,10 @@ from scipy import ndimage
 
 from napari_hyperspace.core.errors import Cancelled
 from napari_hyperspace.core.structures import (
+    LABEL_COLORS,
     Origin,
     Structure,
+    colors_for,
     has_sides,
     laterality_in_name,
     laterality_of,
@@ -187,3 +189,37 @@ def test_the_table_names_its_origin():
     assert float(second["mean_intensity"]) == pytest.approx(1 / 3, rel=1e-5)
     (plain,) = csv.DictReader(io.StringIO(to_csv(rows[:1], Origin())))
     assert plain["model"] == plain["spacing_z_mm"] == ""
+
+
+def _lab(rgb: np.ndarray) -> np.ndarray:
+    """Return CIELAB values of linear sRGB (D65)."""
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = rgb @ np.array(to_xyz).T / [0.9505, 1.0, 1.089]
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.stack(
+        [116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=-1
+    )
+
+
+@pytest.mark.parametrize(
+    "vision",
+    [
+        np.eye(3),
+        [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    ],
+    ids=["normal", "deuteranopia", "protanopia"],
+)
+def test_the_color_blind_can_tell_the_default_colors_apart(vision):
+    """Simulated as by Machado et al., IEEE TVCG 2009. A distance of 2.3 is just noticeable."""
+    srgb = np.array([list(bytes.fromhex(color[1:])) for color in LABEL_COLORS]) / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    lab = _lab(np.clip(linear @ np.array(vision).T, 0, 1))
+    distances = np.linalg.norm(lab[:, None] - lab, axis=-1)[~np.eye(len(lab), dtype=bool)]
+    assert distances.min() > 6 * 2.3
+
+
+def test_labels_without_a_color_get_different_ones():
+    colors = colors_for([7, 2, 4], {4: "#000001"})
+    assert colors == {2: LABEL_COLORS[0], 4: "#000001", 7: LABEL_COLORS[2]}
+    assert len(colors_for(range(40), {})) == 40

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.structures import LABEL_COLORS
 from napari_hyperspace.nets.card import HexColor, NormalizationConfig
 from training.config.base import ConfigSection, read_yaml
 from training.config.errors import explain
@@ -50,11 +51,7 @@ Ids = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_expand)]
 LabelMap = dict[NonNegativeInt, Ids]
 
 
-# Distinct colors for labels without a color (Sasha Trubetskoy's list, public domain).
-DEFAULT_COLORS = (
-    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6",
-    "#bfef45", "#fabed4", "#469990", "#dcbeff", "#9a6324", "#fffac8", "#800000", "#aaffc3",
-)  # fmt: skip
+DEFAULT_COLORS = LABEL_COLORS
 
 
 class DataSection(ConfigSection):

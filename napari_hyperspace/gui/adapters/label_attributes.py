@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.structures import LABEL_COLORS, colors_for
 from napari_hyperspace.core.volume import VolumeMetadata
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.utils.colormaps import Colormap
 
+_LEAST_COLOR = 0.2  # difference between the channels of a color below which it looks gray
+# From linear sRGB to XYZ, relative to the white of D65.
+_RGB_TO_XYZ = np.array(
+    [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0178, 0.1094, 0.8728]]
+)
 _UNKNOWN = "#b0b0b0"  # color of values that the model does not have, such as painted ones
 
 
@@ -23,6 +29,7 @@ def label_attributes(names: Mapping[int, str], colors: Mapping[int, str]) -> dic
     """Return the attributes of a Labels layer with these label names and colors.
 
     napari shows the names in its status bar: they are the column "name" of the layer's features.
+    A label with a name and without a color gets one of `core.structures.LABEL_COLORS`.
     """
     import pandas as pd
     from napari.utils.colormaps import DirectLabelColormap
@@ -33,9 +40,10 @@ def label_attributes(names: Mapping[int, str], colors: Mapping[int, str]) -> dic
         attributes["features"] = pd.DataFrame(
             {"index": [0, *values], "name": ["background", *(names[value] for value in values)]}
         )
-    if colors:
+    if names or colors:
+        shown = {**colors_for(names, colors), **colors}
         attributes["colormap"] = DirectLabelColormap(
-            color_dict=dict([(None, _UNKNOWN), (0, "transparent"), *colors.items()])
+            color_dict=dict([(None, _UNKNOWN), (0, "transparent"), *shown.items()])
         )
     return attributes
 
@@ -61,6 +69,19 @@ def label_metadata(attributes: Mapping[str, Any]) -> VolumeMetadata:
     return metadata
 
 
+def result_metadata(metadata: VolumeMetadata) -> VolumeMetadata:
+    """Return what a file says about how its labels were made; empty if it says nothing."""
+    result = VolumeMetadata()
+    if "record" in metadata:
+        result["record"] = metadata["record"]
+        result["model"] = metadata["record"].model
+        result["working_spacing_mm"] = metadata["record"].spacing_mm
+        result["postprocessing"] = metadata.get("postprocessing", ())
+        if "label_sides" in metadata:
+            result["label_sides"] = metadata["label_sides"]
+    return result
+
+
 def label_names(layer: Labels) -> dict[int, str]:
     """Return the names of the label values of a Labels layer, as far as it has them."""
     return _names(layer.features)
@@ -69,6 +90,39 @@ def label_names(layer: Labels) -> dict[int, str]:
 def color_of(colormap: Colormap, value: int) -> str:
     """Return the color of a label value as "#rrggbb"."""
     return _hex(colormap.map(value))
+
+
+def visible_colors(colors: Mapping[int, str]) -> dict[int, str]:
+    """Return colors that can be seen on a scan, which is gray: grays and white are replaced.
+
+    Each of them becomes the one of `LABEL_COLORS` that looks most different from all other colors.
+    """
+    kept = {value: color for value, color in colors.items() if not _is_gray(color)}
+    seen = dict(kept)
+    for value in sorted(colors.keys() - kept.keys()):
+        taken = [_lab(color) for color in seen.values()]
+
+        def distance(color: str, taken: Sequence[NDArray[np.float64]] = taken) -> float:
+            return min((float(np.linalg.norm(_lab(color) - one)) for one in taken), default=0.0)
+
+        seen[value] = max(LABEL_COLORS, key=distance)
+    return {value: seen[value] for value in colors}
+
+
+def _is_gray(color: str) -> bool:
+    return float(np.ptp(_rgb(color))) < _LEAST_COLOR
+
+
+def _rgb(color: str) -> NDArray[np.float64]:
+    return np.frombuffer(bytes.fromhex(color[1:7]), np.uint8) / 255
+
+
+def _lab(color: str) -> NDArray[np.float64]:
+    """Return a color in CIELAB (D65), in which distances are about those that are seen."""
+    rgb = _rgb(color)
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    x, y, z = np.cbrt(_RGB_TO_XYZ @ linear)  # of bright colors; dark ones are a little off
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def _hex(color: NDArray[np.floating[Any]]) -> str:

@@ -27,6 +27,8 @@ from napari_hyperspace.core.volume import Laterality, ReadingOptions, Volume, Vo
 from napari_hyperspace.gui.adapters.label_attributes import (
     label_attributes,
     label_metadata,
+    result_metadata,
+    visible_colors,
     whole_numbers,
 )
 from napari_hyperspace.gui.adapters.units import units_mm
@@ -48,6 +50,8 @@ IMAGE_KEY = "hyperspace_image"
 """Key of a segmentation's metadata: a weak reference to its image layer. Not saved to files."""
 ORIGIN_KEY = "hyperspace_origin"
 """Key of a segmentation's metadata: files of its scans and model. Not saved to files."""
+OPACITY = 0.4
+"""Of labels over a scan: its edges stay visible."""
 UNITS = ("mm", "mm", "mm")
 AXIS_LABELS = ("z", "y", "x")
 
@@ -128,6 +132,8 @@ def to_layer_data(volume: Volume, kind: LayerKind = "image") -> LayerData:
         attributes |= label_attributes(
             volume.metadata.get("label_names", {}), volume.metadata.get("label_colors", {})
         )
+        if result := result_metadata(volume.metadata):
+            attributes["metadata"][RESULT_KEY] = result
         data = _editable(whole_numbers(data, volume.name))
     return data, attributes, kind
 
@@ -259,7 +265,8 @@ class LayerSource:
         facts
             What the result was made with; metadata of its volume.
         """
-        attributes = self._placed(name) | label_attributes(names, colors)
+        attributes = self.placed(name) | label_attributes(names, visible_colors(colors))
+        attributes["opacity"] = OPACITY
         sides = labels.metadata.get("label_sides")
         result: VolumeMetadata = {"image": self.name, **facts}
         if sides:
@@ -292,7 +299,8 @@ class LayerSource:
         names, colors
             Names and colors of the label values.
         """
-        attributes = self._placed(name) | label_attributes(names, colors)
+        attributes = self.placed(name) | label_attributes(names, visible_colors(colors))
+        attributes["opacity"] = OPACITY
         offset = _own_matrix(self.attributes)[:3, :3] @ np.asarray(start, dtype=np.float64)
         attributes["translate"] = np.asarray(self.attributes["translate"], np.float64) + offset
         attributes["metadata"] = {}  # that of the layer states the affine of the whole grid
@@ -303,7 +311,8 @@ class LayerSource:
         matrix = _affine_matrix(self.attributes) @ _own_matrix(self.attributes)
         return np.asarray(np.linalg.solve(matrix, [*position, 1.0])[:3], dtype=np.float64)
 
-    def _placed(self, name: str) -> dict[str, Any]:
+    def placed(self, name: str) -> dict[str, Any]:
+        """Return the attributes of a new layer in the place of this one, and its metadata."""
         attributes = {key: self.attributes[key] for key in _PLACEMENT}
         return attributes | {"name": name, "metadata": dict(self.attributes["metadata"])}
 

@@ -10,14 +10,19 @@ from napari.layers import Image, Labels, Layer
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.structures import LABEL_COLORS
 from napari_hyperspace.core.volume import Laterality, Volume
+from napari_hyperspace.gui.adapters import readers
 from napari_hyperspace.gui.adapters.layers import (
     METADATA_KEY,
+    RESULT_KEY,
     label_sides,
     take,
     to_layer_data,
     to_volume,
 )
+from napari_hyperspace.io import read, write
+from tests.io.test_record import RECORD
 
 
 def layer_of(volume, kind="image"):
@@ -255,3 +260,25 @@ def test_the_finest_level_of_a_multiscale_layer_is_used():
     np.testing.assert_array_equal(take(layer).volume().array, fine)
     data, attributes, _ = layer.as_layer_data_tuple()
     np.testing.assert_array_equal(to_volume(data, attributes).array, fine)
+
+
+def test_a_result_of_a_file_is_a_result_again(tmp_path):
+    array = np.zeros((3, 4, 5), np.uint8)
+    array[1, 2, 3], array[2, 2, 2] = 1, 7
+    affine = [[0, 1.25, 0, -7.5], [-0.75, 0, 0, 3], [0, 0, 2.5, 63], [0, 0, 0, 1]]
+    grid = Grid((3, 4, 5), np.array(affine))
+    metadata = {"label_names": {1: "a", 7: "b"}, "label_colors": {7: "#010203"}, "record": RECORD}
+    write(Volume(array, grid, "a", metadata), tmp_path / "a.nii.gz")
+    (layer,) = readers.read_layers(str(tmp_path / "a.nii.gz"))
+    _, attributes, kind = layer
+    assert kind == "labels"
+    result = attributes["metadata"][RESULT_KEY]
+    assert result["record"] == RECORD
+    assert result["model"] == RECORD.model
+    assert result["working_spacing_mm"] == RECORD.spacing_mm
+    again = to_volume(layer[0], attributes)
+    assert again.metadata["record"] == RECORD
+    assert again.metadata["label_names"] == metadata["label_names"]
+    assert again.metadata["label_colors"] == {1: LABEL_COLORS[0], 7: "#010203"}
+    write(again, tmp_path / "b.nii.gz")
+    assert read(tmp_path / "b.nii.gz").metadata["record"] == RECORD
