@@ -101,6 +101,10 @@ class FakeModel:
         return "0" * 32
 
     @property
+    def head(self) -> str:
+        return self.card.head
+
+    @property
     def channel_names(self) -> tuple[str, ...]:
         return self.card.channel_names
 
@@ -347,8 +351,8 @@ class MockView:
     def show_message(self, text: str, tone: Tone = "plain") -> None:
         self._say("message", text, tone)
 
-    def show_progress(self, fraction: float | None) -> None:
-        self._say("progress", fraction)
+    def show_progress(self, fraction: float | None, text: str = "") -> None:
+        self._say("progress", fraction, text)
 
     def show_ready(self, *, run: bool, cancel: bool, save: bool) -> None:
         self.said.append(("ready", {"run": run, "cancel": cancel, "save": save}))

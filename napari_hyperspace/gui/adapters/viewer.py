@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.adapters.layers import LayerData
+from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, LayerData
 
 if TYPE_CHECKING:
     from napari.components import Camera, ViewerModel
@@ -133,11 +133,8 @@ def fit_to_view(viewer: ViewerModel) -> None:
     viewer.fit_to_view() if hasattr(viewer, "fit_to_view") else viewer.reset_view()
 
 
-def add_layer(viewer: ViewerModel, data: LayerData, *, above: Layer | None = None) -> Layer:
-    """Add a layer, directly above another one if that is in the viewer.
-
-    Adding a preview does not change which layers are selected.
-    """
+def add_layer(viewer: ViewerModel, data: LayerData) -> Layer:
+    """Add a layer on top. Adding a preview does not change which layers are selected."""
     from napari.layers import Layer
 
     layer = Layer.create(*data)
@@ -145,15 +142,34 @@ def add_layer(viewer: ViewerModel, data: LayerData, *, above: Layer | None = Non
     if PREVIEW_MARK in layer.name:
         selection = _same_selection(viewer)
     with selection:
-        if above is not None and above in viewer.layers:
-            viewer.layers.insert(viewer.layers.index(above) + 1, layer)
-        else:
-            viewer.add_layer(layer)
+        viewer.add_layer(layer)
     return layer
+
+
+def results_of(viewer: ViewerModel, scan: Layer) -> list[Labels]:
+    """Return the Labels layers that were made from an image of the viewer, the topmost first."""
+    made_from = ((layer, layer.metadata.get(IMAGE_KEY)) for layer in label_layers(viewer))
+    return [layer for layer, made in made_from if made is not None and made() is scan]
+
+
+def hide_results(viewer: ViewerModel, scan: Layer) -> list[Labels]:
+    """Hide what was made from an image: two label maps on each other cannot be told apart.
+
+    Returns
+    -------
+    list of Labels
+        Those that were visible, the topmost first.
+    """
+    shown = [layer for layer in results_of(viewer, scan) if layer.visible]
+    for layer in shown:
+        layer.visible = False
+    return shown
 
 
 class PreviewLayer:
     """The layer of the preview. It is added with the first preview, and again if it was removed.
+
+    Results of the scan are hidden while there is a preview.
 
     Parameters
     ----------
@@ -168,18 +184,19 @@ class PreviewLayer:
         self._viewer = viewer
         self._later = later
         self._layer: Labels | None = None
+        self._hidden: list[Labels] = []
         self._unwanted: list[Labels] = []
         self._napari_removes = False
         viewer.layers.events.removing.connect(self._removing)
 
-    def show(self, data: LayerData, *, above: Layer, sharp: bool) -> None:
+    def show(self, data: LayerData, *, scan: Layer, sharp: bool) -> None:
         """Show a block. Until `remove`, all blocks are of the same scan and the same model.
 
         Parameters
         ----------
         data
             The block's Labels layer.
-        above
+        scan
             The layer of the scan.
         sharp
             Whether the labels were computed at the working spacing; kept in the layer's metadata.
@@ -188,8 +205,8 @@ class PreviewLayer:
             self._layer.data = data[0]
             self._layer.translate = data[1]["translate"]
         else:
-            self._layer = add_layer(self._viewer, data, above=above)
-            self._layer.opacity = 0.6
+            self._hidden += hide_results(self._viewer, scan)
+            self._layer = add_layer(self._viewer, data)
         self._layer.metadata = {"sharp": sharp}
 
     def remove(self) -> None:
@@ -217,6 +234,9 @@ class PreviewLayer:
 
     def _remove_unwanted(self) -> None:
         layers, self._unwanted = self._unwanted, []
+        hidden, self._hidden = self._hidden, []
+        for result in hidden:
+            result.visible = True
         with self._viewer.layers.events.removing.blocker(self._removing):
             for layer in layers:
                 if layer in self._viewer.layers:

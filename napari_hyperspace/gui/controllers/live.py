@@ -214,7 +214,7 @@ class LiveController:
         data = self._layers.sources()[0].block_layer_data(
             preview.labels, preview.start, PREVIEW_NAME, model.label_names, model.label_colors
         )
-        self._layer.show(data, above=self._layers.layers[0], sharp=preview.sharp)
+        self._layer.show(data, scan=self._layers.layers[0], sharp=preview.sharp)
 
     def _failed(self, error: Exception) -> None:
         if self._models.model is None:

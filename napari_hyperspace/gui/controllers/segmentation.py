@@ -11,10 +11,16 @@ from psygnal import Signal
 from napari_hyperspace.api.reproduce import ResultOrigin, scan_file
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.format import format_spacing
+from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.core.volume import PostprocessingStep, VolumeMetadata
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, ORIGIN_KEY, LayerData
-from napari_hyperspace.gui.adapters.viewer import add_layer, unwatch_layer, watch_layer
+from napari_hyperspace.gui.adapters.viewer import (
+    add_layer,
+    hide_results,
+    unwatch_layer,
+    watch_layer,
+)
 from napari_hyperspace.gui.adapters.voxels import count_not_finite, is_constant
 from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
@@ -125,6 +131,7 @@ class SegmentationController:
                 )
             options = choices.inference_options()
             predicted = self._services.estimate(volumes[0].grid, model, choices.spacing_mm, options)
+            yield Progress(0.0, "preparing", seconds_left=predicted.seconds)
             result = yield from self._services.segment_steps(
                 volumes, model, choices.spacing_mm, options, should_stop
             )
@@ -201,10 +208,11 @@ class SegmentationController:
     def _add_labels(self, outcome: _Segmented) -> None:
         source = self._watched[0]
         data, attributes, kind = outcome.layer
-        attributes["name"] = f"{source.name} · {attributes['name']}"
+        attributes["name"] = f"{attributes['name']} · {source.name}"
         attributes["metadata"][IMAGE_KEY] = weakref.ref(source)
         attributes["metadata"][ORIGIN_KEY] = outcome.origin
-        layer = add_layer(self._viewer, (data, attributes, kind), above=source)
+        hide_results(self._viewer, source)
+        layer = add_layer(self._viewer, (data, attributes, kind))
         result = outcome.result
         text, tone = describe_outcome(outcome.predicted, result)
         self._view.show_message(text + describe_postprocessing(outcome.postprocessing), tone)

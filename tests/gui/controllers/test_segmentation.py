@@ -16,15 +16,14 @@ from napari_hyperspace.core.volume import PostprocessingOptions, digest_of_label
 from napari_hyperspace.gui.adapters import layers as convert
 
 
-def test_a_run_adds_a_labels_layer_above_the_scan(
-    controller, viewer, view, services, qtbot, results, run
-):
+def test_a_run_adds_a_labels_layer_on_top(controller, viewer, view, services, qtbot, results, run):
     controller.spacing.set_spacing((2.0, 2.0, 2.0))
     run(qtbot, controller)
     (result,) = results(viewer)
     source = viewer.layers["scan"]
-    assert result.name == "scan · fake 2 mm"
-    assert viewer.layers.index(result) == viewer.layers.index(source) + 1
+    assert result.name == "fake 2 mm · scan"
+    assert viewer.layers[-1] is viewer.layers.selection.active is result
+    assert result.opacity == 0.4
     np.testing.assert_array_equal(result.scale, source.scale)
     expected = np.digitize(source.data, np.quantile(source.data, (0.9, 0.97)))
     np.testing.assert_array_equal(result.data, expected)
@@ -36,6 +35,39 @@ def test_a_run_adds_a_labels_layer_above_the_scan(
     assert view.last("ready") == {"run": True, "cancel": False, "save": True}
 
 
+def test_a_new_result_hides_the_former_ones_of_the_same_scan(
+    controller, viewer, qtbot, results, run, make_scan
+):
+    run(qtbot, controller)
+    other = viewer.add_layer(make_scan(name="other"))
+    viewer.add_labels(np.ones((12, 14, 16), int), name="mine")
+    controller.scan.choose(str(id(other)))
+    run(qtbot, controller)
+    controller.scan.choose(str(id(viewer.layers["scan"])))
+    run(qtbot, controller)
+    shown = {one.name: one.visible for one in results(viewer)}
+    assert shown == {
+        "fake 1 mm · scan [1]": True,
+        "fake 1 mm · other": True,
+        "mine": True,
+        "fake 1 mm · scan": False,
+    }
+    assert viewer.layers[-1].name == "fake 1 mm · scan [1]"
+
+
+def test_results_are_hidden_while_there_is_a_preview(
+    controller, viewer, qtbot, results, run, previews
+):
+    run(qtbot, controller)
+    (result,) = results(viewer)
+    controller.choices.live = True
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    assert viewer.layers[-1] is previews(viewer)[0]
+    assert not result.visible
+    controller.choices.live = False
+    assert result.visible and previews(viewer) == []
+
+
 def test_post_processed_labels_are_named_and_described_as_such(
     controller, viewer, view, services, qtbot, results, run
 ):
@@ -43,9 +75,9 @@ def test_post_processed_labels_are_named_and_described_as_such(
     controller.segmentation.set_postprocessing(True, 20.0)
     run(qtbot, controller)
     cleaned, plain = results(viewer)
-    if cleaned.name == "scan · fake 1 mm":
+    if cleaned.name == "fake 1 mm · scan":
         cleaned, plain = plain, cleaned
-    assert (plain.name, cleaned.name) == ("scan · fake 1 mm", "scan · fake 1 mm, post-processed")
+    assert (plain.name, cleaned.name) == ("fake 1 mm · scan", "fake 1 mm, post-processed · scan")
     before, after = (convert.to_volume(*one.as_layer_data_tuple()[:2]) for one in (plain, cleaned))
     expected = postprocess(before, largest_component=True, fill_holes_mm3=20)
     np.testing.assert_array_equal(after.array, expected.array)
@@ -132,7 +164,7 @@ def test_a_layer_renamed_during_a_run(controller, viewer, view, services, qtbot,
     assert view.last("layers")[0][0][1] == "renamed"
     services.gate.set()
     qtbot.waitUntil(lambda: not controller.running)
-    assert [one.name for one in results(viewer)] == ["renamed · fake 1 mm"]
+    assert [one.name for one in results(viewer)] == ["fake 1 mm · renamed"]
 
 
 @pytest.mark.parametrize("what", ["data", "scale", "translate", "affine"])
@@ -185,8 +217,11 @@ def test_progress_is_shown_in_the_activity_dock(controller, view, services, qtbo
     services.gate.set()
     qtbot.waitUntil(lambda: not controller.running)
     assert len(progress._all_instances) == 0
-    fractions = [args[0] for name, args in view.said if name == "progress"]
-    assert fractions == [0.0, 0.0, 1 / 3, 2 / 3, None]
+    shown = [args for name, args in view.said if name == "progress"]
+    fractions = [args[0] for args in shown]
+    assert fractions[0] == 0.0 and fractions[-1] is None
+    assert fractions[:-1] == sorted(fractions[:-1])
+    assert any(args[1].startswith("Tile 1 of 3 · ") for args in shown[1:-1])
 
 
 def test_voxels_that_are_not_finite_are_replaced_if_the_user_agrees(
