@@ -176,7 +176,10 @@ def segment_steps(
         return _with_totals(result, "")
     volumes = as_volumes(volume, model)
     localized = yield from as_part(
-        localize_steps(volumes, model, spacing_mm, options, should_stop), 0.0, _LOCALIZATION
+        localize_steps(volumes, model, spacing_mm, options, should_stop),
+        0.0,
+        _LOCALIZATION,
+        "finding the region to segment",
     )
     return (
         yield from as_part(

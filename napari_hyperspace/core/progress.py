@@ -13,10 +13,18 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Progress:
-    """Fraction of the work that is done (0 to 1), and a text about the next step."""
+    """Fraction of the work that is done (0 to 1), and a text about the next step.
+
+    Parameters
+    ----------
+    seconds_left
+        Estimated time until the end of the work, if it is known. Between two steps, much of the
+        work may be done: a single tile can be all of it.
+    """
 
     fraction: float
     message: str
+    seconds_left: float | None = None
 
 
 class ReportProgress(Protocol):
@@ -49,7 +57,7 @@ def run_to_end(
 
 
 def as_part(
-    steps: Generator[Progress, None, Result], start: float, end: float
+    steps: Generator[Progress, None, Result], start: float, end: float, stage: str = ""
 ) -> Generator[Progress, None, Result]:
     """Run a generator as one part of larger work.
 
@@ -59,11 +67,15 @@ def as_part(
         Reports its own progress from 0 to 1.
     start, end
         Fractions of the larger work at which this part starts and ends.
+    stage
+        What this part does; its messages begin with it.
     """
     try:
         while True:
             progress = next(steps)
-            yield replace(progress, fraction=start + (end - start) * progress.fraction)
+            message = f"{stage}: {progress.message}" if stage else progress.message
+            fraction = start + (end - start) * progress.fraction
+            yield replace(progress, fraction=fraction, message=message)
     except StopIteration as finished:
         result: Result = finished.value
         return result

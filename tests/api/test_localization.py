@@ -90,8 +90,11 @@ def test_only_the_box_is_normalized() -> None:
 
 def test_progress_covers_both_passes_and_both_can_be_stopped() -> None:
     steps = segment_steps(scan(), bright_model())
-    fractions = [progress.fraction for progress in steps]
+    reported = list(steps)
+    fractions = [progress.fraction for progress in reported]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] <= 1
+    first = [one.message.startswith("finding the region to segment: ") for one in reported]
+    assert first == sorted(first, reverse=True) and first[0] and not first[-1]
     for asked in (1, 12):
         answers = iter([False] * asked + [True] * 1000)
         with pytest.raises(hs.HyperspaceError):

@@ -143,3 +143,12 @@ def test_memory_of_a_failed_attempt_is_freed_before_the_next(exhausted, precisio
     messages = [step.message for step in segment_steps(scan(), model, precision=precision)]
     assert any(message.startswith("trying again (") for message in messages)
     assert alive and not any(alive)
+
+
+def test_the_set_up_of_a_first_run_is_a_step_of_its_own(model):
+    """It may take longer than all tiles, and a second run at this spacing skips it."""
+    setting_up = [
+        [step.message for step in segment_steps(scan(), model) if "set-up" in step.message]
+        for _ in range(2)
+    ]
+    assert setting_up == [["set-up: finding the fastest precision, once"], []]

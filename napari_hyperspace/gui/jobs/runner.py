@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.gui.jobs.worker import Stop, start_job
+from napari_hyperspace.gui.models.remaining import Remaining
 from napari_hyperspace.gui.models.view import Tone, View
 
 if TYPE_CHECKING:
     from napari.utils import progress as ProgressBar
+
+_TICK_MS = 200
 
 Result = TypeVar("Result")
 Steps = Generator[Progress, None, Result]
@@ -27,19 +32,26 @@ class JobRunner:
     ----------
     view
         Shows progress and messages.
+    clock
+        Returns the time in seconds.
     """
 
     started = Signal()
     finished = Signal()
     """Emitted when a job returned, failed or was stopped."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, clock: Callable[[], float] = time.monotonic) -> None:
         self._view = view
         self._stop: Stop | None = None
         self._closed = False
         self._title = ""
         self._bar: ProgressBar | None = None
         self._after: Callable[[], None] | None = None
+        self._clock = clock
+        self._remaining = Remaining(0.0)
+        self._timer = QTimer()
+        self._timer.setInterval(_TICK_MS)
+        self._timer.timeout.connect(self._show_progress)
 
     @property
     def running(self) -> bool:
@@ -69,9 +81,11 @@ class JobRunner:
         self._title = title
         self._after = None
         self._view.show_message(f"{title}…")
+        self._remaining = Remaining(self._clock())
         self._view.show_progress(0.0)
         self.started.emit()
         self._bar = progress(total=100, desc=title)
+        self._timer.start()
         start_job(
             steps,
             stop=self._stop,
@@ -107,19 +121,29 @@ class JobRunner:
     def close(self) -> None:
         """Stop the running job, and no longer use the view."""
         self._closed = True
+        self._timer.stop()
         if self._stop is not None:
             self._stop.set()
 
     def _progressed(self, step: Progress) -> None:
         if self._bar is None or self._closed:
             return
-        self._view.show_progress(step.fraction)
+        self._remaining.report(step, self._clock())
         self._bar.set_description(step.message)
+        self._show_progress()
+
+    def _show_progress(self) -> None:
+        """Show the progress now: much of a job may be done between two steps."""
+        if self._bar is None or self._closed:
+            return
+        shown = self._remaining.at(self._clock())
+        self._view.show_progress(shown.fraction, shown.text)
         # napari's bar processes events: the job may have finished by now.
         if self._bar is not None:
-            self._bar.update(round(step.fraction * 100) - self._bar.n)
+            self._bar.update(round(shown.fraction * 100) - self._bar.n)
 
     def _finished(self) -> None:
+        self._timer.stop()
         self._stop = None
         if self._bar is not None:
             self._bar.close()

@@ -152,8 +152,8 @@ class View(Protocol):
     def show_message(self, text: str, tone: Tone = "plain") -> None:
         """Show a message in plain text."""
 
-    def show_progress(self, fraction: float | None) -> None:
-        """Show the progress of the running job; `None`: no job is running."""
+    def show_progress(self, fraction: float | None, text: str = "") -> None:
+        """Show progress, stage and time left of the running job; `None`: no job is running."""
 
     def show_ready(self, *, run: bool, cancel: bool, save: bool) -> None:
         """Enable and disable the buttons."""

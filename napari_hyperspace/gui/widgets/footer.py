@@ -10,6 +10,7 @@ from napari_hyperspace.gui.widgets.parts.labels import PlainLabel
 from napari_hyperspace.gui.widgets.parts.tool_button import MenuButton
 
 _MESSAGE_LINES = 2
+_PROGRESS_HEIGHT = 18
 
 
 class Footer(QWidget):
@@ -35,7 +36,7 @@ class Footer(QWidget):
         self._progress.setAccessibleName("Progress of the run")
         self._progress.setRange(0, 1000)
         self._progress.setTextVisible(False)
-        self._progress.setFixedHeight(4)
+        self._progress.setFixedHeight(_PROGRESS_HEIGHT)
         self.run = _button(
             self, "Run", "run", "Segment the whole scan; the labels are on its own grid"
         )
@@ -69,9 +70,12 @@ class Footer(QWidget):
         self.cancel.setEnabled(cancel)
         self.save.setEnabled(save)
 
-    def show_progress(self, fraction: float | None) -> None:
-        """Show the progress of the running job; `None`: no job is running."""
+    def show_progress(self, fraction: float | None, text: str = "") -> None:
+        """Show progress, stage and time left of the running job; `None`: no job is running."""
         self._progress.setValue(0 if fraction is None else max(round(1000 * fraction), 10))
+        self._progress.setTextVisible(bool(text))
+        self._progress.setFormat(text)
+        self._progress.setAccessibleDescription(text)
 
 
 def _button(parent: QWidget, text: str, name: str, tip: str) -> QPushButton:

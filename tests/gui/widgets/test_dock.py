@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("pytestqt")
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QAction
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel, QProgressBar, QPushButton, QWidget
 
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
 from napari_hyperspace.gui.widgets.parts import dialogs
@@ -83,6 +83,16 @@ def test_the_dock_cannot_be_made_narrower_than_its_content(dock, qtbot, locked):
     dock.resize(dock.minimumSizeHint().width(), 700)
     qtbot.wait(20)
     assert dock._page.width() >= dock._page.minimumSizeHint().width()
+
+
+def test_the_stage_and_the_time_left_are_on_the_bar(dock, child):
+    bar = child(dock, "progress", QProgressBar)
+    dock.show_progress(0.5, "Segmenting · about 6 s left")
+    assert bar.isTextVisible() and bar.value() == 500
+    assert bar.text() == "Segmenting · about 6 s left"
+    assert bar.accessibleDescription() == bar.text()
+    dock.show_progress(None)
+    assert bar.value() == 0 and not bar.isTextVisible()
 
 
 def test_features_add_sections_and_actions(dock, qtbot, child, click):

@@ -96,6 +96,7 @@ def style_sheet(chosen: Colors) -> str:
         "button": chosen.button,
         "lifted": chosen.lifted,
         "hover": chosen.accent.lighter(112),
+        "done": _mix(chosen.accent, chosen.background, 0.5),  # readable beneath text
     }
     sheet = _SHEET.replace("@theme:", f"theme_{chosen.theme}:")  # search path of napari's icons
     for name, color in names.items():
@@ -134,6 +135,8 @@ QPushButton[objectName="hyperspace.run"]:enabled {
 }
 QPushButton[objectName="hyperspace.run"]:enabled:hover { background: @hover; }
 QLabel[objectName="hyperspace.estimate"] { font-weight: 600; }
-QProgressBar { background: transparent; border: none; border-radius: 2px; }
-QProgressBar::chunk { background: @accent; border-radius: 2px; }
+QProgressBar {
+    background: transparent; border: none; border-radius: 2px; color: @text; text-align: center;
+}
+QProgressBar::chunk { background: @done; border-radius: 2px; }
 """
