@@ -8,11 +8,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from training.cli import about, applying, fitting, measuring, sweeping, synthesis
+from training.cli import about, applying, fitting, measuring, models, refining, sweeping, synthesis
 from training.cli.console import run_program
 from training.cli.options import app
 
-__all__ = ["about", "app", "applying", "fitting", "main", "measuring", "sweeping", "synthesis"]
+__all__ = [
+    "about",
+    "app",
+    "applying",
+    "fitting",
+    "main",
+    "measuring",
+    "models",
+    "refining",
+    "sweeping",
+    "synthesis",
+]
 
 
 def main() -> None:
