@@ -21,6 +21,7 @@ __all__ = [
     "container_limit_bytes",
     "keep_freed_blocks",
     "resident_bytes",
+    "total_host_bytes",
 ]
 
 MAPPED = 32 << 20
@@ -77,6 +78,12 @@ def container_limit_bytes() -> int | None:
         return int((_CGROUP / "memory.max").read_text())
     except (OSError, ValueError):
         return None
+
+
+def total_host_bytes() -> int:
+    """Return the main memory of the computer, within the limit of a container."""
+    total = int(psutil.virtual_memory().total)
+    return min(total, container_limit_bytes() or total)
 
 
 def _reclaimable_bytes() -> int:

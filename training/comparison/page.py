@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.files import create_folder, write_text
+from napari_hyperspace.core.files import create_folder, read_text, write_text
 
 _BLOCK = re.compile(r"<!-- begin (?P<name>\S+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
 
@@ -42,7 +42,7 @@ def check_page(path: Path) -> None:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except (OSError, ValueError) as error:
         raise HyperspaceError("the page cannot be read", where=path, found=error) from error
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import read_text
 from napari_hyperspace.nets.base.config import Config
 from training.config.plain_yaml import parse_yaml
 
@@ -65,7 +66,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         If it cannot be read, is not a mapping, or `parse_yaml` refuses it.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(path)
     except OSError as error:
         raise HyperspaceError(
             f"the configuration cannot be read: {error.strerror}", where=path

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import check_regular
 from training.config.data import PairsSection
 from training.data.base import DataSet, Description
 from training.data.description import case_name, inside
@@ -43,6 +44,7 @@ def read_table(path: Path) -> CaseTable:
         If it cannot be read, is not a CSV table, or its columns are missing or not unique.
     """
     try:
+        check_regular(path)
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, skipinitialspace=True)
             rows = list(reader)

@@ -24,6 +24,7 @@ from training.fit.checkpoint import Checkpoint, read_checkpoint
 from training.fit.export import make_card
 from training.fit.run_folder import RunFolder
 from training.sampling.conditional import HINTS
+from training.sampling.sizes import check_sizes
 
 # Sections that change how to compute or what to call things, and not the result.
 _MAY_CHANGE = ("compute", "card", "validation.report_spacings_mm", "data.folder", "data.split")
@@ -92,6 +93,7 @@ def read_inputs(
         dataset.sources(names, config.data.normalization.build())
         for names in (split.training, split.validation)
     )
+    check_sizes(config, training, validation)
     data = digest([*training, *validation])
     started_from = None if initial is None else lineage(initial)
     if checkpoint is not None:
