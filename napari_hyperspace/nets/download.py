@@ -177,7 +177,7 @@ def _transfer_steps(
         finally:
             sink.stopped = True
     if sink.error is not None:
-        if source.sha256 is None:
+        if source.sha256 is None or not partial.stat().st_size:
             partial.unlink(missing_ok=True)
         raise sink.error
 

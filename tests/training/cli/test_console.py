@@ -15,7 +15,7 @@ from training.cli import app
 
 COMMANDS = (
     *("predict", "estimate", "info", "fit", "export", "import-checkpoint", "check", "evaluate"),
-    *("evaluate-synthetic", "compare", "cka", "synthesize", "diagnostics"),
+    *("evaluate-synthetic", "compare", "cka", "synthesize", "diagnostics", "models"),
 )
 
 

@@ -1,0 +1,61 @@
+"""A model's card as plain text: which model for this scan?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from napari_hyperspace.core.format import format_range, format_spacing
+from napari_hyperspace.nets.card import DiceRecord, ModelCard
+
+__all__ = ["card_text", "one_line"]
+
+_MAX_NAMES = 6  # label names listed on one line
+_END = re.compile(r"(?<=\w)\.(?:\s|$)")  # of a sentence
+
+
+def one_line(card: ModelCard) -> str:
+    """Return what a model is for: the first sentence of its description, or its labels."""
+    text = " ".join(card.description.split())
+    if text:
+        return _END.split(text, maxsplit=1)[0].rstrip(".")
+    names = [label.name for label in card.labels]
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return f"segments {', '.join(names[:_MAX_NAMES])}{more}"
+
+
+def card_text(card: ModelCard) -> str:
+    """Return what a user needs to choose a model, as paragraphs of plain text.
+
+    Description, structures, input, trained range, data, license and citation, measured Dice.
+    """
+    return "\n\n".join(part for part in _parts(card) if part)
+
+
+def _parts(card: ModelCard) -> Iterator[str]:
+    yield card.description
+    names = ", ".join(f"{label.value} {label.name}" for label in card.labels)
+    yield f"Structures: {names}"
+    yield f"Input: {', '.join(card.channel_names)}"
+    ranges = card.trained_range_mm
+    trained = f"{format_range(ranges, collapse=True)} (z, y, x)" if ranges else "not stated"
+    yield f"Trained range: {trained}"
+    data = card.training.get("data")
+    yield f"Training data: {data}" if isinstance(data, str) and data else ""
+    yield f"License: {card.license or 'not stated'}"
+    yield f"Cite: {card.citation}" if card.citation else ""
+    yield _dice_text(card.dice)
+
+
+def _dice_text(records: tuple[DiceRecord, ...]) -> str:
+    """Return the measured Dice, one line per spacing."""
+    if not records:
+        return "Measured Dice: none stated"
+    lines = []
+    for one in records:
+        cases = "" if one.cases is None else f", {one.cases} cases"
+        worst = min(one.dice, key=one.dice.__getitem__, default="")
+        lowest = f"; lowest {one.dice[worst]:.3f} ({worst})" if worst else ""
+        where = format_spacing(one.spacing_mm, collapse=True)
+        lines.append(f"  {where}: mean {one.mean:.3f}{lowest}{cases}")
+    return "\n".join(["Measured Dice, on the working grid:", *lines])
