@@ -36,6 +36,12 @@ def explain(
     )
 
 
+def first_problem(error: ValidationError) -> str:
+    """Return the first problem that pydantic found, in one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+
+
 def _nearest(key: str, known: list[str]) -> str:
     """Return a suggestion for an unknown key, as the end of a message."""
     parent, _, name = key.rpartition(".")

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from pydantic import JsonValue
+from pydantic import JsonValue, NonNegativeInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from torch.optim.swa_utils import AveragedModel
 from napari_hyperspace import __version__
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import replacing
+from napari_hyperspace.nets.card import ModelCard
+from training.config.errors import first_problem
+from training.evaluation.scores import SpacingScore
 
 FORMAT_VERSION = 1
 _KEY = "hyperspace-checkpoint"
@@ -50,7 +53,7 @@ class TrainingProgress:
         Scores of the best validation, by `SpacingScore.to_dict`.
     """
 
-    step: int = 0
+    step: NonNegativeInt = 0
     best_dice: float = -1.0
     best_step: int = 0
     stale: int = 0
@@ -75,6 +78,8 @@ class Checkpoint:
         Card of its model as plain data.
     tensors
         State by name: ``factory.…``, ``average.…`` and ``optimizer.…``; see `state_tensors`.
+    path
+        The file that it was read from, for errors.
     """
 
     progress: TrainingProgress
@@ -82,6 +87,59 @@ class Checkpoint:
     data: str
     card: dict[str, JsonValue]
     tensors: dict[str, Tensor]
+    path: Path | None = None
+
+    def model_card(self) -> ModelCard:
+        """Return the card of its model.
+
+        Raises
+        ------
+        HyperspaceError
+            If it is not valid.
+        """
+        try:
+            return ModelCard.model_validate(self.card)
+        except ValidationError as error:
+            raise self._invalid("card", first_problem(error)) from None
+
+    def scores(self) -> list[SpacingScore]:
+        """Return the scores of the best validation.
+
+        Raises
+        ------
+        HyperspaceError
+            If they are not valid.
+        """
+        try:
+            scores = [SpacingScore.from_dict(score) for score in self.progress.scores]
+            for score in scores:
+                score.to_record()
+        except ValidationError as error:
+            raise self._invalid("scores", first_problem(error)) from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._invalid("scores", error) from error
+        return scores
+
+    def load_into(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        """Copy some of its tensors into a module.
+
+        Raises
+        ------
+        HyperspaceError
+            If they are not those of the module.
+        """
+        try:
+            module.load_state_dict(dict(tensors))
+        except RuntimeError as error:
+            raise self._invalid("tensors", " ".join(str(error).split())) from error
+
+    def _invalid(self, field: str, found: object) -> HyperspaceError:
+        return HyperspaceError(
+            "the content of the checkpoint is not valid",
+            where=self.path,
+            field=field,
+            found=found,
+        )
 
     def part(self, name: str) -> dict[str, Tensor]:
         """Return the tensors of one part, without its prefix; empty if there is none."""
@@ -127,6 +185,11 @@ def restore_optimizer(
         The optimizer.
     tensors
         The part ``optimizer`` of a checkpoint.
+
+    Raises
+    ------
+    HyperspaceError
+        If a tensor does not have the shape of its parameter.
     """
     for name, parameter in factory.named_parameters():
         prefix = f"{name}."
@@ -135,6 +198,14 @@ def restore_optimizer(
             for key, value in tensors.items()
             if key.startswith(prefix) and "." not in key.removeprefix(prefix)
         }
+        for key, value in state.items():
+            if value.ndim and value.shape != parameter.shape:
+                raise HyperspaceError(
+                    "the state of the optimizer does not fit the network",
+                    field=f"optimizer.{name}.{key}",
+                    found=tuple(value.shape),
+                    expected=tuple(parameter.shape),
+                )
         if state:
             optimizer.state[parameter] = {
                 key: value.to(parameter.device) for key, value in state.items()
@@ -239,8 +310,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
                     field="checksum",
                     fix="Copy the file from a backup",
                 )
-            progress = TrainingProgress(**header["progress"])
-            return Checkpoint(progress, header["config"], header["data"], header["card"], tensors)
+            progress = TypeAdapter(TrainingProgress).validate_python(
+                asdict(TrainingProgress(**header["progress"]))
+            )
+            config, data, card = header["config"], header["data"], header["card"]
+            if not (isinstance(config, dict) and isinstance(data, str) and isinstance(card, dict)):
+                raise ValueError("config and card must be mappings, data a text")
+            return Checkpoint(progress, config, data, card, tensors, path)
+    except ValidationError as error:
+        raise HyperspaceError(
+            "not a valid checkpoint", where=path, field="progress", found=first_problem(error)
+        ) from None
     except _INVALID as error:
         raise HyperspaceError("not a valid checkpoint", where=path, found=error) from error
 

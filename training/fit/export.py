@@ -90,7 +90,7 @@ def trained_card(checkpoint: Checkpoint, scores: Sequence[SpacingScore]) -> Mode
     scores
         Measured Dice at each spacing.
     """
-    card = ModelCard.model_validate(checkpoint.card)
+    card = checkpoint.model_card()
     progress = checkpoint.progress
     training = {
         **card.training,
@@ -133,10 +133,13 @@ def commit_of(folder: Path) -> str | None:
 
 def build_model(checkpoint: Checkpoint, card: ModelCard) -> Model:
     """Return the model of a checkpoint."""
-    config = parse_config(checkpoint.config)
+    config = parse_config(checkpoint.config, where=checkpoint.path)
     factory = build_factory(config.network, config.factory)
-    factory.load_state_dict(checkpoint.weights)
-    return Model(factory, card)
+    checkpoint.load_into(factory, checkpoint.weights)
+    try:
+        return Model(factory, card)
+    except HyperspaceError as error:
+        raise error.replace(where=checkpoint.path) from error
 
 
 def export_checkpoint(
@@ -187,8 +190,7 @@ def export_checkpoint(
     if path.is_dir():
         path = run.best if run.best.exists() else run.last
     checkpoint = read_checkpoint(path)
-    scores = [SpacingScore.from_dict(score) for score in checkpoint.progress.scores]
-    card = trained_card(checkpoint, scores)
+    card = trained_card(checkpoint, checkpoint.scores())
     if tile_voxels is not None or tile_mm is not None:
         shape = None if tile_voxels is None else (tile_voxels,) * 3
         size = None if tile_mm is None else (tile_mm,) * 3

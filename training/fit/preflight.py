@@ -98,7 +98,7 @@ def read_inputs(
     started_from = None if initial is None else lineage(initial)
     if checkpoint is not None:
         check_resumable(checkpoint, config, data, run)
-        started_from = ModelCard.model_validate(checkpoint.card).training.get("started_from")
+        started_from = checkpoint.model_card().training.get("started_from")
     card = make_card(config, dataset, started_from)
     return RunInputs(
         split, training, validation, data, held_out(config, dataset), card, checkpoint, initial

@@ -166,7 +166,7 @@ class Trainer:
         self.average = make_average(decay, self.factory, self.progress.step) if decay else None
         if checkpoint is not None:
             if self.average is not None:
-                self.average.module.load_state_dict(checkpoint.part("average"))
+                checkpoint.load_into(self.average.module, checkpoint.part("average"))
             restore_optimizer(self.factory, self.optimizer, checkpoint.part("optimizer"))
         self.loss = SegmentationLoss(config.loss)
         self.model, self.stepper = fabric.setup(self.factory, self.optimizer)
@@ -180,7 +180,7 @@ class Trainer:
         if inputs.initial is not None:
             factory.load_state_dict(inputs.initial.factory.state_dict())
         if inputs.checkpoint is not None:
-            factory.load_state_dict(inputs.checkpoint.part("factory"))
+            inputs.checkpoint.load_into(factory, inputs.checkpoint.part("factory"))
         return factory.to(self.fabric.device)
 
     def _fixed_spacings(self, spacings_mm: Sequence[Triple]) -> FixedSpacings:
@@ -366,7 +366,7 @@ class Trainer:
     def _finish(self) -> TrainingReport | None:
         """Score the best weights in full precision, export them, write the report."""
         best = read_checkpoint(self.run.best)
-        self.factory.load_state_dict(best.weights)
+        best.load_into(self.factory, best.weights)
         spacings = self._fixed_spacings(self.config.validation.report_spacings_mm)
         scores = self._score(spacings, self.factory.eval().bake)
         report = None

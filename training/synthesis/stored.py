@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_hyperspace.core.geometry import Shape
 from napari_hyperspace.core.spacing import PLAUSIBLE_SPACING_MM
+from training.config.errors import first_problem
 from training.synthesis.parameters import PairParameters
 from training.synthesis.sampling_grid import fine_grid, scan_grid
 from training.synthesis.tissues import TISSUES
@@ -34,8 +35,7 @@ def parameters_from(values: Mapping[str, Any]) -> PairParameters:
     try:
         parameters = TypeAdapter(PairParameters).validate_python(dataclasses.asdict(given))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ValueError(first_problem(error)) from None
     for name, number in _numbers(dataclasses.asdict(parameters)):
         is_seed = name.endswith("seed")
         # NaN is in no range.

@@ -122,6 +122,28 @@ def test_a_version_that_is_no_positive_integer_is_refused(tmp_path, version):
     assert "positive integer" in str(caught.value.found)
 
 
+@pytest.mark.parametrize("progress", [{"step": -1}, {"step": "x"}, {"recent": 1}, {"other": 1}, 3])
+def test_progress_of_other_types_is_refused(tmp_path: Path, progress: object) -> None:
+    path = tmp_path / "odd.safetensors"
+    header = {"format_version": 1, "progress": progress, "config": {}, "data": "", "card": {}}
+    save_file({"a": torch.zeros(1)}, path, {"hyperspace-checkpoint": json.dumps(header)})
+    with pytest.raises(HyperspaceError, match="not a valid checkpoint") as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    header |= {"progress": {}, "card": 3}
+    save_file({"a": torch.zeros(1)}, path, {"hyperspace-checkpoint": json.dumps(header)})
+    with pytest.raises(HyperspaceError, match="must be mappings"):
+        read_checkpoint(path)
+
+
+def test_the_state_of_another_optimizer_is_refused() -> None:
+    factory = nn.Linear(3, 2)
+    state = {"weight.step": torch.tensor(1.0), "weight.exp_avg": torch.zeros(2)}
+    with pytest.raises(HyperspaceError, match="optimizer does not fit") as caught:
+        restore_optimizer(factory, torch.optim.AdamW(factory.parameters()), state)
+    assert caught.value.field == "optimizer.weight.exp_avg"
+
+
 _WRITE_FOREVER = """
 import sys
 from pathlib import Path

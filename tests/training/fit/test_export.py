@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("lightning_fabric")
 pytest.importorskip("monai")
@@ -12,6 +15,7 @@ pytest.importorskip("monai")
 import napari_hyperspace as hs
 from tests.training.conftest import interrupt_after
 from tests.training.fit.runs import train
+from training.fit.checkpoint import TrainingProgress, read_checkpoint, write_checkpoint
 from training.fit.export import SOURCE, commit_of, export_checkpoint
 from training.fit.signals import Interrupted
 
@@ -38,6 +42,31 @@ def test_a_run_is_exported_before_its_end(dataset: Path, monkeypatch: pytest.Mon
     card = hs.load_model(wide).card
     assert card.tile_shape == (80,) * 3 and card.tile_mm == (60,) * 3
     assert card.localization is not None and card.localization.extent_mm == (30, 40, 35)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"card": {"name": 3}}, "card"),
+        ({"card": {}}, "card"),
+        ({"progress": TrainingProgress(scores=[{"spacing_mm": [1, 1]}])}, "scores"),
+        ({"progress": TrainingProgress(scores=[{"spacing_mm": 1, "dice": 2}])}, "scores"),
+        ({"config": {"name": "x"}}, None),
+        ({"tensors": {"factory.x": torch.zeros(1)}}, "tensors"),
+    ],
+)
+def test_a_checkpoint_of_other_content_is_refused(
+    unbroken: Path, tmp_path: Path, changes: dict[str, Any], field: str | None
+) -> None:
+    """Its checksum is right: somebody wrote it so."""
+    checkpoint = read_checkpoint(unbroken / "checkpoints" / "best.safetensors")
+    path = tmp_path / "odd.safetensors"
+    write_checkpoint([path], dataclasses.replace(checkpoint, **changes))
+    with pytest.raises(hs.HyperspaceError) as caught:
+        export_checkpoint(path, tmp_path / "model.safetensors")
+    assert caught.value.where == str(path) and caught.value.field == field
+    assert "\n" not in str(caught.value.found)
+    assert not (tmp_path / "model.safetensors").exists()
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
