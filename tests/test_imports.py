@@ -54,9 +54,12 @@ RULES: dict[str, set[str]] = {
         "", *_ENGINE, "gui.adapters", "gui.models", "gui.jobs", "gui.controllers.results"
     ),
     f"{HS}.gui.widgets.parts": _hs("core", "gui.models"),
+    f"{HS}.gui.widgets.windows": _hs(
+        *("core", "gui.models", "gui.controllers", "gui.controllers.results", "gui.widgets.parts")
+    ),
     f"{HS}.gui.widgets": _hs(
         *("core", "gui.adapters", "gui.models", "gui.jobs"),
-        *("gui.controllers", "gui.controllers.results", "gui.widgets.parts"),
+        *("gui.controllers", "gui.controllers.results", "gui.widgets.parts", "gui.widgets.windows"),
     ),
     "training": {"training.cli"},  # python -m training
     **{

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QSizePolicy, QSpinBox, QToolButton, QVBoxL
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.spacing import Range
+from napari_hyperspace.gui.adapters.planes import ThreePlanes
 from napari_hyperspace.gui.controllers.dock import DockController
 from napari_hyperspace.gui.controllers.files import dropped_dicom
 from napari_hyperspace.gui.jobs.services import Services
@@ -17,21 +18,23 @@ from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.scales import Scales
 from napari_hyperspace.gui.models.settings import load_choices, run_budget_s
 from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing, Entries, Tone
-from napari_hyperspace.gui.widgets.about import add_about_actions
 from napari_hyperspace.gui.widgets.comparison import ComparisonPanel
 from napari_hyperspace.gui.widgets.cost import CostPanel
 from napari_hyperspace.gui.widgets.footer import Footer
 from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
 from napari_hyperspace.gui.widgets.parts.drop import DropTarget
-from napari_hyperspace.gui.widgets.parts.labels import heading
+from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, heading
 from napari_hyperspace.gui.widgets.parts.layouts import VerticalScrollArea, row
 from napari_hyperspace.gui.widgets.parts.theme import colors, style_sheet
 from napari_hyperspace.gui.widgets.parts.tool_button import MenuButton, text_button
+from napari_hyperspace.gui.widgets.planes import PlanesDock
 from napari_hyperspace.gui.widgets.postprocessing import PostprocessingPanel
 from napari_hyperspace.gui.widgets.scan import ScanPanel
 from napari_hyperspace.gui.widgets.spacing import SpacingPanel
 from napari_hyperspace.gui.widgets.structures import StructurePanel
+from napari_hyperspace.gui.widgets.sweep import SweepPanel
+from napari_hyperspace.gui.widgets.windows.about import add_about_actions
 
 
 class HyperspaceWidget(QWidget):
@@ -72,6 +75,14 @@ class HyperspaceWidget(QWidget):
 
     def _make_widgets(self) -> None:
         self.help = MenuButton("Help", "hyperspace.help", "Guide and shortcuts", self)
+        self._three_planes: QToolButton = text_button(
+            self,
+            "Three planes",
+            "hyperspace.planes",
+            "Show axial, coronal and sagittal planes; a click moves all of them to its position",
+        )
+        self._three_planes.setCheckable(True)
+        self._planes = PlanesDock(self._viewer, self)
         self._scan = ScanPanel(self)
         self._native: QToolButton = text_button(
             self,
@@ -91,7 +102,11 @@ class HyperspaceWidget(QWidget):
         self._budget.setSuffix(" ms")
         self._budget.setKeyboardTracking(False)
         self._budget.setToolTip("Longest time that a preview may take; limits the size of its box")
+        self._live_state = PlainLabel(self, faint=True, name="hyperspace.live.state")
+        self._live_state.setMinimumHeight(2 * self._live_state.fontMetrics().lineSpacing())
+        self._live_state.setVisible(False)
         self._postprocessing = PostprocessingPanel(self)
+        self._sweep = SweepPanel(self)
         self._comparison = ComparisonPanel(self)
         self._structures = StructurePanel(self)
         self._footer = Footer(self)
@@ -103,17 +118,19 @@ class HyperspaceWidget(QWidget):
         column = QVBoxLayout()
         column.setContentsMargins(10, 8, 10, 8)
         column.setSpacing(4)
-        column.addLayout(row(heading("Scan", self), self.help, stretch=0))
+        column.addLayout(row(heading("Scan", self), self._three_planes, self.help, stretch=0))
         column.addWidget(self._scan)
         column.addLayout(row(heading("Working spacing", self), self._native, stretch=0))
         column.addWidget(self._spacing)
         column.addWidget(self._cost)
         column.addLayout(row(self._live, self._budget, stretch=0))
+        column.addWidget(self._live_state)
         column.addLayout(self._sections)
         column.addWidget(self._comparison)
         column.addWidget(self._structures, 1)
         column.addStretch()
         self.add_section(self._postprocessing)
+        self.add_section(self._sweep)
         page = QWidget(self)
         page.setObjectName("hyperspace.page")
         page.setLayout(column)
@@ -143,6 +160,7 @@ class HyperspaceWidget(QWidget):
         self._spacing.lockedChanged.connect(controller.spacing.set_locked)
         self._native.clicked.connect(controller.spacing.use_native)
         self._live.toggled.connect(controller.live.set_live)
+        self._live.toggled.connect(self._live_state.setVisible)
         self._budget.valueChanged.connect(controller.live.set_preview_ms)
         self._cost.budget.fitRequested.connect(controller.budget.fit)
         self._postprocessing.changed.connect(controller.segmentation.set_postprocessing)
@@ -157,6 +175,11 @@ class HyperspaceWidget(QWidget):
         panel.sidesToggled.connect(structures.sum_sides)
         panel.view3dToggled.connect(structures.show_in_3d)
         panel.exportRequested.connect(self._export_table)
+        panel.chosen.connect(controller.sweep.emphasize)
+        self._sweep.limited.connect(lambda why: self.show_message(why, "warning"))
+        self._sweep.attach(controller.sweep)
+        self._three_planes.toggled.connect(controller.planes.show)
+        controller.planes.changed.connect(self._show_planes)
         compared, comparison = self._comparison, controller.comparison
         comparison.changed.connect(compared.show_comparison)
         compared.besideChosen.connect(comparison.show_beside)
@@ -171,6 +194,14 @@ class HyperspaceWidget(QWidget):
         )
 
         add_about_actions(self.help, controller.about, self, self.show_message)
+
+    def _show_planes(self, planes: ThreePlanes | None) -> None:
+        with QSignalBlocker(self._three_planes):
+            self._three_planes.setChecked(planes is not None)
+        if planes is None:
+            self._planes.hide()
+        else:
+            self._planes.show(planes, lambda: self.controller.planes.show(False))
 
     def _export_table(self) -> None:
         structures = self.controller.structures
@@ -232,6 +263,7 @@ class HyperspaceWidget(QWidget):
         self._spacing.setSpacing(choices.spacing_mm)
         with QSignalBlocker(self._live), QSignalBlocker(self._budget):
             self._live.setChecked(choices.live)
+            self._live_state.setVisible(choices.live)
             self._budget.setValue(choices.preview_ms)
 
     def show_scales(self, scales: Scales) -> None:
@@ -257,6 +289,11 @@ class HyperspaceWidget(QWidget):
     def show_point(self, spacing_mm: float, seconds: float) -> None:
         """Mark the current spacing on the curve."""
         self._cost.show_point(spacing_mm, seconds)
+
+    def show_preview(self, text: str, tone: Tone = "plain") -> None:
+        """Show what the preview is of, or why there is none; empty: previews are off."""
+        self._live_state.setText(text)
+        self._live_state.set_tone(tone)
 
     def show_accuracy(self, accuracy: Accuracy) -> None:
         """Show the Dice to expect at the current spacing, and the measurements."""

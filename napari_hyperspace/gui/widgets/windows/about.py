@@ -9,8 +9,8 @@ from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QWidget
 
 from napari_hyperspace.gui.controllers.about import AboutController
-from napari_hyperspace.gui.widgets.parts.text_dialog import TextDialog, copy_text
 from napari_hyperspace.gui.widgets.parts.tool_button import MenuButton
+from napari_hyperspace.gui.widgets.windows.text import TextDialog, copy_text
 
 _COPIED = "Diagnostics copied. They contain no names and no paths; paste them into the report."
 

@@ -9,7 +9,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QAction, QGuiApplication
 from qtpy.QtWidgets import QPlainTextEdit, QPushButton
 
-from napari_hyperspace.gui.widgets.parts.text_dialog import TextDialog
+from napari_hyperspace.gui.widgets.windows.text import TextDialog
 
 
 def action(dock, name):
