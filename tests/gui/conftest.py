@@ -310,6 +310,9 @@ class MockView:
     def show_models(self, entries: Entries, current: str) -> None:
         self._say("models", entries, current)
 
+    def show_model_purposes(self, lines: Mapping[str, str]) -> None:
+        self._say("model_purposes", lines)
+
     def show_devices(self, entries: Entries, current: str) -> None:
         self._say("devices", entries, current)
 
@@ -341,6 +344,9 @@ class MockView:
 
     def show_curve(self, curve: CostOverSpacing | None, trained: Range | None) -> None:
         self._say("curve", curve, trained)
+
+    def show_preview(self, text: str, tone: Tone = "plain") -> None:
+        self._say("preview", text, tone)
 
     def show_accuracy(self, accuracy: Accuracy) -> None:
         self._say("accuracy", accuracy)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from napari_hyperspace.core.format import format_seconds
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
-from napari_hyperspace.gui.adapters.viewer import PREVIEW_NAME, PreviewLayer, view_position
+from napari_hyperspace.gui.adapters.viewer import PREVIEW_MARK, PreviewLayer, view_position
 from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.controllers.spacing import SpacingController
 from napari_hyperspace.gui.jobs.later import later
 from napari_hyperspace.gui.jobs.preview import (
     BakeTime,
+    NoPreview,
     PreviewEngine,
     PreviewLabels,
     PreviewRequest,
@@ -26,7 +27,11 @@ from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.jobs.worker import Lane, Stop
 from napari_hyperspace.gui.models.accuracy import accuracy_at
 from napari_hyperspace.gui.models.choices import Choices
-from napari_hyperspace.gui.models.formatting import describe_cost
+from napari_hyperspace.gui.models.formatting import (
+    describe_cost,
+    describe_no_preview,
+    describe_preview,
+)
 from napari_hyperspace.gui.models.spacings import mean_spacing, spacing_notes
 from napari_hyperspace.gui.models.view import Accuracy, View
 
@@ -116,6 +121,7 @@ class LiveController:
     def remove_preview(self) -> None:
         """Remove the preview until the next one."""
         self._layer.remove()
+        self._view.show_preview("")
 
     def forget_costs(self) -> None:
         """Estimate the costs again: a run has measured the fastest precision."""
@@ -193,6 +199,10 @@ class LiveController:
                 self._show_cost(model, estimate)
             case PreviewLabels():
                 self._show_preview(model, answer)
+            case NoPreview(side_mm, seconds):
+                self._layer.remove()
+                text = describe_no_preview(side_mm, seconds, self._choices.preview_ms)
+                self._view.show_preview(text, "warning")
             case curve:
                 self._view.show_curve(curve, self._spacing.scales.together.trained)
 
@@ -211,9 +221,12 @@ class LiveController:
     def _show_preview(self, model: Model, preview: PreviewLabels) -> None:
         if not self._choices.live or self._runner.running:
             return
+        what = describe_preview(preview.side_mm)
+        name = f"{PREVIEW_MARK}, {what} · {model.name}"
         data = self._layers.sources()[0].block_layer_data(
-            preview.labels, preview.start, PREVIEW_NAME, model.label_names, model.label_colors
+            preview.labels, preview.start, name, model.label_names, model.label_colors
         )
+        self._view.show_preview(f"Preview: {what}.")
         self._layer.show(data, scan=self._layers.layers[0], sharp=preview.sharp)
 
     def _failed(self, error: Exception) -> None:

@@ -6,7 +6,7 @@ Computed off the main thread.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,12 @@ from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters.layers import LayerSource
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.jobs.worker import Stop
-from napari_hyperspace.gui.models.blocks import PreviewBlock, block_within
+from napari_hyperspace.gui.models.blocks import (
+    PreviewBlock,
+    block_around,
+    largest_side_mm,
+    least_side_mm,
+)
 from napari_hyperspace.gui.models.scales import Scale
 from napari_hyperspace.gui.models.spacings import (
     coarse_preview_spacing,
@@ -107,6 +112,8 @@ class PreviewLabels:
         In the layer's array order.
     start
         Index of the block's first voxel.
+    side_mm
+        Sides of the block; `None`: it is the whole scan.
     sharp
         Whether they were computed at the spacing itself, and not at a coarser one.
     seconds
@@ -115,14 +122,32 @@ class PreviewLabels:
 
     labels: NDArray[Any]
     start: Shape
+    side_mm: float | None
     sharp: bool
     seconds: float
 
 
-SpacingAnswer = BakeTime | SpacingCost | CostOverSpacing | PreviewLabels
+@dataclass(frozen=True)
+class NoPreview:
+    """There is no preview: the smallest block with enough context takes longer than allowed.
+
+    Parameters
+    ----------
+    side_mm
+        Sides of that block; `None`: it is the whole scan.
+    seconds
+        Predicted time for it.
+    """
+
+    side_mm: float | None
+    seconds: float
+
+
+SpacingAnswer = BakeTime | SpacingCost | CostOverSpacing | PreviewLabels | NoPreview
 
 
 _CurveKey = tuple[Grid, "Model", str, tuple[float, ...]]
+_SideKey = tuple[Grid, "Model", Triple, float]
 _ScanKey = tuple[tuple[LayerSource, ...], Normalization]
 
 
@@ -139,6 +164,7 @@ class PreviewEngine:
         self._services = services
         self._normalized: tuple[_ScanKey, tuple[Volume, ...]] | None = None
         self._curve: tuple[_CurveKey, CostOverSpacing] | None = None
+        self._side: tuple[_SideKey, float] | None = None
         # Measured time of previews over their predicted time, smoothed; it scales predictions.
         self._pace = 1.0
 
@@ -151,7 +177,7 @@ class PreviewEngine:
 
         Yields
         ------
-        BakeTime, SpacingCost, CostOverSpacing, PreviewLabels
+        BakeTime, SpacingCost, CostOverSpacing, PreviewLabels or NoPreview
             The preview, if requested: a coarse one first, and the sharp one after a rest.
         """
         yield BakeTime(self._bake(query))
@@ -189,7 +215,7 @@ class PreviewEngine:
 
     def _previews(
         self, query: SpacingQuery, request: PreviewRequest, stop: Stop
-    ) -> Iterator[PreviewLabels]:
+    ) -> Iterator[PreviewLabels | NoPreview]:
         volumes = self._normalize(query)
         grid = volumes[0].grid
         spacing, device = query.spacing_mm, query.options.device
@@ -202,6 +228,16 @@ class PreviewEngine:
         def seconds(block: Grid) -> float:
             return self._services.estimate(block, model, spacing, options).seconds * self._pace
 
+        least = _least_side_mm(query)
+        side = self._side_mm(query, request, grid, least, seconds)
+        whole = max(grid.field_of_view_mm)
+        if side is None:
+            smallest = block_around(grid, request.center, least)
+            needed = seconds(grid.crop(smallest.start, smallest.shape))
+            yield NoPreview(None if least >= whole else least, needed)
+            return
+        shown = None if side >= whole else side
+
         def preview(at_spacing: Triple, *, sharp: bool) -> PreviewLabels:
             started = time.perf_counter()
             blocks = [_cropped(one, block) for one in volumes]
@@ -209,9 +245,9 @@ class PreviewEngine:
                 self._services.segment_steps(blocks, model, at_spacing, options, stop)
             )
             took = time.perf_counter() - started
-            return PreviewLabels(result.labels.array, block.start, sharp, took)
+            return PreviewLabels(result.labels.array, block.start, shown, sharp, took)
 
-        block = block_within(grid, request.center, spacing, request.budget_s, seconds)
+        block = block_around(grid, request.center, side)
         predicted = seconds(grid.crop(block.start, block.shape))
         coarse = coarse_preview_spacing(spacing, query.model.trained_range_mm)
         factor = max(c / s for c, s in zip(coarse, spacing, strict=True))
@@ -223,6 +259,28 @@ class PreviewEngine:
         error = final.seconds / max(predicted, 1e-3)
         self._pace *= min(max(error, 0.25), 4.0) ** 0.5
         yield final
+
+    def _side_mm(
+        self,
+        query: SpacingQuery,
+        request: PreviewRequest,
+        grid: Grid,
+        least_mm: float,
+        seconds: Callable[[Grid], float],
+    ) -> float | None:
+        """Return the sides of the block, or `None` if the time is too short for any.
+
+        They depend on the measured pace, but do not change while the choices stay the same: a box
+        that shrinks at rest would look like a different result.
+        """
+        key: _SideKey = (grid, query.model, query.spacing_mm, request.budget_s)
+        if self._side is None or self._side[0] != key:
+            side = largest_side_mm(grid, request.center, least_mm, request.budget_s, seconds)
+            if side is None:
+                self._side = None
+                return None
+            self._side = key, side
+        return self._side[1]
 
     def _normalize(self, query: SpacingQuery) -> Sequence[Volume]:
         """Return the scan, normalized over all its voxels, in the layers' array order."""
@@ -248,3 +306,14 @@ class PreviewEngine:
 def _cropped(volume: Volume, block: PreviewBlock) -> Volume:
     grid = volume.grid.crop(block.start, block.shape)
     return Volume(volume.array[block.slices], grid, volume.name)
+
+
+def _least_side_mm(query: SpacingQuery) -> float:
+    """Return the sides of the smallest block that shows what a run would give."""
+    model, localization = query.model, query.model.localization
+    return least_side_mm(
+        query.spacing_mm,
+        region_mm=None if localization is None else localization.extent_mm,
+        tile_shape=model.tile_shape,
+        tile_mm=model.tile_mm,
+    )

@@ -44,14 +44,46 @@ def block_around(grid: Grid, center: Sequence[float], side_mm: float) -> Preview
     return PreviewBlock((starts[0], starts[1], starts[2]), (sizes[0], sizes[1], sizes[2]))
 
 
-def block_within(
+def least_side_mm(
+    spacing_mm: Triple,
+    *,
+    region_mm: Sequence[float] | None,
+    tile_shape: Sequence[int] | None,
+    tile_mm: Sequence[float] | None,
+) -> float:
+    """Return the sides of the smallest box whose labels can be trusted.
+
+    Normalization layers see their whole input and structures are told apart by their surroundings:
+    with less context than it was trained on, a network takes thalamus for cortex.
+
+    Parameters
+    ----------
+    spacing_mm
+        Working spacing.
+    region_mm
+        Size of the region that a model with localization is made for; its shortest side counts.
+    tile_shape, tile_mm
+        The model's tiles in voxels and in mm, which have the size of its training patches; its
+        shortest side counts for a model without localization.
+    """
+    smallest = _SMALLEST_BLOCK * max(spacing_mm)
+    if region_mm is not None:
+        return max(min(region_mm), smallest)
+    sides = [*(tile_mm or ())]
+    if tile_shape is not None:
+        n = len(tile_shape)
+        sides += [size * step for size, step in zip(tile_shape, spacing_mm[-n:], strict=True)]
+    return max(min(sides, default=0.0), smallest)
+
+
+def largest_side_mm(
     grid: Grid,
     center: Sequence[float],
-    spacing_mm: Triple,
+    least_mm: float,
     budget_s: float,
     seconds: Callable[[Grid], float],
-) -> PreviewBlock:
-    """Return the largest block around a voxel that can be segmented within a time budget.
+) -> float | None:
+    """Return the sides of the largest block around a voxel that keeps within a time budget.
 
     Parameters
     ----------
@@ -59,24 +91,30 @@ def block_within(
         Grid of the whole scan.
     center
         Fractional array index.
-    spacing_mm
-        Working spacing. It bounds the block from below: the block has at least 12 working voxels
-        along each axis, even if they exceed the budget.
+    least_mm
+        Sides of the smallest block.
     budget_s
         Time budget in seconds.
     seconds
         Predicts the time for a grid.
+
+    Returns
+    -------
+    float or None
+        `None` if the smallest block takes longer.
     """
-    low = math.log(_SMALLEST_BLOCK * max(spacing_mm))
-    high = max(math.log(max(grid.field_of_view_mm)), low)
-    if seconds(grid) <= budget_s:
-        return PreviewBlock((0, 0, 0), grid.shape)
-    best = block_around(grid, center, math.exp(low))
+
+    def fits(side_mm: float) -> bool:
+        block = block_around(grid, center, side_mm)
+        return seconds(grid.crop(block.start, block.shape)) <= budget_s
+
+    whole = max(grid.field_of_view_mm)
+    if fits(whole):
+        return whole
+    if least_mm >= whole or not fits(least_mm):
+        return None
+    low, high = math.log(least_mm), math.log(whole)
     for _ in range(_SEARCH_STEPS):
         middle = (low + high) / 2
-        block = block_around(grid, center, math.exp(middle))
-        if seconds(grid.crop(block.start, block.shape)) <= budget_s:
-            low, best = middle, block
-        else:
-            high = middle
-    return best
+        low, high = (middle, high) if fits(math.exp(middle)) else (low, middle)
+    return math.exp(low)

@@ -214,6 +214,21 @@ def _far_apart(one: float, other: float, close: float) -> bool:
     return high > _FAR * low and high - low > close
 
 
+def describe_preview(side_mm: float | None) -> str:
+    """Write what a preview shows: "140 mm box"; `None`: the whole scan."""
+    return "whole scan" if side_mm is None else f"{side_mm:.0f} mm box"
+
+
+def describe_no_preview(side_mm: float | None, seconds: float, allowed_ms: int) -> str:
+    """Write why there is no preview, and what would help."""
+    if side_mm is None:
+        needed = "the whole scan is needed"
+    else:
+        needed = f"the model needs a {side_mm:.0f} mm box to be reliable"
+    time = f"about {format_seconds(seconds)}".replace(".0 s", " s")
+    return f"No preview within {allowed_ms} ms: {needed}, {time}. Allow more time or go coarser."
+
+
 def describe_postprocessing(steps: Sequence[PostprocessingStep]) -> str:
     """Write how much each step of post-processing changed; empty if there was none."""
     changed = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -111,6 +111,9 @@ class View(Protocol):
     def show_models(self, entries: Entries, current: str) -> None:
         """Fill the chooser of models."""
 
+    def show_model_purposes(self, lines: Mapping[str, str]) -> None:
+        """Show what the models in the chooser are for: one line by key."""
+
     def show_devices(self, entries: Entries, current: str) -> None:
         """Fill the chooser of devices."""
 
@@ -142,6 +145,9 @@ class View(Protocol):
 
     def show_curve(self, curve: CostOverSpacing | None, trained: Range | None) -> None:
         """Show the cost over the range of spacings."""
+
+    def show_preview(self, text: str, tone: Tone = "plain") -> None:
+        """Show what the preview is of, or why there is none; empty: previews are off."""
 
     def show_accuracy(self, accuracy: Accuracy) -> None:
         """Show the Dice to expect at the current spacing, and the measurements."""

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("pytestqt")
 
 from napari_hyperspace.gui.models.accuracy import validation_data
+from napari_hyperspace.nets.base.localization import Localization
 from napari_hyperspace.nets.card import DiceRecord, LabelClass, ModelCard
 
 
@@ -219,3 +220,40 @@ def test_the_preview_has_the_names_and_colors_of_the_model(
     (preview,) = previews(viewer)
     assert list(preview.features["name"]) == ["background", "in", "out"]
     np.testing.assert_allclose(preview.get_color(2), (0, 1, 0, 1))
+
+
+def test_a_preview_is_named_after_its_box_and_outlined(
+    controller, viewer, view, services, qtbot, make_scan, previews
+):
+    viewer.layers.clear()
+    viewer.add_layer(make_scan((60, 70, 80)))
+    controller.choices.preview_ms = 20
+    controller.choices.live = True
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    (preview,) = previews(viewer)
+    text = view.last("preview")[0]
+    assert text.startswith("Preview: ") and text.endswith(" mm box.")
+    assert preview.name == f"preview, {text[9:-1]} · fake"
+    assert preview.bounding_box.visible
+    controller.choices.preview_ms = 10_000
+    qtbot.waitUntil(lambda: view.last("preview") == ("Preview: whole scan.", "plain"))
+    assert preview.name == "preview, whole scan · fake"
+    controller.choices.live = False
+    assert view.last("preview")[0] == ""
+
+
+def test_the_panel_says_why_there_is_no_preview(
+    controller, viewer, view, services, qtbot, make_scan, previews
+):
+    viewer.layers.clear()
+    viewer.add_layer(make_scan((60, 70, 80)))
+    controller.choices.live = True
+    qtbot.waitUntil(lambda: bool(previews(viewer)))
+    services.models["fake"].localization = Localization(4.0, 4.0, (58.0, 60.0, 58.0))
+    controller.choices.preview_ms = 20  # a box of 58 mm takes 195 ms, or a quarter at this pace
+    qtbot.waitUntil(lambda: previews(viewer) == [])
+    text, tone = view.last("preview")
+    assert text.startswith(
+        "No preview within 20 ms: the model needs a 58 mm box to be reliable, about "
+    )
+    assert tone == "warning"

@@ -9,6 +9,7 @@ from napari.layers import Image
 from napari_hyperspace.gui.adapters.layers import take
 from napari_hyperspace.gui.jobs.preview import (
     BakeTime,
+    NoPreview,
     PreviewEngine,
     PreviewLabels,
     PreviewRequest,
@@ -20,6 +21,7 @@ from napari_hyperspace.gui.models.scales import Scale
 from napari_hyperspace.gui.models.view import CostOverSpacing
 from napari_hyperspace.inference.normalized import NormalizedModel
 from napari_hyperspace.inference.options import InferenceOptions
+from napari_hyperspace.nets.base.localization import Localization
 
 
 @pytest.fixture
@@ -76,6 +78,33 @@ def test_a_slow_preview_is_preceded_by_a_coarse_one(source, services):
     previews = [one for one in answers if isinstance(one, PreviewLabels)]
     assert [one.sharp for one in previews] == [False, True]
     assert [run[1] for run in services.runs] == [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5)]
+
+
+def test_a_block_with_too_little_context_is_not_previewed(source, services):
+    """With less context than it was made for, a model takes one structure for another."""
+    services.models["fake"].localization = Localization(4.0, 4.0, (15.0, 30.0, 20.0))
+    engine = PreviewEngine(services)
+
+    def preview(budget_s):
+        request = PreviewRequest((10.0, 12.0, 14.0), budget_s, rest_s=0.0)
+        return list(engine.answer(query(source, services, request), Stop()))[-1]
+
+    # One microsecond per voxel of 1 mm; the scan has 20 × 24 × 28 of them.
+    assert preview(0.003) == NoPreview(15.0, pytest.approx(15**3 * 1e-6))
+    assert services.runs == []
+    shown = preview(0.004)
+    assert isinstance(shown, PreviewLabels) and 15 <= shown.side_mm <= 4000 ** (1 / 3) + 0.5
+    assert preview(1.0).side_mm is None  # the whole scan
+
+
+def test_the_block_stays_the_same_at_rest(source, services):
+    """The measured pace changes what is predicted; a box that shrinks would look like a result."""
+    engine = PreviewEngine(services)
+    sides = []
+    for services.step_seconds in (0.0, 0.02, 0.0):
+        request = PreviewRequest((10.0, 12.0, 14.0), budget_s=0.003, rest_s=0.0)
+        sides.append(list(engine.answer(query(source, services, request), Stop()))[-1].side_mm)
+    assert len(set(sides)) == 1
 
 
 def test_a_stopped_query_gives_no_further_answers(source, services):

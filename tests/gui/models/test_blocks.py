@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.gui.models.blocks import block_around, block_within
+from napari_hyperspace.gui.models.blocks import block_around, largest_side_mm, least_side_mm
 
 grids = st.builds(
     Grid.from_spacing,
@@ -31,14 +31,32 @@ def test_a_block_away_from_the_border_is_centered():
     assert block.start == (18, 20, 22)
 
 
-@given(grids, centers, st.floats(0.001, 1))
-def test_a_block_keeps_its_time_budget(grid, center, budget):
-    def seconds(part):
-        return np.prod(part.field_of_view_mm) * 1e-6
+def seconds(part):
+    """A microsecond per mm³."""
+    return np.prod(part.field_of_view_mm) * 1e-6
 
-    block = block_within(grid, center, (1.0, 1.0, 1.0), budget, seconds)
-    smallest = block_around(grid, center, 12.0)
-    cropped = grid.crop(block.start, block.shape)
-    assert seconds(cropped) <= budget or block == smallest
+
+@given(grids, centers, st.floats(0.001, 1), st.floats(5, 100))
+def test_a_block_keeps_its_time_budget_and_its_context(grid, center, budget, least):
+    side = largest_side_mm(grid, center, least, budget, seconds)
     if seconds(grid) <= budget:
-        assert block.shape == grid.shape
+        assert side is not None and block_around(grid, center, side).shape == grid.shape
+    elif side is None:  # the smallest block is too slow: there is none rather than a smaller one
+        block = block_around(grid, center, min(least, max(grid.field_of_view_mm)))
+        assert seconds(grid.crop(block.start, block.shape)) > budget
+    else:
+        assert side >= least * (1 - 1e-12)
+        block = block_around(grid, center, side)
+        assert seconds(grid.crop(block.start, block.shape)) <= budget
+
+
+def test_the_context_of_a_model_is_its_region_or_else_its_tile():
+    def least(spacing=(2.0, 1.0, 1.0), region=None, shape=None, size=None):
+        return least_side_mm(spacing, region_mm=region, tile_shape=shape, tile_mm=size)
+
+    assert least(region=(140.0, 190.0, 150.0), shape=(256,) * 3, size=(256.0,) * 3) == 140
+    assert least(shape=(64, 80, 72)) == 72
+    assert least(shape=(64, 80), spacing=(9.0, 0.5, 1.0)) == 108  # 12 voxels along z
+    assert least(shape=(64, 80, 72), size=(50.0, 60.0, 70.0)) == 50
+    assert least() == 24
+    assert least(region=(20.0, 20.0, 20.0)) == 24
