@@ -19,7 +19,7 @@ from napari_hyperspace.core.volume import ReadingOptions, Volume
 from napari_hyperspace.io.decoded import Decoded
 from napari_hyperspace.io.files import declared_memory, is_folder, look_up, open_unchanged
 from napari_hyperspace.io.series import Series
-from napari_hyperspace.io.text import itk_reason, shortened
+from napari_hyperspace.io.text import files_of, itk_reason, shortened
 
 _FORMATS = {
     **dict.fromkeys((".nii", ".nii.gz"), "nifti"),
@@ -303,7 +303,8 @@ def check_target(
     path
         Where to write.
     source
-        File that the volume was made from, if any.
+        File that the volume was made from, if any. If it is a header, its data file is not replaced
+        either.
     overwrite
         Whether an existing file may be replaced.
 
@@ -327,7 +328,7 @@ def check_target(
         raise HyperspaceError("the folder does not exist", where=target.parent)
     if look_up(target) is None:
         return
-    if source is not None and look_up(Path(source)) and target.samefile(source):
+    if source is not None and any(_same_file(target, each) for each in files_of(Path(source))):
         raise HyperspaceError(
             "a result must not replace the scan it was made from",
             where=target,
@@ -337,6 +338,10 @@ def check_target(
         raise HyperspaceError(
             "the file already exists", where=target, fix="Choose another name, or overwrite it"
         )
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return look_up(other) is not None and one.samefile(other)
 
 
 def _storable(volume: Volume, target: Path) -> np.ndarray[Any, Any]:

@@ -278,7 +278,9 @@ def _header_for(volume: Volume) -> Any:
         old = kept.parse()
         header = type(old)()
         header.set_data_shape(volume.shape)
-        header["pixdim"][:4] = old["pixdim"][:4]
+        # As the reader takes them; nibabel would repair them by rules of its own, and say so.
+        header["pixdim"][0] = -1 if old["pixdim"][0] < 0 else 1
+        header["pixdim"][1:4] = np.abs(old["pixdim"][1:4])
         for field in _GEOMETRY_FIELDS:
             header[field] = old[field]
         return header
@@ -295,8 +297,11 @@ def _header_for(volume: Volume) -> Any:
 
 
 def _describes(kept: NiftiHeader, volume: Volume) -> bool:
-    """Whether a header still has the geometry of the volume."""
+    """Whether a header has the geometry of the volume, and is one that may be written."""
     header = kept.parse()
+    codes = {int(header["qform_code"]), int(header["sform_code"])}
+    if codes - {*nib.nifti1.xform_codes.value_set()} or not header["pixdim"][1:4].all():
+        return False
     shape = (*(int(size) for size in header["dim"][1 : header["dim"][0] + 1]), 1, 1)[:3]
     affine = geometry_of(header, Path(volume.name)).affine
     return shape == volume.shape and np.array_equal(affine, volume.affine)

@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.files import suffix_of
+from napari_hyperspace.io.files import companion, open_unchanged
 
 MOST_AXES = 16  # as in the library of the NRRD format
 _LARGEST_HEADER = 1 << 20
 _LONGEST_FIELD = 1 << 14  # 256 numbers (a matrix of 16 axes) of 64 characters
 _MOST_SHOWN = 200  # characters of a damaged field
 _MOST_COMPARED = 1000  # unknown fields that are compared with known ones, which takes time
+_DATA_FILE = {":": ("data file", "datafile"), "=": ("elementdatafile",)}  # by separator
 _ALIKE = 0.8  # similarity, 0 to 1, of two names of fields of which one is probably misspelled
 
 
@@ -82,6 +85,32 @@ def integers(text: str, path: Path, field: str) -> tuple[int, ...]:
             "the field must be whole numbers", where=path, field=field, found=shortened(text)
         )
     return values
+
+
+def files_of(source: Path) -> list[Path]:
+    """Return the files that a scan is read from: the data file of a header, too."""
+    detached = suffix_of(source) in (".nrrd", ".nhdr", ".seg.nrrd", ".mha", ".mhd")
+    data = _data_file(source) if detached else None
+    return [source] if data is None else [source, data]
+
+
+def _data_file(path: Path) -> Path | None:
+    """Return the data file that a header of NRRD or MetaImage names.
+
+    `None` if the voxels are in the same file, or the header is not valid, as its reader explains.
+    """
+    try:
+        with open_unchanged(path) as stream:
+            for line in header_lines(stream, path):
+                for separator, keys in _DATA_FILE.items():
+                    key, found, value = line.partition(separator)
+                    if found and key.strip().lower() in keys and value.strip().upper() != "LOCAL":
+                        return companion(path, value.strip(), key)
+                if not line or line.startswith("ElementDataFile"):
+                    return None
+    except HyperspaceError:
+        return None
+    return None
 
 
 def check_axes(count: int, path: Path, field: str) -> int:

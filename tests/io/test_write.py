@@ -17,6 +17,8 @@ from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import api, files, list_series, nifti, read, write
 
+from .text_files import VOXELS, data_of, meta, nrrd
+
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 GRID = Grid((3, 5, 7), np.diag([1.0, 2.0, 4.0, 1.0]))
 
@@ -49,6 +51,52 @@ def test_labels_of_a_scaled_scan_get_no_slope(nifti: Any, tmp_path: Path) -> Non
     image = nib.load(write(ids, tmp_path / "labels.nii.gz").path)
     assert (image.dataobj.slope, image.dataobj.inter) == (1, 0)
     assert np.asarray(image.dataobj).max() == 300
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"qform_code": 255},
+        {"sform_code": 256},
+        {"qform_code": -1},
+        {"pixdim": (-1.0, 2.0, 4.0)},
+        {"pixdim": (0.0, 2.0, 4.0)},
+        {"qfac": -2.0},
+        {"qfac": 0.0},
+    ],
+)
+@pytest.mark.filterwarnings("ignore::napari_hyperspace.HyperspaceWarning")
+def test_a_header_that_nibabel_would_repair_is_written_silently(
+    nifti: Any, tmp_path: Path, fields: dict[str, Any], caplog: Any, capfd: Any
+) -> None:
+    scan = read(nifti(fields=fields, codes=(0, 2)))
+    receipt = write(scan.with_array(scan.array > 7), tmp_path / "labels.nii.gz")
+    assert receipt.grid_matches and not caplog.records and capfd.readouterr() == ("", "")
+    np.testing.assert_array_equal(read(receipt.path).affine, scan.affine)
+
+
+@pytest.mark.parametrize("header", ["scan.nhdr", "scan.mhd", "scan.nrrd"])
+@pytest.mark.parametrize("name", ["data.nii", "scan.mha", "part/data.nrrd"])
+def test_the_data_file_of_a_header_is_not_replaced(
+    tmp_path: Path, labels: Volume, header: str, name: str
+) -> None:
+    (tmp_path / "part").mkdir()
+    data = data_of(VOXELS)
+    (tmp_path / name).write_bytes(data)
+    if header.endswith(".mhd"):
+        path = meta(tmp_path, b"", name=header, ElementDataFile=name)
+    else:
+        path = nrrd(tmp_path, b"", name=header, space_directions="(1,0,0) (0,1,0) (0,0,1)")
+        path.write_bytes(path.read_bytes().rstrip() + f"\ndata file: {name}\n".encode())
+    scan = read(path)
+    for refused_early in (
+        lambda: api.check_target(tmp_path / name, path),
+        lambda: write(scan.with_array(scan.array * 0), tmp_path / name),
+    ):
+        with pytest.raises(HyperspaceError, match="must not replace the scan"):
+            refused_early()
+    assert (tmp_path / name).read_bytes() == data
+    api.check_target(tmp_path / "other.mha", path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
