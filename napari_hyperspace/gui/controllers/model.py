@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_hyperspace.core.spacing import Range
-from napari_hyperspace.gui.jobs.model_library import AvailableDevices, LoadedModel, ModelLibrary
+from napari_hyperspace.gui.jobs.model_library import (
+    AvailableDevices,
+    LoadedModel,
+    ModelLibrary,
+    ModelPurposes,
+)
 from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.formatting import describe_card, describe_model
 from napari_hyperspace.gui.models.view import View
@@ -78,12 +83,31 @@ class ModelController:
         self._view.show_model("loading…" if self._choices.model else "No model yet: open one.", "")
         self.chosen.emit()
 
-    def load_steps(self, key: str) -> Iterator[AvailableDevices | LoadedModel]:
+    def refresh(self, chosen: str = "") -> None:
+        """List the models again, after some were added or removed.
+
+        Parameters
+        ----------
+        chosen
+            The model to choose; empty: the present one, or the default if it was removed.
+        """
+        keys = [key for key, _ in self._library.entries()]
+        present = self._choices.model
+        key = chosen or (present if present in keys else self._library.default())
+        self._view.show_models(self._library.entries(), key)
+        self._view.show_model_purposes(self._library.purposes())
+        if key != present:
+            self._choices.model = key
+
+    def load_steps(self, key: str) -> Iterator[AvailableDevices | ModelPurposes | LoadedModel]:
         """List the devices and load a model, off the main thread; `take` takes each of them."""
         return self._library.load_steps(key)
 
-    def take(self, answer: AvailableDevices | LoadedModel) -> None:
-        """Show the devices, or take a model that was loaded."""
+    def take(self, answer: AvailableDevices | ModelPurposes | LoadedModel) -> None:
+        """Show the devices or what models are for, or take a model that was loaded."""
+        if isinstance(answer, ModelPurposes):
+            self._view.show_model_purposes(answer.lines)
+            return
         if isinstance(answer, LoadedModel):
             self.model = answer.model
             self._view.show_model(describe_model(answer.model), describe_card(answer.model))

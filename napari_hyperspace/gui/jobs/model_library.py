@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_hyperspace._resources import DEFAULT_MODEL
+from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.view import Entries
 
@@ -21,6 +22,13 @@ class AvailableDevices:
     """The devices that can compute: (key, name), the fastest first."""
 
     entries: Entries
+
+
+@dataclass(frozen=True)
+class ModelPurposes:
+    """What the models are for: one line by key."""
+
+    lines: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +48,7 @@ class _Slot:
 
 
 class ModelLibrary:
-    """Models by key: a bundled name, or the path of a file. Thread-safe.
+    """Models by key: the name of an installed one, or the path of a file. Thread-safe.
 
     Parameters
     ----------
@@ -51,12 +59,13 @@ class ModelLibrary:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._own: dict[str, str] = {}
+        self._purposes: dict[str, str] = {}
         self._slots: dict[str, _Slot] = {}
 
     def entries(self) -> list[tuple[str, str]]:
         """Return (key, name to show) of every model, bundled ones first."""
-        bundled = [(name, name) for name in self._services.bundled_models()]
-        return [*bundled, *self._own.items()]
+        installed = [*self._services.bundled_models(), *self._services.added_models()]
+        return [*((name, name) for name in installed), *self._own.items()]
 
     def default(self) -> str:
         """Return the key of the initial model; empty if there is none."""
@@ -74,6 +83,23 @@ class ModelLibrary:
         self._slots[key] = _Slot()
         return key
 
+    def forget(self, key: str) -> None:
+        """Forget what is known of a model: its file was added or removed."""
+        self._slots[key] = _Slot()
+        self._purposes.pop(key, None)
+
+    def purposes(self) -> dict[str, str]:
+        """Return what each model is for, by key; read from the files, which imports torch."""
+        from napari_hyperspace.nets.summary import one_line
+
+        for key, _ in self.entries():
+            if key not in self._purposes:
+                try:
+                    self._purposes[key] = one_line(self._services.read_card(key))
+                except HyperspaceError as error:  # said again when the model is chosen
+                    self._purposes[key] = f"not readable: {error.problem}"
+        return dict(self._purposes)
+
     def load(self, key: str) -> Model:
         """Return a model; its file is read the first time after it was added.
 
@@ -88,7 +114,11 @@ class ModelLibrary:
                 slot.model = self._services.load_model(key)
             return slot.model
 
-    def load_steps(self, key: str) -> Iterator[AvailableDevices | LoadedModel]:
-        """List the devices, then load a model. Both import torch, which takes seconds."""
+    def load_steps(self, key: str) -> Iterator[AvailableDevices | ModelPurposes | LoadedModel]:
+        """List the devices, read what the models are for, and load a model.
+
+        All of it imports torch, which takes seconds.
+        """
         yield AvailableDevices(tuple(self._services.devices()))
+        yield ModelPurposes(self.purposes())
         yield LoadedModel(key, self.load(key))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from napari_hyperspace.inference.options import InferenceOptions
     from napari_hyperspace.inference.protocols import SpacingModel
     from napari_hyperspace.io import Receipt, Series
+    from napari_hyperspace.nets.card import ModelCard
+    from napari_hyperspace.nets.locations import InstalledModel
     from napari_hyperspace.nets.model import Model
 
 
@@ -33,6 +35,49 @@ class Services:
         from napari_hyperspace.nets.locations import bundled_models
 
         return bundled_models()
+
+    def added_models(self) -> Mapping[str, InstalledModel]:
+        """Return the models that the user added and that are found by name."""
+        from napari_hyperspace.nets.locations import installed_models
+
+        return {k: one for k, one in installed_models().items() if one.origin != "bundled"}
+
+    def read_card(self, name_or_path: str) -> ModelCard:
+        """Return the card of a model, without its weights."""
+        from napari_hyperspace.nets.model_file import read_card
+
+        return read_card(name_or_path).card
+
+    def add_model(self, path: str) -> InstalledModel:
+        """Add a model file; see `napari_hyperspace.nets.library.add_model`."""
+        from napari_hyperspace.nets.library import add_model
+
+        return add_model(path)
+
+    def add_models_of_folder(self, path: str) -> Sequence[InstalledModel]:
+        """Add the models of a folder; see `napari_hyperspace.nets.library.add_folder`."""
+        from napari_hyperspace.nets.library import add_folder
+
+        return add_folder(path)
+
+    def add_model_from_web_steps(
+        self, url: str, sha256: str | None, name: str | None, should_stop: ShouldStop
+    ) -> Generator[Progress, None, InstalledModel]:
+        """Download a model; see `napari_hyperspace.nets.library.add_from_web_steps`."""
+        from napari_hyperspace.nets.download import Source
+        from napari_hyperspace.nets.library import add_from_web_steps
+
+        source = Source(url, sha256)
+        return (yield from add_from_web_steps(source, name, should_stop=should_stop))
+
+    def remove_model(self, model: InstalledModel) -> None:
+        """Delete a model that was added, or no longer use its folder."""
+        from napari_hyperspace.nets.library import remove_folder, remove_model
+
+        if model.origin == "folder":
+            remove_folder(model.path.parent)
+        else:
+            remove_model(model.name)
 
     def load_model(self, name_or_path: str) -> Model:
         """Load a model; see `napari_hyperspace.load_model`."""

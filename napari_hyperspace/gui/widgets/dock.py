@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import QEvent, QSignalBlocker, QSize
@@ -238,6 +238,10 @@ class HyperspaceWidget(QWidget):
     def show_models(self, entries: Entries, current: str) -> None:
         """Fill the chooser of models."""
         self._scan.show_models(entries, current)
+
+    def show_model_purposes(self, lines: Mapping[str, str]) -> None:
+        """Show what the models in the chooser are for: one line by key."""
+        self._scan.model.set_tips(lines)
 
     def show_devices(self, entries: Entries, current: str) -> None:
         """Fill the chooser of devices."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
@@ -12,7 +12,7 @@ from napari_hyperspace.gui.widgets.parts.labels import plain_tip
 
 
 class Chooser(QComboBox):
-    """Chooses a key by its name; the last entry may be an action, such as opening a file."""
+    """Chooses a key by its name; the last entries may be actions, such as opening a file."""
 
     chosen = Signal(str)
     """The new key, chosen by the user or by `setCurrentIndex`."""
@@ -23,13 +23,20 @@ class Chooser(QComboBox):
         self.setToolTip(tip)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setMinimumWidth(60)
-        self._action: tuple[str, Callable[[], None]] | None = None
+        self._actions: dict[str, Callable[[], None]] = {}
+        self._tips: dict[str, str] = {}
         self._current = ""
         self.currentIndexChanged.connect(self._index_changed)
 
     def set_action(self, text: str, action: Callable[[], None]) -> None:
-        """Add an action after the entries."""
-        self._action = text, action
+        """Add an action after the entries, or replace the one with this text."""
+        self._actions[text] = action
+
+    def set_tips(self, tips: Mapping[str, str]) -> None:
+        """Show a line about each entry in its tool tip, by key."""
+        self._tips = dict(tips)
+        for index in range(self.count()):
+            self._show_tip(index)
 
     def fill(self, entries: Entries, current: str, placeholder: str = "") -> None:
         """Show these entries without emitting `chosen`."""
@@ -38,11 +45,11 @@ class Chooser(QComboBox):
             self.clear()
             for key, text in entries:
                 self.addItem(text, key)
-                self.setItemData(self.count() - 1, plain_tip(text), Qt.ItemDataRole.ToolTipRole)
-            if self._action is not None:
-                if entries:
-                    self.insertSeparator(self.count())
-                self.addItem(self._action[0], None)
+                self._show_tip(self.count() - 1)
+            if self._actions and entries:
+                self.insertSeparator(self.count())
+            for text in self._actions:
+                self.addItem(text, None)
             keys = [key for key, _ in entries]
             self.setCurrentIndex(keys.index(current) if current in keys else -1)
             self.setPlaceholderText(placeholder)
@@ -56,10 +63,18 @@ class Chooser(QComboBox):
         if key is not None:
             self._current = key
             self.chosen.emit(key)
-        elif self._action is not None and self.itemText(index) == self._action[0]:
+        elif self.itemText(index) in self._actions:
+            action = self._actions[self.itemText(index)]
             with QSignalBlocker(self):
                 self.setCurrentIndex(self.findData(self._current) if self._current else -1)
-            self._action[1]()
+            action()
+
+    def _show_tip(self, index: int) -> None:
+        key = self.itemData(index)
+        if key is not None:
+            lines = (self.itemText(index), self._tips.get(key, ""))
+            tip = plain_tip("\n".join(line for line in lines if line))
+            self.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
 
 
 def channel_name(base: str, channel: int) -> str:
