@@ -10,7 +10,12 @@ from psygnal import Signal
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui.adapters.layers import METADATA_KEY, LayerSource, take
-from napari_hyperspace.gui.adapters.viewer import image_layers, unwatch_layer, watch_layer
+from napari_hyperspace.gui.adapters.viewer import (
+    image_layers,
+    scan_made_from,
+    unwatch_layer,
+    watch_layer,
+)
 
 
 class InputLayers:
@@ -24,6 +29,8 @@ class InputLayers:
 
     changed = Signal(bool)
     """True: other layers were chosen. False: one of them was edited or moved."""
+    opened = Signal(object)
+    """A scan that was opened by this plug-in, and is chosen now."""
     listed = Signal()
     """The layers to choose from, their names or the chosen ones have changed."""
 
@@ -41,12 +48,14 @@ class InputLayers:
         """Choose a layer, and follow the viewer from now on."""
         for emitter in self._emitters:
             emitter.connect(self._viewer_changed)
+        self._viewer.layers.selection.events.active.connect(self._selected)
         self._viewer_changed()
 
     def close(self) -> None:
         """Disconnect from the viewer and its layers."""
         for emitter in self._emitters:
             emitter.disconnect(self._viewer_changed)
+        self._viewer.layers.selection.events.active.disconnect(self._selected)
         self._watch(())
         self._follow_names([])
 
@@ -65,10 +74,13 @@ class InputLayers:
         self._choose(self.layers)
 
     def choose(self, key: str, channel: int = 0) -> None:
-        """Choose the layer of an input channel."""
+        """Choose the layer of an input channel; if another channel has it, they change places."""
         found = [layer for layer in image_layers(self._viewer) if key_of(layer) == key]
         if found:
             layers = list(self.layers)
+            former = layers[channel : channel + 1]
+            if found[0] in layers and former:
+                layers[layers.index(found[0])] = former[0]
             layers[channel : channel + 1] = found
             self._choose(layers)
 
@@ -101,12 +113,22 @@ class InputLayers:
         candidates = image_layers(self._viewer)
         self._follow_names(candidates)
         kept = [layer for layer in self.layers if layer in candidates]
-        if getattr(event, "type", "") == "inserted" and self._n_channels == 1:
-            # A file opened by this plug-in is chosen at once; a layer added by others is not.
-            layer = event.value
-            if layer in candidates and layer.visible and METADATA_KEY in layer.metadata:
-                kept = [layer]
+        inserted: Any = event.value if getattr(event, "type", "") == "inserted" else None
+        is_scan = inserted in candidates and inserted.visible and METADATA_KEY in inserted.metadata
+        if is_scan and self._n_channels == 1:
+            kept = [inserted]
         self._choose(kept or candidates[:1])
+        if is_scan:
+            self.opened.emit(inserted)
+
+    def _selected(self, event: Any = None) -> None:
+        """Choose the image that the user selects, or that of the labels that they select."""
+        if self._n_channels != 1:  # it is not known which of the channels
+            return
+        active = self._viewer.layers.selection.active
+        scan = active if active is None else scan_made_from(active) or active
+        if scan in image_layers(self._viewer) and scan not in self.layers:
+            self._choose([scan])
 
     def _choose(self, layers: Sequence[Any]) -> None:
         spare = [layer for layer in image_layers(self._viewer) if layer not in layers]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, LayerData
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 PREVIEW_MARK = "preview"
 """A Labels layer with this in its name is a preview."""
-PREVIEW_NAME = f"HyperSpace {PREVIEW_MARK}"
 VIEW_KEY = "hyperspace_view"
 """Key of the metadata of layers that only belong to a view: neither scans nor results."""
 
@@ -96,10 +95,27 @@ def move_view_to(viewer: ViewerModel, position: Sequence[float]) -> None:
 
 
 def show_opened_layer(viewer: ViewerModel, layer: Layer) -> None:
-    """Make a layer that was just opened the active one, and center the view on it."""
-    viewer.layers.selection.active = layer
+    """Show a scan that was just opened, and no other one; center the view on it."""
+    show_scan(viewer, layer)
     fit_to_view(viewer)
     move_view_to(viewer, layer.extent.world.mean(axis=0)[-3:])
+
+
+def show_scan(viewer: ViewerModel, layer: Layer) -> None:
+    """Show and select a scan; hide other scans and what was made from them.
+
+    The view is moved if the scan lies outside of it.
+    """
+    for other in image_layers(viewer):
+        if other is not layer:
+            other.visible = False
+            hide_results(viewer, other)
+    layer.visible = True
+    viewer.layers.selection.active = layer
+    low, high = layer.extent.world[:, -3:]
+    if not ((low <= view_position(viewer)) & (view_position(viewer) <= high)).all():
+        fit_to_view(viewer)
+        move_view_to(viewer, (low + high) / 2)
 
 
 def show_labels_in_3d(viewer: ViewerModel, layer: Labels) -> list[Image]:
@@ -148,8 +164,24 @@ def add_layer(viewer: ViewerModel, data: LayerData) -> Layer:
 
 def results_of(viewer: ViewerModel, scan: Layer) -> list[Labels]:
     """Return the Labels layers that were made from an image of the viewer, the topmost first."""
-    made_from = ((layer, layer.metadata.get(IMAGE_KEY)) for layer in label_layers(viewer))
-    return [layer for layer, made in made_from if made is not None and made() is scan]
+    return [layer for layer in label_layers(viewer) if scan_made_from(layer) is scan]
+
+
+def labels_of(viewer: ViewerModel, scan: Layer | None) -> list[Labels]:
+    """Return the Labels layers that may be of an image, the topmost first.
+
+    They were made from it, or it is not known what they were made from. `None`: all of them.
+    """
+    layers = label_layers(viewer)
+    if scan is None:
+        return layers
+    return [layer for layer in layers if scan_made_from(layer) in (None, scan)]
+
+
+def scan_made_from(labels: Layer) -> Layer | None:
+    """Return the image that a layer was made from; `None` if not known, or if it was deleted."""
+    made_from = labels.metadata.get(IMAGE_KEY)
+    return None if made_from is None else cast("Layer | None", made_from())
 
 
 def hide_results(viewer: ViewerModel, scan: Layer) -> list[Labels]:
@@ -204,9 +236,12 @@ class PreviewLayer:
         if self._layer is not None and self._layer in self._viewer.layers:
             self._layer.data = data[0]
             self._layer.translate = data[1]["translate"]
+            self._layer.name = data[1]["name"]
         else:
             self._hidden += hide_results(self._viewer, scan)
             self._layer = add_layer(self._viewer, data)
+            self._layer.bounding_box.visible = True  # outside of the block there are no labels
+            self._layer.bounding_box.points = False
         self._layer.metadata = {"sharp": sharp}
 
     def remove(self) -> None:

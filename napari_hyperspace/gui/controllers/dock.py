@@ -6,14 +6,17 @@ from typing import Any
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
-from napari_hyperspace.gui.adapters.viewer import camera_of, label_layers
+from napari_hyperspace.gui.adapters.planes import ThreePlanes
+from napari_hyperspace.gui.adapters.viewer import camera_of
 from napari_hyperspace.gui.controllers.about import AboutController
 from napari_hyperspace.gui.controllers.budget import BudgetController
 from napari_hyperspace.gui.controllers.files import FileController
 from napari_hyperspace.gui.controllers.live import LiveController
 from napari_hyperspace.gui.controllers.model import ModelController
+from napari_hyperspace.gui.controllers.planes import PlanesController
 from napari_hyperspace.gui.controllers.results.comparison import ComparisonController
 from napari_hyperspace.gui.controllers.results.structures import StructuresController
+from napari_hyperspace.gui.controllers.results.sweep import SweepController
 from napari_hyperspace.gui.controllers.scan import ScanController
 from napari_hyperspace.gui.controllers.segmentation import SegmentationController
 from napari_hyperspace.gui.controllers.spacing import SpacingController
@@ -22,6 +25,7 @@ from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 from napari_hyperspace.gui.jobs.runner import JobRunner
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.choices import Choices
+from napari_hyperspace.gui.models.comparison import ComparisonState
 from napari_hyperspace.gui.models.view import StructuresView, View
 
 
@@ -43,7 +47,8 @@ class DockController:
 
     Attributes
     ----------
-    scan, models, spacing, live, segmentation, files, budget, structures, comparison, about
+    scan, models, spacing, live, segmentation, files, budget, structures, comparison, about,
+    planes, sweep
         What the user can do.
     choices, layers
         The settings, and the layers to segment.
@@ -79,12 +84,14 @@ class DockController:
         self.segmentation = SegmentationController(
             viewer, view, services, choices, layers, library, runner
         )
-        self.files = FileController(viewer, view, services, runner)
+        self.files = FileController(viewer, view, services, layers, runner)
         self.budget = BudgetController(
             view, services, choices, layers, library, self.models, self.spacing, runner
         )
         self.about = AboutController(viewer, services, choices, layers)
         self.structures = StructuresController(viewer, structures_view, view.show_message)
+        self.planes = PlanesController(viewer, view, layers)
+        self.sweep = SweepController(viewer, view, services, library, choices, layers, runner)
         self.comparison = ComparisonController(viewer, view, self.structures, choices, self._run_at)
         self._connect()
         self._scan_changed(True)
@@ -94,6 +101,7 @@ class DockController:
     def _connect(self) -> None:
         self.layers.changed.connect(self._scan_changed)
         self.layers.listed.connect(self._layers_listed)
+        self.layers.opened.connect(self._scan_opened)
         self.models.chosen.connect(self._model_chosen)
         self.models.loaded.connect(self._model_loaded)
         events = self.choices.events
@@ -101,13 +109,18 @@ class DockController:
             event.connect(self._query)
         events.live.connect(self._live_switched)
         self.segmentation.started.connect(self.live.stop)
+        self.sweep.started.connect(self.live.stop)
+        self.sweep.spacingChosen.connect(self.spacing.request)
         self._runner.started.connect(self._refresh_buttons)
         self._runner.finished.connect(self._job_finished)
         self._runner.finished.connect(self.comparison.run_ended)
         self.segmentation.added.connect(self.comparison.added)
+        self.comparison.changed.connect(self._comparison_changed)
+        self.planes.changed.connect(self._planes_changed)
         self._moves = (self.viewer.dims.events.point, camera_of(self.viewer).events.center)
         for emitter in self._moves:
             emitter.connect(self._view_moved)
+        self.viewer.layers.selection.events.active.connect(self._refresh_buttons)
 
     @property
     def running(self) -> bool:
@@ -124,8 +137,11 @@ class DockController:
         self.live.close()
         for emitter in self._moves:
             emitter.disconnect(self._view_moved)
+        self.viewer.layers.selection.events.active.disconnect(self._refresh_buttons)
         self.layers.close()
         self.comparison.close()
+        self.planes.close()
+        self.sweep.close()
         self.structures.close()
 
     def set_paused(self, paused: bool) -> None:
@@ -139,6 +155,14 @@ class DockController:
         else:
             self.live.resume()
 
+    def _comparison_changed(self, state: ComparisonState | None) -> None:
+        if state is not None and not state.in_place:
+            self.planes.show(False)  # the panes beside each other are of one plane
+
+    def _planes_changed(self, planes: ThreePlanes | None) -> None:
+        if planes is not None and self.comparison.comparing:
+            self.comparison.show_in_place(False)
+
     def _run_at(self, spacing_mm: Triple) -> bool:
         """Run at another spacing, and show it in the dock; return whether a run was started."""
         if self.running:
@@ -151,20 +175,31 @@ class DockController:
     def _query(self) -> None:
         self.live.query()
 
+    def _scan_opened(self, layer: Any) -> None:
+        later(lambda: self.scan.show_opened(layer))  # napari is still adding it
+
     def _scan_changed(self, another: bool) -> None:
+        if another:
+            if not self.running:
+                self._view.show_message("")  # it was about another scan
+            self.structures.follow_scan(next(iter(self.layers.layers), None))
         self.live.remove_preview()
         self.scan.show()
         self.spacing.refresh(another_scan=another)
+        self.sweep.scan_changed(another)
         self.live.query()
 
     def _layers_listed(self) -> None:
         self.scan.show_layers()
         self.segmentation.stop_if_removed()
+        self.sweep.stop_if_removed()
+        self.sweep.refresh()
         self._refresh_buttons()
 
     def _model_chosen(self) -> None:
         self.live.remove_preview()  # it has the names and colors of the previous model
         self.live.show_nothing()
+        self.sweep.set_model(None)
         self._refresh_buttons()
         self.live.query()
 
@@ -172,6 +207,7 @@ class DockController:
         model = self.models.model
         if model is not None:
             self.layers.set_channels(model.in_channels)
+        self.sweep.set_model(model)
         self.spacing.refresh()
         self._refresh_buttons()
         self.live.query()
@@ -197,11 +233,11 @@ class DockController:
         self._refresh_buttons()
         self.live.query(preview=False)
 
-    def _refresh_buttons(self) -> None:
+    def _refresh_buttons(self, event: Any = None) -> None:
         """Enable the buttons that can be used now."""
         running = self.running
         self._view.show_ready(
             run=not running and bool(self.layers.layers) and bool(self.choices.model),
             cancel=running,
-            save=not running and bool(label_layers(self.viewer)),
+            save=not running and self.files.labels_to_save() is not None,
         )

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from napari_hyperspace.core.errors import HyperspaceError, OptionNeededError, ShouldStop
+from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.layers import LayerData, to_volume
 from napari_hyperspace.gui.adapters.readers import ReadOptions, holds_dicom, open_layers
-from napari_hyperspace.gui.adapters.viewer import add_layer, label_layers, show_opened_layer
+from napari_hyperspace.gui.adapters.viewer import add_layer, label_layers, labels_of
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.formatting import NOT_FINITE, suggest_path
@@ -39,12 +40,17 @@ class FileController:
         Shows messages, and asks for what a file does not say.
     services
         Read and write.
+    layers
+        The chosen scan, whose labels are saved.
     runner
         Runs the jobs.
     """
 
-    def __init__(self, viewer: Any, view: View, services: Services, runner: JobRunner) -> None:
+    def __init__(
+        self, viewer: Any, view: View, services: Services, layers: InputLayers, runner: JobRunner
+    ) -> None:
         self._viewer = viewer
+        self._layers = layers
         self._view = view
         self._services = services
         self._runner = runner
@@ -74,7 +80,6 @@ class FileController:
                 self._runner.afterwards(lambda: self._open_again(path, options, outcome.error))
                 return
             layers = [add_layer(self._viewer, one) for one in outcome]
-            show_opened_layer(self._viewer, next(layer for layer in layers if layer.visible))
             self._view.show_message(f"Opened {', '.join(layer.name for layer in layers)}.")
 
         self._runner.start(steps, opened, f"Reading {Path(path).name}")
@@ -121,13 +126,22 @@ class FileController:
 
     # -- saving --------------------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Ask for a path and write the selected labels, or else the topmost, on the scan's grid."""
-        layers = label_layers(self._viewer)
-        if self._runner.running or not layers:
-            return
+    def labels_to_save(self) -> Any:
+        """Return the selected labels, else the topmost visible ones of the scan, else any of it.
+
+        `None` if there are none.
+        """
         active = self._viewer.layers.selection.active
-        layer = active if active in layers else layers[0]
+        if active in label_layers(self._viewer):
+            return active
+        layers = labels_of(self._viewer, next(iter(self._layers.layers), None))
+        return next((layer for layer in layers if layer.visible), next(iter(layers), None))
+
+    def save(self) -> None:
+        """Ask for a path and write `labels_to_save` on the grid of the scan."""
+        layer = self.labels_to_save()
+        if self._runner.running or layer is None:
+            return
         try:
             volume = to_volume(*layer.as_layer_data_tuple()[:2])
         except HyperspaceError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from napari_hyperspace.gui.adapters.correction import correct_spacing, uncorrected
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
-from napari_hyperspace.gui.adapters.viewer import unsuitable_images
+from napari_hyperspace.gui.adapters.viewer import show_opened_layer, show_scan, unsuitable_images
 from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.models.formatting import describe_scan, describe_unsuitable
 from napari_hyperspace.gui.models.view import View
@@ -36,8 +36,15 @@ class ScanController:
         self._models = models
 
     def choose(self, key: str, channel: int = 0) -> None:
-        """Choose the layer of an input channel."""
+        """Choose the layer of an input channel, and show it."""
         self._layers.choose(key, channel)
+        if len(self._layers.layers) == 1:
+            show_scan(self._viewer, self._layers.layers[0])
+
+    def show_opened(self, layer: Any) -> None:
+        """Show a scan that was just opened."""
+        if layer in self._viewer.layers:
+            show_opened_layer(self._viewer, layer)
 
     def correct_spacing(self) -> None:
         """Ask for the scan's true spacing, and set it on its layers."""

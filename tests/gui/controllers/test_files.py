@@ -116,6 +116,33 @@ def test_the_selected_labels_are_saved_on_the_grid_of_their_scan(
     assert tone == "good"
 
 
+def test_the_labels_of_the_scan_in_the_box_are_saved(
+    controller, viewer, view, services, qtbot, run, make_scan
+):
+    run(qtbot, controller)
+    viewer.add_layer(make_scan(name="other"))
+    assert view.last("ready")["save"] is False
+    controller.files.save()
+    assert view.asked == services.written == []
+    run(qtbot, controller)
+    hidden = viewer.layers["fake 1 mm · other"]
+    run(qtbot, controller)
+    assert not hidden.visible
+    viewer.layers.selection.active = viewer.layers["scan"]
+    view.answers["ask_save_path"] = ["/a.nii", "/b.nii", "/c.nii"]
+
+    def saved():
+        controller.files.save()
+        qtbot.waitUntil(lambda: not controller.running)
+        return services.written[-1][0].name
+
+    assert saved() == "fake 1 mm · scan"
+    viewer.layers.selection.active = viewer.layers["other"]
+    assert saved() == "fake 1 mm · other [1]"
+    viewer.layers.selection.active = hidden
+    assert saved() == "fake 1 mm · other"
+
+
 def test_labels_that_are_not_a_volume_are_not_saved_and_the_reason_is_shown(
     controller, viewer, view, services
 ):

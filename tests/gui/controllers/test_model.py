@@ -37,6 +37,7 @@ def test_a_model_of_two_channels_segments_two_layers(
 ):
     services.models["other"].in_channels = 2
     second = viewer.add_layer(make_scan(name="second"))
+    viewer.layers.selection.active = viewer.layers["scan"]
     controller.choices.model = "other"
     qtbot.waitUntil(lambda: controller.models.model is not None)
     assert view.last("layers")[2] == ("T1", "T2")

@@ -41,7 +41,7 @@ def test_the_scan_is_deleted_before_its_preview(controller, previewed, qtbot, se
         previewed.layers.remove(layer)
     controller.choices.live = False
     settle(qtbot, controller)
-    assert [one.name for one in previewed.layers] == ["below", "above"]
+    assert [one.name for one in previewed.layers] == ["scan", "below"]
 
 
 def test_a_preview_that_comes_late_is_not_shown(controller, previewed, qtbot, settle):

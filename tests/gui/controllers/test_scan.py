@@ -40,6 +40,59 @@ def test_a_scan_without_units_gets_a_message(qtbot, view, services):
     controller.close()
 
 
+def chosen(controller):
+    return [layer.name for layer in controller.layers.layers]
+
+
+def test_the_box_follows_the_selected_image(controller, viewer, qtbot, results, run, make_scan):
+    run(qtbot, controller)
+    (labels,) = results(viewer)
+    other = viewer.add_layer(make_scan(name="other"))
+    assert chosen(controller) == ["other"]  # napari selects what is added
+    viewer.layers.selection.active = viewer.layers["scan"]
+    assert chosen(controller) == ["scan"]
+    viewer.layers.selection.active = other
+    viewer.layers.selection.active = labels  # they were made from the first scan
+    assert chosen(controller) == ["scan"]
+    viewer.layers.selection.active = None
+    assert chosen(controller) == ["scan"]
+    mine = viewer.add_labels(np.ones((12, 14, 16), int), name="mine")
+    assert chosen(controller) == ["scan"] and viewer.layers.selection.active is mine
+
+
+def test_a_scan_that_is_opened_second_is_shown_instead_of_the_first(
+    controller, viewer, view, qtbot, results, run, oblique_volume
+):
+    run(qtbot, controller)
+    view.show_message("about the first scan")
+    data, attributes, _ = convert.to_layer_data(oblique_volume)
+    second = viewer.add_layer(Image(data, **attributes))
+    qtbot.waitUntil(lambda: not viewer.layers["scan"].visible)
+    assert view.last("message") == ("", "plain")
+    assert [one.name for one in viewer.layers if one.visible] == ["oblique"]
+    assert chosen(controller) == ["oblique"]
+    assert viewer.layers.selection.active is second
+    center = second.extent.world.mean(axis=0)
+    assert np.abs(np.array(viewer.dims.point) - center).max() <= max(second.scale)
+    np.testing.assert_allclose(viewer.scene.camera.center[1:], center[1:])
+    assert view.last("structures") == ((), "", False)
+    assert view.last("ready")["save"] is False
+
+
+def test_a_scan_that_is_chosen_in_the_box_is_shown(controller, viewer, qtbot, results, run):
+    run(qtbot, controller)
+    far = viewer.add_layer(Image(np.ones((5, 6, 7)), units="mm", name="far", translate=(0, 0, 500)))
+    first = viewer.layers["scan"]
+    for layer, other in ((far, first), (first, far)):
+        controller.scan.choose(str(id(layer)))
+        assert layer.visible and not other.visible
+        low, high = layer.extent.world
+        assert (low[2] <= viewer.scene.camera.center[2]) and (
+            viewer.scene.camera.center[2] <= high[2]
+        )
+    assert not results(viewer)[0].visible  # it can be shown again by hand
+
+
 @pytest.mark.parametrize(
     ("shape", "rgb", "hint"),
     [

@@ -48,7 +48,7 @@ def test_a_new_result_hides_the_former_ones_of_the_same_scan(
     shown = {one.name: one.visible for one in results(viewer)}
     assert shown == {
         "fake 1 mm · scan [1]": True,
-        "fake 1 mm · other": True,
+        "fake 1 mm · other": False,  # with its scan, when the other one was chosen
         "mine": True,
         "fake 1 mm · scan": False,
     }
@@ -149,6 +149,7 @@ def test_a_layer_removed_during_a_run_stops_it(
     """Fault 61 of the list of bad inputs."""
     services.gate = threading.Event()
     viewer.add_layer(make_scan(name="other"))
+    viewer.layers.selection.active = viewer.layers["scan"]
     controller.segmentation.run()
     viewer.layers.remove("scan")
     qtbot.waitUntil(lambda: not controller.running)

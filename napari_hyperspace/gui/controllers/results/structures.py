@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from napari_hyperspace.gui.adapters.layers import (
 )
 from napari_hyperspace.gui.adapters.viewer import (
     image_layers,
-    label_layers,
+    labels_of,
     move_view_to,
     unwatch_layer,
     watch_layer,
@@ -88,6 +89,7 @@ class StructuresController:
         self.layer: Any = None
         self._images: list[Any] = []  # layers whose means may be shown
         self._closed = False
+        self._scan: Callable[[], Any] = lambda: None
         layers = viewer.layers
         self._emitters = (
             *(layers.events.inserted, layers.events.removed),
@@ -113,11 +115,16 @@ class StructuresController:
         """Whether the table is up to date."""
         return self._lane.is_idle
 
+    def follow_scan(self, scan: Any) -> None:
+        """Show the labels of a scan only, or those whose scan is not known; `None`: all labels."""
+        self._scan = (lambda: None) if scan is None else weakref.ref(scan)
+        self._layers_changed()
+
     # -- the layer -----------------------------------------------------------------------------
 
     def _layers_changed(self, event: Any = None) -> None:
         """Follow the active Labels layer, else the present one, else the topmost."""
-        candidates = label_layers(self._viewer)
+        candidates = labels_of(self._viewer, self._scan())
         active = self._viewer.layers.selection.active
         if active in candidates:
             chosen = active
