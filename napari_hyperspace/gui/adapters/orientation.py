@@ -122,7 +122,7 @@ class EdgeLetters:
         self._viewer = viewer
         self._ends = ends
         self._overlays = {
-            position: TextOverlay(position=position, font_size=13, box=False, gridded=True)
+            position: TextOverlay(position=position, font_size=12, gridded=True)
             for position in ("top_center", "bottom_center", "middle_left", "middle_right")
         }
         for position, overlay in self._overlays.items():

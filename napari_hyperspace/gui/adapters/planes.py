@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_hyperspace.gui.adapters.orientation import AxisNames, EdgeLetters, axis_ends
+from napari_hyperspace.gui.adapters.orientation import EdgeLetters, axis_ends
 from napari_hyperspace.gui.adapters.viewer import VIEW_KEY, camera_of, unwatch_layer, watch_layer
 
 if TYPE_CHECKING:
@@ -82,9 +82,6 @@ class ThreePlanes:
         viewer.dims.order = (*range(viewer.dims.ndim - 3), *_last(viewer, _AXIAL))
         self.coronal.dims.order, self.sagittal.dims.order = _CORONAL, _SAGITTAL
         models = (viewer, self.coronal, self.sagittal)
-        self._names = [AxisNames(model) for model in models[1:]]
-        for names in self._names:
-            names.show(scan)
         self._letters = [EdgeLetters(model, ends) for model in models]
         self._crosses = [_CrossHair(model, scan) for model in models]
         for model in models:
@@ -102,11 +99,9 @@ class ThreePlanes:
         for model in (viewer, self.coronal, self.sagittal):
             model.dims.events.point.disconnect(self._moved)
             model.mouse_drag_callbacks.remove(self._clicked)
-        for cross, letters in zip(self._crosses, self._letters, strict=True):
-            cross.close()
-            letters.close()
-        for names in self._names:
-            names.close()
+        # The two other views are not used again: nothing is drawn on their canvases any more.
+        self._crosses[0].close()
+        self._letters[0].close()
         for copies in self._copies:
             copies.close()
         self._moved_by = None
@@ -250,7 +245,6 @@ class _Copies:
         for follower in self._followers.values():
             follower.close()
         self._followers.clear()
-        self._model.layers.clear()
 
     def _update(self, event: Any = None) -> None:
         originals = [

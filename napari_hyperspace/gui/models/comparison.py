@@ -13,6 +13,9 @@ from napari_hyperspace.gui.models.formatting import format_number
 if TYPE_CHECKING:
     from napari_hyperspace.api.agreement import Agreement, Disagreement
 
+BLINK_KEY = "K"
+"""Shows the other of two results in the same place; free in napari, also for Labels layers."""
+
 _MAX_NAMES = 3
 # Vermilion, sky blue and yellow of Okabe and Ito: told apart by the color-blind, too.
 DIFFERENT_COLORS = {"first": "#d55e00", "second": "#56b4e9", "both": "#f0e442"}

@@ -6,6 +6,7 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QButtonGroup, QLabel, QToolButton, QWidget
 
 from napari_hyperspace.gui.models.comparison import (
+    BLINK_KEY,
     DIFFERENT_COLORS,
     ComparedResult,
     ComparisonState,
@@ -39,8 +40,8 @@ class ComparisonPanel(CollapsibleSection):
         self._summary = PlainLabel(self, name="hyperspace.comparison.summary")
         self._buttons = [
             _toggle(self, "A | B", "beside", "Show A and B beside each other"),
-            _toggle(self, "A", "show_first", "Show A alone"),
-            _toggle(self, "B", "show_second", "Show B alone, in the place of A"),
+            _toggle(self, "A", "show_first", f"Show A alone ({BLINK_KEY}: the other one)"),
+            _toggle(self, "B", "show_second", f"Show B alone ({BLINK_KEY}: the other one)"),
         ]
         self._views = QButtonGroup(self)
         for i, button in enumerate(self._buttons):

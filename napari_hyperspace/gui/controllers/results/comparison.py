@@ -19,6 +19,7 @@ from napari_hyperspace.gui.jobs.later import later
 from napari_hyperspace.gui.jobs.worker import Lane, Stop
 from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.comparison import (
+    BLINK_KEY,
     DIFFERENT_COLORS,
     ComparedResult,
     ComparisonState,
@@ -162,6 +163,7 @@ class ComparisonController:
         self._shown.show_different(self._different)
         for layer in (first, second):
             watch_layer(layer, self._edited, *_LABEL_EVENTS)
+        self._viewer.bind_key(BLINK_KEY, lambda viewer: self.blink(), overwrite=True)
         self._show()
         self._measure()
 
@@ -171,6 +173,7 @@ class ComparisonController:
         if shown is None:
             return
         self._lane.cancel()
+        self._viewer.bind_key(BLINK_KEY, None)
         for layer in (shown.first, shown.second):
             unwatch_layer(layer, self._edited, *_LABEL_EVENTS)
         shown.close()

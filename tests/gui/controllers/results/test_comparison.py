@@ -216,6 +216,16 @@ def test_blinking_shows_the_other_one(controller, scene, compared):
     assert not compared.states[-1].in_place
 
 
+def test_the_key_is_bound_while_comparing(controller, scene, compared):
+    before = dict(scene.keymap)
+    compared()
+    (added,) = set(scene.keymap) - set(before)
+    scene.keymap[added](scene)
+    assert compared.states[-1].in_place
+    controller.comparison.leave()
+    assert scene.keymap == before
+
+
 def test_edits_are_compared_again(controller, scene, compared, qtbot):
     compared()
     one, two = scene.layers["one"], scene.layers["two"]
