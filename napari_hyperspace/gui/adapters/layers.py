@@ -32,7 +32,7 @@ from napari_hyperspace.gui.adapters.label_attributes import (
     whole_numbers,
 )
 from napari_hyperspace.gui.adapters.units import units_mm
-from napari_hyperspace.gui.adapters.voxels import filled
+from napari_hyperspace.gui.adapters.voxels import contrast_limits, filled
 from napari_hyperspace.io.decoded import override_spacing
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def to_layer_data(volume: Volume, kind: LayerKind = "image") -> LayerData:
         if result := result_metadata(volume.metadata):
             attributes["metadata"][RESULT_KEY] = result
         data = _editable(whole_numbers(data, volume.name))
+    elif limits := contrast_limits(data):
+        attributes["contrast_limits"] = limits
     return data, attributes, kind
 
 

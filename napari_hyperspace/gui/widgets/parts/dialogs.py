@@ -65,6 +65,15 @@ def ask_table_path(parent: QWidget, suggestion: str) -> str | None:
     return QFileDialog.getSaveFileName(parent, "Save table", suggestion, TABLES)[0] or None
 
 
+def ask_figure_path(parent: QWidget, suggestion: str, suffix: str) -> str | None:
+    """Ask where to save a figure; a name without the extension gets it."""
+    kinds = f"{suffix.upper()} (*.{suffix})"
+    path = QFileDialog.getSaveFileName(parent, "Save curves", suggestion, kinds)[0]
+    if path and not path.lower().endswith(f".{suffix}"):
+        path += f".{suffix}"
+    return path or None
+
+
 def _accepted(dialog: QDialog) -> bool:
     try:
         return bool(dialog.exec())
