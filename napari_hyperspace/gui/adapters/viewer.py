@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, LayerData
+from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, LayerData, take
+from napari_hyperspace.gui.adapters.voxels import value_range
 
 if TYPE_CHECKING:
     from napari.components import Camera, ViewerModel
@@ -94,8 +95,11 @@ def move_view_to(viewer: ViewerModel, position: Sequence[float]) -> None:
     camera_of(viewer).center = center
 
 
-def show_opened_layer(viewer: ViewerModel, layer: Layer) -> None:
+def show_opened_layer(viewer: ViewerModel, layer: Image) -> None:
     """Show a scan that was just opened, and no other one; center the view on it."""
+    limits, ends = tuple(layer.contrast_limits), value_range(take(layer).data)
+    if ends is not None:  # the slider in napari's panel would end at the limits
+        layer.contrast_limits_range = (min(ends[0], limits[0]), max(ends[1], limits[1]))
     show_scan(viewer, layer)
     fit_to_view(viewer)
     move_view_to(viewer, layer.extent.world.mean(axis=0)[-3:])

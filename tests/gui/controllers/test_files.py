@@ -99,8 +99,8 @@ def test_a_question_gives_no_advice_for_programs(
 def test_the_selected_labels_are_saved_on_the_grid_of_their_scan(
     controller, viewer, view, services, qtbot, oblique_volume
 ):
-    data, attributes, _ = convert.to_layer_data(oblique_volume)
-    viewer.add_layer(Labels(data.astype(int), **attributes | {"name": "mine"}))
+    data, attributes, _ = convert.to_layer_data(oblique_volume, "labels")
+    viewer.add_layer(Labels(data, **attributes | {"name": "mine"}))
     viewer.add_layer(Labels(np.zeros((12, 14, 16), int), name="another"))
     viewer.layers.selection.active = viewer.layers["mine"]
     view.answers["ask_save_path"] = ["/out.nii.gz"]
