@@ -49,7 +49,7 @@ def folder_with_scan(tmp_path: Path, data_root: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("document", ["README.md", "docs/guide/python.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/guide/python.md", "docs/guide/tuning.md"])
 def test_python_examples_run(document, folder_with_scan):
     (example,) = _blocks(document, "python")
     _run(sys.executable, "-W", "error", "-c", example, cwd=folder_with_scan)
