@@ -7,7 +7,8 @@
 
 The first three tenths of the time are for the property tests: each round runs every hypothesis test
 once with its own seed, which is printed. A failure ends the search; its example then becomes an
-``@example`` of the test that found it. In the rest of the time, files and arguments are damaged at
+``@example`` of the test that found it. Two tenths are for `tests.fuzz.kill`, which kills commands
+while they write. In the rest of the time, files and arguments are damaged at
 random and given to the program in a child process. A case depends on its target, the seed and its
 number alone. A finding is an error that the program does not declare, a crash, a warning or output
 of a library, a case over a limit of time or memory, a file that is left behind or changed, and a
@@ -36,6 +37,7 @@ COMMAND = (
     "--hypothesis-profile=fuzz",
 )
 _PROPERTIES_SHARE = 0.3
+_KILLS_SHARE = 0.2
 
 
 def say(text: str) -> None:
@@ -64,6 +66,14 @@ def search_properties(seconds: float, seed: int | None, tests: list[str]) -> tup
             return rounds, code
         rounds += 1
     return rounds, 0
+
+
+def search_kills(seconds: float, seed: int) -> int:
+    """Kill commands for a time; return the exit status."""
+    command = [sys.executable, "-m", "tests.fuzz.kill", "--seed", str(seed)]
+    return subprocess.run(
+        [*command, "--seconds", str(seconds)], check=False, stdout=sys.stderr
+    ).returncode
 
 
 def run_case(text: str, keep: Path | None) -> int:
@@ -103,6 +113,8 @@ def main() -> int:
         share = 1.0 if options.properties else _PROPERTIES_SHARE
         rounds, code = search_properties(options.seconds * share, options.seed, options.tests)
     seed = secrets.randbits(32) if options.seed is None else options.seed
+    everything = not (options.properties or options.mutations or options.targets or code)
+    killed = search_kills(options.seconds * _KILLS_SHARE, seed) if everything else 0
     campaign = Campaign(seed, options.targets or list(TARGETS), options.keep, report=say)
     if not options.properties and not code:
         say(
@@ -115,7 +127,7 @@ def main() -> int:
                     campaign.run_cases(name, range(options.cases), child)
         else:
             campaign.run_for(options.seconds - (time.monotonic() - started))
-    result = {"property_rounds": rounds, "property_status": code, **campaign.to_dict()}
+    result = {"property_rounds": rounds, "property_status": code, "kill_status": killed, **campaign.to_dict()}
     if options.json:
         print(json.dumps(result, indent=1, ensure_ascii=False))
     else:
@@ -123,7 +135,7 @@ def main() -> int:
         print(campaign.table())
         for found in campaign.distinct():
             print(found)
-    return code or int(bool(campaign.found))
+    return code or killed or int(bool(campaign.found))
 
 
 if __name__ == "__main__":
