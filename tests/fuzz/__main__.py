@@ -78,7 +78,7 @@ def search_kills(seconds: float, seed: int) -> int:
 
 def run_case(text: str, keep: Path | None) -> int:
     """Run one case, given as TARGET:SEED:INDEX."""
-    target, seed, index = text.split(":")
+    target, seed, index = text.rsplit(":", 2)
     campaign = Campaign(int(seed), [target], keep, report=lambda _: None)
     with Child() as child:
         answer = child.run(target, int(seed), int(index))
@@ -127,7 +127,12 @@ def main() -> int:
                     campaign.run_cases(name, range(options.cases), child)
         else:
             campaign.run_for(options.seconds - (time.monotonic() - started))
-    result = {"property_rounds": rounds, "property_status": code, "kill_status": killed, **campaign.to_dict()}
+    result = {
+        "property_rounds": rounds,
+        "property_status": code,
+        "kill_status": killed,
+        **campaign.to_dict(),
+    }
     if options.json:
         print(json.dumps(result, indent=1, ensure_ascii=False))
     else:
