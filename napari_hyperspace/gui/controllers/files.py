@@ -15,6 +15,7 @@ from napari_hyperspace.gui.adapters.viewer import add_layer, label_layers, label
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.formatting import NOT_FINITE, suggest_path
+from napari_hyperspace.gui.models.recent import remember_scan
 from napari_hyperspace.gui.models.view import View
 from napari_hyperspace.support.log import log_error
 
@@ -30,7 +31,7 @@ class _Unreadable:
 
 
 class FileController:
-    """Reads files into layers, and writes labels.
+    """Reads files into layers, and writes labels; remembers the last scans.
 
     Parameters
     ----------
@@ -79,6 +80,7 @@ class FileController:
                 # A dialog has an event loop of its own: show it once the job has finished.
                 self._runner.afterwards(lambda: self._open_again(path, options, outcome.error))
                 return
+            remember_scan(path)
             layers = [add_layer(self._viewer, one) for one in outcome]
             self._view.show_message(f"Opened {', '.join(layer.name for layer in layers)}.")
 

@@ -49,9 +49,7 @@ class JobRunner:
         self._after: Callable[[], None] | None = None
         self._clock = clock
         self._remaining = Remaining(0.0)
-        self._timer = QTimer()
-        self._timer.setInterval(_TICK_MS)
-        self._timer.timeout.connect(self._show_progress)
+        self._timer: QTimer | None = None
 
     @property
     def running(self) -> bool:
@@ -85,7 +83,9 @@ class JobRunner:
         self._view.show_progress(0.0)
         self.started.emit()
         self._bar = progress(total=100, desc=title)
-        self._timer.start()
+        self._timer = QTimer()
+        self._timer.timeout.connect(self._show_progress)
+        self._timer.start(_TICK_MS)
         start_job(
             steps,
             stop=self._stop,
@@ -121,7 +121,7 @@ class JobRunner:
     def close(self) -> None:
         """Stop the running job, and no longer use the view."""
         self._closed = True
-        self._timer.stop()
+        self._stop_timer()
         if self._stop is not None:
             self._stop.set()
 
@@ -142,8 +142,13 @@ class JobRunner:
         if self._bar is not None:
             self._bar.update(round(shown.fraction * 100) - self._bar.n)
 
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+
     def _finished(self) -> None:
-        self._timer.stop()
+        self._stop_timer()
         self._stop = None
         if self._bar is not None:
             self._bar.close()

@@ -15,17 +15,20 @@ from napari_hyperspace.gui.controllers.dock import DockController
 from napari_hyperspace.gui.controllers.files import dropped_dicom
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.choices import Choices
+from napari_hyperspace.gui.models.recent import recent_scans
 from napari_hyperspace.gui.models.scales import Scales
-from napari_hyperspace.gui.models.settings import load_choices, run_budget_s
+from napari_hyperspace.gui.models.settings import Remembered, load_choices
 from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing, Entries, Tone
 from napari_hyperspace.gui.widgets.comparison import ComparisonPanel
 from napari_hyperspace.gui.widgets.cost import CostPanel
 from napari_hyperspace.gui.widgets.footer import Footer
+from napari_hyperspace.gui.widgets.handing_on import add_handing_on_actions
 from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
 from napari_hyperspace.gui.widgets.parts.drop import DropTarget
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, heading
 from napari_hyperspace.gui.widgets.parts.layouts import VerticalScrollArea, row
+from napari_hyperspace.gui.widgets.parts.shortcuts import Shortcuts
 from napari_hyperspace.gui.widgets.parts.theme import colors, style_sheet
 from napari_hyperspace.gui.widgets.parts.tool_button import MenuButton, text_button
 from napari_hyperspace.gui.widgets.planes import PlanesDock
@@ -35,6 +38,13 @@ from napari_hyperspace.gui.widgets.spacing import SpacingPanel
 from napari_hyperspace.gui.widgets.structures import StructurePanel
 from napari_hyperspace.gui.widgets.sweep import SweepPanel
 from napari_hyperspace.gui.widgets.windows.about import add_about_actions
+from napari_hyperspace.gui.widgets.windows.guide import show_guide, show_shortcuts
+from napari_hyperspace.gui.widgets.windows.models import ModelsWindow
+from napari_hyperspace.gui.widgets.windows.text import copy_text
+
+_FIRST_HINT = (
+    "New here? Open a scan or a sample, choose a model, press Run. The guide is in the menu Help."
+)
 
 
 class HyperspaceWidget(QWidget):
@@ -54,6 +64,8 @@ class HyperspaceWidget(QWidget):
     ----------
     help, result
         Buttons with a menu.
+    shortcuts
+        Keys that work anywhere in the window.
     """
 
     def __init__(self, napari_viewer: Any, services: Services | None = None) -> None:
@@ -67,8 +79,13 @@ class HyperspaceWidget(QWidget):
         self.controller = DockController(
             self._viewer, self, self._structures, services, load_choices()
         )
+        self._remembered = Remembered(self.controller.choices, self.controller.show_choices)
         self._drops = DropTarget(self, dropped_dicom, self.controller.files.open)
         self._connect()
+        self._add_shortcuts()
+        if not self.controller.layers.layers and not recent_scans():
+            self.show_message(_FIRST_HINT)
+        self.destroyed.connect(self._remembered.close)
         self.destroyed.connect(self.controller.close)
 
     # -- assembly ------------------------------------------------------------------------------
@@ -91,7 +108,7 @@ class HyperspaceWidget(QWidget):
             "Set the scan's own spacing, clamped to the trained range",
         )
         self._spacing = SpacingPanel(self)
-        self._cost = CostPanel(run_budget_s(), self)
+        self._cost = CostPanel(self)
         self._live = QCheckBox("Live preview within", self)
         self._live.setObjectName("hyperspace.live")
         self._live.setToolTip("Segment a box around the view position when the spacing changes")
@@ -111,6 +128,7 @@ class HyperspaceWidget(QWidget):
         self._structures = StructurePanel(self)
         self._footer = Footer(self)
         self.result = self._footer.result
+        self.shortcuts = Shortcuts(self)
 
     def _lay_out(self) -> None:
         self._sections = QVBoxLayout()
@@ -147,12 +165,30 @@ class HyperspaceWidget(QWidget):
         self._sections.addWidget(section)
         section.setColors(colors(self._viewer.theme))
 
+    def _add_shortcuts(self) -> None:
+        footer, keys = self._footer, self.shortcuts
+        keys.add("enter", "Ctrl+Shift+H", "Go to the panel", lambda: keys.enter(self._scan.layer))
+        keys.add("run", "Ctrl+Shift+R", "Run", footer.run.click)
+        keys.add("cancel", "Ctrl+Shift+X", "Cancel what is running", footer.cancel.click)
+        keys.add("preview", "Ctrl+Shift+L", "Live preview on or off", self._live.toggle)
+        keys.add("next", "Ctrl+Shift+N", "Next structure", self._structures.choose_next)
+        self.help.add("Guide", "guide", "The program in short", lambda: show_guide(self))
+        self.help.add(
+            "Shortcuts",
+            "shortcuts",
+            "Keys that work anywhere in the window",
+            lambda: show_shortcuts(self, keys.describe()),
+        )
+        self.help.add_separator()
+        add_about_actions(self.help, self.controller.about, self, self.show_message)
+
     def _connect(self) -> None:
         controller, scan, footer = self.controller, self._scan, self._footer
         scan.openRequested.connect(controller.files.open)
         scan.layerChosen.connect(controller.scan.choose)
         scan.correct.clicked.connect(controller.scan.correct_spacing)
         scan.modelFileChosen.connect(controller.models.add_file)
+        scan.manageRequested.connect(lambda: ModelsWindow(controller.manager, self).show())
         scan.model.chosen.connect(controller.models.choose)
         scan.device.chosen.connect(controller.models.choose_device)
         self._spacing.spacingChanged.connect(controller.spacing.set_spacing)
@@ -163,6 +199,7 @@ class HyperspaceWidget(QWidget):
         self._live.toggled.connect(self._live_state.setVisible)
         self._budget.valueChanged.connect(controller.live.set_preview_ms)
         self._cost.budget.fitRequested.connect(controller.budget.fit)
+        self._cost.budget.changed.connect(controller.budget.set_budget)
         self._postprocessing.changed.connect(controller.segmentation.set_postprocessing)
         footer.run.clicked.connect(controller.segmentation.run)
         footer.cancel.clicked.connect(controller.segmentation.cancel)
@@ -193,7 +230,9 @@ class HyperspaceWidget(QWidget):
             comparison.choose,
         )
 
-        add_about_actions(self.help, controller.about, self, self.show_message)
+        add_handing_on_actions(
+            self.result, controller.reproduce, controller.networks, self, copy_text
+        )
 
     def _show_planes(self, planes: ThreePlanes | None) -> None:
         with QSignalBlocker(self._three_planes):
@@ -224,8 +263,10 @@ class HyperspaceWidget(QWidget):
             self.controller.set_paused(self.parent() is None)
         elif kind == QEvent.Type.Show:
             self._drops.follow(self.window())
+            self.shortcuts.follow(self.window())
         elif kind == QEvent.Type.DeferredDelete:
             self._viewer.events.theme.disconnect(self._apply_theme)
+            self._remembered.close()
             self.controller.close()
         return bool(super().event(event))
 
@@ -269,6 +310,7 @@ class HyperspaceWidget(QWidget):
             self._live.setChecked(choices.live)
             self._live_state.setVisible(choices.live)
             self._budget.setValue(choices.preview_ms)
+        self._cost.budget.show_budget(choices.budget_s, choices.budget_gb)
 
     def show_scales(self, scales: Scales) -> None:
         """Draw the scales of the spacing sliders."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QMenu, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
+from napari_hyperspace.gui.models.recent import forget_scans, recent_scans
 from napari_hyperspace.gui.models.view import Entries
 from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.choosers import Chooser, channel_name
@@ -27,6 +29,8 @@ class ScanPanel(QWidget):
     """The path of a scan."""
     modelFileChosen = Signal(str)
     """The path of a model file."""
+    manageRequested = Signal()
+    """The window of the models is wanted."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -41,6 +45,9 @@ class ScanPanel(QWidget):
         open_folder = QAction("Open DICOM folder…", self)
         open_folder.setObjectName("hyperspace.open.folder")
         self.open_menu.addActions([open_file, open_folder])
+        self.open_menu.setToolTipsVisible(True)
+        self.open_menu.aboutToShow.connect(self._show_recent)
+        self._recent: list[QAction] = []
         self.open.setMenu(self.open_menu)
         self.layer = Chooser("hyperspace.layer", "The scan to segment", self)
         self._facts = PlainLabel(self, faint=True, name="hyperspace.scan")
@@ -77,6 +84,7 @@ class ScanPanel(QWidget):
     def show_models(self, entries: Entries, current: str) -> None:
         """Fill the chooser of models."""
         self.model.set_action("Open model file…", self._open_model)
+        self.model.set_action("Manage models…", self.manageRequested.emit)
         self.model.fill(entries, current, "no model")
 
     def show_layers(
@@ -109,6 +117,27 @@ class ScanPanel(QWidget):
         """Describe the chosen model: on one line, and at length."""
         self._model_facts.setText(text)
         self._model_facts.setToolTip(plain_tip(details))
+
+    def _show_recent(self) -> None:
+        """List the scans opened before; their paths stay on this machine."""
+        for action in self._recent:
+            self.open_menu.removeAction(action)
+            action.deleteLater()
+        self._recent = []
+        for i, path in enumerate(recent_scans()):
+            action = QAction(Path(path).name.replace("&", "&&"), self)
+            action.setObjectName(f"hyperspace.open.recent_{i + 1}")
+            action.setToolTip(plain_tip(path))
+            action.triggered.connect(lambda _=False, path=path: self.openRequested.emit(path))
+            self._recent.append(action)
+        if self._recent:
+            separator = QAction(self)
+            separator.setSeparator(True)
+            clear = QAction("Clear this list", self)
+            clear.setObjectName("hyperspace.open.clear")
+            clear.triggered.connect(lambda: forget_scans())
+            self._recent = [separator, *self._recent, clear]
+            self.open_menu.addActions(self._recent)
 
     def _open_scan(self) -> None:
         path = dialogs.ask_open_file(self)

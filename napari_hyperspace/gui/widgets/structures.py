@@ -184,6 +184,13 @@ class StructurePanel(CollapsibleSection):
             self._select_chosen()
         self.table.fit_rows()
 
+    def choose_next(self) -> None:
+        """Choose the row after the chosen one, and the first after the last."""
+        if self.table.rowCount() and not self.isHidden():
+            row = (self.table.currentRow() + 1) % self.table.rowCount()
+            self.table.setCurrentCell(row, _NAME)
+            self.table.cellClicked.emit(row, _NAME)
+
     def show_in_3d(self, shown: bool) -> None:
         """Show whether the viewer is in 3-D mode."""
         with QSignalBlocker(self._view_3d):

@@ -33,6 +33,7 @@ class CollapsibleSection(QCollapsible):
         self.setDuration(0)
         button = self.toggleButton()
         button.setObjectName(f"{name}.toggle")
+        button.setStyleSheet("text-align: left;")  # in place of one that hides the focus
         button.setProperty("style", "section")
         button.setIconSize(QSize(9, 9))
         outer, column = self.layout(), self.content().layout()

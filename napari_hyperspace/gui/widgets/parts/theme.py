@@ -135,6 +135,12 @@ QPushButton[objectName="hyperspace.run"]:enabled {
 }
 QPushButton[objectName="hyperspace.run"]:enabled:hover { background: @hover; }
 QLabel[objectName="hyperspace.estimate"] { font-weight: 600; }
+QPushButton, QToolButton, QComboBox, QAbstractSpinBox, QCheckBox, QTableWidget {
+    border: 1px solid transparent;
+}
+QPushButton:focus, QToolButton:focus, QComboBox:focus, QAbstractSpinBox:focus, QCheckBox:focus,
+QTableWidget:focus { border: 1px solid @accent; }
+QPushButton[objectName="hyperspace.run"]:focus { border-color: @text; }
 QProgressBar {
     background: transparent; border: none; border-radius: 2px; color: @text; text-align: center;
 }
