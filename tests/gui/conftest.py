@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import napari_hyperspace
 from napari_hyperspace.api.estimate import Estimate
 from napari_hyperspace.api.segment import SegmentResult
 from napari_hyperspace.core.errors import (
@@ -40,6 +41,7 @@ pytest.importorskip("napari")
 
 from napari_hyperspace.gui.adapters.readers import ReadOptions
 from napari_hyperspace.gui.jobs.services import Services
+from napari_hyperspace.gui.models import settings
 from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.scales import Scales
 from napari_hyperspace.gui.models.view import (
@@ -67,6 +69,31 @@ OBLIQUE = np.array(
         [0, 0, 0, 1],
     ]
 )
+
+
+@pytest.fixture(autouse=True)
+def user_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what tests choose out of the user's settings."""
+    monkeypatch.setattr(settings, "_plugin_settings", lambda: None)
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Make napari's settings of the plug-in, in a file of the test."""
+    from napari.settings import _plugin_config_generator
+    from npe2 import PluginManager, PluginManifest
+
+    manager = PluginManager()
+    manifest = Path(napari_hyperspace.__file__).parent / "napari.yaml"
+    manager.register(PluginManifest.from_file(manifest))
+    model = _plugin_config_generator.plugin_configuration_generator(manager)["napari-hyperspace"]
+
+    def make() -> Any:
+        chosen = model(config_path=tmp_path / "settings.yaml")
+        monkeypatch.setattr(settings, "_plugin_settings", lambda: chosen)
+        return chosen
+
+    return make
 
 
 @pytest.fixture
@@ -162,6 +189,10 @@ class FakeServices(Services):
 
     def bundled_models(self) -> Mapping[str, Path]:
         return {name: Path(name) for name in ("fake", "other")}
+
+    def read_card(self, name_or_path: str) -> ModelCard:
+        known = self.models.get(name_or_path)
+        return super().read_card(name_or_path) if known is None else known.card
 
     def load_model(self, name_or_path: str) -> Model:
         if name_or_path not in self.models:
