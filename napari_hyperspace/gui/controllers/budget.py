@@ -114,6 +114,10 @@ class BudgetController:
         self._spacing = spacing
         self._runner = runner
 
+    def set_budget(self, seconds: float, gigabytes: float) -> None:
+        """Set what later fits allow; 0 GB: the free memory."""
+        self._choices.budget_s, self._choices.budget_gb = seconds, gigabytes
+
     def fit(self, seconds: float, memory_bytes: float | None) -> None:
         """Set the finest spacing whose run keeps within a budget.
 

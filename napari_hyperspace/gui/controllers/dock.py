@@ -12,9 +12,12 @@ from napari_hyperspace.gui.controllers.about import AboutController
 from napari_hyperspace.gui.controllers.budget import BudgetController
 from napari_hyperspace.gui.controllers.files import FileController
 from napari_hyperspace.gui.controllers.live import LiveController
+from napari_hyperspace.gui.controllers.manager import ManagerController
 from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.controllers.planes import PlanesController
 from napari_hyperspace.gui.controllers.results.comparison import ComparisonController
+from napari_hyperspace.gui.controllers.results.export_network import ExportNetworkController
+from napari_hyperspace.gui.controllers.results.reproduce import ReproduceController
 from napari_hyperspace.gui.controllers.results.structures import StructuresController
 from napari_hyperspace.gui.controllers.results.sweep import SweepController
 from napari_hyperspace.gui.controllers.scan import ScanController
@@ -48,7 +51,7 @@ class DockController:
     Attributes
     ----------
     scan, models, spacing, live, segmentation, files, budget, structures, comparison, about,
-    planes, sweep
+    planes, sweep, reproduce, networks, manager
         What the user can do.
     choices, layers
         The settings, and the layers to segment.
@@ -88,10 +91,15 @@ class DockController:
         self.budget = BudgetController(
             view, services, choices, layers, library, self.models, self.spacing, runner
         )
+        self.manager = ManagerController(services, library, self.models, choices)
         self.about = AboutController(viewer, services, choices, layers)
         self.structures = StructuresController(viewer, structures_view, view.show_message)
         self.planes = PlanesController(viewer, view, layers)
         self.sweep = SweepController(viewer, view, services, library, choices, layers, runner)
+        self.reproduce = ReproduceController(viewer, view, services, lambda: self.structures.layer)
+        self.networks = ExportNetworkController(
+            view, services, choices, library, runner, lambda: self.structures.layer
+        )
         self.comparison = ComparisonController(viewer, view, self.structures, choices, self._run_at)
         self._connect()
         self._scan_changed(True)
@@ -105,7 +113,7 @@ class DockController:
         self.models.chosen.connect(self._model_chosen)
         self.models.loaded.connect(self._model_loaded)
         events = self.choices.events
-        for event in (events.spacing_mm, events.device, events.preview_ms):
+        for event in (events.spacing_mm, events.device, events.preview_ms, events.outside):
             event.connect(self._query)
         events.live.connect(self._live_switched)
         self.segmentation.started.connect(self.live.stop)
@@ -133,6 +141,7 @@ class DockController:
             return
         self.closed = True
         self._runner.close()
+        self.manager.close()
         self.segmentation.close()
         self.live.close()
         for emitter in self._moves:
@@ -143,6 +152,12 @@ class DockController:
         self.planes.close()
         self.sweep.close()
         self.structures.close()
+
+    def show_choices(self) -> None:
+        """Show choices that were changed elsewhere, such as in napari's preferences."""
+        self.models.show()
+        self.spacing.prefer_lock()
+        self._view.show_choices(self.choices)
 
     def set_paused(self, paused: bool) -> None:
         """Stop all work while the dock is not shown, or continue."""

@@ -16,7 +16,7 @@ from napari_hyperspace.gui.jobs.model_library import (
 )
 from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.formatting import describe_card, describe_model
-from napari_hyperspace.gui.models.view import View
+from napari_hyperspace.gui.models.view import Entries, View
 
 if TYPE_CHECKING:
     from napari_hyperspace.nets.model import Model
@@ -32,7 +32,7 @@ class ModelController:
     library
         The models.
     choices
-        The settings; a model is chosen if they name none.
+        The settings; a model is chosen if they name none, or one that is no longer there.
     """
 
     chosen = Signal()
@@ -45,9 +45,9 @@ class ModelController:
         self._library = library
         self._choices = choices
         self.model: Model | None = None
-        if not choices.model:
-            choices.model = library.default()
-        view.show_devices([("cpu", "CPU")], "cpu")
+        choices.model = library.find(choices.model)
+        self._devices: Entries = [("cpu", "CPU")]  # until all of them are known
+        view.show_devices(self._devices, "cpu")
         view.show_models(library.entries(), choices.model)
         choices.events.model.connect(self.unload)
 
@@ -76,6 +76,13 @@ class ModelController:
         with self._choices.events.model.blocked():  # it does not emit if the key is the same
             self._choices.model = key
         self.unload()
+
+    def show(self) -> None:
+        """Show the models and the devices with those that are chosen."""
+        if self._choices.device and self._choices.device not in [key for key, _ in self._devices]:
+            self._choices.device = self._devices[0][0]
+        self._view.show_models(self._library.entries(), self._choices.model)
+        self._view.show_devices(self._devices, self._choices.device)
 
     def unload(self) -> None:
         """Have the chosen model loaded again."""
@@ -113,7 +120,8 @@ class ModelController:
             self._view.show_model(describe_model(answer.model), describe_card(answer.model))
             self.loaded.emit()
             return
-        if not self._choices.device:
+        self._devices = answer.entries
+        if self._choices.device not in [key for key, _ in answer.entries]:
             with self._choices.events.device.blocked():  # the default is no change
                 self._choices.device = answer.entries[0][0]
         self._view.show_devices(answer.entries, self._choices.device)

@@ -50,8 +50,13 @@ class SpacingController:
         self._choices.spacing_mm = self._in_plane(spacing_mm)
 
     def set_locked(self, locked: bool) -> None:
-        """Join the axes, or let the user set each of them."""
-        self._choices.locked = locked
+        """Join the axes, or let the user set each of them; also for later scans."""
+        self._choices.locked = self._choices.lock_preferred = locked
+
+    def prefer_lock(self) -> None:
+        """Join the axes, or not, as the user prefers it, if the present spacing permits it."""
+        choices = self._choices
+        choices.locked = choices.lock_preferred and is_nearly_isotropic(choices.spacing_mm)
 
     def use_native(self) -> None:
         """Set the scan's own spacing, clamped to the trained range."""
@@ -82,7 +87,8 @@ class SpacingController:
         initial = first_spacing(self._models.trained_range_mm, native)
         spacing = self._in_plane(requested or initial)
         kept = self._choices.locked and len(set(spacing)) == 1
-        self._choices.locked = kept if requested else is_nearly_isotropic(spacing)
+        free = self._choices.lock_preferred and is_nearly_isotropic(spacing)
+        self._choices.locked = kept if requested else free
         self._choices.spacing_mm = spacing
         self._view.show_choices(self._choices)
 

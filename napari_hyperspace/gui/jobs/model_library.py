@@ -72,6 +72,13 @@ class ModelLibrary:
         keys = [key for key, _ in self.entries()]
         return DEFAULT_MODEL if DEFAULT_MODEL in keys else next(iter(keys), "")
 
+    def find(self, key: str) -> str:
+        """Return the key of a model that was used before, or else of the initial one."""
+        if key in [known for known, _ in self.entries()]:
+            return key
+        is_file = Path(key).is_absolute() and Path(key).is_file()
+        return self.add(key) if is_file else self.default()
+
     def add(self, path: str) -> str:
         """Add a model file and return its key.
 

@@ -38,6 +38,10 @@ class Choices:
         Time without a change of the spacing before the sharp preview starts.
     outside
         What to do with a spacing outside the trained range.
+    budget_s, budget_gb
+        Time and memory that the button "Fit to budget" allows; 0 GB: the free memory.
+    lock_preferred
+        Whether the user wants one slider for all axes, where the scan's spacing permits it.
     largest_component, fill_holes_mm3
         Post-processing of the labels; see `napari_hyperspace.postprocess`.
     """
@@ -50,6 +54,9 @@ class Choices:
     preview_ms: int = 300
     rest_ms: int = 150
     outside: Outside = "extrapolate"
+    budget_s: float = 30.0
+    budget_gb: float = 0.0
+    lock_preferred: bool = True
     largest_component: bool = False
     fill_holes_mm3: float = 0.0
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()

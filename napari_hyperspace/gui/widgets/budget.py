@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QHBoxLayout, QPushButton, QSizePolicy, QWidget
 
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel
@@ -11,25 +11,21 @@ _GIGABYTE = 1e9
 
 
 class BudgetRow(QWidget):
-    """Limits of time and memory, and a button.
+    """Limits of time and memory, and a button."""
 
-    Parameters
-    ----------
-    seconds
-        Initial limit of time.
-    """
+    changed = Signal(float, float)
+    """Seconds, and gigabytes; 0: the free memory."""
 
     fitRequested = Signal(float, object)
     """Seconds, and bytes; `None` bytes: the free memory."""
 
-    def __init__(self, seconds: float, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._seconds = QDoubleSpinBox(self)
         self._seconds.setObjectName("hyperspace.run_seconds")
         self._seconds.setRange(0.1, 86_400)
         self._seconds.setDecimals(1)
         self._seconds.setSuffix(" s")
-        self._seconds.setValue(seconds)
         _describe(self._seconds, "Longest time of a run", "Longest time that a run may take")
         self._gigabytes = QDoubleSpinBox(self)
         self._gigabytes.setObjectName("hyperspace.run_gigabytes")
@@ -60,6 +56,18 @@ class BudgetRow(QWidget):
         row.addWidget(unit)
         row.addWidget(self.button, 1)
         self.button.clicked.connect(self._request_fit)
+        for box in (self._seconds, self._gigabytes):
+            box.setKeyboardTracking(False)
+            box.valueChanged.connect(self._emit_changed)
+
+    def show_budget(self, seconds: float, gigabytes: float) -> None:
+        """Show the limits without emitting `changed`."""
+        for box, value in ((self._seconds, seconds), (self._gigabytes, gigabytes)):
+            with QSignalBlocker(box):
+                box.setValue(value)
+
+    def _emit_changed(self) -> None:
+        self.changed.emit(self._seconds.value(), self._gigabytes.value())
 
     def _request_fit(self) -> None:
         gigabytes = self._gigabytes.value()

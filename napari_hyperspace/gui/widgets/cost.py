@@ -22,18 +22,13 @@ _STALE_MS = 150  # most estimates take less: marking them all would flicker duri
 class CostPanel(QWidget):
     """One line of cost, two lines for warnings, and a section with everything else.
 
-    Parameters
-    ----------
-    budget_s
-        Initial limit of time.
-
     Attributes
     ----------
     section, budget
         The collapsed section, and the row of limits in it.
     """
 
-    def __init__(self, budget_s: float, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._estimate = PlainLabel(self, name="hyperspace.estimate")
         self._stale_text = ""
@@ -56,7 +51,7 @@ class CostPanel(QWidget):
             "differ from them."
         )
         self._bake = PlainLabel(self.section, faint=True, name="hyperspace.bake")
-        self.budget = BudgetRow(budget_s, self.section)
+        self.budget = BudgetRow(self.section)
         self.section.column.setSpacing(4)
         details: tuple[QWidget, ...] = (self._curve, self._accuracy, self._bake, self.budget)
         for part in details:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("pytestqt")
-
 from napari_hyperspace.gui.controllers.dock import DockController
+from napari_hyperspace.gui.controllers.model import ModelController
+from napari_hyperspace.gui.jobs.model_library import AvailableDevices, ModelLibrary
+from napari_hyperspace.gui.models.choices import Choices
 
 
 def test_the_brain_model_is_the_default(qtbot, viewer, view, services):
@@ -48,3 +50,29 @@ def test_a_model_of_two_channels_segments_two_layers(
     qtbot.waitUntil(lambda: not controller.running)
     assert [volume.name for volume in services.runs[-1][0]] == ["scan", "third"]
     assert second in viewer.layers
+
+
+@pytest.mark.parametrize(
+    ("key", "found"), [("other", "other"), ("gone", "fake"), ("/gone.safetensors", "fake")]
+)
+def test_the_model_used_last_is_chosen_if_it_is_still_there(view, services, key, found):
+    choices = Choices(model=key)
+    controller = ModelController(view, ModelLibrary(services), choices)
+    assert choices.model == view.last("models")[1] == found
+    choices.device = "cuda:7"
+    controller.take(AvailableDevices((("cuda:0", "CUDA"), ("cpu", "CPU"))))
+    assert choices.device == "cuda:0"
+    choices.device = "cpu"
+    controller.take(AvailableDevices((("cuda:0", "CUDA"), ("cpu", "CPU"))))
+    assert choices.device == view.last("devices")[1] == "cpu"
+
+
+def test_a_model_file_used_last_is_listed_again(view, services, tmp_path):
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(b"")
+    choices = Choices(model=str(path))
+    ModelController(view, ModelLibrary(services), choices)
+    assert view.last("models") == (
+        [("fake", "fake"), ("other", "other"), (str(path), "mine")],
+        str(path),
+    )

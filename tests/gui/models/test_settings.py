@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("napari")
-from npe2 import PluginManager, PluginManifest
 
-import napari_hyperspace
 from napari_hyperspace.gui.models import settings
 
-MANIFEST = PluginManifest.from_file(Path(napari_hyperspace.__file__).parent / "napari.yaml")
 
-
-def test_choices_start_from_the_preferences(monkeypatch):
-    from napari.settings import _plugin_config_generator
-
-    manager = PluginManager()
-    manager.register(MANIFEST)
-    model = _plugin_config_generator.plugin_configuration_generator(manager)["napari-hyperspace"]
-    chosen = model(config_path=None)
-    defaults = settings.Choices()
-    assert chosen.preview.budget_ms == defaults.preview_ms
-    assert chosen.preview.rest_ms == defaults.rest_ms
-    assert chosen.run.outside == defaults.outside
+def test_choices_start_from_the_preferences(stored):
+    chosen = stored()
+    assert settings.load_choices() == settings.Choices()
     chosen.preview.budget_ms = 500
     chosen.run.outside = "clamp"
-    monkeypatch.setattr(settings, "_plugin_settings", lambda: chosen)
     choices = settings.load_choices()
     assert (choices.preview_ms, choices.outside) == (500, "clamp")
-    assert settings.run_budget_s() == 30.0
+
+
+def test_choices_are_remembered_in_the_next_session(stored):
+    stored()
+    choices = settings.load_choices()
+    remembered = settings.Remembered(choices, lambda: None)
+    wanted = {
+        "model": "/m/mine.safetensors",
+        "device": "cuda:1",
+        "budget_s": 12.5,
+        "budget_gb": 3.5,
+        "preview_ms": 700,
+        "lock_preferred": False,
+    }
+    for field, value in wanted.items():
+        setattr(choices, field, value)
+    remembered.close()
+    choices.preview_ms = 50  # closed: not remembered
+    stored()
+    later = settings.load_choices()
+    assert {field: getattr(later, field) for field in wanted} == wanted
+
+
+def test_preferences_that_change_are_taken_over(stored):
+    chosen = stored()
+    choices = settings.load_choices()
+    changes = []
+    remembered = settings.Remembered(choices, lambda: changes.append(choices.preview_ms))
+    chosen.preview.budget_ms = 450
+    chosen.run.outside = "clamp"
+    assert (choices.preview_ms, choices.outside) == (450, "clamp")
+    assert changes == [450, 450]
+    choices.preview_ms = 460  # the user's own change needs no second one
+    assert changes == [450, 450] and chosen.preview.budget_ms == 460
+    remembered.close()
+    chosen.preview.budget_ms = 470
+    assert choices.preview_ms == 460
 
 
 def test_choices_before_napari_0_9(monkeypatch):
     monkeypatch.setattr(settings, "_plugin_settings", lambda: None)
-    assert settings.load_choices() == settings.Choices()
-    assert settings.run_budget_s() == 30.0
+    choices = settings.load_choices()
+    assert choices == settings.Choices()
+    remembered = settings.Remembered(choices, lambda: None)
+    choices.preview_ms = 700
+    remembered.close()

@@ -13,7 +13,7 @@ from napari_hyperspace.gui.widgets.cost import CostPanel
 
 @pytest.fixture
 def panel(qtbot):
-    panel = CostPanel(30.0)
+    panel = CostPanel()
     qtbot.addWidget(panel)
     panel.show_cost("about 9 s · 1.4 GB", True, ("Finer than the scan.",))
     return panel
