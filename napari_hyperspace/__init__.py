@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_hyperspace.api.agreement import Agreement, agreement
     from napari_hyperspace.api.estimate import Estimate, estimate, spacing_for
+    from napari_hyperspace.api.export_network import ExportedNetwork, export_network
     from napari_hyperspace.api.refine import refine
     from napari_hyperspace.api.segment import segment, segment_steps
     from napari_hyperspace.api.sweep import Sweep, sweep
@@ -44,6 +45,8 @@ _MODULES = {
     "spacing_for": "api.estimate",
     "Grid": "core.geometry",
     "postprocess": "core.postprocess",
+    "ExportedNetwork": "api.export_network",
+    "export_network": "api.export_network",
     "refine": "api.refine",
     "segment": "api.segment",
     "segment_steps": "api.segment",
@@ -66,6 +69,7 @@ __all__ = [
     "Agreement",
     "Cancelled",
     "Estimate",
+    "ExportedNetwork",
     "Grid",
     "HyperspaceError",
     "HyperspaceWarning",
@@ -79,6 +83,7 @@ __all__ = [
     "agreement",
     "bundled_models",
     "estimate",
+    "export_network",
     "load_model",
     "postprocess",
     "read",

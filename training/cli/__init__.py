@@ -8,7 +8,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from training.cli import about, applying, fitting, measuring, models, refining, sweeping, synthesis
+from training.cli import (
+    about,
+    applying,
+    exporting,
+    fitting,
+    measuring,
+    models,
+    refining,
+    sweeping,
+    synthesis,
+)
 from training.cli.console import run_program
 from training.cli.options import app
 
@@ -16,6 +26,7 @@ __all__ = [
     "about",
     "app",
     "applying",
+    "exporting",
     "fitting",
     "main",
     "measuring",

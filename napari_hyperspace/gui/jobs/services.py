@@ -14,6 +14,7 @@ from napari_hyperspace.gui.adapters.readers import ReadOptions
 
 if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate
+    from napari_hyperspace.api.export_network import ExportedNetwork
     from napari_hyperspace.api.segment import SegmentResult
     from napari_hyperspace.api.sweep import Sweep
     from napari_hyperspace.inference.options import InferenceOptions
@@ -124,6 +125,20 @@ class Services:
         from napari_hyperspace.gui.adapters.writers import write_volume
 
         return write_volume(volume, path)
+
+    def write_label_table(self, labels: Volume, path: str) -> Path:
+        """Write names and colors of labels; see `napari_hyperspace.write_label_table`."""
+        from napari_hyperspace.io.labels import write_label_table
+
+        return write_label_table(labels, path)
+
+    def export_network_steps(
+        self, model: Model, spacing_mm: Sequence[float], path: str, should_stop: ShouldStop
+    ) -> Generator[Progress, None, ExportedNetwork]:
+        """Export a network step by step; see `api.export_network`."""
+        from napari_hyperspace.api.export_network import export_network_steps
+
+        return export_network_steps(model, spacing_mm, path, should_stop=should_stop)
 
     def estimate(
         self, grid: Grid, model: SpacingModel, spacing_mm: Triple, options: InferenceOptions

@@ -17,9 +17,13 @@ def convolve(conv: nn.Module, image: Tensor) -> Tensor:
     count as thin.
     """
     result: Tensor
-    least = max((_THIN, *getattr(conv, "kernel_size", ())))
-    thin = image.device.type == "cpu" and min(image.shape[2:]) < least
-    if thin and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu"):
+    # Sizes are compared last: torch.export would restrict them to those of its example.
+    if (
+        torch.is_grad_enabled()
+        and torch.is_autocast_enabled("cpu")
+        and image.device.type == "cpu"
+        and min(image.shape[2:]) < max((_THIN, *getattr(conv, "kernel_size", ())))
+    ):
         with torch.autocast("cpu", enabled=False):
             result = conv(image.float())
     else:
