@@ -351,14 +351,9 @@ def _orthogonal_placement(canonical: Grid) -> tuple[Triple, Triple]:
 
 
 def _respaced(grid: Grid, spacing_mm: Triple) -> Grid:
-    """Return a grid with another spacing; the voxel at the layer's index 0 stays in place.
+    """Return the grid of a file with another spacing (array order), as `read` does, to the bit.
 
-    Parameters
-    ----------
-    grid
-        The grid of the file.
-    spacing_mm
-        In the file's array order. The grid gets it as by `napari_hyperspace.read`, to the bit.
+    The voxel at the layer's index 0 stays in place.
     """
     orientation = grid.orientation
     first = np.zeros(3)
