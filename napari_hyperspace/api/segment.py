@@ -179,7 +179,7 @@ def segment_steps(
         localize_steps(volumes, model, spacing_mm, options, should_stop),
         0.0,
         _LOCALIZATION,
-        "finding the region to segment",
+        "finding the region",
     )
     return (
         yield from as_part(

@@ -93,7 +93,7 @@ def test_progress_covers_both_passes_and_both_can_be_stopped() -> None:
     reported = list(steps)
     fractions = [progress.fraction for progress in reported]
     assert fractions == sorted(fractions) and fractions[0] == 0 and fractions[-1] <= 1
-    first = [one.message.startswith("finding the region to segment: ") for one in reported]
+    first = [one.message.startswith("finding the region: ") for one in reported]
     assert first == sorted(first, reverse=True) and first[0] and not first[-1]
     for asked in (1, 12):
         answers = iter([False] * asked + [True] * 1000)

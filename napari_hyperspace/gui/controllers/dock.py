@@ -116,7 +116,7 @@ class DockController:
         for event in (events.spacing_mm, events.device, events.preview_ms, events.outside):
             event.connect(self._query)
         events.live.connect(self._live_switched)
-        self.segmentation.started.connect(self.live.stop)
+        self.segmentation.started.connect(self._run_started)
         self.sweep.started.connect(self.live.stop)
         self.sweep.spacingChosen.connect(self.spacing.request)
         self._runner.started.connect(self._refresh_buttons)
@@ -241,6 +241,10 @@ class DockController:
         if not live:
             self.live.remove_preview()
         self.live.query()
+
+    def _run_started(self) -> None:
+        self.live.stop()
+        self.live.query(preview=False)  # the estimate of the last choices may be on its way
 
     def _job_finished(self) -> None:
         # A preview would cover the labels; it comes with the next change of a choice.

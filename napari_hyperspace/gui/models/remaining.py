@@ -19,7 +19,7 @@ class ShownProgress:
     fraction
         0 to 1; never less than before.
     text
-        The stage, and about how much time is left, if that is known.
+        About how much time is left, if that is known, and the stage.
     """
 
     fraction: float
@@ -52,7 +52,8 @@ class Remaining:
 
     def at(self, now: float) -> ShownProgress:
         """Return what to show at a time."""
-        fraction, text = self._reported.fraction, self._reported.message
+        fraction = self._reported.fraction
+        text = self._reported.message.partition(":")[0]  # the stage, without its details
         if self._total:
             spent = max(now - self._started, 0.0)
             seconds_left = self._total - spent
@@ -62,6 +63,6 @@ class Remaining:
             else:
                 fraction = 1 - (1 - _DUE) * self._total / spent
                 left = "longer than estimated"
-            text = f"{text} · {left}" if text else left
+            text = f"{left} · {text}" if text else left
         self._shown = max(self._shown, min(fraction, 1.0))
         return ShownProgress(self._shown, text[:1].upper() + text[1:])

@@ -118,6 +118,7 @@ class CostCurve(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
             axis.setTextPen(pg.mkPen(chosen.faint))
             axis.setTickFont(font)
             axis.setStyle(tickLength=4, tickTextOffset=3)
+            axis.enableAutoSIPrefix(False)  # "(x0.001)" in the label
             axis.setLabel(text, **label)
         for axis in (time, dice):
             axis.setWidth(_LEFT)

@@ -25,6 +25,7 @@ from napari_hyperspace.gui.widgets.footer import Footer
 from napari_hyperspace.gui.widgets.handing_on import add_handing_on_actions
 from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
+from napari_hyperspace.gui.widgets.parts.controls import Controls
 from napari_hyperspace.gui.widgets.parts.drop import DropTarget
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, heading
 from napari_hyperspace.gui.widgets.parts.layouts import VerticalScrollArea, row
@@ -81,6 +82,7 @@ class HyperspaceWidget(QWidget):
         )
         self._remembered = Remembered(self.controller.choices, self.controller.show_choices)
         self._drops = DropTarget(self, dropped_dicom, self.controller.files.open)
+        self._controls = Controls(self)
         self._connect()
         self._add_shortcuts()
         if not self.controller.layers.layers and not recent_scans():
@@ -114,10 +116,12 @@ class HyperspaceWidget(QWidget):
         self._live.setToolTip("Segment a box around the view position when the spacing changes")
         self._budget = QSpinBox(self)
         self._budget.setObjectName("hyperspace.budget")
+        self._budget.setAccessibleName("Longest time of a preview")
         self._budget.setRange(20, 10_000)
         self._budget.setSingleStep(50)
         self._budget.setSuffix(" ms")
         self._budget.setKeyboardTracking(False)
+        self._budget.setMinimumWidth(112)  # napari's style hides the unit in a narrower one
         self._budget.setToolTip("Longest time that a preview may take; limits the size of its box")
         self._live_state = PlainLabel(self, faint=True, name="hyperspace.live.state")
         self._live_state.setMinimumHeight(2 * self._live_state.fontMetrics().lineSpacing())

@@ -10,7 +10,7 @@ from napari_hyperspace.gui.widgets.parts.labels import PlainLabel
 from napari_hyperspace.gui.widgets.parts.tool_button import MenuButton
 
 _MESSAGE_LINES = 2
-_PROGRESS_HEIGHT = 18
+_PROGRESS_HEIGHT, _PROGRESS_MARGIN = 18, 4
 
 
 class Footer(QWidget):
@@ -34,6 +34,7 @@ class Footer(QWidget):
         self._progress = QProgressBar(self)
         self._progress.setObjectName("hyperspace.progress")
         self._progress.setAccessibleName("Progress of the run")
+        self._progress.setAccessibleDescription("How much of the job is done")
         self._progress.setRange(0, 1000)
         self._progress.setTextVisible(False)
         self._progress.setFixedHeight(_PROGRESS_HEIGHT)
@@ -74,7 +75,9 @@ class Footer(QWidget):
         """Show progress, stage and time left of the running job; `None`: no job is running."""
         self._progress.setValue(0 if fraction is None else max(round(1000 * fraction), 10))
         self._progress.setTextVisible(bool(text))
-        self._progress.setFormat(text)
+        width = self._progress.width() - 2 * _PROGRESS_MARGIN
+        elided = self._progress.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, width)
+        self._progress.setFormat(elided)
         self._progress.setAccessibleDescription(text)
 
 

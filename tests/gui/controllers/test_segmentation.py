@@ -222,7 +222,7 @@ def test_progress_is_shown_in_the_activity_dock(controller, view, services, qtbo
     fractions = [args[0] for args in shown]
     assert fractions[0] == 0.0 and fractions[-1] is None
     assert fractions[:-1] == sorted(fractions[:-1])
-    assert any(args[1].startswith("Tile 1 of 3 · ") for args in shown[1:-1])
+    assert any(args[1].endswith(" · tile 1 of 3") for args in shown[1:-1])
 
 
 def test_voxels_that_are_not_finite_are_replaced_if_the_user_agrees(

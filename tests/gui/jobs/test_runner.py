@@ -23,10 +23,10 @@ def test_progress_moves_while_a_job_reports_nothing(qtbot, view):
 
     runner = JobRunner(view, clock=lambda: now[0])
     runner.start(steps, lambda result: None, "Segmenting scan")
-    qtbot.waitUntil(lambda: view.last("progress")[1].startswith("Segmenting ·"))
+    qtbot.waitUntil(lambda: view.last("progress")[1].endswith("· segmenting"))
     for now[0], text in (
-        (4.0, "Segmenting · about 6 s left"),
-        (8.0, "Segmenting · about 2 s left"),
+        (4.0, "About 6 s left · segmenting"),
+        (8.0, "About 2 s left · segmenting"),
     ):
         qtbot.waitUntil(lambda text=text: view.last("progress")[1] == text)
         assert view.last("progress")[0] == pytest.approx(0.095 * now[0])

@@ -18,11 +18,11 @@ def test_progress_moves_while_a_single_tile_runs():
     shown = [remaining.at(100.0 + t) for t in (1, 4, 8)]
     assert [one.fraction for one in shown] == pytest.approx([0.095, 0.38, 0.76])
     assert [one.text for one in shown] == [
-        "Segmenting · about 9 s left",
-        "Segmenting · about 6 s left",
-        "Segmenting · about 2 s left",
+        "About 9 s left · segmenting",
+        "About 6 s left · segmenting",
+        "About 2 s left · segmenting",
     ]
-    assert remaining.at(109.5).text == "Segmenting · under 1 s left"
+    assert remaining.at(109.5).text == "Under 1 s left · segmenting"
 
 
 def test_progress_beyond_the_estimate_moves_on_and_says_so():
@@ -30,13 +30,13 @@ def test_progress_beyond_the_estimate_moves_on_and_says_so():
     remaining.report(Progress(0.0, "segmenting", seconds_left=10.0), 0.0)
     late, later = remaining.at(11.0), remaining.at(40.0)
     assert 0.95 < late.fraction < later.fraction < 1
-    assert late.text == "Segmenting · longer than estimated"
+    assert late.text == "Longer than estimated · segmenting"
 
 
 def test_progress_without_an_estimate_is_what_was_reported():
     remaining = Remaining(0.0)
     assert remaining.at(3.0).fraction == 0 and remaining.at(3.0).text == ""
-    remaining.report(Progress(0.5, "tile 2 of 4"), 4.0)
+    remaining.report(Progress(0.5, "tile 2 of 4: of the second pass"), 4.0)
     assert remaining.at(9.0).fraction == 0.5
     assert remaining.at(9.0).text == "Tile 2 of 4"
 

@@ -20,7 +20,9 @@ class PlainLabel(QLabel):
         self.setObjectName(name)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setWordWrap(True)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)  # else lines overlap what is below, in a narrow dock
+        self.setSizePolicy(policy)
         self.setMinimumWidth(40)
         self.setProperty("faint", faint)
         self.setProperty("tone", "plain")
