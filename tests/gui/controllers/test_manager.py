@@ -41,7 +41,9 @@ _: type[ManagerView] = Window
 
 @pytest.fixture
 def model_file(tiny_model, tmp_path) -> Path:
-    return hs.save_model(tiny_model, tmp_path / "mine.safetensors")
+    path = hs.save_model(tiny_model, tmp_path / "mine.safetensors")
+    hs.load_model(path)  # imports, once, what would take seconds while the test waits
+    return path
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import QSignalBlocker, Qt
-from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import (
     QDialog,
     QFileDialog,
@@ -56,7 +55,8 @@ class ModelsWindow(QDialog):
         self._remove.clicked.connect(lambda: controller.remove(self._key()))
         self._cancel.clicked.connect(controller.cancel)
         self._choose.clicked.connect(self._use)
-        self._close.clicked.connect(self.close)
+        self._close.clicked.connect(self.reject)
+        self.finished.connect(lambda result: controller.close())
         controller.open(self)
 
     def _make_widgets(self) -> None:
@@ -138,7 +138,7 @@ class ModelsWindow(QDialog):
     def _use(self) -> None:
         if self._key():
             self._controller.use(self._key())
-            self.close()
+            self.accept()
 
     def _add_file(self) -> None:
         path = dialogs.ask_model_file(self)
@@ -154,15 +154,6 @@ class ModelsWindow(QDialog):
         dialog = WebAddressDialog(self)
         dialog.accepted.connect(lambda: self._controller.add_from_web(*dialog.answer()))
         dialog.open()
-
-    def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Stop a download."""
-        self._controller.close()
-        super().closeEvent(event)
-
-    def reject(self) -> None:
-        """Close the window by Escape as by its button."""
-        self.close()
 
     # -- the view of the controller --------------------------------------------------------------
 
