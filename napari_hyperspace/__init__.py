@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from napari_hyperspace.nets.model import Model
     from napari_hyperspace.nets.model_file import load_model, save_model
 
-__version__ = "0.1.0"
+    __version__: str
 
 _MODULES = {
     "Cancelled": "core.errors",
@@ -98,7 +98,19 @@ __all__ = [
 ]
 
 
+def _version() -> str:
+    """Return the version of the installation; in a copy of the code without one, a placeholder."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("napari-hyperspace")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return globals().setdefault(name, _version())
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -76,7 +76,8 @@ def test_every_model_file_is_listed_with_the_license_of_its_card():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """Return the wheel of this checkout."""
-    pytest.importorskip("hatchling", reason="hatchling builds the wheel")
+    for builder in ("hatchling", "hatch_vcs", "hatch_fancy_pypi_readme"):
+        pytest.importorskip(builder, reason="builds the wheel")
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
@@ -106,6 +107,17 @@ def test_wheel_is_at_most_60_mb(wheel):
 
 
 @pytest.mark.slow
+def test_readme_of_the_wheel_works_without_the_repository(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(name).decode()
+    assert "# napari-hyperspace" in text
+    targets = re.findall(r"\]\(([^)]*)\)", text)
+    assert targets
+    assert all(target.startswith(("https://", "#")) for target in targets)
+
+
+@pytest.mark.slow
 def test_installed_wheel_answers_from_any_folder(wheel, tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
@@ -126,6 +138,8 @@ def test_installed_wheel_answers_from_any_folder(wheel, tmp_path):
         return result.stdout
 
     assert "predict" in python("-m", "training", "--help")
+    version = python("-c", "import napari_hyperspace as hs; print(hs.__version__)").strip()
+    assert version == wheel.name.split("-")[1]
     where = "import training; print(training.__path__[0])"
     assert Path(python("-c", where).strip()) == site / "training"
     listed = "import napari_hyperspace as hs; print(*hs.bundled_models().values(), sep='\\n')"
