@@ -134,6 +134,7 @@ def to_layer_data(volume: Volume, kind: LayerKind = "image") -> LayerData:
         )
         if result := result_metadata(volume.metadata):
             attributes["metadata"][RESULT_KEY] = result
+            attributes["opacity"] = OPACITY
         data = _editable(whole_numbers(data, volume.name))
     elif limits := contrast_limits(data):
         attributes["contrast_limits"] = limits

@@ -15,6 +15,7 @@ from napari_hyperspace.core.volume import Laterality, Volume
 from napari_hyperspace.gui.adapters import readers
 from napari_hyperspace.gui.adapters.layers import (
     METADATA_KEY,
+    OPACITY,
     RESULT_KEY,
     label_sides,
     take,
@@ -274,6 +275,7 @@ def test_a_result_of_a_file_is_a_result_again(tmp_path):
     assert kind == "labels"
     result = attributes["metadata"][RESULT_KEY]
     assert result["record"] == RECORD
+    assert attributes["opacity"] == OPACITY
     assert result["model"] == RECORD.model
     assert result["working_spacing_mm"] == RECORD.spacing_mm
     again = to_volume(layer[0], attributes)
