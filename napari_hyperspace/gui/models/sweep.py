@@ -223,7 +223,7 @@ def make_curves(
 
 
 def describe_point(summary: SweepSummary, index: int) -> str:
-    """Write about one spacing: "2 mm: Dice 0.982 · 3.1 s · 310 MB"."""
+    """Write about one spacing: "2 mm · Dice 0.982 · 3.1 s · 310 MB"."""
     point, dice = summary.points[index], summary.mean_dice[index]
     facts = [
         "no structure" if math.isnan(dice) else f"Dice {dice:.3f}",
@@ -233,7 +233,7 @@ def describe_point(summary: SweepSummary, index: int) -> str:
     if not point.trained:
         facts.append("outside the trained range")
     spacing = format_spacing(point.spacing_mm, collapse=True, digits=3)
-    return f"{spacing}: {' · '.join(facts)}"
+    return " · ".join((spacing, *facts))
 
 
 def describe_knee(summary: SweepSummary, loss: float) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import cast
 
 from qtpy.QtCore import QSignalBlocker, Signal
-from qtpy.QtWidgets import QDoubleSpinBox, QSpinBox, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QSizePolicy, QSpinBox, QWidget
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui.controllers.results.sweep import SweepController
@@ -24,6 +24,7 @@ from napari_hyperspace.gui.widgets.sweep_plot import SweepPlot
 
 _AXES = (("", "all axes"), ("z", "z only"), ("y", "y only"), ("x", "x only"))
 _PLACES = (("scan", "whole scan"), ("view", "visible part"), ("rectangle", "rectangle (Shapes)"))
+_AXIS_WIDTH = 96
 
 
 class SweepPanel(CollapsibleSection):
@@ -103,6 +104,8 @@ class SweepPanel(CollapsibleSection):
             label.setWordWrap(False)
             label.setMinimumWidth(0)
         column.addLayout(row(self._low, to, self._high, times, self._count, stretch=4))
+        self._axis.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self._axis.setFixedWidth(_AXIS_WIDTH)
         column.addLayout(row(self._axis, self._where, stretch=1))
         dice = PlainLabel(self, faint=True)
         dice.setText("Dice with")

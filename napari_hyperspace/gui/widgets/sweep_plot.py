@@ -16,7 +16,6 @@ from qtpy.QtSvg import QSvgGenerator
 from qtpy.QtWidgets import QWidget
 
 from napari_hyperspace.core.files import replacing
-from napari_hyperspace.gui.models.formatting import format_number
 from napari_hyperspace.gui.models.sweep import StructureCurve, SweepCurves
 from napari_hyperspace.gui.widgets.parts.theme import Colors, colors
 
@@ -24,7 +23,7 @@ _TICKS = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # times powers of t
 _MIN_TICK_PX = 30
 _LEFT = 52
 _HEIGHTS = (110, 110, 74, 74)
-_FOOT = 18  # more, for the axis below the last plot
+_FOOT = 34  # more, for the axis below the last plot
 _WIDE = 10  # ratio of volumes above which their axis is logarithmic
 _PNG_SCALE = 3
 
@@ -77,7 +76,7 @@ class _ValueAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph has no types
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
         """Return their texts."""
         if self.logarithmic:
-            return [format_number(10**value) for value in values]
+            return [f"{10**value:g}" for value in values]
         digits = max(0, -math.floor(math.log10(spacing) + 1e-9)) if spacing else 0
         return [f"{value:.{digits}f}" for value in values]
 
@@ -103,6 +102,8 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
             plot.hideButtons()
             plot.setMouseEnabled(False, False)
             plot.getAxis("left").setWidth(_LEFT)
+            for name in ("left", "bottom"):
+                plot.getAxis(name).enableAutoSIPrefix(False)
             plot.getAxis("bottom").setHeight(_FOOT)
             plot.getAxis("bottom").setStyle(showValues=last)
             if not last:
@@ -163,8 +164,9 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
         self._draw_volumes(volumes, curves, x)
         self._draw_cost(seconds, x, np.asarray(curves.seconds), "time (s)", 2)
         self._draw_cost(memory, x, np.asarray(curves.gigabytes), "memory (GB)", 3)
-        along = "working spacing" if not curves.axis else f"spacing along {curves.axis}"
-        self._plots[-1].getAxis("bottom").setToolTip(f"{along} in mm")
+        along = f" along {curves.axis}" if curves.axis else ""
+        style = {"color": self._colors.faint.name(), "font-size": "10px"}
+        self._plots[-1].getAxis("bottom").setLabel(f"working spacing{along} (mm)", **style)
 
     def _mark(self, plot: Any, curves: SweepCurves, x: NDArray[np.float64]) -> None:
         """Shade the trained range, and mark the knee and the spacing that is shown."""
@@ -243,6 +245,8 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
         width: float,
         points: bool = True,
     ) -> None:
+        if not np.isfinite(y).any():  # pyqtgraph warns of it
+            return
         plot.addItem(
             pg.PlotDataItem(
                 x,

@@ -338,7 +338,9 @@ class SweepController:
                     self._chosen,
                 ),
                 knee=describe_knee(summary, loss),
-                shown="" if self._chosen is None else describe_point(summary, self._chosen),
+                shown=""
+                if self._chosen is None
+                else f"Shown: {describe_point(summary, self._chosen)}",
             )
         self._state = state
         self.changed.emit(state)

@@ -64,7 +64,7 @@ def test_each_spacing_is_shown_in_one_labels_layer(controller, viewer, qtbot, st
     qtbot.waitUntil(lambda: layer.name == "fake 4 mm, sweep · scan")
     assert labels_of(viewer) == [layer] and not layer.data[:8].any()
     assert controller.choices.spacing_mm == pytest.approx((4, 4, 4))
-    assert states[-1].curves.shown == 2 and states[-1].shown.startswith("4 mm: Dice")
+    assert states[-1].curves.shown == 2 and states[-1].shown.startswith("Shown: 4 mm · Dice")
     assert layer.metadata["hyperspace_result"]["working_spacing_mm"] == pytest.approx((4, 4, 4))
 
 
