@@ -11,10 +11,13 @@ import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple, check_spacing
+from napari_hyperspace.core.spacing import check_plausible_spacing
 from training.cka.layers import NetworkLayer
 from training.cka.similarity import Array, slopes
 
 MIN_BATCH = 8
+_MOST_STEPS = 10_000
+_LARGEST_MARGIN_MM = 1000.0
 """Smallest size of a batch: cases are spread evenly, and every batch needs at least 4 of them."""
 
 
@@ -52,14 +55,15 @@ class CKASettings:
     def __post_init__(self) -> None:
         for spacing in (self.start_mm, self.stop_mm, self.reference):
             check_spacing(spacing)
-        for field, found, low in (
-            ("steps", self.steps, 1),
-            ("batch", self.batch, MIN_BATCH),
-            ("margin_mm", self.margin_mm, 0),
+            check_plausible_spacing(spacing)
+        for field, found, low, high in (
+            ("steps", self.steps, 1, _MOST_STEPS),
+            ("batch", self.batch, MIN_BATCH, _MOST_STEPS),
+            ("margin_mm", self.margin_mm, 0, _LARGEST_MARGIN_MM),
         ):
-            if not low <= found < float("inf"):
+            if not low <= found <= high:
                 raise HyperspaceError(
-                    "out of range", field=field, found=found, expected=f"{low} or more"
+                    "out of range", field=field, found=found, expected=f"{low} to {high}"
                 )
         if not 0 < self.box_mm < float("inf"):
             raise HyperspaceError(

@@ -115,6 +115,10 @@ class Commands(typer.core.TyperGroup):
                 log_error(error, command())
                 typer.echo(f"error: {error}", err=True)
                 raise typer.Exit(getattr(error, "exit_code", 1)) from error
+            except MemoryError as error:
+                detail = f": {error}" if str(error) else ""
+                typer.echo(f"error: there is not enough memory{detail}", err=True)
+                raise typer.Exit(1) from error
             except ModuleNotFoundError as error:
                 if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
                     log_error(error, command())

@@ -95,3 +95,13 @@ def test_errors_and_warnings_of_commands_are_logged_without_names(
     assert isinstance(run("info", "hippocampus").exception, RuntimeError)
     assert "info: RuntimeError" in own_log.read_text("utf-8")
     assert "Mustermann" not in own_log.read_text("utf-8")
+
+
+def test_memory_that_runs_out_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(_: object) -> None:
+        raise MemoryError("Unable to allocate 12 GiB")
+
+    monkeypatch.setattr("napari_hyperspace.nets.model_file.read_card", exhausted)
+    result = run("info", "brain")
+    assert result.exit_code == 1
+    assert result.stderr == "error: there is not enough memory: Unable to allocate 12 GiB\n"
