@@ -76,15 +76,14 @@ def search_kills(seconds: float, seed: int) -> int:
     ).returncode
 
 
-def run_case(text: str, keep: Path | None) -> int:
-    """Run one case, given as TARGET:SEED:INDEX."""
+def run_case(text: str, keep: Path | None, child: Child) -> int:
+    """Run one case, given as TARGET:SEED:INDEX; return the exit status."""
     target, seed, index = text.rsplit(":", 2)
     campaign = Campaign(int(seed), [target], keep, report=lambda _: None)
-    with Child() as child:
-        answer = child.run(target, int(seed), int(index))
-        print(json.dumps(answer, indent=1, ensure_ascii=False))
-        if keep is not None:
-            campaign.keep_files(child, f"{target}-{seed}-{index}")
+    answer = child.run(target, int(seed), int(index))
+    print(json.dumps(answer, indent=1, ensure_ascii=False))
+    if keep is not None:
+        campaign.keep_files(child, f"{target}-{seed}-{index}")
     return int(answer["outcome"] == "finding")
 
 
@@ -107,7 +106,8 @@ def main() -> int:
     parser.add_argument("tests", nargs="*", default=["tests"], help="property tests to search")
     options = parser.parse_args()
     if options.case:
-        return run_case(options.case, options.keep)
+        with Child() as child:
+            return run_case(options.case, options.keep, child)
     rounds, code, started = 0, 0, time.monotonic()
     if not options.mutations:
         share = 1.0 if options.properties else _PROPERTIES_SHARE

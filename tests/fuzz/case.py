@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -37,6 +38,15 @@ class Case:
     expected: object = None
 
 
+def digest(case: Case) -> str:
+    """Return a checksum of the files of a case and of what is done with them."""
+    total = hashlib.blake2b(f"{case.entry} {case.options!r}".encode(), digest_size=16)
+    for name, content in sorted(case.files.items()):
+        total.update(f"{name} {len(content)} ".encode("utf-8", "surrogatepass"))
+        total.update(content)
+    return total.hexdigest()
+
+
 class Target:
     """A part of the program that reads what others have written.
 
@@ -53,6 +63,8 @@ class Target:
     limits_itself: ClassVar[bool] = False
     """Whether the product reads in a process of limited memory, so that no allocation is refused
     before it fails."""
+    share: ClassVar[float] = 1.0
+    """Its share of the time, relative to that of other targets."""
     n_sound: int = 1
 
     def prepare(self) -> None:

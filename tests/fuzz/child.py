@@ -33,10 +33,12 @@ class Child:
     ----------
     cpu_s
         Processor time of a case.
+    blocked_s
+        Time of a case that spends hardly any processor time.
     """
 
-    def __init__(self, cpu_s: float = CPU_S) -> None:
-        self.cpu_s = cpu_s
+    def __init__(self, cpu_s: float = CPU_S, blocked_s: float = BLOCKED_S) -> None:
+        self.cpu_s, self.blocked_s = cpu_s, blocked_s
         self._process: subprocess.Popen[str] | None = None
         self._watched: psutil.Process | None = None
         self._answers: queue.Queue[str] = queue.Queue()
@@ -61,6 +63,13 @@ class Child:
         self._wait_or_fail()  # the files are written
         memory = PICKLE_MEMORY_BYTES if target == "import-checkpoint" else 2 * MEMORY_BYTES
         return self._wait(self.cpu_s, memory)
+
+    def describe(self, target: str, seed: int, index: int) -> str:
+        """Return the checksum of a case, without running it."""
+        self._start()
+        self._send({"describe": target, "seed": seed, "index": index})
+        answer = self._wait(None, None)
+        return str(answer["digest"])
 
     @property
     def files(self) -> Path:
@@ -144,8 +153,8 @@ class Child:
                     return self._stopped("time", f"more than {cpu_s:g} s of processor time", used)
                 if memory is not None and more > memory:
                     return self._stopped("memory", f"{more >> 20} MB more than before", used)
-                if time.monotonic() - started > BLOCKED_S:
-                    return self._stopped("blocked", f"no end within {BLOCKED_S:g} s", used)
+                if cpu_s is not None and time.monotonic() - started > self.blocked_s:
+                    return self._stopped("blocked", f"no end within {self.blocked_s:g} s", used)
                 continue
             if not line:
                 assert self._process is not None

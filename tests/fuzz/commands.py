@@ -88,6 +88,7 @@ class CommandTarget(Target):
     """Commands with wrong, missing, doubled and hostile arguments."""
 
     name = "command-line"
+    share = 5.0
     memory_bytes: ClassVar[int | None] = 3 << 30  # trainings, whose libraries are imported then
     may_write: ClassVar[tuple[str, ...]] = ("*",)
 

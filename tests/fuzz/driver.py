@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -38,7 +39,8 @@ class Found:
     @property
     def command(self) -> str:
         """The command that runs this case alone."""
-        return f"python -m tests.fuzz --case {self.target}:{self.seed}:{self.index}"
+        case = shlex.quote(f"{self.target}:{self.seed}:{self.index}")
+        return f"python -m tests.fuzz --case {case}"
 
     def __str__(self) -> str:
         place = f" in {self.place}" if self.place else ""
@@ -101,7 +103,7 @@ class Campaign:
         until = time.monotonic() + seconds
         with Child() as child:
             while (now := time.monotonic()) < until:
-                name = min(self.targets, key=lambda name: self.tallies[name].seconds)
+                name = min(self.targets, key=lambda name: self.tallies[name].seconds / _share(name))
                 tally = self.tallies[name]
                 child.prepare(name)
                 ready = time.monotonic()
@@ -166,6 +168,10 @@ class Campaign:
                 setattr(total, name, getattr(total, name) + getattr(tally, name))
         slowest = max((tally.slowest_s for tally in self.tallies.values()), default=0.0)
         return "\n".join([*rows, _row(total, f"{slowest:.2f} s")])
+
+
+def _share(target: str) -> float:
+    return TARGETS[target].share
 
 
 def _row(tally: Tally, slowest: str) -> str:

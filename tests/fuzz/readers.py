@@ -543,6 +543,7 @@ class DicomFileTarget(ReaderTarget):
     """One DICOM file: uncompressed in two syntaxes, RLE, and without its preamble."""
 
     name = "dicom-file"
+    share = 1.5
     suffix = ".dcm"
 
     def prepare(self) -> None:

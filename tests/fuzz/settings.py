@@ -64,6 +64,7 @@ class ConfigTarget(Target):
     """Configurations of all kinds, read as `fit`, `compare`, `synthesize` and `check` do."""
 
     name = "configuration"
+    share = 2.0
 
     def prepare(self) -> None:
         """Read the configurations that are included."""
@@ -273,6 +274,7 @@ class TableTarget(Target):
     """Descriptions of data sets, tables of cases, splits, rows, parameters of pairs, logs."""
 
     name = "table"
+    share = 2.0
     may_write: ClassVar[tuple[str, ...]] = ("evaluation/*", "run/*")
 
     def prepare(self) -> None:
@@ -377,11 +379,11 @@ def _cells(random: Random, data: bytes) -> bytes:
     rows = [line.split(b",") for line in data.split(b"\n")]
     for _ in mutations.changes(random):
         row = random.choice(rows)
-        at = random.randrange(len(row))
+        at = random.randrange(len(row)) if row else 0
         kind = random.randrange(4)
-        if kind == 0:
+        if kind == 0 and row:
             del row[at]
-        elif kind == 1:
+        elif kind == 1 or not row:
             row.insert(at, mutations.encoded(mutations.word(random)))
         else:
             row[at] = mutations.encoded(mutations.word(random))

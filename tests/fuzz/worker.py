@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
-from tests.fuzz.case import Case, Target, Wrong
+from tests.fuzz.case import Case, Target, Wrong, digest
+from tests.fuzz.faults import FAULTS
 from tests.fuzz.limits import LONGEST_MESSAGE
 from tests.fuzz.readers import write_files
 from tests.fuzz.targets import TARGETS
@@ -61,7 +62,7 @@ class Worker:
     def target(self, name: str) -> Target:
         """Return a target, prepared."""
         if name not in self.targets:
-            target = TARGETS[name]()
+            target = {**TARGETS, **FAULTS}[name]()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 target.prepare()
@@ -217,9 +218,13 @@ def main(scratch: str, protocol: TextIO) -> None:
     worker = Worker(Path(scratch), protocol)
     for line in sys.stdin:
         request = json.loads(line)
+        answer: dict[str, Any]
         if "prepare" in request:
             worker.target(request["prepare"])
-            answer: dict[str, Any] = {"prepared": True}
+            answer = {"prepared": True}
+        elif "describe" in request:
+            target = worker.target(request["describe"])
+            answer = {"digest": digest(target.case(request["seed"], request["index"]))}
         else:
             answer = worker.answer(request["target"], request["seed"], request["index"])
         print(json.dumps(answer), file=protocol, flush=True)
