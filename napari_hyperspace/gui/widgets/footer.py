@@ -13,6 +13,9 @@ _MESSAGE_LINES = 2
 _PROGRESS_HEIGHT, _PROGRESS_MARGIN = 18, 4
 
 
+_PROGRESS = "How much of the job is done"
+
+
 class Footer(QWidget):
     """Message and progress above the main buttons, which therefore never move.
 
@@ -34,7 +37,7 @@ class Footer(QWidget):
         self._progress = QProgressBar(self)
         self._progress.setObjectName("hyperspace.progress")
         self._progress.setAccessibleName("Progress of the run")
-        self._progress.setAccessibleDescription("How much of the job is done")
+        self._progress.setAccessibleDescription(_PROGRESS)
         self._progress.setRange(0, 1000)
         self._progress.setTextVisible(False)
         self._progress.setFixedHeight(_PROGRESS_HEIGHT)
@@ -78,7 +81,7 @@ class Footer(QWidget):
         width = self._progress.width() - 2 * _PROGRESS_MARGIN
         elided = self._progress.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, width)
         self._progress.setFormat(elided)
-        self._progress.setAccessibleDescription(text)
+        self._progress.setAccessibleDescription(text or _PROGRESS)
 
 
 def _button(parent: QWidget, text: str, name: str, tip: str) -> QPushButton:

@@ -29,6 +29,8 @@ class PostprocessingPanel(CollapsibleSection):
         self._fill.setToolTip("Assign enclosed background to the structure around it")
         self._volume = QDoubleSpinBox(self)
         self._volume.setObjectName("hyperspace.fill_holes_mm3")
+        self._volume.setAccessibleName("Largest hole to fill")
+        self._volume.setToolTip("Larger enclosed background stays as it is")
         self._volume.setRange(0.1, 100_000)
         self._volume.setDecimals(1)
         self._volume.setValue(50)

@@ -61,6 +61,8 @@ class ScanPanel(QWidget):
         self.device = Chooser("hyperspace.device", "Where to compute", self)
         self.device.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.device.setFixedWidth(_DEVICE_WIDTH)
+        for chooser, name in ((self.layer, "Scan"), (self.model, "Model"), (self.device, "Device")):
+            chooser.setAccessibleName(name)
         self._model_facts = PlainLabel(self, faint=True, name="hyperspace.model_facts")
         self._lay_out()
         self.open.clicked.connect(self._open_scan)
@@ -97,6 +99,7 @@ class ScanPanel(QWidget):
             channel = len(self._extra_layers) + 1
             extra = Chooser(channel_name("hyperspace.layer", channel), "", self)
             extra.chosen.connect(lambda key, channel=channel: self.layerChosen.emit(key, channel))
+            extra.setAccessibleName(f"Scan of input channel {channel + 1}")
             self._layers_box.addWidget(extra)
             self._extra_layers.append(extra)
         choosers = [self.layer, *self._extra_layers]

@@ -134,6 +134,10 @@ class StructurePanel(CollapsibleSection):
         self._source = PlainLabel(self, faint=True, name="hyperspace.structures.layer")
         self.table = _Table(self)
         self.table.setObjectName("hyperspace.structures.table")
+        self.table.setAccessibleName("Structures")
+        self.table.setAccessibleDescription(
+            "Volume and mean of each structure; a row that is chosen is shown in the viewer"
+        )
         self._only = QCheckBox("Only selected", self)
         self._only.setObjectName("hyperspace.structures.only")
         self._only.setToolTip("Hide all structures except the selected one")

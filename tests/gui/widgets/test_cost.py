@@ -39,6 +39,7 @@ def test_an_estimate_that_comes_soon_replaces_the_former_one_without_a_flicker(p
 def test_the_unit_of_the_memory_is_always_shown(panel, child, qtbot):
     """The box alone shows a unit neither at its smallest value nor while one types."""
     panel.section.expand(animate=False)
+    panel.budget.show_budget(30.0, 0.0)
     panel.show()
     unit, box = child(panel, "run_gigabytes.unit", QLabel), child(panel, "run_gigabytes")
     assert unit.isVisible() and unit.text() == "GB"

@@ -34,6 +34,8 @@ class CollapsibleSection(QCollapsible):
         button = self.toggleButton()
         button.setObjectName(f"{name}.toggle")
         button.setStyleSheet("text-align: left;")  # in place of one that hides the focus
+        button.setAccessibleName(title)
+        button.setAccessibleDescription("Show or hide this section")
         button.setProperty("style", "section")
         button.setIconSize(QSize(9, 9))
         outer, column = self.layout(), self.content().layout()

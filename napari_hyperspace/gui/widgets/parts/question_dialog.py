@@ -8,8 +8,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDialog, QDialogButtonBox, QLabel, QVBoxLayout, QWidget
 
 _BUTTONS = (
-    (QDialogButtonBox.StandardButton.Ok, "ok"),
-    (QDialogButtonBox.StandardButton.Cancel, "cancel"),
+    (QDialogButtonBox.StandardButton.Ok, "ok", "Use this answer"),
+    (QDialogButtonBox.StandardButton.Cancel, "cancel", "Change nothing"),
 )
 
 
@@ -36,11 +36,12 @@ class QuestionDialog(QDialog):
         text.setWordWrap(True)
         text.setMinimumWidth(360)
         self.buttons = QDialogButtonBox(self)
-        for standard, name in _BUTTONS:
+        for standard, name, tip in _BUTTONS:
             button = self.buttons.addButton(standard)
             assert button is not None
             button.setObjectName(f"hyperspace.dialog.{name}")
             button.setAccessibleName(button.text().replace("&", ""))
+            button.setAccessibleDescription(tip)
         self.body = QVBoxLayout()
         column = QVBoxLayout(self)
         column.addWidget(text)
