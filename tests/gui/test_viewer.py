@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 import napari_hyperspace as hs
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.gui.adapters.layers import to_volume
+from napari_hyperspace.gui.adapters.layers import to_layer_data, to_volume
 from napari_hyperspace.gui.controllers.files import dropped_dicom
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
@@ -28,6 +28,7 @@ from napari_hyperspace.gui.widgets.parts import dialogs
 
 MANIFEST = Path(hs.__file__).parent / "napari.yaml"
 PLUGIN = "napari-hyperspace"
+PLANES = ("coronal", "sagittal")
 
 
 @pytest.fixture
@@ -396,3 +397,29 @@ def test_the_window_responds_while_segmenting(viewer, dock, qtbot):
     qtbot.waitUntil(lambda: not dock.controller.running, timeout=60_000)
     assert len(beats) > 10
     assert len(set(beats)) > 2  # the progress bar moved
+
+
+def test_three_planes_are_switched_on_and_off_by_mouse(shown_dock, qtbot):
+    dock, viewer = shown_dock, shown_dock.controller.viewer
+    data, attributes, _ = to_layer_data(oblique())
+    scan = viewer.add_layer(Image(data, **attributes))
+    window = dock.window()
+    before = (viewer.dims.order, window.corner(Qt.Corner.BottomLeftCorner))
+    button = child(dock, "planes")
+    click(qtbot, button)
+    views = [window.findChild(QWidget, f"hyperspace.planes.{name}") for name in PLANES]
+    assert button.isChecked()
+    qtbot.waitUntil(lambda: all(view.isVisible() for view in views))
+    (coronal, sagittal) = (view.viewer for view in views)
+    viewer.dims.set_point((0, 1, 2), scan.data_to_world((3, 4, 5)))
+    qtbot.waitUntil(lambda: sagittal.dims.point == coronal.dims.point == viewer.dims.point)
+    canvas = views[0].canvas.native
+    click(qtbot, canvas, pos=QPoint(canvas.width() // 2, canvas.height() // 2))
+    middle = [(size - 1) // 2 for size in data.shape]
+    index = scan.world_to_data(viewer.dims.point)
+    assert abs(index[0] - middle[0]) <= 1 and index[1] == 4 and abs(index[2] - middle[2]) <= 1
+    assert viewer.dims.axis_labels[0] == "z (S–I)"
+    click(qtbot, button)
+    assert [layer.name for layer in viewer.layers] == ["oblique"]
+    assert (viewer.dims.order, window.corner(Qt.Corner.BottomLeftCorner)) == before
+    qtbot.wait(50)  # Qt deletes the two canvases

@@ -38,6 +38,7 @@ class ComparisonPanel(CollapsibleSection):
             for which in ("first", "second")
         ]
         self._summary = PlainLabel(self, name="hyperspace.comparison.summary")
+        self._summary.setMinimumHeight(2 * self._summary.fontMetrics().lineSpacing())
         self._buttons = [
             _toggle(self, "A | B", "beside", "Show A and B beside each other"),
             _toggle(self, "A", "show_first", f"Show A alone ({BLINK_KEY}: the other one)"),

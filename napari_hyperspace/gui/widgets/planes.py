@@ -43,27 +43,27 @@ class PlanesPanel(QSplitter):
             view.setObjectName(f"hyperspace.planes.{name}")
             view.setAccessibleName(f"{name} view")
             self.addWidget(view)
-        self._docked = False
+        self._fitted = False
+        self._released = False
 
     def event(self, event: QEvent | None) -> bool:
         """Fit the views once they have their size; notice that the dock was closed."""
         kind = None if event is None else event.type()
-        if kind == QEvent.Type.Show and not self._docked:
-            self._docked = True
+        if kind == QEvent.Type.Show and not self._fitted:
+            self._fitted = True
             QTimer.singleShot(0, self._fit)
-        elif kind == QEvent.Type.ParentChange and self._docked and self.parent() is None:
-            self._docked = False
+        elif kind == QEvent.Type.ParentChange and self.parent() is None and not self._released:
             self.closed.emit()
         return bool(super().event(event))
 
     def _fit(self) -> None:
-        if self._docked:
+        if not self._released:
             for model in self._models:
                 fit_to_view(model)
 
     def release(self) -> None:
         """Free what the canvases hold; the panel cannot be used any more."""
-        self._docked = False
+        self._released = True
         for view in self._views:
             view.close()
         self.deleteLater()

@@ -13,7 +13,12 @@ from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.volume import VolumeMetadata
 from napari_hyperspace.gui.adapters.grid_view import GridView, covers, label_volumes
 from napari_hyperspace.gui.adapters.layers import RESULT_KEY
-from napari_hyperspace.gui.adapters.viewer import label_layers, unwatch_layer, watch_layer
+from napari_hyperspace.gui.adapters.viewer import (
+    VIEW_KEY,
+    label_layers,
+    unwatch_layer,
+    watch_layer,
+)
 from napari_hyperspace.gui.controllers.results.structures import StructuresController
 from napari_hyperspace.gui.jobs.later import later
 from napari_hyperspace.gui.jobs.worker import Lane, Stop
@@ -269,6 +274,8 @@ class ComparisonController:
 
     def _layers_changed(self, event: Any = None) -> None:
         """Leave the comparison if a layer is added or removed: the panes are not for others."""
+        if VIEW_KEY in getattr(event.value, "metadata", {}):  # of another view, such as a cross-hair
+            return
         if self._shown is not None and not self._shown.changing:
             # napari goes through a list that it made before: nothing may be removed meanwhile.
             later(self.leave)
