@@ -24,13 +24,13 @@ from napari_hyperspace.api.segment import (
     segment_steps,
 )
 from napari_hyperspace.api.sweep_box import SweepBlock, seen_box
-from napari_hyperspace.api.sweep_comparison import Comparison
+from napari_hyperspace.api.sweep_comparison import SweepComparison
 from napari_hyperspace.api.sweep_plan import SweepPlan, align_labels, check_box, plan_sweep
 from napari_hyperspace.api.sweep_result import SweepPoint, SweepSummary
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import Progress, as_part
-from napari_hyperspace.core.spacing import in_ranges
+from napari_hyperspace.core.spacing import Range, in_ranges
 from napari_hyperspace.core.volume import Volume, VolumeMetadata
 from napari_hyperspace.inference.execution import choose_device
 from napari_hyperspace.inference.inputs import as_volumes
@@ -168,9 +168,19 @@ class Sweep:
         self._model = model
         self._options = options
         self._box = box
-        self._comparison = Comparison(model.label_names, box, reference)
+        self._comparison = SweepComparison(model.label_names, box, reference)
         self._localized: Localized | None = None
         self._block: SweepBlock | None = None
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model."""
+        return self._model.name
+
+    @property
+    def trained_range_mm(self) -> tuple[Range, ...] | None:
+        """Trained range of the model, in canonical order; `None` if unknown."""
+        return self._model.trained_range_mm
 
     # -- before it starts ----------------------------------------------------------------------
 

@@ -12,13 +12,13 @@ from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.localize import Box, crop
 
-__all__ = ["Comparison"]
+__all__ = ["SweepComparison"]
 
 Scores = tuple[dict[int, float], float]
 """Dice by label value, and its mean; NaN where undefined."""
 
 
-class Comparison:
+class SweepComparison:
     """The finished spacings, and what they have in common.
 
     Parameters
