@@ -24,7 +24,7 @@ from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, check_pai
 from training.config.base import ConfigSection, read_yaml, rename_former_keys
 from training.config.data import AnyDataSection
 from training.config.errors import explain
-from training.config.head import ClassConditionalHead, LabelsHead
+from training.config.head import ClassConditionalHead, LabelsHead, SignedDistanceHead
 from training.config.plain_yaml import parse_yaml
 from training.config.spacing import Spacing, SpacingSection, Step
 from training.config.synthesis import Probability, SynthesisSection
@@ -209,7 +209,9 @@ class FitConfig(ConfigSection):
     factory: FactoryConfig
     """How the weights of the network are made; the range of the factory is that of `spacing` by
     default."""
-    head: Annotated[LabelsHead | ClassConditionalHead, Field(discriminator="kind")] = LabelsHead()
+    head: Annotated[
+        LabelsHead | SignedDistanceHead | ClassConditionalHead, Field(discriminator="kind")
+    ] = LabelsHead()
     """What the network is trained to return."""
     loss: LossSection = LossSection()
     """The loss."""
@@ -254,13 +256,13 @@ class FitConfig(ConfigSection):
         hard = self.data.kind == "label-maps" or self.spacing.resampled_mm
         if self.training.soft_labels and hard:
             raise ValueError("training.soft_labels: not with label maps or spacing.resampled_mm")
-        if self.head.kind != "labels" and (
-            self.training.soft_labels or self.spacing.resampled_mm or self.network.out_channels != 2
-        ):
+        kind = self.head.kind
+        if kind != "labels" and (self.training.soft_labels or self.spacing.resampled_mm):
             raise ValueError(
-                f"head.kind: {self.head.kind} needs network.out_channels: 2, without "
-                "training.soft_labels and spacing.resampled_mm"
+                f"head.kind: {kind} goes with neither training.soft_labels nor spacing.resampled_mm"
             )
+        if kind == "class-conditional" and self.network.out_channels != 2:
+            raise ValueError(f"head.kind: {kind} needs network.out_channels: 2")
         return self
 
 

@@ -18,6 +18,27 @@ class LabelsHead(ConfigSection):
     """All labels at once."""
 
 
+class SignedDistanceHead(ConfigSection):
+    """The signed distance in mm to the surface of each class (Hu et al., HighSeg, 2025, eq. 5).
+
+    The network returns the distances, negated and divided by the temperature: their softmax is the
+    soft assignment of equation 2, and the class with the smallest distance has the largest output.
+    So such a model is used like any other.
+    """
+
+    kind: Literal["signed-distance"]
+    """Distances to all labels at once."""
+    clip_mm: Annotated[float, Field(gt=0, le=100)] = 10.0
+    """Largest distance of the targets, in mm."""
+    temperature_mm: PositiveFloat = 1.0
+    """Temperature of the soft assignment, in mm."""
+    gradient_weight: NonNegativeFloat = 0.1
+    """Weight of the squared difference of the gradient's norm from 1, within the clipping distance
+    of a surface."""
+    variation_weight: NonNegativeFloat = 0.01
+    """Weight of the total variation, the mean norm of the gradient."""
+
+
 class ClassConditionalHead(ConfigSection):
     """One structure per pass, selected by channels after the image (Hu et al., HighSeg, 2025).
 

@@ -62,7 +62,7 @@ def make_card(
         description=config.card.description,
         labels=labels,
         channel_names=channel_names,
-        head=config.head.kind,
+        head="class-conditional" if isinstance(config.head, ClassConditionalHead) else "labels",
         normalization=config.data.normalization,
         trained_range_mm=config.spacing.range_mm,
         # Instance norms depend on the whole tile: larger tiles than in training change the result.

@@ -1,13 +1,16 @@
-"""Dice loss and cross-entropy over the voxels with a known label."""
+"""The losses of training, over the voxels with a known label."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from monai.losses.dice import MaskedDiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.config.fit import LossSection
+from training.config.fit import FitConfig, LossSection
+from training.config.head import SignedDistanceHead
 from training.data.labels import OUTSIDE
 
 
@@ -35,7 +38,7 @@ class SegmentationLoss(nn.Module):
             for soft in (False, True)
         )
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, labels: Tensor, spacing_mm: Sequence[float] = ()) -> Tensor:
         """Return the loss, a scalar.
 
         Parameters
@@ -45,7 +48,10 @@ class SegmentationLoss(nn.Module):
         labels
             Hard: (B, D, H, W) integer, `OUTSIDE` where unknown. Soft: (B, K, D, H, W), the fraction
             of each class; all 0 where unknown.
+        spacing_mm
+            Not used.
         """
+        del spacing_mm
         logits = logits.float()
         soft = labels.ndim == logits.ndim
         if soft:
@@ -67,3 +73,64 @@ class SegmentationLoss(nn.Module):
             dice = (self.soft_dice if soft else self.dice)(logits.softmax(dim=1), fractions, known)
             total = total + self.config.dice_weight * dice
         return total
+
+
+class SignedDistanceLoss(nn.Module):
+    """Regression of signed distances (Hu et al., HighSeg, 2025, equations 3 to 5).
+
+    The mean absolute difference from the targets, plus weighted terms of the predicted distances,
+    clipped like the targets: the squared difference of the gradient's norm from 1 (where targets
+    are not clipped: the gradient is 0 elsewhere), and the total variation. Gradients are forward
+    differences per mm.
+
+    Parameters
+    ----------
+    config
+        Clipping distance, temperature and weights.
+    """
+
+    def __init__(self, config: SignedDistanceHead) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, logits: Tensor, targets: Tensor, spacing_mm: Sequence[float]) -> Tensor:
+        """Return the loss, a scalar.
+
+        Parameters
+        ----------
+        logits
+            (B, K, D, H, W), the negative distances divided by the temperature.
+        targets
+            (B, K, D, H, W) distances in mm; NaN where unknown.
+        spacing_mm
+            Spacing of the grid (z, y, x).
+        """
+        config = self.config
+        distances = -config.temperature_mm * logits.float()
+        known = targets.isfinite()
+        difference = (distances - targets.nan_to_num()).abs() * known
+        total = difference.sum() / known.sum().clamp(min=1)
+        if not (config.gradient_weight or config.variation_weight):
+            return total
+        clipped = distances.clamp(-config.clip_mm, config.clip_mm)
+        squares = torch.zeros((), device=logits.device)
+        first = (..., slice(None, -1), slice(None, -1), slice(None, -1))
+        for axis, step in zip((-3, -2, -1), spacing_mm, strict=True):
+            change = clipped.roll(-1, axis)[first] - clipped[first]
+            squares = squares + (change / step) ** 2
+        norm = (squares + _TINY).sqrt()
+        inside = known[first]
+        near = inside & (targets[first].nan_to_num().abs() < config.clip_mm)
+        eikonal = ((norm - 1) ** 2 * near).sum() / near.sum().clamp(min=1)
+        variation = (norm * inside).sum() / inside.sum().clamp(min=1)
+        return total + config.gradient_weight * eikonal + config.variation_weight * variation
+
+
+_TINY = 1e-12  # the gradient of a square root is infinite at 0
+
+
+def make_loss(config: FitConfig) -> SegmentationLoss | SignedDistanceLoss:
+    """Return the loss of a configuration."""
+    if isinstance(config.head, SignedDistanceHead):
+        return SignedDistanceLoss(config.head)
+    return SegmentationLoss(config.loss)

@@ -41,7 +41,7 @@ from training.fit.errors import (
 )
 from training.fit.export import build_model, trained_card
 from training.fit.log import TrainingLog
-from training.fit.losses import SegmentationLoss
+from training.fit.losses import make_loss
 from training.fit.optimization import learning_rate, make_average, make_optimizer
 from training.fit.preflight import RunInputs, check_devices, read_inputs
 from training.fit.report import TrainingReport, write_report
@@ -168,7 +168,7 @@ class Trainer:
             if self.average is not None:
                 checkpoint.load_into(self.average.module, checkpoint.part("average"))
             restore_optimizer(self.factory, self.optimizer, checkpoint.part("optimizer"))
-        self.loss = SegmentationLoss(config.loss)
+        self.loss = make_loss(config)
         self.model, self.stepper = fabric.setup(self.factory, self.optimizer)
         self._between_steps = True  # whether the state is that of the last log entry
 
@@ -265,7 +265,7 @@ class Trainer:
             image = channels_last(image)
         self.model.train()
         logits = self.model(image, batch.spacing_mm)  # (B, K, D, H, W)
-        loss = self.loss(logits, labels)
+        loss = self.loss(logits, labels, batch.spacing_mm)
         self.fabric.backward(loss)
         parameters = [p for p in self.factory.parameters() if p.grad is not None]
         limit = config.gradient_clip or math.inf

@@ -45,6 +45,7 @@ def apply_sample(
     parameters: SampleParameters,
     *,
     classes: int | None = None,
+    margin: Shape = (0, 0, 0),
 ) -> tuple[Tensor, Tensor]:
     """Return a sample of a case.
 
@@ -61,13 +62,16 @@ def apply_sample(
         Random parameters of the sample.
     classes
         Number K of classes, background included, of soft labels; `None`: hard labels.
+    margin
+        Voxels on each side by which the labels exceed the image.
 
     Returns
     -------
     tuple of Tensor
         Image (C, *shape) float32, and hard labels (*shape) int16, those of the nearest voxel,
         `OUTSIDE` outside of the case; or soft labels (K, *shape) float32, the fraction of each
-        voxel that each class covers, all 0 where the hard label is unknown.
+        voxel that each class covers, all 0 where the hard label is unknown. With a margin, the
+        shape of the labels is shape + 2 margin.
     """
     native = np.array(case.grid.shape)
     step = np.array(spacing_mm) / case.spacing_mm
@@ -75,10 +79,11 @@ def apply_sample(
     # Native index of the sample's center.
     center = (native - 1) / 2 + (np.array(parameters.position) - 0.5) * room * step
     one_hot = None if classes is None else _one_hot(case.labels, classes)
-    if parameters.deformation is None:
-        image, labels, fractions = _separable(case, one_hot, step, shape, center, parameters)
-    else:
-        image, labels, fractions = _deformed(case, one_hot, step, shape, center, parameters)
+    z, y, x = (n + 2 * m for n, m in zip(shape, margin, strict=True))
+    make = _separable if parameters.deformation is None else _deformed
+    image, labels, fractions = make(case, one_hot, step, (z, y, x), center, parameters)
+    crop = (slice(m, m + n) for n, m in zip(shape, margin, strict=True))
+    image = image[(slice(None), *crop)].contiguous()
     image = change_intensities(image, spacing_mm, parameters.intensities)
     return image, labels if fractions is None else _normalized(fractions, labels)
 

@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from napari_hyperspace.core.geometry import Shape, Triple
 from training.config.fit import FitConfig
-from training.config.head import ClassConditionalHead
+from training.config.head import ClassConditionalHead, SignedDistanceHead
 from training.data.base import Source
 from training.sampling.augment import apply_sample, bring_to, working_shape
 from training.sampling.conditional import conditional_sample
+from training.sampling.distances import distance_targets, margin_voxels
 from training.sampling.parameters import sample_parameters, sample_spacing
 from training.sampling.patch import patch_shape
 from training.seeding import generator
@@ -41,7 +42,8 @@ class Batch:
     labels
         (B, D, H, W) int16; `training.data.labels.OUTSIDE` where the label is unknown. With
         `training.soft_labels` (B, K, D, H, W) float32, the fraction of each voxel that each class
-        covers; all 0 where the label is unknown.
+        covers; all 0 where the label is unknown. With signed distances (B, K, D, H, W) float32 in
+        mm; NaN where the label is unknown.
     spacing_mm
         Working spacing (z, y, x).
     names
@@ -117,26 +119,44 @@ class TrainingBatches(Dataset[Batch]):
 
     def _batch(self, step: int) -> Batch:
         config, parameters = self.config, self.parameters(step)
-        shape = self.shape(parameters)
+        shape, head = self.shape(parameters), config.head
+        margin = (0, 0, 0)
+        if isinstance(head, SignedDistanceHead):
+            margin = margin_voxels(parameters.spacing_mm, head.clip_mm)
         images, labels, names = [], [], []
         for sample in range(self.rank, len(parameters.sources), self.world_size):
             source = self.sources[parameters.sources[sample]]
             rng = generator(config.seed, "sample", step, sample)
             if isinstance(source, LabeledHead):
-                image, label = source.sample(rng, config.synthesis, parameters.spacing_mm, shape)
+                image, label = source.sample(
+                    rng, config.synthesis, parameters.spacing_mm, shape, margin
+                )
             else:
                 extent_mm = np.multiply(shape, parameters.spacing_mm).tolist()
                 changes = sample_parameters(rng, config.spacing, config.augmentation, extent_mm)
                 image, label = apply_sample(
-                    source, parameters.spacing_mm, shape, changes, classes=self._classes
+                    source,
+                    parameters.spacing_mm,
+                    shape,
+                    changes,
+                    classes=self._classes,
+                    margin=margin,
                 )
             if config.spacing.resampled_mm is not None:
                 target_mm = config.spacing.resampled_mm
                 image, label = bring_to(image, label, parameters.spacing_mm, target_mm)
-            if isinstance(config.head, ClassConditionalHead):
+            if isinstance(head, ClassConditionalHead):
                 rng = generator(config.seed, "structure", step, sample)
                 image, label = conditional_sample(
-                    rng, image, label, parameters.spacing_mm, config.head, self.held_out
+                    rng, image, label, parameters.spacing_mm, head, self.held_out
+                )
+            elif isinstance(head, SignedDistanceHead):
+                label = distance_targets(
+                    label,
+                    parameters.spacing_mm,
+                    config.network.out_channels,
+                    head.clip_mm,
+                    margin,
                 )
             images.append(image)
             labels.append(label)

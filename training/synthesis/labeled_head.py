@@ -51,8 +51,9 @@ class LabeledHead:
         config: SynthesisSection,
         spacing_mm: Sequence[float],
         shape: Sequence[int],
+        margin: Sequence[int] = (0, 0, 0),
     ) -> tuple[Tensor, Tensor]:
-        """Return a random pair: image (1, *shape) float32 and labels (*shape) int16.
+        """Return a random pair: image (1, *shape) float32, labels (*shape + 2 margin) int16.
 
         Parameters
         ----------
@@ -62,6 +63,8 @@ class LabeledHead:
             Ranges of the random parameters.
         spacing_mm, shape
             Working spacing in mm and shape (z, y, x).
+        margin
+            Voxels on each side by which the labels exceed the image.
         """
         parameters = sample_pair(rng, config, self.head, spacing_mm, shape)
-        return render(self.head, parameters, self.targets)
+        return render(self.head, parameters, self.targets, margin=margin)

@@ -32,6 +32,7 @@ def render(
     parameters: PairParameters,
     targets: Tensor,
     *,
+    margin: Sequence[int] = (0, 0, 0),
     device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
     """Render a pair.
@@ -44,13 +45,15 @@ def render(
         Parameters of the pair.
     targets
         (classes,) int16, output channel of the network for each generation class.
+    margin
+        Voxels on each side by which the labels exceed the image.
     device
         Device to compute on.
 
     Returns
     -------
     tuple of Tensor
-        Image (1, *shape) float32 and labels (*shape) int16.
+        Image (1, *shape) float32 and labels (*shape + 2 margin) int16.
     """
     working = SamplingGrid(parameters.shape, parameters.spacing_mm)
     scan, fine = _grids(parameters)
@@ -59,10 +62,12 @@ def render(
     image = resample_axes(image, [_profile(parameters, fine, scan, i) for i in range(3)])
     image = _corrupt(image, parameters)
     image = resample_axes(image, [_to_working(parameters, scan, working, i) for i in range(3)])
-    labels = _labels(deformed, parameters, working, targets)
+    z, y, x = (n + 2 * m for n, m in zip(parameters.shape, margin, strict=True))
+    around = SamplingGrid((z, y, x), parameters.spacing_mm)
+    labels = _labels(deformed, parameters, around, targets)
     if parameters.cut is not None:
-        outside = _outside(parameters.cut, parameters.shape)
-        image[outside], labels[outside] = 0, 0
+        image[_outside(parameters.cut, parameters.shape)] = 0
+        labels[_outside(parameters.cut, parameters.shape, margin)] = 0
     image = image.sub_(parameters.mean).div_(parameters.scale)
     return image[None], labels
 
@@ -111,11 +116,14 @@ def _grids(parameters: PairParameters) -> tuple[SamplingGrid, SamplingGrid]:
     return scan, fine_grid(scan, acquisition.parts, acquisition.width_mm)
 
 
-def _outside(cut: tuple[int, int, float], shape: Sequence[int]) -> tuple[slice, ...]:
+def _outside(
+    cut: tuple[int, int, float], shape: Sequence[int], margin: Sequence[int] = (0, 0, 0)
+) -> tuple[slice, ...]:
     """Return the index of the voxels that lie outside of the field of view."""
     axis, side, fraction = cut
-    count = round(fraction * shape[axis])
-    outside = slice(0, count) if side == 0 else slice(shape[axis] - count, None)
+    count = round(fraction * shape[axis]) + margin[axis]
+    size = shape[axis] + 2 * margin[axis]
+    outside = slice(0, count) if side == 0 else slice(size - count, None)
     return (*(slice(None),) * axis, outside)
 
 

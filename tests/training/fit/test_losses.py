@@ -9,8 +9,9 @@ import torch
 pytest.importorskip("monai")
 
 from training.config.fit import LossSection
+from training.config.head import SignedDistanceHead
 from training.data.labels import OUTSIDE
-from training.fit.losses import SegmentationLoss
+from training.fit.losses import SegmentationLoss, SignedDistanceLoss
 
 
 @pytest.mark.parametrize("whole_batch", [False, True])
@@ -80,3 +81,51 @@ def test_soft_and_hard_forms_agree_on_hard_labels(rng: np.random.Generator) -> N
     loss = SegmentationLoss(LossSection())
     bound = labels.numel() * float(np.finfo(np.float32).eps)
     assert float(loss(logits, one_hot)) == pytest.approx(float(loss(logits, labels)), rel=bound)
+
+
+def test_the_loss_of_signed_distances_against_its_definition(rng: np.random.Generator) -> None:
+    spacing, clip = (2.0, 0.7, 1.3), 3.0
+    head = SignedDistanceHead(
+        kind="signed-distance",
+        clip_mm=clip,
+        temperature_mm=0.5,
+        gradient_weight=0.1,
+        variation_weight=0.01,
+    )
+    logits = torch.from_numpy(rng.normal(0, 6, size=(2, 3, 4, 5, 3)).astype(np.float32))
+    targets = torch.from_numpy(rng.normal(0, 3, size=logits.shape).astype(np.float32))
+    targets = targets.clamp(-clip, clip)
+    targets[:, :, 1] = torch.nan
+    distances, truth = -0.5 * logits.double().numpy(), targets.double().numpy()
+    known = np.isfinite(truth)
+    expected = np.abs(distances - truth)[known].mean()
+    clipped = distances.clip(-clip, clip)
+    gradient = [
+        np.diff(clipped, axis=axis)[:, :, :3, :4, :2] / step
+        for axis, step in zip((2, 3, 4), spacing, strict=True)
+    ]
+    norm = np.sqrt(np.square(gradient).sum(axis=0))
+    inside = known[:, :, :3, :4, :2]
+    near = inside & (np.abs(np.nan_to_num(truth))[:, :, :3, :4, :2] < clip)
+    expected += 0.1 * np.square(norm - 1)[near].mean() + 0.01 * norm[inside].mean()
+    # Each term sums the voxels, and magnifies differences of distances by less than 1/0.7 squared.
+    bound = 8 * known.size * float(np.finfo(np.float32).eps)
+    loss = float(SignedDistanceLoss(head)(logits, targets, spacing))
+    assert loss == pytest.approx(expected, rel=bound)
+
+
+def test_true_distances_have_no_gradient_loss() -> None:
+    """A plane at half a voxel: the regression and the gradient's norm are exact at any spacing."""
+    spacing = (2.0, 0.7, 1.3)
+    plane = (torch.arange(6.0) - 2.5) * spacing[1]
+    targets = plane.view(1, 1, 1, 6, 1).expand(1, 1, 4, 6, 3).contiguous()
+    head = SignedDistanceHead(kind="signed-distance", variation_weight=0.0)
+    loss = SignedDistanceLoss(head)(-targets, targets, spacing)
+    assert float(loss) < 1e-6  # differences of float32 distances of a few mm
+
+
+def test_flat_distances_have_a_finite_gradient() -> None:
+    logits = torch.zeros(1, 2, 3, 3, 3, requires_grad=True)
+    head = SignedDistanceHead(kind="signed-distance")
+    SignedDistanceLoss(head)(logits, torch.ones_like(logits), (1.0, 1.0, 1.0)).backward()
+    assert logits.grad is not None and torch.isfinite(logits.grad).all()

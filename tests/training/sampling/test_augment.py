@@ -132,6 +132,19 @@ def test_soft_labels_follow_deformations(case: Case) -> None:
     assert (soft.max(dim=0).values[known] < 0.999).float().mean() > 0.1
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_margin_surrounds_the_same_sample(case: Case, turned: bool) -> None:
+    matrix = np.array([[1.0, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]])
+    changes = replace(
+        PLAIN, position=(0.2, 0.9, 0.4), deformation=Deformation(matrix, None) if turned else None
+    )
+    spacing, shape, margin = (1.5, 1.2, 0.9), (5, 9, 6), (2, 3, 1)
+    image, labels = apply_sample(case, spacing, shape, changes)
+    same, around = apply_sample(case, spacing, shape, changes, margin=margin)
+    assert around.shape == (9, 15, 8) and torch.equal(around[2:-2, 3:-3, 1:-1], labels)
+    assert torch.allclose(same, image, rtol=0, atol=_deformation_bound(case))
+
+
 def test_padding_extends_the_image_and_has_unknown_labels(case: Case) -> None:
     image, labels = apply_sample(case, SPACING, (17, 17, 15), PLAIN)
     assert torch.equal(labels[2:15, :, 2:13], case.labels)

@@ -80,3 +80,15 @@ def test_soft_labels_of_resampled_spacings_are_refused() -> None:
     values["spacing"]["clusters_mm"] = [[2, 2, 2]]
     with pytest.raises(HyperspaceError, match=r"training\.soft_labels"):
         parse_config(values)
+
+
+def test_batches_of_signed_distances(cases: list[Case]) -> None:
+    hard = TrainingBatches(parse_config(config_values()), cases)[0]
+    head = {"kind": "signed-distance", "clip_mm": 3.0}
+    distances = TrainingBatches(parse_config(config_values(head=head)), cases)[0].labels
+    assert distances.shape == (2, 3, *hard.labels.shape[1:])
+    known = distances.isfinite().all(dim=1)
+    assert torch.equal(known, distances.isfinite().any(dim=1)) and known.any()
+    assert float(distances[distances.isfinite()].abs().max()) <= 3.0
+    inside = distances.nan_to_num(9.0) < 0
+    assert torch.equal(inside.sum(dim=1) == 1, known)  # each voxel lies in exactly one class

@@ -289,6 +289,22 @@ def test_a_cut_is_empty_outside_of_the_field_of_view(axis: int, side: int) -> No
     )
 
 
+@pytest.mark.parametrize("cut", [None, (1, 0, 0.4), (2, 1, 0.3)])
+def test_a_margin_surrounds_the_same_labels(cut: tuple[int, int, float] | None) -> None:
+    shape, margin = (7, 9, 8), (2, 1, 3)
+    rng = generator(0, "margin")
+    parameters = sample_pair(rng, SynthesisSection(), HEAD, (1.4, 0.9, 1.1), shape)
+    parameters = dataclasses.replace(parameters, cut=cut)
+    image, labels = render(HEAD, parameters, CLASSES)
+    same, around = render(HEAD, parameters, CLASSES, margin=margin)
+    assert torch.equal(same, image)
+    assert torch.equal(around[2:-2, 1:-1, 3:-3], labels)
+    if cut is not None:
+        beyond = around.movedim(cut[0], 0)
+        beyond = beyond[: margin[cut[0]]] if cut[1] == 0 else beyond[-margin[cut[0]] :]
+        assert (beyond == 0).all()
+
+
 def test_gamma_bias_and_noise() -> None:
     parameters = _plain(HEAD.spacing_mm, HEAD.shape)
     plain = render(HEAD, parameters, CLASSES)[0]
