@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from napari_hyperspace.cost.rates import Calibration, HostRates, Rates
+import torch
+
+from napari_hyperspace.core import store
+from napari_hyperspace.cost.calibrate import _key
+from napari_hyperspace.cost.rates import Calibration, HostRates, Rates, encode
 
 PRECISION_RATES = Rates(
     itemsize=4,
@@ -31,3 +35,13 @@ CALIBRATION = Calibration(
     dict.fromkeys(("fp32", "fp32-channels-last", "bf16-channels-last"), PRECISION_RATES),
     HOST_RATES,
 )
+
+
+def store_rates() -> None:
+    """Store the rates as those of this processor, for commands with one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the number of threads is part of the key
+    try:
+        store.keep("rates", _key(torch.device("cpu")), encode(CALIBRATION))
+    finally:
+        torch.set_num_threads(threads)

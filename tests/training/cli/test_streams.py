@@ -12,6 +12,7 @@ from typing import IO
 
 import pytest
 
+from tests.rates import store_rates
 from tests.training.cli.conftest import SCRIPT, environment, run
 
 PLAIN = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
@@ -93,18 +94,21 @@ def test_a_closed_stdout_is_an_error_without_traceback(model_file: Path) -> None
     assert done.stderr == b"error: the result cannot be printed: stdout is closed\n"
 
 
-def test_an_ascii_locale_prints_escapes(dataset: Path, model_file: Path, tmp_path: Path) -> None:
+def test_an_ascii_locale_prints_escapes(
+    dataset: Path, model_file: Path, tmp_path: Path, own_cache: Path
+) -> None:
+    store_rates()  # nothing is measured
     folder = tmp_path / "größe 1"
     folder.mkdir()
     scan = folder / "ä ö.nii.gz"
     scan.write_bytes((dataset / "imagesTr" / "tiny_000.nii.gz").read_bytes())
-    for words in (
+    commands: list[list[object]] = [
         ["info", model_file],
         ["predict", "--help"],
         ["predict", scan, folder / "ü.nii.gz", "--model", model_file],
         ["estimate", scan, "--model", model_file],
-    ):
-        process = start(*words)
+    ]
+    for process in [start(*words) for words in commands]:
         output, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         assert output.isascii() and b"Traceback" not in errors
