@@ -56,7 +56,7 @@ class ExportedNetwork:
         Whether it accepts any batch and any size that is a multiple of ``size_multiple``, from
         ``smallest_size``; otherwise only images of ``shape``.
     shape
-        (B, C, *S): the only shape, or the one that it was exported with.
+        ``(B, C, *S)``: the only shape, or the one that it was exported with.
     size_multiple, smallest_size
         Per axis of space, canonical order.
     error, error_bound
