@@ -22,6 +22,7 @@ __all__ = [
     "LABEL_COLORS",
     "Origin",
     "Structure",
+    "brain_volume_ml",
     "colors_for",
     "has_sides",
     "laterality_in_name",
@@ -39,6 +40,8 @@ LABEL_COLORS = (
 )  # fmt: skip
 """Colors for labels without a color; the color-blind can tell them apart."""
 
+_BRAIN = (("cortex", "grey matter", "gray matter"), ("white matter",))  # one word of each
+_NO_BRAIN = ("ventricle", "csf", "cerebrospinal", "fluid", "skull", "scalp", "air", "other")
 _NO_SIDE = Laterality(None, "")
 _SIDE_IN_NAME = re.compile(r"(left|right)\b", re.IGNORECASE)
 _FEW = 4096  # below this largest value, every plane is counted by the values themselves
@@ -211,16 +214,31 @@ def _sum(members: Sequence[Structure]) -> Structure:
     )
 
 
+def brain_volume_ml(volumes: Iterable[tuple[str, float]]) -> float | None:
+    """Return the volume of the brain without its fluid; `None` if the structures are no brain.
+
+    Parameters
+    ----------
+    volumes
+        Name and volume in ml of each structure. Those of a brain contain cortex and white matter.
+    """
+    known = [(name.lower(), ml) for name, ml in volumes]
+    for part in _BRAIN:
+        if not any(word in name for name, _ in known for word in part):
+            return None
+    return sum(ml for name, ml in known if not any(word in name for word in _NO_BRAIN))
+
+
 def has_sides(structures: Sequence[Structure]) -> bool:
     """Whether any structures are left and right counterparts."""
     return len(sum_sides(structures)) < len(structures)
 
 
-def to_csv(structures: Sequence[Structure], origin: Origin) -> str:
+def to_csv(structures: Sequence[Structure], origin: Origin, *, delimiter: str = ",") -> str:
     """Return a table of structures as CSV: a line of column names, then one row per structure."""
     z, y, x = origin.spacing_mm or ("",) * 3
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
     writer.writerow(
         [
             *("image", "model", "spacing_z_mm", "spacing_y_mm", "spacing_x_mm"),

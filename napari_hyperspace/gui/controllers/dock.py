@@ -17,6 +17,7 @@ from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.controllers.planes import PlanesController
 from napari_hyperspace.gui.controllers.results.comparison import ComparisonController
 from napari_hyperspace.gui.controllers.results.export_network import ExportNetworkController
+from napari_hyperspace.gui.controllers.results.postprocessing import PostprocessingController
 from napari_hyperspace.gui.controllers.results.reproduce import ReproduceController
 from napari_hyperspace.gui.controllers.results.structures import StructuresController
 from napari_hyperspace.gui.controllers.results.sweep import SweepController
@@ -99,6 +100,9 @@ class DockController:
         self.reproduce = ReproduceController(viewer, view, services, lambda: self.structures.layer)
         self.networks = ExportNetworkController(
             view, services, choices, library, runner, lambda: self.structures.layer
+        )
+        self.postprocessing = PostprocessingController(
+            viewer, view, services, choices, runner, lambda: self.structures.layer
         )
         self.comparison = ComparisonController(viewer, view, self.structures, choices, self._run_at)
         self._connect()

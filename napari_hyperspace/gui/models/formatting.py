@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from napari_hyperspace.core.format import format_range, format_seconds, format_spacing
 from napari_hyperspace.core.spacing import Range
+from napari_hyperspace.core.structures import brain_volume_ml, laterality_in_name
 from napari_hyperspace.core.volume import PostprocessingStep
 from napari_hyperspace.gui.models.view import Tone
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 NOT_FINITE = "Voxels that are not finite"
 """Title of the question what to replace them by."""
 
+_POSTPROCESSED = ", post-processed"
 _MAX_NAMES = 4  # label names listed on one line
 _OBLIQUE_DEG = 0.5
 _SET_UP_S = 0.5  # set-up of a first run that is worth a word
@@ -227,6 +229,32 @@ def describe_no_preview(side_mm: float | None, seconds: float, allowed_ms: int) 
         needed = f"the model needs a {side_mm:.0f} mm box to be reliable"
     time = f"about {format_seconds(seconds)}".replace(".0 s", " s")
     return f"No preview within {allowed_ms} ms: {needed}, {time}. Allow more time or go coarser."
+
+
+def postprocessed_name(name: str) -> str:
+    """Return the name of post-processed labels: "brain 3 mm, post-processed · T1"."""
+    what, separator, scan = name.partition(" · ")
+    mark = "" if what.endswith(_POSTPROCESSED) else _POSTPROCESSED
+    return f"{what}{mark}{separator}{scan}"
+
+
+def describe_totals(volumes: Sequence[tuple[str, float]]) -> str:
+    """Write total volumes: "Total 1432 ml · left 701 ml · right 699 ml · brain 1388 ml".
+
+    Parameters
+    ----------
+    volumes
+        Name and volume in ml of each structure.
+    """
+    parts = [f"Total {format_ml(sum(ml for _, ml in volumes))} ml"] if len(volumes) > 1 else []
+    for side in ("left", "right"):
+        found = [ml for name, ml in volumes if laterality_in_name(name).side == side]
+        if found:
+            parts.append(f"{side} {format_ml(sum(found))} ml")
+    brain = brain_volume_ml(volumes)
+    if brain is not None:
+        parts.append(f"brain without fluid {format_ml(brain)} ml")
+    return " · ".join(parts)
 
 
 def describe_postprocessing(steps: Sequence[PostprocessingStep]) -> str:

@@ -204,6 +204,7 @@ class HyperspaceWidget(QWidget):
         self._budget.valueChanged.connect(controller.live.set_preview_ms)
         self._cost.budget.fitRequested.connect(controller.budget.fit)
         self._cost.budget.changed.connect(controller.budget.set_budget)
+        self._postprocessing.applyRequested.connect(controller.postprocessing.apply)
         self._postprocessing.changed.connect(controller.segmentation.set_postprocessing)
         footer.run.clicked.connect(controller.segmentation.run)
         footer.cancel.clicked.connect(controller.segmentation.cancel)
@@ -216,6 +217,7 @@ class HyperspaceWidget(QWidget):
         panel.sidesToggled.connect(structures.sum_sides)
         panel.view3dToggled.connect(structures.show_in_3d)
         panel.exportRequested.connect(self._export_table)
+        panel.copyRequested.connect(self._copy_table)
         panel.chosen.connect(controller.sweep.emphasize)
         self._sweep.limited.connect(lambda why: self.show_message(why, "warning"))
         self._sweep.attach(controller.sweep)
@@ -245,6 +247,10 @@ class HyperspaceWidget(QWidget):
             self._planes.hide()
         else:
             self._planes.show(planes, lambda: self.controller.planes.show(False))
+
+    def _copy_table(self) -> None:
+        copy_text(self.controller.structures.table_text())
+        self.show_message("Copied the table.", "good")
 
     def _export_table(self) -> None:
         structures = self.controller.structures

@@ -6,6 +6,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QWidget
 
 from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
+from napari_hyperspace.gui.widgets.parts.tool_button import text_button
 
 _TITLE = "Post-processing"
 
@@ -15,6 +16,8 @@ class PostprocessingPanel(CollapsibleSection):
 
     changed = Signal(bool, float)
     """Whether to keep only the largest components; the largest hole to fill in mm³ (0: none)."""
+
+    applyRequested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(_TITLE, "hyperspace.postprocessing", parent)
@@ -37,15 +40,24 @@ class PostprocessingPanel(CollapsibleSection):
         self._volume.setSuffix(" mm³")
         self._volume.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self._volume.setKeyboardTracking(False)
+        self.apply = text_button(
+            self,
+            "Apply to result",
+            "hyperspace.postprocessing.apply",
+            "Clean the labels that are listed below; makes a new layer",
+        )
         row = QHBoxLayout()
         row.addWidget(self._fill, 1)
         row.addWidget(self._volume)
         self.column.setSpacing(4)
         self.column.addWidget(self._largest)
         self.column.addLayout(row)
+        self.column.addWidget(self.apply)
         for box in (self._largest, self._fill):
             box.toggled.connect(self._emit_changed)
         self._volume.valueChanged.connect(self._emit_changed)
+
+        self.apply.clicked.connect(lambda: self.applyRequested.emit())
 
     def _emit_changed(self, _: object = None) -> None:
         largest, fill = self._largest.isChecked(), self._fill.isChecked()

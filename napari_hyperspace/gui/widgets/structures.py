@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_hyperspace.gui.models.formatting import format_ml, format_number
+from napari_hyperspace.gui.models.formatting import describe_totals, format_ml, format_number
 from napari_hyperspace.gui.models.view import StructureRow
 from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, plain_tip
@@ -126,6 +126,7 @@ class StructurePanel(CollapsibleSection):
     sidesToggled = Signal(bool)
     view3dToggled = Signal(bool)
     exportRequested = Signal()
+    copyRequested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Structures", "hyperspace.structures", parent)
@@ -149,22 +150,28 @@ class StructurePanel(CollapsibleSection):
         self._view_3d.setText("3D")
         self._view_3d.setCheckable(True)
         self._view_3d.setToolTip("Show the structures in 3-D; click again for slices")
+        self._total = PlainLabel(self, faint=True, name="hyperspace.structures.total")
+        self._copy = QToolButton(self)
+        self._copy.setObjectName("hyperspace.structures.copy")
+        self._copy.setText("Copy")
+        self._copy.setToolTip("Copy this table, to be pasted into a spreadsheet")
         self._export = QToolButton(self)
         self._export.setObjectName("hyperspace.structures.export")
         self._export.setText("CSV…")
         self._export.setToolTip("Save this table")
-        for button in (self._view_3d, self._export):
+        for button in (self._view_3d, self._copy, self._export):
             button.setProperty("style", "text")
         buttons = QHBoxLayout()
         for box in (self._only, self._sides):
             buttons.addWidget(box)
         buttons.addStretch(1)
-        for button in (self._view_3d, self._export):
+        for button in (self._view_3d, self._copy, self._export):
             buttons.addWidget(button)
         for layout in (buttons, self.column):
             layout.setSpacing(6)
         self.column.addWidget(self._source)
         self.column.addWidget(self.table, 1)
+        self.column.addWidget(self._total)
         self.column.addLayout(buttons)
         self.column.addStretch()
         self.table.pressed.connect(self._pressed)
@@ -173,6 +180,7 @@ class StructurePanel(CollapsibleSection):
         self._only.toggled.connect(self.onlyToggled)
         self._sides.toggled.connect(self.sidesToggled)
         self._view_3d.toggled.connect(self.view3dToggled)
+        self._copy.clicked.connect(lambda: self.copyRequested.emit())
         self._export.clicked.connect(lambda: self.exportRequested.emit())
         self.setVisible(False)
 
@@ -183,6 +191,9 @@ class StructurePanel(CollapsibleSection):
         self.setVisible(bool(rows))
         self._source.setText(layer)
         self._sides.setVisible(sides)
+        totals = describe_totals([(row.name, row.volume_ml) for row in rows])
+        self._total.setText(totals)
+        self._total.setVisible(bool(totals))
         with QSignalBlocker(self.table):
             self.table.fill(rows)
             self._select_chosen()

@@ -10,9 +10,11 @@ from napari_hyperspace.api.estimate import Estimate
 from napari_hyperspace.gui.models.formatting import (
     describe_cost,
     describe_outcome,
+    describe_totals,
     format_memory,
     format_ml,
     format_time,
+    postprocessed_name,
 )
 
 
@@ -103,3 +105,20 @@ def test_the_outcome_of_a_first_run_is_compared_without_its_set_up():
 )
 def test_volumes_have_no_exponents(ml, text):
     assert format_ml(ml) == text
+
+
+def test_totals_of_structures():
+    sided = [("left hippocampus", 3.0), ("right hippocampus", 3.5), ("brain stem", 20.0)]
+    assert describe_totals(sided) == "Total 26.5 ml · left 3.00 ml · right 3.50 ml"
+    brain = [("cortex", 500.0), ("white matter", 450.0), ("ventricles", 30.0), ("thalamus", 15.0)]
+    assert describe_totals(brain) == "Total 995 ml · brain without fluid 965 ml"
+    assert describe_totals([("anterior", 2.0), ("posterior", 1.5)]) == "Total 3.50 ml"
+    assert describe_totals([("tumor", 2.0)]) == describe_totals([]) == ""
+
+
+def test_the_name_of_post_processed_labels():
+    assert postprocessed_name("brain 3 mm · T1") == "brain 3 mm, post-processed · T1"
+    assert postprocessed_name("brain 3 mm, post-processed · T1 · b") == (
+        "brain 3 mm, post-processed · T1 · b"
+    )
+    assert postprocessed_name("mine") == "mine, post-processed"

@@ -12,13 +12,16 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QFileDialog,
+    QLabel,
     QTableWidget,
 )
 
 from napari_hyperspace.gui.adapters.label_attributes import label_attributes, label_metadata
 from napari_hyperspace.gui.adapters.viewer import camera_of, label_layers, view_position
+from napari_hyperspace.gui.models.formatting import format_ml
 
 NAMES = {1: "left front", 2: "right front", 5: "stem"}
 COLORS = {1: "#ff8800", 2: "#0088ff", 5: "#00cc44"}
@@ -328,3 +331,16 @@ def test_a_table_of_many_rows_leaves_room_for_the_buttons(dock, viewer, qtbot, c
     assert table(dock).rowCount() == 59
     assert dock._page.width() <= dock.width()
     assert child(dock, "structures.only").geometry().bottom() <= dock._page.height()
+
+
+def test_the_totals_are_shown_and_the_table_is_copied(dock, labels, qtbot, child, click):
+    settle(qtbot, dock)
+    volumes = [one.volume_ml for one in dock.controller.structures.structures()]
+    total = child(dock, "structures.total", QLabel)
+    assert total.isVisible()
+    assert total.text().startswith(f"Total {format_ml(sum(volumes))} ml")
+    click(child(dock, "structures.copy"))
+    lines = QGuiApplication.clipboard().text().splitlines()
+    header = lines[0].split("\t")
+    copied = [float(line.split("\t")[header.index("volume_ml")]) for line in lines[1:]]
+    assert copied == pytest.approx(volumes, rel=1e-5)

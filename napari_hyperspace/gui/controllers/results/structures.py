@@ -315,6 +315,11 @@ class StructuresController:
             return
         self._show_message(f"Saved {Path(path).name}.", "good")
 
+    def table_text(self) -> str:
+        """Return the table as it is shown, with tabs between the columns."""
+        origin = Origin() if self._measured is None else self._origin(self._measured)
+        return to_csv(self.structures(), origin, delimiter="\t")
+
     def suggest_path(self) -> str:
         """Return a path for the table: next to the scan, named after it."""
         layer = self.layer
