@@ -12,6 +12,7 @@ import json
 import os
 import struct
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -103,13 +104,16 @@ def _load(path: Path) -> Model:
                 )
             # Copied from the mapped file to aligned memory: rounding depends on the alignment.
             state[name] = tensor.to(like.dtype, copy=True)
-    if metadata.get(_DIGEST_KEY, digest.hexdigest()) != digest.hexdigest():
+    # A damaged name of the checksum must not look like a file without one.
+    others = metadata.keys() - {_KEY, _DIGEST_KEY}
+    misnamed = _DIGEST_KEY not in metadata and get_close_matches(_DIGEST_KEY, others, cutoff=0.9)
+    if misnamed or metadata.get(_DIGEST_KEY, digest.hexdigest()) != digest.hexdigest():
         raise HyperspaceError(
             "the file is damaged: its content does not match its checksum",
             where=path,
             field=_DIGEST_KEY,
             found=digest.hexdigest(),
-            expected=metadata[_DIGEST_KEY],
+            expected=metadata.get(_DIGEST_KEY),
             fix="Get the file again",
         )
     factory.load_state_dict(present_state(factory, state), assign=True)

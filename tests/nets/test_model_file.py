@@ -239,6 +239,14 @@ class TestChecksum:
             load_model(path)
         assert "again" in caught.value.fix
 
+    def test_a_damaged_name_of_the_checksum_is_no_file_without_one(self, path):
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"hyperspace-digest", b"hyperspace-dihest", 1))
+        with pytest.raises(HyperspaceError, match="damaged"):
+            load_model(path)
+        path.write_bytes(data.replace(b"hyperspace-digest", b"notes-of-somebody", 1))
+        load_model(path)
+
     @pytest.mark.parametrize("dtype", ["float32", "float16"])
     def test_names_shapes_and_order_of_tensors_count(self, tiny_model, tmp_path, dtype):
         path = save_model(tiny_model, tmp_path / "m.safetensors", dtype=dtype)
