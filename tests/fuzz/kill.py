@@ -157,12 +157,15 @@ class Cache(Target):
 class Fit(Target):
     """A training; what continues it is ``--resume``."""
 
-    name = "fit"
+    def __init__(self, name: str, workers: int) -> None:
+        self.name, self.workers = name, workers
 
     def prepare(self, folder: Path) -> None:
         """Write the data set and the configuration."""
         write_data(folder)
-        (folder / "run.yaml").write_text(yaml.safe_dump(run_values()))
+        values = run_values()
+        values["compute"]["workers"] = self.workers
+        (folder / "run.yaml").write_text(yaml.safe_dump(values))
 
     def call(self, folder: Path) -> Call:
         """Train, or continue."""
@@ -282,7 +285,8 @@ TARGETS: dict[str, Target] = {
         ModelFile("model", "model.safetensors"),
         Cache(),
         Predict(),
-        Fit(),
+        Fit("fit", workers=0),
+        Fit("fit-workers", workers=2),
         Compare(),
     )
 }
