@@ -1,6 +1,6 @@
 # make run       napari with a real scan segmented; without a display the same under Xvfb, into run-output/
 # make test      lint, types and the suites with and without napari
-# make fuzz      the property tests with fresh random examples, for SECONDS=600
+# make fuzz      fresh random examples, damaged files and arguments, kills, for SECONDS=600
 # make picture   the README's pictures anew
 # make docs      the documentation site, into docs/_build/html
 # make brain     the brain model anew, from label maps in HYPERSPACE_DATA: hours on a CPU

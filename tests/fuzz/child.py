@@ -95,6 +95,7 @@ class Child:
             **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
             "TMPDIR": str(self.scratch / "tmp"),
             "HYPERSPACE_CACHE": str(self.scratch / "cache"),
+            "HYPERSPACE_LOG_FOLDER": str(self.scratch / "log"),
             "TORCHINDUCTOR_CACHE_DIR": str(self.scratch / "cache"),
             "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1",
             "PYTHONFAULTHANDLER": "1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import tempfile
 from pathlib import Path
 from random import Random
@@ -150,6 +151,44 @@ def _nifti(array: Any, *, two: bool = False, big: bool = False, **fields: Any) -
     return bytes(data)
 
 
+def described(suffix: str) -> bytes:
+    """Return a file of labels with their description: names, colors, and how they were made."""
+    import napari_hyperspace as hs
+    from napari_hyperspace.core.volume import PostprocessingOptions, Record
+    from napari_hyperspace.io import write
+
+    record = Record(
+        model="tiny",
+        model_digest="0123abcd",
+        spacing_mm=(1.0, 2.0, 3.0),
+        precision="fp32",
+        device="cpu",
+        tile_shape=(8, 8, 8),
+        overlap=0.25,
+        postprocessing=(PostprocessingOptions(True, 0.0, 5.0),),
+    )
+    metadata: Any = {
+        "is_labels": True,
+        "label_names": {1: "left part", 2: "right part"},
+        "label_colors": {1: "#ff0000"},
+        "record": record,
+    }
+    volume = hs.Volume((VOXELS % 3).astype(np.uint8), hs.Grid(SHAPE, AFFINE), "labels", metadata)
+    with tempfile.TemporaryDirectory() as folder:
+        return write(volume, Path(folder, f"labels{suffix}")).path.read_bytes()
+
+
+def damaged_json(random: Random, data: bytes) -> bytes:
+    """Replace values of the JSON object within other bytes by ones of the same total length."""
+    start = data.find(b'{"format"')
+    end = data.rfind(b"}", start, 8192) + 1
+    if start < 0 or end <= start:
+        return data
+    text = mutations.json_text(random, mutations.mutate_tree(random, json.loads(data[start:end])))
+    text = text[: end - start].ljust(end - start, b"\0")
+    return data[:start] + text + data[end:]
+
+
 class NiftiTarget(ReaderTarget):
     """NIfTI-1 and -2, both byte orders, several types, four axes."""
 
@@ -168,6 +207,7 @@ class NiftiTarget(ReaderTarget):
             _nifti(VOXELS, sform_code=0),
             _nifti(VOXELS, sform_code=0, qform_code=0),
             _nifti(four),
+            described(".nii"),
         )
         return [{f"scan{self.suffix}": content} for content in contents]
 
@@ -185,6 +225,8 @@ class NiftiTarget(ReaderTarget):
 def damaged_nifti(random: Random, data: bytes) -> bytes:
     """Damage the fields of a header, or any bytes, most often those of the header."""
     kind = random.random()
+    if b'{"format"' in data and kind < 0.6:
+        return damaged_json(random, data)
     if kind < 0.2:
         return mutations.mutate_bytes(random, data)
     if kind < 0.5:
@@ -304,7 +346,9 @@ class TextTarget(ReaderTarget):
             return False
         header, separator, voxels = self.split(files[names[0]])
         kind = random.random()
-        if kind < 0.6:
+        if b'{"format"' in header and random.random() < 0.6:
+            header = damaged_json(random, header)
+        elif kind < 0.6:
             header = mutations.mutate_lines(random, header, self.separator)
         elif kind < 0.75:
             header = mutations.mutate_bytes(random, header)
@@ -343,6 +387,7 @@ class NrrdTarget(TextTarget):
             spaced + b"\n" + DATA,
             units + b"\n" + DATA,
             wide + b"\n" + VOXELS.astype(">f8").tobytes(order="F"),
+            described(".nrrd"),
         )
         return [{f"scan{self.suffix}": content} for content in contents]
 
