@@ -25,6 +25,7 @@ from napari_hyperspace.gui.widgets.sweep_plot import SweepPlot
 _AXES = (("", "all axes"), ("z", "z only"), ("y", "y only"), ("x", "x only"))
 _PLACES = (("scan", "whole scan"), ("view", "visible part"), ("rectangle", "rectangle (Shapes)"))
 _AXIS_WIDTH = 96
+_LINES = 2  # of the texts about the spacing that is shown, and about the knee
 
 
 class SweepPanel(CollapsibleSection):
@@ -65,6 +66,9 @@ class SweepPanel(CollapsibleSection):
         )
         self._shown = PlainLabel(self, name="hyperspace.sweep.shown")
         self._knee = PlainLabel(self, name="hyperspace.sweep.knee")
+        for label in (self._shown, self._knee):
+            # Reserved, so that a longer text moves nothing beneath.
+            label.setMinimumHeight(_LINES * label.fontMetrics().lineSpacing())
         self._loss = QDoubleSpinBox(self)
         self._loss.setRange(0, 0.5)
         self._loss.setDecimals(3)

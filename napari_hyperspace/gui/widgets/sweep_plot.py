@@ -26,6 +26,7 @@ _HEIGHTS = (110, 110, 74, 74)
 _FOOT = 34  # more, for the axis below the last plot
 _WIDE = 10  # ratio of volumes above which their axis is logarithmic
 _PNG_SCALE = 3
+_SMALL_GB = 0.5  # below it, memory is in MB
 
 
 class _MmAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph has no types
@@ -60,14 +61,14 @@ class _ValueAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph has no types
     logarithmic = False
 
     def tickValues(self, low: float, high: float, size: float) -> list[tuple[float, list[float]]]:
-        """Return the positions of the ticks: two to four."""
+        """Return the positions of the ticks: two to five."""
         if not high > low:
             return []
         if self.logarithmic:
             powers = np.arange(math.ceil(low), math.floor(high) + 1)
             if len(powers) >= 2:
                 return [(1.0, powers[:: max(1, math.ceil(len(powers) / 4))].tolist())]
-        rough = (high - low) / 3
+        rough = (high - low) / 4
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(one * power for one in (1, 2, 5, 10) if one * power >= rough)
         first = math.ceil(low / step - 1e-6)
@@ -163,7 +164,11 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
         self._draw_dice(dice, curves, x)
         self._draw_volumes(volumes, curves, x)
         self._draw_cost(seconds, x, np.asarray(curves.seconds), "time (s)", 2)
-        self._draw_cost(memory, x, np.asarray(curves.gigabytes), "memory (GB)", 3)
+        gigabytes = np.asarray(curves.gigabytes)
+        if gigabytes.max() < _SMALL_GB:
+            self._draw_cost(memory, x, 1000 * gigabytes, "memory (MB)", 3)
+        else:
+            self._draw_cost(memory, x, gigabytes, "memory (GB)", 3)
         along = f" along {curves.axis}" if curves.axis else ""
         style = {"color": self._colors.faint.name(), "font-size": "10px"}
         self._plots[-1].getAxis("bottom").setLabel(f"working spacing{along} (mm)", **style)
