@@ -41,7 +41,7 @@ class CostPanel(QWidget):
         self._notes.set_tone("warning")
         self._notes.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop)
         # Reserved, so that a warning does not move what is under the mouse.
-        self._notes.setMinimumHeight(_NOTE_LINES * self._notes.fontMetrics().lineSpacing())
+        self._notes.reserve_lines(_NOTE_LINES)
         self.section = CollapsibleSection("Cost and accuracy", "hyperspace.cost", self)
         self._curve = CostCurve(self.section)
         self._curve.setObjectName("hyperspace.curve")

@@ -17,7 +17,7 @@ from napari_hyperspace.gui.widgets.parts.theme import Colors, colors
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _LEFT = 58  # width of the axes on the left, so that both plots have the same scale below
 _STRIP = 48
-_PLOT = 112
+_PLOT = 116
 
 
 class _SpacingAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph has no types
@@ -122,7 +122,7 @@ class CostCurve(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
             axis.setLabel(text, **label)
         for axis in (time, dice):
             axis.setWidth(_LEFT)
-        bottom.setHeight(34)
+        bottom.setHeight(38)
         zone = QColor(chosen.accent)
         zone.setAlpha(38)
         self._trained.setBrush(zone)

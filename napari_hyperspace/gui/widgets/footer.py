@@ -33,7 +33,7 @@ class Footer(QWidget):
         self._message = PlainLabel(self, name="hyperspace.message")
         self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._message.setAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignBottom)
-        self._message.setMinimumHeight(_MESSAGE_LINES * self._message.fontMetrics().lineSpacing())
+        self._message.reserve_lines(_MESSAGE_LINES)
         self._progress = QProgressBar(self)
         self._progress.setObjectName("hyperspace.progress")
         self._progress.setAccessibleName("Progress of the run")

@@ -77,6 +77,14 @@ def test_nothing_moves_when_warnings_and_messages_come(dock, qtbot, child):
     assert places() == before
 
 
+def test_lines_are_reserved_in_the_font_that_is_shown(dock, child):
+    """The style sets another font than the one that the label was made with."""
+    notes = child(dock, "notes", QLabel)
+    notes.setStyleSheet("font-size: 30px")
+    notes.ensurePolished()
+    assert notes.minimumHeight() == 2 * notes.fontMetrics().height() >= 60
+
+
 def test_run_and_message_stay_in_view_when_the_dock_is_low(make_dock, viewer, qtbot, child):
     dock = make_dock(viewer, 350, 300)
     for name in ("run", "cancel", "save", "result", "message", "progress"):
@@ -343,6 +351,7 @@ def test_scans_opened_before_are_offered_until_the_list_is_cleared(
     menu = child(dock, "open").menu()
     menu.aboutToShow.emit()
     assert dock.findChild(QAction, "hyperspace.open.recent_1") is None
+    before = [one.text() for one in menu.actions()]
     dock.controller.files.open(str(path))
     qtbot.waitUntil(lambda: not dock.controller.running)
     menu.aboutToShow.emit()
@@ -353,7 +362,7 @@ def test_scans_opened_before_are_offered_until_the_list_is_cleared(
     assert len(viewer.layers) == 3
     dock.findChild(QAction, "hyperspace.open.clear").trigger()
     menu.aboutToShow.emit()
-    assert [one.text() for one in menu.actions()] == ["Open file…", "Open DICOM folder…"]
+    assert [one.text() for one in menu.actions()] == before
 
 
 def test_a_new_user_is_told_what_to_do(make_dock, services, monkeypatch, tmp_path, child):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from napari_hyperspace.gui.models.view import Tone
@@ -26,6 +26,22 @@ class PlainLabel(QLabel):
         self.setMinimumWidth(40)
         self.setProperty("faint", faint)
         self.setProperty("tone", "plain")
+        self._reserved = 0
+
+    def reserve_lines(self, lines: int) -> None:
+        """Keep the height of some lines, so that a text that comes or goes moves nothing."""
+        self._reserved = lines
+        self._reserve()
+
+    def _reserve(self) -> None:
+        if self._reserved:
+            self.setMinimumHeight(self._reserved * self.fontMetrics().height())
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Reserve lines of another height when the style sets another font."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._reserve()
 
     def set_tone(self, tone: Tone) -> None:
         """Set the tone, which the style sheet turns into a color."""
