@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,23 +37,25 @@ class Shortcuts(QObject):
         self._parent = parent
         self._bindings: list[_Binding] = []
         self._bound: list[QShortcut] = []
-        self._window: QWidget | None = None
+        # Weak: a window that is kept by what is in it would outlive its closing.
+        self._window: weakref.ref[QWidget] | None = None
         parent.destroyed.connect(self._unbind)
 
     def add(self, name: str, keys: str, what: str, action: Callable[[], object]) -> None:
         """Add a shortcut; keys such as "Ctrl+Shift+R", where Ctrl is the Command key of a Mac."""
         binding = _Binding(name, keys, what, action)
         self._bindings.append(binding)
-        if self._window is not None:
-            self._bind(self._window, binding)
+        window = None if self._window is None else self._window()
+        if window is not None:
+            self._bind(window, binding)
 
     def follow(self, window: QWidget | None) -> None:
         """Bind the shortcuts in the window that the widget is in now."""
-        if window is self._window:
+        if window is (None if self._window is None else self._window()):
             return
         self._unbind()
-        self._window = window
         if window is not None:
+            self._window = weakref.ref(window)
             for binding in self._bindings:
                 self._bind(window, binding)
 
