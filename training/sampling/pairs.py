@@ -14,6 +14,7 @@ import numpy as np
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import create_folder, read_json, write_text
 from napari_hyperspace.core.geometry import Grid, Triple
+from napari_hyperspace.core.spacing import check_plausible_spacing
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import write
 from training.config.synthesis import SynthesisSection
@@ -22,7 +23,7 @@ from training.synthesis.labeled_head import LabeledHead
 from training.synthesis.parameters import PairParameters
 from training.synthesis.render import render
 from training.synthesis.sample import sample_pair
-from training.synthesis.stored import parameters_from
+from training.synthesis.stored import check_sizes, parameters_from
 
 _MARGIN = 1.08  # extent of the scan relative to the map: a deformed head may be larger than its map
 _FORMER_PARAMETERS_KEY = "draw"  # of "parameters", in files written before
@@ -79,7 +80,13 @@ def sample_whole_head(
         Kind of image; `None`: random.
     size_mm
         Edge of a cube around the center of the brain; `None`: the whole head.
+
+    Raises
+    ------
+    HyperspaceError
+        If the spacing is implausible, or the scan would have too many voxels.
     """
+    check_plausible_spacing(spacing_mm)
     head = source.head
     if size_mm is None:
         extent = _MARGIN * np.multiply(head.shape, head.spacing_mm)
@@ -90,6 +97,15 @@ def sample_whole_head(
     shape = np.maximum(np.ceil(extent / spacing_mm - 1e-4), 1).astype(int).tolist()
     rng = generator(seed, "synthesize", *numbers)
     parameters = sample_pair(rng, config, head, spacing_mm, shape, contrast=contrast)
+    try:
+        check_sizes(parameters)
+    except ValueError as error:
+        raise HyperspaceError(
+            "the scan would be too large",
+            field="spacing_mm",
+            found=error,
+            fix="Choose a coarser spacing, or a smaller size",
+        ) from error
     return parameters.at(center.tolist())
 
 

@@ -1,4 +1,4 @@
-"""Checks of the parameters of a pair that are read from a file."""
+"""Checks of the parameters of a pair, such as those that are read from a file."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parameters_from(values: Mapping[str, Any]) -> PairParameters:
         # NaN is in no range.
         _require(0 <= number < 1 << 62 if is_seed else abs(number) <= _LARGEST, name, number)
     _check_ranges(parameters)
-    _check_sizes(parameters)
+    check_sizes(parameters)
     return parameters
 
 
@@ -82,8 +82,14 @@ def _check_ranges(parameters: PairParameters) -> None:
         _require(axis in range(3) and side in (0, 1) and 0 <= fraction < 1, "cut", parameters.cut)
 
 
-def _check_sizes(parameters: PairParameters) -> None:
-    """Refuse grids that no head needs, before anything is allocated."""
+def check_sizes(parameters: PairParameters) -> None:
+    """Refuse grids that no head needs, before anything is allocated.
+
+    Raises
+    ------
+    ValueError
+        If there is one; the text names it.
+    """
     acquisition = parameters.acquisition
     for name, counts, least, most in (
         ("shape", parameters.shape, 1, _MOST_POINTS),

@@ -126,6 +126,9 @@ def test_a_file_without_network_may_configure_the_synthesis(folder: Path) -> Non
 def test_invalid_requests_are_refused(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "known" in _run("synthesize", folder, out, "--contrast", "ct").output
+    for spacing, words in ((1e9, "implausible"), (1e-9, "implausible"), (1e-3, "too large")):
+        result = _run("synthesize", folder, out, "-n", 1, "--spacing", spacing)
+        assert result.exit_code == 1 and words in result.output
     assert _run("synthesize", folder, out, "-n", 1, "--spacing", 3).exit_code == 0
     file = out / "head_0-000.json"
     about = json.loads(file.read_text())
