@@ -303,7 +303,7 @@ class SweepController:
     def _show_labels(self, index: int) -> None:
         if self._report is not None:
             self._chosen = index
-            self._shown.show_labels(self._report, index)
+            self._shown.show_labels(self._report, index, reveal=not self._following)
 
     def show_stability(self) -> None:
         """Add the stability map of the finished spacings as an Image layer."""

@@ -67,15 +67,25 @@ class SweepLayers:
             self._leave()
         self._scan = scan
 
-    def show_labels(self, report: SweepReport, index: int) -> None:
-        """Show the labels of a spacing, given by its index in the summary."""
+    def show_labels(self, report: SweepReport, index: int, *, reveal: bool) -> None:
+        """Show the labels of a spacing.
+
+        Parameters
+        ----------
+        report
+            The sweep.
+        index
+            Index of the spacing in its summary.
+        reveal
+            Show the layer if it is hidden, instead of other results of the scan.
+        """
 
         def steps(stop: Stop) -> Iterator[LayerData]:
             yield _labels_layer(report, index)
 
-        self._expanding.submit(steps, self._put_labels, self._fail)
+        self._expanding.submit(steps, lambda data: self._put_labels(data, reveal), self._fail)
 
-    def _put_labels(self, data: LayerData) -> None:
+    def _put_labels(self, data: LayerData, reveal: bool) -> None:
         array, attributes, _ = data
         attributes["metadata"][IMAGE_KEY] = weakref.ref(self._scan)
         layer = self.layer
@@ -83,6 +93,9 @@ class SweepLayers:
             layer.metadata = attributes["metadata"]
             layer.name = attributes["name"]
             layer.data = array
+            if reveal and not layer.visible:
+                hide_results(self._viewer, self._scan)
+                layer.visible = True
             return
         hide_results(self._viewer, self._scan)
         self._leave()

@@ -77,6 +77,17 @@ def test_labels_that_were_painted_on_are_left_to_the_user(controller, viewer, qt
     assert layer.data[5, 5, 5] == 7
 
 
+def test_a_chosen_spacing_is_shown_instead_of_a_later_run(controller, viewer, qtbot):
+    sweep(controller, qtbot)
+    (layer,) = labels_of(viewer)
+    controller.segmentation.run()
+    qtbot.waitUntil(lambda: not controller.running and len(labels_of(viewer)) == 2)
+    assert not layer.visible
+    controller.sweep.choose(1)
+    qtbot.waitUntil(lambda: layer.visible)
+    assert [one.visible for one in labels_of(viewer)] == [True, False]
+
+
 def test_what_is_finished_is_kept_when_a_sweep_is_cancelled(
     controller, viewer, qtbot, services, states, view
 ):
