@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+from napari_hyperspace.api.estimate import spacing_for
 from napari_hyperspace.api.segment import segment_steps
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
 from napari_hyperspace.core.files import create_folder, suffix_of
+from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.postprocess import postprocess
-from napari_hyperspace.core.progress import ReportProgress, run_to_end
+from napari_hyperspace.core.progress import Progress, ReportProgress, run_to_end
 from napari_hyperspace.core.volume import PostprocessingStep, Volume
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.protocols import SpacingModel
@@ -102,6 +103,52 @@ class Prediction:
         return {**self.__dict__, "source": str(self.source), "target": str(self.target)}
 
 
+@dataclass(frozen=True)
+class ScanBudget:
+    """What the segmentation of each scan may take; see `napari_hyperspace.spacing_for`.
+
+    The time in which the first run at a spacing finds the fastest precision is not included.
+    """
+
+    seconds: float | None = None
+    memory_bytes: int | None = None
+
+    def spacing(
+        self, volumes: Sequence[Volume], model: SpacingModel, options: InferenceOptions | None
+    ) -> Triple:
+        """Return the finest working spacing of a scan within the budget.
+
+        Raises
+        ------
+        HyperspaceError
+            If even the coarsest trained spacing exceeds it.
+        """
+        return spacing_for(
+            volumes,
+            model,
+            seconds=self.seconds,
+            memory_bytes=self.memory_bytes,
+            device=None if options is None else options.device,
+            first_run=False,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchStep(Progress):
+    """Progress of one of several scans.
+
+    Parameters
+    ----------
+    source
+        The scan.
+    finished
+        Its result, once there is one.
+    """
+
+    source: Path
+    finished: Prediction | None = None
+
+
 def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
     """Return each scan with the file for its labels.
 
@@ -156,40 +203,77 @@ def _output_name(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)] + _WRITTEN_AS.get(suffix, suffix)
 
 
+class PredictKeywords(TypedDict, total=False):
+    """The keyword arguments of `predict_steps` that say how to segment."""
+
+    spacing_mm: Sequence[float] | None
+    budget: ScanBudget | None
+    options: InferenceOptions | None
+    reading: Reading | None
+    cleaning: Cleaning | None
+
+
 def predict(
     source: Path,
     target: Path,
     model: SpacingModel,
     *,
+    report: ReportProgress | None = None,
+    **how: Unpack[PredictKeywords],
+) -> Prediction:
+    """Segment one scan and write its labels; see `predict_steps`.
+
+    Parameters
+    ----------
+    source, target, model, **how
+        As in `predict_steps`.
+    report
+        Called before each step.
+    """
+    return run_to_end(predict_steps(source, target, model, **how), report)
+
+
+def predict_steps(
+    source: Path,
+    target: Path,
+    model: SpacingModel,
+    *,
     spacing_mm: Sequence[float] | None = None,
+    budget: ScanBudget | None = None,
     options: InferenceOptions | None = None,
     reading: Reading | None = None,
     cleaning: Cleaning | None = None,
-    report: ReportProgress | None = None,
-) -> Prediction:
-    """Segment one scan and write its labels.
+    should_stop: ShouldStop | None = None,
+) -> Generator[Progress, None, Prediction]:
+    """Segment one scan and write its labels, step by step.
 
     Parameters
     ----------
     source, target
         The scan, and the file to write.
-    model, spacing_mm, options
-        As in `napari_hyperspace.segment`.
+    model, spacing_mm, options, should_stop
+        As in `napari_hyperspace.segment_steps`.
+    budget
+        Find the working spacing within this budget, instead of ``spacing_mm``.
     reading
         How to read the scan.
     cleaning
         How to postprocess the labels.
-    report
-        Called before each step.
 
     Raises
     ------
+    Cancelled
+        Once ``should_stop`` returns true.
     HyperspaceError
-        If the scan cannot be read, segmented or written.
+        If the scan cannot be read, segmented or written, or no spacing is within the budget.
     """
     check_target(target, source)
+    yield Progress(0.0, "reading")
     volumes = (reading or Reading()).read(source, model)
-    result = run_to_end(segment_steps(volumes, model, spacing_mm, options), report)
+    if budget is not None:
+        yield Progress(0.0, "finding the spacing")
+        spacing_mm = budget.spacing(volumes, model, options)
+    result = yield from segment_steps(volumes, model, spacing_mm, options, should_stop=should_stop)
     labels = (cleaning or Cleaning()).apply(result.labels)
     receipt = write(labels, target)
     unit = labels.grid.voxel_volume_ml
@@ -211,20 +295,15 @@ def predict_all(
     pairs: Sequence[tuple[Path, Path]],
     model: SpacingModel,
     *,
-    spacing_mm: Sequence[float] | None = None,
-    options: InferenceOptions | None = None,
-    reading: Reading | None = None,
-    cleaning: Cleaning | None = None,
     report: Callable[[Path, float, str], None] = lambda path, fraction, message: None,
+    **how: Unpack[PredictKeywords],
 ) -> list[Prediction]:
     """Segment scans one after the other, and continue after an error.
 
     Parameters
     ----------
-    pairs
-        Scans and targets, from `list_scans`.
-    model, spacing_mm, options, reading, cleaning
-        As in `predict`.
+    pairs, model, **how
+        As in `predict_all_steps`.
     report
         Called before each step with the scan, the fraction done and the next step.
 
@@ -234,23 +313,58 @@ def predict_all(
         One result per scan; its ``error`` is the message of a failure.
     """
     predictions = []
+    for step in predict_all_steps(pairs, model, **how):
+        if step.finished is None:
+            report(step.source, step.fraction, step.message)
+        else:
+            predictions.append(step.finished)
+    return predictions
+
+
+def predict_all_steps(
+    pairs: Sequence[tuple[Path, Path]],
+    model: SpacingModel,
+    *,
+    should_stop: ShouldStop | None = None,
+    **how: Unpack[PredictKeywords],
+) -> Iterator[BatchStep]:
+    """Segment scans one after the other, step by step, and continue after an error.
+
+    Parameters
+    ----------
+    pairs
+        Scans and targets, from `list_scans`.
+    model, should_stop, **how
+        As in `predict_steps`.
+
+    Yields
+    ------
+    BatchStep
+        Before each step of a scan, and once its labels are written or it has failed.
+
+    Raises
+    ------
+    Cancelled
+        Once ``should_stop`` returns true; what was written is kept.
+    """
     for source, target in pairs:
+        if should_stop is not None and should_stop():
+            raise Cancelled
         try:
-            done = predict(
-                source,
-                target,
-                model,
-                spacing_mm=spacing_mm,
-                options=options,
-                reading=reading,
-                cleaning=cleaning,
-                report=partial(report, source),
-            )
+            steps = predict_steps(source, target, model, should_stop=should_stop, **how)
+            while True:
+                try:
+                    step = next(steps)
+                except StopIteration as end:
+                    done: Prediction = end.value
+                    break
+                yield BatchStep(step.fraction, step.message, source=source)
+        except Cancelled:
+            raise
         except HyperspaceError as error:
             log_error(error, "predict")
             done = Prediction(source, target, error=str(error.replace(where=error.where or source)))
         except Exception as error:  # a scan that fails must not stop the others
             log_error(error, "predict")
             done = Prediction(source, target, error=f"{source}: {type(error).__name__}: {error}")
-        predictions.append(done)
-    return predictions
+        yield BatchStep(1.0, "", source=source, finished=done)

@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 
 import napari_hyperspace as hs
-from napari_hyperspace.api.predict import Cleaning, Reading, list_scans, predict, predict_all
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.api import predict as module
+from napari_hyperspace.api.predict import (
+    Cleaning,
+    Reading,
+    ScanBudget,
+    list_scans,
+    predict,
+    predict_all,
+    predict_all_steps,
+)
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError
 from napari_hyperspace.inference.options import InferenceOptions
 from tests.models import FakeModel, local_network
 from tests.scans import scan
@@ -123,7 +132,7 @@ def test_an_error_stops_only_its_own_scan(folder, tmp_path, model):
     )
     assert [bool(each.error) for each in found] == [False, True, False]
     assert "aa.nii.gz" in found[1].error
-    assert reported == {"a.nii.gz", "b.mha"}
+    assert reported == {"a.nii.gz", "aa.nii.gz", "b.mha"}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.mha"]
 
 
@@ -190,3 +199,68 @@ def test_a_model_of_several_channels_reads_the_volumes_of_a_file(monkeypatch, tm
     Reading().read(tmp_path, FakeModel(None, in_channels=2))
     Reading(volume=3).read(tmp_path, FakeModel(None))
     assert asked == [0, 1, 3]
+
+
+def test_steps_tell_the_scan_and_its_result(folder, tmp_path, model):
+    (folder / "aa.nii.gz").write_bytes(b"damaged")
+    steps = list(predict_all_steps(list_scans(folder, tmp_path / "out"), model))
+    names = ["a.nii.gz", "aa.nii.gz", "b.mha"]
+    assert list(dict.fromkeys(step.source.name for step in steps)) == names
+    finished = [step.finished for step in steps if step.finished is not None]
+    assert [each.source.name for each in finished] == names
+    assert [bool(each.error) for each in finished] == [False, True, False]
+
+
+def test_stopping_keeps_what_was_written(folder, tmp_path, model):
+    written = []
+    steps = predict_all_steps(
+        list_scans(folder, tmp_path / "out"), model, should_stop=lambda: bool(written)
+    )
+    with pytest.raises(Cancelled):
+        for step in steps:
+            if step.finished is not None:
+                written.append(step.finished.target.name)
+    assert written == ["a.nii.gz"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == written
+
+
+def test_stopping_within_a_scan_is_no_failure_of_it(folder, tmp_path, model):
+    wanted = []
+    steps = predict_all_steps(
+        list_scans(folder, tmp_path / "out"), model, should_stop=lambda: bool(wanted)
+    )
+    with pytest.raises(Cancelled):
+        for step in steps:
+            assert step.finished is None
+            if step.message == "preparing the image":
+                wanted.append(True)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_each_scan_gets_the_finest_spacing_within_a_budget(folder, tmp_path, model, monkeypatch):
+    asked = []
+
+    def spacing_for(volumes, model, **limits):
+        asked.append((volumes[0].shape, limits))
+        return (2.0, 2.0, 2.0)
+
+    monkeypatch.setattr(module, "spacing_for", spacing_for)
+    found = predict_all(
+        list_scans(folder, tmp_path / "out"),
+        model,
+        budget=ScanBudget(seconds=3.0, memory_bytes=10**9),
+        options=InferenceOptions(device="cpu"),
+    )
+    for each in found:
+        assert each.spacing_mm == pytest.approx((2.0, 2.0, 2.0))
+    limits = {"seconds": 3.0, "memory_bytes": 10**9, "device": "cpu", "first_run": False}
+    assert [each for _, each in asked] == [limits] * 2
+
+
+def test_a_scan_without_a_spacing_in_the_budget_is_its_row(folder, tmp_path, model, monkeypatch):
+    def spacing_for(volumes, model, **limits):
+        raise HyperspaceError("no trained spacing is within the budget")
+
+    monkeypatch.setattr(module, "spacing_for", spacing_for)
+    found = predict_all([(folder / "b.mha", tmp_path / "b.mha")], model, budget=ScanBudget(1.0))
+    assert "within the budget" in found[0].error

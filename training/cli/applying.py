@@ -36,6 +36,14 @@ def predict(
     ],
     model: ModelOption = DEFAULT_MODEL,
     working_spacing: SpacingOption = None,
+    budget_seconds: Annotated[
+        float | None,
+        typer.Option(min=0, help="Use the finest trained spacing within this time per scan."),
+    ] = None,
+    budget_gb: Annotated[
+        float | None,
+        typer.Option("--budget-gb", min=0, help="The same for memory, in GB."),
+    ] = None,
     model_digest: Annotated[
         str | None,
         typer.Option(help="Digest of the model in the record of a result; another is refused."),
@@ -86,10 +94,21 @@ def predict(
 ) -> None:
     """Segment scans; labels are on each scan's own grid. Continues after a scan that fails."""
     from napari_hyperspace import load_model
-    from napari_hyperspace.api.predict import Cleaning, Reading, list_scans, predict_all
+    from napari_hyperspace.api.predict import (
+        Cleaning,
+        Reading,
+        ScanBudget,
+        list_scans,
+        predict_all,
+    )
     from napari_hyperspace.inference.options import DEFAULT_OVERLAP, InferenceOptions
 
     wanted = spacing(working_spacing) if working_spacing else None
+    budget = None
+    if budget_seconds is not None or budget_gb is not None:
+        if wanted is not None:
+            raise typer.BadParameter("give either a spacing or a budget", param_hint="--spacing")
+        budget = ScanBudget(budget_seconds, None if budget_gb is None else int(budget_gb * 1e9))
     reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
     pairs = list_scans(source, target)
     options = InferenceOptions(
@@ -112,6 +131,7 @@ def predict(
             pairs,
             loaded,
             spacing_mm=wanted,
+            budget=budget,
             options=options,
             reading=reading,
             cleaning=Cleaning(largest_component, fill_holes_mm3, smallest_component_mm3),

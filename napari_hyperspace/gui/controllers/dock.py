@@ -15,6 +15,7 @@ from napari_hyperspace.gui.controllers.live import LiveController
 from napari_hyperspace.gui.controllers.manager import ManagerController
 from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.controllers.planes import PlanesController
+from napari_hyperspace.gui.controllers.results.batch import BatchController
 from napari_hyperspace.gui.controllers.results.comparison import ComparisonController
 from napari_hyperspace.gui.controllers.results.export_network import ExportNetworkController
 from napari_hyperspace.gui.controllers.results.postprocessing import PostprocessingController
@@ -52,7 +53,7 @@ class DockController:
     Attributes
     ----------
     scan, models, spacing, live, segmentation, files, budget, structures, comparison, about,
-    planes, sweep, reproduce, networks, manager
+    planes, sweep, reproduce, networks, manager, batch
         What the user can do.
     choices, layers
         The settings, and the layers to segment.
@@ -93,6 +94,7 @@ class DockController:
             view, services, choices, layers, library, self.models, self.spacing, runner
         )
         self.manager = ManagerController(services, library, self.models, choices)
+        self.batch = BatchController(viewer, view, services, choices, library, runner)
         self.about = AboutController(viewer, services, choices, layers)
         self.structures = StructuresController(viewer, structures_view, view.show_message)
         self.planes = PlanesController(viewer, view, layers)

@@ -37,6 +37,8 @@ class JobRunner:
     """
 
     started = Signal()
+    progressed = Signal(Progress)
+    """Emitted at each step that a job reports."""
     finished = Signal()
     """Emitted when a job returned, failed or was stopped."""
 
@@ -128,6 +130,7 @@ class JobRunner:
     def _progressed(self, step: Progress) -> None:
         if self._bar is None or self._closed:
             return
+        self.progressed.emit(step)
         self._remaining.report(step, self._clock())
         self._bar.set_description(step.message)
         self._show_progress()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -15,6 +15,7 @@ from napari_hyperspace.gui.adapters.readers import ReadOptions
 if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate
     from napari_hyperspace.api.export_network import ExportedNetwork
+    from napari_hyperspace.api.predict import BatchStep
     from napari_hyperspace.api.segment import SegmentResult
     from napari_hyperspace.api.sweep import Sweep
     from napari_hyperspace.inference.options import InferenceOptions
@@ -218,6 +219,43 @@ class Services:
             box=box,
             reference=reference,
             options=options,
+        )
+
+    def list_scans(self, source: str, target: str) -> list[tuple[Path, Path]]:
+        """Return the scans of a folder; see `napari_hyperspace.api.predict.list_scans`."""
+        from napari_hyperspace.api.predict import list_scans
+
+        return list_scans(Path(source), Path(target))
+
+    def predict_all_steps(
+        self,
+        pairs: Sequence[tuple[Path, Path]],
+        model: SpacingModel,
+        *,
+        spacing_mm: Triple | None,
+        limits: tuple[float, int | None] | None,
+        options: InferenceOptions,
+        largest_component: bool,
+        fill_holes_mm3: float,
+        should_stop: ShouldStop,
+    ) -> Iterator[BatchStep]:
+        """Segment scans; see `napari_hyperspace.api.predict.predict_all_steps`.
+
+        Parameters
+        ----------
+        limits
+            Seconds and bytes of the budget per scan; `None`: no budget.
+        """
+        from napari_hyperspace.api.predict import Cleaning, ScanBudget, predict_all_steps
+
+        return predict_all_steps(
+            pairs,
+            model,
+            spacing_mm=spacing_mm,
+            budget=None if limits is None else ScanBudget(*limits),
+            options=options,
+            cleaning=Cleaning(largest_component, fill_holes_mm3),
+            should_stop=should_stop,
         )
 
     def postprocess(

@@ -39,10 +39,12 @@ from napari_hyperspace.gui.widgets.spacing import SpacingPanel
 from napari_hyperspace.gui.widgets.structures import StructurePanel
 from napari_hyperspace.gui.widgets.sweep import SweepPanel
 from napari_hyperspace.gui.widgets.windows.about import add_about_actions
+from napari_hyperspace.gui.widgets.windows.batch import BatchWindow
 from napari_hyperspace.gui.widgets.windows.guide import show_guide, show_shortcuts
 from napari_hyperspace.gui.widgets.windows.models import ModelsWindow
 from napari_hyperspace.gui.widgets.windows.text import copy_text
 
+_PAGE_WIDTH = 312  # a narrower slider cannot be set to a hundredth of a mm
 _FIRST_HINT = (
     "New here? Open a scan or a sample, choose a model, press Run. The guide is in the menu Help."
 )
@@ -124,7 +126,7 @@ class HyperspaceWidget(QWidget):
         self._budget.setMinimumWidth(112)  # napari's style hides the unit in a narrower one
         self._budget.setToolTip("Longest time that a preview may take; limits the size of its box")
         self._live_state = PlainLabel(self, faint=True, name="hyperspace.live.state")
-        self._live_state.setMinimumHeight(2 * self._live_state.fontMetrics().lineSpacing())
+        self._live_state.reserve_lines(2)
         self._live_state.setVisible(False)
         self._postprocessing = PostprocessingPanel(self)
         self._sweep = SweepPanel(self)
@@ -155,6 +157,7 @@ class HyperspaceWidget(QWidget):
         self.add_section(self._sweep)
         page = QWidget(self)
         page.setObjectName("hyperspace.page")
+        page.setMinimumWidth(_PAGE_WIDTH)
         page.setLayout(column)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -192,6 +195,9 @@ class HyperspaceWidget(QWidget):
         scan.layerChosen.connect(controller.scan.choose)
         scan.correct.clicked.connect(controller.scan.correct_spacing)
         scan.modelFileChosen.connect(controller.models.add_file)
+        scan.batchRequested.connect(
+            lambda: BatchWindow(controller.batch, self._colors, self).show()
+        )
         scan.manageRequested.connect(lambda: ModelsWindow(controller.manager, self).show())
         scan.model.chosen.connect(controller.models.choose)
         scan.device.chosen.connect(controller.models.choose_device)

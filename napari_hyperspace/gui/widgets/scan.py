@@ -29,6 +29,8 @@ class ScanPanel(QWidget):
     """The path of a scan."""
     modelFileChosen = Signal(str)
     """The path of a model file."""
+    batchRequested = Signal()
+    """The window that segments a folder is wanted."""
     manageRequested = Signal()
     """The window of the models is wanted."""
 
@@ -44,7 +46,11 @@ class ScanPanel(QWidget):
         open_file.setObjectName("hyperspace.open.file")
         open_folder = QAction("Open DICOM folder…", self)
         open_folder.setObjectName("hyperspace.open.folder")
-        self.open_menu.addActions([open_file, open_folder])
+        batch = QAction("Segment a folder…", self)
+        batch.setObjectName("hyperspace.open.batch")
+        batch.setToolTip("Segment all scans of a folder, one after the other")
+        batch.triggered.connect(lambda: self.batchRequested.emit())
+        self.open_menu.addActions([open_file, open_folder, batch])
         self.open_menu.setToolTipsVisible(True)
         self.open_menu.aboutToShow.connect(self._show_recent)
         self._recent: list[QAction] = []

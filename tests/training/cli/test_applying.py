@@ -181,3 +181,18 @@ def test_info(model_file: Path) -> None:
     assert header["card"]["name"] == "tiny" and header["factory"]["kind"] == "hypernetwork"
     missing = run("info", "no-such-model")
     assert missing.exit_code == 1 and "no such model" in missing.stderr
+
+
+def test_predict_finds_the_spacing_within_a_budget(
+    dataset: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_hyperspace.api.estimate.calibrate", lambda device: CALIBRATION)
+    words = ("predict", dataset / "imagesTr", tmp_path / "out", "--model", model_file)
+    result = run(*words, "--budget-seconds", "60", "--budget-gb", "1", "--json")
+    assert result.exit_code == 0, result.stderr
+    own = hs.read(dataset / "imagesTr" / "tiny_000.nii.gz").grid.canonical().spacing_mm
+    for entry in json.loads(result.stdout):
+        assert entry["spacing_mm"] == pytest.approx(own)  # nothing is finer than the scan
+    refused = run(*words, "--budget-gb", "0")
+    assert refused.exit_code == 1 and "within the budget" in refused.stderr
+    assert run(*words, "--budget-seconds", "60", "--spacing", "2").exit_code == 2
