@@ -80,7 +80,10 @@ def test_every_command_shown_exists_with_its_options(document):
     verbs = get_command(app).commands
     for verb, *arguments in _commands(document):
         assert verb in verbs, verb
-        known = {name for parameter in verbs[verb].params for name in parameter.opts}
+        command = verbs[verb]
+        if hasattr(command, "commands"):  # a group: the next word is its command
+            command = command.commands[arguments[0]]
+        known = {name for parameter in command.params for name in parameter.opts}
         options = {word for word in arguments if re.fullmatch(r"--?[a-z][\w-]*", word)}
         assert options <= known | {"--help"}, (verb, options - known)
 
