@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import math
 import warnings
@@ -117,8 +118,11 @@ def write_network(
         dimensions = ({0: batch, **dict(enumerate(sizes, start=2))},)
     with _quiet(), torch.no_grad():
         program = torch.export.export(network, (example,), dynamic_shapes=dimensions, strict=False)
+        _forget_sources(program)
         if format == "torch-export":
-            torch.export.save(program, path)
+            packed = io.BytesIO()  # saved to a path, the archive would contain its name
+            torch.export.save(program, packed)
+            path.write_bytes(packed.getbuffer())
             module = torch.export.load(path).module()
             return lambda image: module(image)
         exported = torch.onnx.export(
@@ -131,7 +135,45 @@ def write_network(
         )
     assert exported is not None
     exported.save(path)
+    _simplify(path, multiple)
     return _onnx_runner(path)
+
+
+def _forget_sources(program: torch.export.ExportedProgram) -> None:
+    """Remove the lines of source code, with paths on this machine, and the example."""
+    for module in program.graph_module.modules():
+        graph = getattr(module, "graph", None)
+        for node in () if graph is None else graph.nodes:
+            node.meta.pop("stack_trace", None)
+    program.example_inputs = None
+
+
+def _simplify(path: Path, multiple: Sequence[int] | None) -> None:
+    """Remove notes about the source code from an ONNX file, and name its free dimensions.
+
+    The exporter states sizes of intermediate results and of the output that hold for its example
+    only. Programs derive them themselves.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    del graph.value_info[:]
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+    for function in model.functions:
+        del function.metadata_props[:]
+        for node in function.node:
+            del node.metadata_props[:]
+    if multiple is not None:
+        axes = zip(multiple, "zyx"[-len(multiple) :], strict=True)
+        names = ["batch", "", *(f"{each}*{axis}" if each > 1 else axis for each, axis in axes)]
+        for value in (*graph.input, *graph.output):
+            dimensions = value.type.tensor_type.shape.dim
+            for dimension, name in zip(dimensions, names, strict=True):
+                if name:
+                    dimension.dim_param = name
+    onnx.save(model, path)
 
 
 def _onnx_runner(path: Path) -> Callable[[Tensor], Tensor]:
@@ -139,7 +181,9 @@ def _onnx_runner(path: Path) -> Callable[[Tensor], Tensor]:
     import onnxruntime
 
     onnx.checker.check_model(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda image: torch.from_numpy(session.run(["logits"], {"image": image.numpy()})[0])
 
 

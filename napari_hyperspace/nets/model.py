@@ -182,7 +182,7 @@ class Model:
                 mode="json", exclude_defaults=True, include=set(_CARD_FIELDS_OF_LABELS)
             ),
             "values": self.label_values,
-            "sides": {value: tuple(each) for value, each in self.label_sides.items()},
+            "sides": {value: each.side for value, each in self.label_sides.items()},
         }
         state = {name: tensor.cpu() for name, tensor in self.factory.state_dict().items()}
         return digest_of(json.dumps(settings, sort_keys=True), state)

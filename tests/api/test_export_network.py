@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,30 @@ def test_sizes_are_free_in_multiples(
         image = torch.randn(*shape[:2], *sizes)
         found = run(tmp_path / name, image.numpy())
         np.testing.assert_allclose(found, network(image).numpy(), atol=done.error_bound, rtol=0)
+    assert_no_paths(tmp_path / name)
+
+
+def assert_no_paths(path: Path) -> None:
+    """The exporters of torch note where each operation is in the source code."""
+    content = path.read_bytes()
+    if path.suffix == ".pt2":
+        with zipfile.ZipFile(path) as archive:
+            assert not any(b"hyperspace-" in name.encode() for name in archive.namelist())
+            content = b"".join(archive.read(name) for name in archive.namelist())
+    root = str(Path(exporting.__file__).parents[1])
+    assert root.encode() not in content
+    assert b"site-packages" not in content
+    assert b"stack_trace" not in content
+
+
+def test_dimensions_have_names(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    export_network(tiny(n_dim=2), (1.0, 1.0), tmp_path / "a.onnx")
+    session = runtime.InferenceSession(tmp_path / "a.onnx", providers=["CPUExecutionProvider"])
+    (image,), (logits,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.shape) == ("image", ["batch", 1, "2*y", "2*x"])
+    assert (logits.name, logits.shape) == ("logits", ["batch", 3, "2*y", "2*x"])
 
 
 def test_one_shape_where_levels_cover_no_whole_voxels(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from qtpy.QtWidgets import QFileDialog, QWidget
@@ -10,6 +11,7 @@ from napari_hyperspace.gui.controllers.results.export_network import ExportNetwo
 from napari_hyperspace.gui.controllers.results.reproduce import ReproduceController
 from napari_hyperspace.gui.widgets.parts.tool_button import MenuButton
 
+_EXTENSION = re.compile(r"\*(\.\w+)")
 _TABLES = "BIDS table (*.tsv);;ITK-SNAP label descriptions (*.txt *.label)"
 _NETWORKS = "ONNX (*.onnx);;PyTorch program (*.pt2)"
 
@@ -43,18 +45,16 @@ def add_handing_on_actions(
         suggestion = reproduce.suggest_table_path()
         if suggestion is None:
             return
-        path = QFileDialog.getSaveFileName(parent, "Save label names", suggestion, _TABLES)[0]
-        if path:
+        path = _ask_path(parent, "Save label names", suggestion, _TABLES)
+        if path is not None:
             reproduce.save_table(path)
 
     def export_network() -> None:
         choice = networks.choose()
         if choice is None:
             return
-        path = QFileDialog.getSaveFileName(parent, "Export network", choice.suggestion, _NETWORKS)[
-            0
-        ]
-        if path:
+        path = _ask_path(parent, "Export network", choice.suggestion, _NETWORKS)
+        if path is not None:
             networks.export(choice, path)
 
     menu.add_separator()
@@ -83,3 +83,13 @@ def add_handing_on_actions(
         "Save the network of one spacing for other programs: ONNX or PyTorch",
         export_network,
     )
+
+
+def _ask_path(parent: QWidget, title: str, suggestion: str, filters: str) -> str | None:
+    """Ask where to save; a name without an extension gets that of the chosen format."""
+    path, chosen = QFileDialog.getSaveFileName(parent, title, suggestion, filters)
+    if not path:
+        return None
+    if path.lower().endswith(tuple(_EXTENSION.findall(filters))):
+        return path
+    return path + _EXTENSION.findall(chosen or filters)[0]

@@ -45,11 +45,11 @@ def test_files_are_asked_for(dock, action, qtbot, child, click, monkeypatch, tmp
 
     def answer(parent, title, suggestion, filters):
         asked.append((title, suggestion))
-        return (str(tmp_path / "a_dseg.tsv") if "names" in title else "", "")
+        return (str(tmp_path / "a.b"), filters.split(";;")[1]) if "names" in title else ("", "")
 
     monkeypatch.setattr(QFileDialog, "getSaveFileName", answer)
     action("names").trigger()
-    assert (tmp_path / "a_dseg.tsv").read_text().startswith("index\tname\tcolor")
+    assert (tmp_path / "a.b.txt").read_text().startswith("# ITK-SnAP")  # the chosen format
     monkeypatch.setattr(dialogs, "ask_spacing", lambda *args: (2.0, 2.0, 2.0))
     action("network").trigger()  # the user declines
     assert asked[-1] == ("Export network", "fake-2mm.onnx")

@@ -22,6 +22,7 @@ from napari_hyperspace.gui.adapters.viewer import image_layers
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.formatting import suggest_path
 from napari_hyperspace.gui.models.view import Tone, View
+from napari_hyperspace.io.labels import label_table_path
 
 _PAINTED = "The labels were edited after the run: this makes those of the run."
 
@@ -71,7 +72,10 @@ class ReproduceController:
         volume = self._volume()
         if volume is None:
             return None
-        return suggest_path(volume.metadata.get("path"), volume.name, "labels_dseg.tsv")
+        path = volume.metadata.get("path")
+        if path is None or ORIGIN_KEY in self._layer().metadata:  # the path is that of the scan
+            path = suggest_path(path, volume.name, "labels.nii.gz")
+        return str(label_table_path(path))
 
     def save_table(self, path: str) -> None:
         """Write names and colors of the labels as a table; see `write_label_table`."""

@@ -54,7 +54,7 @@ def test_labels_that_were_not_made_here_have_no_code(controller, viewer, view):
 
 def test_names_are_saved_as_a_table(controller, viewer, view, qtbot, run, tmp_path):
     run(qtbot, controller)
-    assert controller.reproduce.suggest_table_path() == "fake-1-mm-scan.tsv"
+    assert controller.reproduce.suggest_table_path() == "fake-1-mm-scan_dseg.tsv"
     controller.reproduce.save_table(str(tmp_path / "a_dseg.tsv"))
     assert (tmp_path / "a_dseg.tsv").read_text().startswith("index\tname\tcolor\n1\tfront\t#ff8800")
     assert view.last("message")[1] == "good"
@@ -154,6 +154,7 @@ def test_a_result_that_was_saved_and_opened_again_can_be_copied(
     viewer.layers.remove(labels)
     again = opened(viewer, tmp_path / "saved.nii.gz")
     reproduce = ReproduceController(viewer, dock._view, Services(), lambda: again)
+    assert reproduce.suggest_table_path() == str(tmp_path / "saved_dseg.tsv")
     code = reproduce.python()
     assert repr(str(scan_file)) in code  # the only image on its grid
     assert "hs.load_model('MODEL.safetensors'" in code  # the file of an own model is not known
