@@ -30,6 +30,7 @@ from tests.nets.rounding import (
     assert_equal_in_float64,
     assert_within_rounding,
 )
+from tests.rates import CALIBRATION
 
 LIKE = torch.zeros((), dtype=torch.float64)
 SPACING = (1.0, 1.4, 2.2)
@@ -367,7 +368,10 @@ class TestModel:
     def test_models_of_different_weights_have_different_identities(self, model):
         assert Model(make("depthwise", seed=1), model.card).identity != model.identity
 
-    def test_it_segments_and_is_estimated_at_any_spacing(self, model, volume_of_blocks):
+    def test_it_segments_and_is_estimated_at_any_spacing(
+        self, model, volume_of_blocks, monkeypatch
+    ):
+        monkeypatch.setattr("napari_hyperspace.api.estimate.calibrate", lambda device: CALIBRATION)
         for spacing in ((1, 1, 1), (2.2, 1.3, 0.9), (5, 5, 5)):
             cost = hs.estimate(volume_of_blocks, model, spacing)
             assert cost.seconds > 0
