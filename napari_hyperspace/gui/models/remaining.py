@@ -59,7 +59,7 @@ class Remaining:
             seconds_left = self._total - spent
             if seconds_left > 0:
                 fraction = _DUE * spent / self._total
-                left = f"{about_time(seconds_left)} left"
+                left = f"{about_time(float(round(seconds_left)))} left"
             else:
                 fraction = 1 - (1 - _DUE) * self._total / spent
                 left = "longer than estimated"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qtpy.QtCore import QEvent, QSignalBlocker, QSize
-from qtpy.QtWidgets import QCheckBox, QSizePolicy, QSpinBox, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.spacing import Range
@@ -19,6 +19,7 @@ from napari_hyperspace.gui.models.recent import recent_scans
 from napari_hyperspace.gui.models.scales import Scales
 from napari_hyperspace.gui.models.settings import Remembered, load_choices
 from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing, Entries, Tone
+from napari_hyperspace.gui.widgets.budget import PreviewPanel
 from napari_hyperspace.gui.widgets.comparison import ComparisonPanel
 from napari_hyperspace.gui.widgets.cost import CostPanel
 from napari_hyperspace.gui.widgets.footer import Footer
@@ -27,7 +28,7 @@ from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
 from napari_hyperspace.gui.widgets.parts.controls import Controls
 from napari_hyperspace.gui.widgets.parts.drop import DropTarget
-from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, heading
+from napari_hyperspace.gui.widgets.parts.labels import heading
 from napari_hyperspace.gui.widgets.parts.layouts import VerticalScrollArea, row
 from napari_hyperspace.gui.widgets.parts.shortcuts import Shortcuts
 from napari_hyperspace.gui.widgets.parts.theme import colors, style_sheet
@@ -113,21 +114,7 @@ class HyperspaceWidget(QWidget):
         )
         self._spacing = SpacingPanel(self)
         self._cost = CostPanel(self)
-        self._live = QCheckBox("Live preview within", self)
-        self._live.setObjectName("hyperspace.live")
-        self._live.setToolTip("Segment a box around the view position when the spacing changes")
-        self._budget = QSpinBox(self)
-        self._budget.setObjectName("hyperspace.budget")
-        self._budget.setAccessibleName("Longest time of a preview")
-        self._budget.setRange(20, 10_000)
-        self._budget.setSingleStep(50)
-        self._budget.setSuffix(" ms")
-        self._budget.setKeyboardTracking(False)
-        self._budget.setMinimumWidth(112)  # napari's style hides the unit in a narrower one
-        self._budget.setToolTip("Longest time that a preview may take; limits the size of its box")
-        self._live_state = PlainLabel(self, faint=True, name="hyperspace.live.state")
-        self._live_state.reserve_lines(2)
-        self._live_state.setVisible(False)
+        self._preview = PreviewPanel(self)
         self._postprocessing = PostprocessingPanel(self)
         self._sweep = SweepPanel(self)
         self._comparison = ComparisonPanel(self)
@@ -147,8 +134,7 @@ class HyperspaceWidget(QWidget):
         column.addLayout(row(heading("Working spacing", self), self._native, stretch=0))
         column.addWidget(self._spacing)
         column.addWidget(self._cost)
-        column.addLayout(row(self._live, self._budget, stretch=0))
-        column.addWidget(self._live_state)
+        column.addWidget(self._preview)
         column.addLayout(self._sections)
         column.addWidget(self._comparison)
         column.addWidget(self._structures, 1)
@@ -177,7 +163,7 @@ class HyperspaceWidget(QWidget):
         keys.add("enter", "Ctrl+Shift+H", "Go to the panel", lambda: keys.enter(self._scan.layer))
         keys.add("run", "Ctrl+Shift+R", "Run", footer.run.click)
         keys.add("cancel", "Ctrl+Shift+X", "Cancel what is running", footer.cancel.click)
-        keys.add("preview", "Ctrl+Shift+L", "Live preview on or off", self._live.toggle)
+        keys.add("preview", "Ctrl+Shift+L", "Live preview on or off", self._preview.live.toggle)
         keys.add("next", "Ctrl+Shift+N", "Next structure", self._structures.choose_next)
         self.help.add("Guide", "guide", "The program in short", lambda: show_guide(self))
         self.help.add(
@@ -205,9 +191,8 @@ class HyperspaceWidget(QWidget):
         self._spacing.limited.connect(lambda why: self.show_message(why, "warning"))
         self._spacing.lockedChanged.connect(controller.spacing.set_locked)
         self._native.clicked.connect(controller.spacing.use_native)
-        self._live.toggled.connect(controller.live.set_live)
-        self._live.toggled.connect(self._live_state.setVisible)
-        self._budget.valueChanged.connect(controller.live.set_preview_ms)
+        self._preview.live.toggled.connect(controller.live.set_live)
+        self._preview.milliseconds.valueChanged.connect(controller.live.set_preview_ms)
         self._cost.budget.fitRequested.connect(controller.budget.fit)
         self._cost.budget.changed.connect(controller.budget.set_budget)
         self._postprocessing.applyRequested.connect(controller.postprocessing.apply)
@@ -322,10 +307,7 @@ class HyperspaceWidget(QWidget):
         """Show the current settings, without emitting that the user changed them."""
         self._spacing.setLocked(choices.locked)
         self._spacing.setSpacing(choices.spacing_mm)
-        with QSignalBlocker(self._live), QSignalBlocker(self._budget):
-            self._live.setChecked(choices.live)
-            self._live_state.setVisible(choices.live)
-            self._budget.setValue(choices.preview_ms)
+        self._preview.show_choices(choices.live, choices.preview_ms)
         self._cost.budget.show_budget(choices.budget_s, choices.budget_gb)
 
     def show_scales(self, scales: Scales) -> None:
@@ -354,8 +336,7 @@ class HyperspaceWidget(QWidget):
 
     def show_preview(self, text: str, tone: Tone = "plain") -> None:
         """Show what the preview is of, or why there is none; empty: previews are off."""
-        self._live_state.setText(text)
-        self._live_state.set_tone(tone)
+        self._preview.show_preview(text, tone)
 
     def show_accuracy(self, accuracy: Accuracy) -> None:
         """Show the Dice to expect at the current spacing, and the measurements."""
