@@ -399,8 +399,12 @@ def test_the_window_responds_while_segmenting(viewer, dock, qtbot):
     assert len(set(beats)) > 2  # the progress bar moved
 
 
-def test_three_planes_are_switched_on_and_off_by_mouse(shown_dock, qtbot):
-    dock, viewer = shown_dock, shown_dock.controller.viewer
+@pytest.mark.slow
+def test_three_planes_are_switched_on_and_off_by_mouse(make_viewer, services, qtbot, request):
+    viewer = make_viewer(show=True)
+    dock = HyperspaceWidget(viewer, services)
+    viewer.window.add_dock_widget(dock, name="HyperSpace")
+    request.addfinalizer(dock.controller.close)
     data, attributes, _ = to_layer_data(oblique())
     scan = viewer.add_layer(Image(data, **attributes))
     window = dock.window()
