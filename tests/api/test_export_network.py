@@ -50,15 +50,17 @@ def run_torch(path: Path, image: np.ndarray) -> np.ndarray:
     return torch.export.load(path).module()(torch.from_numpy(image)).numpy()
 
 
+STRIDES = ({}, (1.0, 1.0, 1.5), (2, 2, 2))
+LEVELS_IN_MM = (PHYSICAL, (1.0, 1.0, 1.0), (3, 3, 3))
+
+
 @pytest.mark.parametrize(
-    ("name", "run"), [("a.onnx", run_onnx), ("a.pt2", run_torch)], ids=["onnx", "torch-export"]
-)
-@pytest.mark.parametrize(
-    ("config", "spacing_mm", "multiple"),
+    ("name", "run", "config", "spacing_mm", "multiple"),
     [
-        pytest.param({}, (1.0, 1.0, 1.5), (2, 2, 2), id="strides"),
+        pytest.param("a.onnx", run_onnx, *STRIDES, id="onnx"),
+        pytest.param("a.pt2", run_torch, *STRIDES, id="torch-export"),
         pytest.param(
-            PHYSICAL, (1.0, 1.0, 1.0), (3, 3, 3), id="physical levels", marks=pytest.mark.slow
+            "a.onnx", run_onnx, *LEVELS_IN_MM, id="onnx, levels in mm", marks=pytest.mark.slow
         ),
     ],
 )
