@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ _HEIGHTS = (110, 110, 74, 74)
 _FOOT = 34  # more, for the axis below the last plot
 _WIDE = 10  # ratio of volumes above which their axis is logarithmic
 _PNG_SCALE = 3
+_LONG_NAMES = 32  # characters, above which the names of the structures have no room
 _SMALL_GB = 0.5  # below it, memory is in MB
 
 
@@ -171,7 +173,9 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
             self._draw_cost(memory, x, gigabytes, "memory (GB)", 3)
         along = f" along {curves.axis}" if curves.axis else ""
         style = {"color": self._colors.faint.name(), "font-size": "10px"}
-        self._plots[-1].getAxis("bottom").setLabel(f"working spacing{along} (mm)", **style)
+        axis = self._plots[-1].getAxis("bottom")
+        axis.setLabel(f"working spacing{along} (mm)", **style)
+        axis.resizeEvent()  # centers the label
 
     def _mark(self, plot: Any, curves: SweepCurves, x: NDArray[np.float64]) -> None:
         """Shade the trained range, and mark the knee and the spacing that is shown."""
@@ -183,12 +187,12 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
             )
             shade.setZValue(-10)
             plot.addItem(shade, ignoreBounds=True)
-        if curves.knee is not None and len(x) > 1:
-            pen = pg.mkPen(self._colors.mark, width=1.5, style=Qt.PenStyle.DashLine)
-            plot.addItem(pg.InfiniteLine(x[curves.knee], pen=pen), ignoreBounds=True)
         if curves.shown is not None:
             pen = pg.mkPen(self._colors.accent, width=1.5)
             plot.addItem(pg.InfiniteLine(x[curves.shown], pen=pen), ignoreBounds=True)
+        if curves.knee is not None and len(x) > 1:  # dashes over the line, if both are the same
+            pen = pg.mkPen(self._colors.mark, width=1.5, style=Qt.PenStyle.DashLine)
+            plot.addItem(pg.InfiniteLine(x[curves.knee], pen=pen), ignoreBounds=True)
 
     def _draw_dice(self, plot: Any, curves: SweepCurves, x: NDArray[np.float64]) -> None:
         for one in curves.structures:
@@ -214,7 +218,11 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
             self._draw_structure(plot, one, curves, x, scaled(np.asarray(one.volumes_ml)))
         self._fit(plot, [scaled(one) for one in fitted], least=-math.inf if wide else 0.0)
         name = self._chosen_name(curves)
-        self._title(plot, f"volume (ml){': ' + name if name else ', each structure'}")
+        names = ", ".join(one.name for one in curves.structures)
+        if name or len(names) > _LONG_NAMES:
+            self._title(plot, f"volume (ml): {name}" if name else "volume (ml), each structure")
+        else:
+            self._title(plot, "volume (ml):", curves.structures)
 
     def _draw_cost(
         self, plot: Any, x: NDArray[np.float64], y: NDArray[np.float64], title: str, index: int
@@ -283,9 +291,15 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
         bottom = max(low - 0.15 * span, least)
         plot.setYRange(bottom, min(high + 0.15 * span, most) + 0.3 * span, padding=0)
 
-    def _title(self, plot: Any, text: str) -> None:
-        """Write a title in the upper left corner of a plot."""
-        title = pg.TextItem(text, color=self._colors.faint, anchor=(0, 0))
+    def _title(self, plot: Any, text: str, structures: Sequence[StructureCurve] = ()) -> None:
+        """Write a title in the upper left corner of a plot, with names in their colors."""
+        names = "".join(
+            f' <span style="color: {one.color}">●</span> {html.escape(one.name)}'
+            for one in structures
+        )
+        color = self._colors.faint
+        title = pg.TextItem(anchor=(0, 0))
+        title.setHtml(f'<span style="color: {color.name()}">{html.escape(text)}{names}</span>')
         font = QFont(self.font())
         font.setPixelSize(11)
         title.setFont(font)
