@@ -24,7 +24,7 @@ class ExportFormat(StrEnum):
     epilog="Example: hyperspace export-network hippocampus --spacing 1,1,1.5 --out network.onnx",
 )
 def export_network(
-    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
+    model: Annotated[str, typer.Argument(help="Name of an installed model, or a model file.")],
     working_spacing: Annotated[
         str,
         typer.Option("--spacing", help="Spacing of the network in mm: 2, or z,y,x such as 1,1,3."),
@@ -65,3 +65,16 @@ def export_network(
             show,
         )
     emit(done.to_dict(), str(done), as_json)
+
+
+@app.command("label-names", epilog="Example: hyperspace label-names labels.nii.gz labels_dseg.tsv")
+def label_names(
+    labels: Annotated[Path, typer.Argument(help="Label map with names: a file of this program.")],
+    out: Annotated[
+        Path, typer.Argument(help="File to write: .tsv for BIDS, .txt or .label for ITK-SNAP.")
+    ],
+) -> None:
+    """Write names and colors of a label map as a table that other programs read."""
+    from napari_hyperspace import read, write_label_table
+
+    emit(None, str(write_label_table(read(labels), out)), False)

@@ -28,3 +28,19 @@ def test_wrong_formats_and_sizes_are_refused(model_file: Path, tmp_path: Path) -
     result = run("export-network", model_file, *options, "--size", "4")
     assert result.exit_code == 1
     assert not list(tmp_path.glob("net*"))
+
+
+def test_names_of_a_result_are_written_as_a_table(
+    dataset: Path, model_file: Path, tmp_path: Path
+) -> None:
+    scan, labels = dataset / "imagesTr" / "tiny_000.nii.gz", tmp_path / "labels.nii.gz"
+    assert run("predict", scan, labels, "--model", model_file).exit_code == 0
+    result = run("label-names", labels, tmp_path / "labels_dseg.tsv")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.strip() == str(tmp_path / "labels_dseg.tsv")
+    lines = (tmp_path / "labels_dseg.tsv").read_text().splitlines()
+    assert lines[0] == "index\tname\tcolor"
+    assert len(lines) == 3
+    result = run("label-names", scan, tmp_path / "scan_dseg.tsv")
+    assert result.exit_code == 1
+    assert "no names" in result.stderr

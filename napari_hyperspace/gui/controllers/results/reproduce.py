@@ -46,7 +46,7 @@ class ReproduceController:
     view
         Shows messages.
     services
-        Write tables, and know the bundled models.
+        Write tables, and know the installed models.
     layer
         Returns the labels that are meant; `None` if there are none.
     """
@@ -132,7 +132,8 @@ class ReproduceController:
 
     def _guess(self, record: Record, volume: Volume) -> ResultOrigin:
         """Return where the scan and the model of labels from a file are, as far as it is known."""
-        model = record.model if record.model in self._services.bundled_models() else None
+        known = {*self._services.bundled_models(), *self._services.added_models()}
+        model = record.model if record.model in known else None
         unknown = ScanFile(None, None, record.reading)
         if len(record.channels) > 1:
             return ResultOrigin(model, (unknown,) * len(record.channels))
