@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +103,27 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {**self.__dict__, "source": str(self.source), "target": str(self.target)}
+
+
+def table_of(predictions: Sequence[Prediction]) -> str:
+    """Return results as comma-separated values: one row per scan, volumes of structures in ml."""
+    names = list(dict.fromkeys(name for each in predictions for name in each.volumes_ml or {}))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    spacings = [f"spacing {axis} (mm)" for axis in "zyx"]
+    rows.writerow(["scan", "error", *spacings, "seconds", *(f"{name} (ml)" for name in names)])
+    for each in predictions:
+        volumes = each.volumes_ml or {}
+        rows.writerow(
+            [
+                each.source.name,
+                each.error.removeprefix(f"{each.source}: "),
+                *(each.spacing_mm or ("",) * len(spacings)),
+                each.seconds if not each.error else "",
+                *(volumes.get(name, "") for name in names),
+            ]
+        )
+    return text.getvalue()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import struct
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from napari_hyperspace.api.predict import (
     predict,
     predict_all,
     predict_all_steps,
+    table_of,
 )
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError
 from napari_hyperspace.inference.options import InferenceOptions
@@ -264,3 +266,16 @@ def test_a_scan_without_a_spacing_in_the_budget_is_its_row(folder, tmp_path, mod
     monkeypatch.setattr(module, "spacing_for", spacing_for)
     found = predict_all([(folder / "b.mha", tmp_path / "b.mha")], model, budget=ScanBudget(1.0))
     assert "within the budget" in found[0].error
+
+
+def test_results_as_a_table(folder, tmp_path, model):
+    (folder / "aa, b.nii.gz").write_bytes(b"damaged")
+    found = predict_all(list_scans(folder, tmp_path / "out"), model, spacing_mm=(2, 1, 1.3))
+    rows = list(csv.DictReader(table_of(found).splitlines()))
+    assert [row["scan"] for row in rows] == ["a.nii.gz", "aa, b.nii.gz", "b.mha"]
+    good, bad = rows[:2]
+    assert float(good["spacing x (mm)"]) == pytest.approx(1.3) and not good["error"]
+    assert float(good["one (ml)"]) == found[0].volumes_ml["one"]
+    assert found[1].error.endswith(bad["error"]) and str(folder) not in bad["error"]
+    assert bad["error"] and not bad["seconds"] and not bad["one (ml)"]
+    assert table_of([]).count("\n") == 1

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_hyperspace._resources import DEFAULT_MODEL
+from napari_hyperspace.core.files import write_text
 from napari_hyperspace.core.format import format_bytes, format_seconds, format_spacing
 from training.cli.console import emit, progress, spacing, table, voxels
 from training.cli.options import (
@@ -89,6 +90,12 @@ def predict(
     fill_holes_mm3: Annotated[
         float, typer.Option(min=0, help="Fill holes up to this volume, in mm³. Default: none.")
     ] = 0.0,
+    table_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--table", help="CSV file for spacing, time and volumes (ml), one row per scan."
+        ),
+    ] = None,
     allow_implausible: AllowImplausibleOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -100,6 +107,7 @@ def predict(
         ScanBudget,
         list_scans,
         predict_all,
+        table_of,
     )
     from napari_hyperspace.inference.options import DEFAULT_OVERLAP, InferenceOptions
 
@@ -109,6 +117,8 @@ def predict(
         if wanted is not None:
             raise typer.BadParameter("give either a spacing or a budget", param_hint="--spacing")
         budget = ScanBudget(budget_seconds, None if budget_gb is None else int(budget_gb * 1e9))
+    if table_file is not None and table_file.suffix.lower() != ".csv":
+        raise typer.BadParameter("its name must end in .csv", param_hint="--table")
     reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
     pairs = list_scans(source, target)
     options = InferenceOptions(
@@ -137,6 +147,8 @@ def predict(
             cleaning=Cleaning(largest_component, fill_holes_mm3, smallest_component_mm3),
             report=shown,
         )
+    if table_file is not None:
+        write_text(table_file, table_of(predictions))
     done = [p for p in predictions if not p.error]
     failed = [p for p in predictions if p.error]
     lines = [
@@ -203,7 +215,7 @@ def estimate(
 
 @app.command(epilog="Example: hyperspace info hippocampus")
 def info(
-    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
+    model: Annotated[str, typer.Argument(help="Name of an installed model, or a model file.")],
     as_json: JsonOption = False,
 ) -> None:
     """Show the card of a model: its structures, trained range, training and accuracy."""

@@ -183,7 +183,7 @@ def compare(
 
 @app.command(epilog="Example: hyperspace cka hippocampus DATASET --against other.safetensors")
 def cka(
-    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
+    model: Annotated[str, typer.Argument(help="Name of an installed model, or a model file.")],
     dataset: Annotated[
         Path, typer.Argument(help="Data set: its folder, or a YAML file with a section data.")
     ],

@@ -41,7 +41,7 @@ class WeightsDtype(StrEnum):
 
 
 ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="Name of a bundled model, or a model file.")
+    str, typer.Option("--model", "-m", help="Name of an installed model, or a model file.")
 ]
 SpacingOption = Annotated[
     str | None,

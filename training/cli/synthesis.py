@@ -64,7 +64,7 @@ def synthesize(
     epilog="Example: hyperspace evaluate-synthetic brain CONFIG --out runs/brain/synthetic"
 )
 def evaluate_synthetic(
-    model: Annotated[str, typer.Argument(help="Name of a bundled model, or a model file.")],
+    model: Annotated[str, typer.Argument(help="Name of an installed model, or a model file.")],
     labels: Annotated[Path, typer.Argument(help=_LABELS)],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the report.")],
     at: Annotated[

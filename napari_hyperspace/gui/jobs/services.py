@@ -15,7 +15,7 @@ from napari_hyperspace.gui.adapters.readers import ReadOptions
 if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate
     from napari_hyperspace.api.export_network import ExportedNetwork
-    from napari_hyperspace.api.predict import BatchStep
+    from napari_hyperspace.api.predict import BatchStep, Prediction
     from napari_hyperspace.api.segment import SegmentResult
     from napari_hyperspace.api.sweep import Sweep
     from napari_hyperspace.inference.options import InferenceOptions
@@ -226,6 +226,13 @@ class Services:
         from napari_hyperspace.api.predict import list_scans
 
         return list_scans(Path(source), Path(target))
+
+    def write_batch_table(self, predictions: Sequence[Prediction], path: str) -> None:
+        """Write results of several scans; see `napari_hyperspace.api.predict.table_of`."""
+        from napari_hyperspace.api.predict import table_of
+        from napari_hyperspace.core.files import write_text
+
+        write_text(Path(path), table_of(predictions))
 
     def predict_all_steps(
         self,

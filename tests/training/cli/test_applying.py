@@ -193,6 +193,12 @@ def test_predict_finds_the_spacing_within_a_budget(
     own = hs.read(dataset / "imagesTr" / "tiny_000.nii.gz").grid.canonical().spacing_mm
     for entry in json.loads(result.stdout):
         assert entry["spacing_mm"] == pytest.approx(own)  # nothing is finer than the scan
+    table = tmp_path / "table.csv"
+    assert run(*words, "--budget-seconds", "60", "--table", table).exit_code == 0
+    assert len(table.read_text("utf-8").splitlines()) == 1 + len(json.loads(result.stdout))
+    scan = dataset / "imagesTr" / "tiny_000.nii.gz"
+    before = scan.read_bytes()
+    assert run(*words, "--table", scan).exit_code == 2 and scan.read_bytes() == before
     refused = run(*words, "--budget-gb", "0")
     assert refused.exit_code == 1 and "within the budget" in refused.stderr
     assert run(*words, "--budget-seconds", "60", "--spacing", "2").exit_code == 2

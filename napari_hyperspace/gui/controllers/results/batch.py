@@ -26,6 +26,7 @@ PolicyKind = Literal["native", "fixed", "budget"]
 """Each scan's own spacing, one spacing for all, or the finest within a budget."""
 
 _GIGABYTE = 1e9
+_OPACITY = 0.4  # of labels over their scan
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,10 @@ class BatchController:
     def open_result(self, index: int) -> None:
         """Open a scan and its labels in the viewer."""
         done = self._done.get(index)
-        if done is None or done.error or self._runner.running:
+        if done is None or done.error:
+            return
+        if self._runner.running:
+            self._dock.show_message("Open it again once this is done.", "warning")
             return
 
         def steps(should_stop: ShouldStop) -> Steps[tuple[LayerData, LayerData]]:
@@ -249,10 +253,23 @@ class BatchController:
         def opened(layers: tuple[LayerData, LayerData]) -> None:
             scan, labels = (add_layer(self._viewer, one) for one in layers)
             show_opened_layer(self._viewer, scan)
-            labels.opacity = 0.4
+            labels.opacity, labels.name = _OPACITY, f"labels · {scan.name}"
             self._dock.show_message(f"Opened {scan.name} with its labels.")
 
         self._runner.start(steps, opened, f"Reading {done.source.name}")
+
+    def export(self, path: str) -> None:
+        """Write the results as a table (CSV)."""
+        done = [self._done[index] for index in sorted(self._done)]
+        target = Path(path)
+        if target.suffix.lower() != ".csv":  # nothing but a table is replaced
+            target = target.with_name(f"{target.name}.csv")
+        try:
+            self._services.write_batch_table(done, str(target))
+        except HyperspaceError as error:
+            self._say(str(error), "error")
+        else:
+            self._say(f"Saved {target.name}.", "good")
 
     def _progressed(self, step: Progress) -> None:
         if not isinstance(step, _RowProgress) or step.row is None:

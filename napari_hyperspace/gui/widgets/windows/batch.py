@@ -34,10 +34,12 @@ from napari_hyperspace.gui.controllers.results.batch import (
     PolicyKind,
 )
 from napari_hyperspace.gui.models.view import Tone
+from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, plain_tip
 from napari_hyperspace.gui.widgets.parts.theme import Colors
 
 _COLUMNS = ("Scan", "Spacing", "Time", "Result")
+_WIDTHS = (200, 130, 90)  # the last column takes the rest
 _POLICIES: tuple[tuple[PolicyKind, str], ...] = (
     ("native", "each scan's own"),
     ("fixed", "the same for all"),
@@ -75,6 +77,7 @@ class BatchWindow(QDialog):
         self._policy.currentIndexChanged.connect(self._details.setCurrentIndex)
         self._run.clicked.connect(lambda: controller.run(self.request()))
         self._cancel.clicked.connect(controller.cancel)
+        self._save.clicked.connect(self._ask_table)
         self._close.clicked.connect(self.reject)
         self._table.cellDoubleClicked.connect(lambda row, column: controller.open_result(row))
         self.finished.connect(lambda result: controller.close())
@@ -119,7 +122,8 @@ class BatchWindow(QDialog):
         vertical.setVisible(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
         header.setStretchLastSection(True)
-        header.resizeSection(0, 220)
+        for section, width in enumerate(_WIDTHS):
+            header.resizeSection(section, width)
         self._bar = QProgressBar(self)
         self._bar.setObjectName("hyperspace.batch.progress")
         self._describe(self._bar, "Progress", "How much of the batch is done")
@@ -129,6 +133,9 @@ class BatchWindow(QDialog):
         self._message = PlainLabel(self, name="hyperspace.batch.message")
         self._message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._message.setMinimumHeight(2 * self._message.fontMetrics().lineSpacing())
+        self._save = self._button(
+            "Save table…", "save", "Save spacing, time and volumes of all scans as CSV"
+        )
         self._run = self._button("Segment", "run", "Segment all scans of the folder")
         self._run.setDefault(True)
         self._cancel = self._button("Cancel", "cancel", "Stop; labels that were written are kept")
@@ -154,7 +161,7 @@ class BatchWindow(QDialog):
         form.addWidget(self._with, 3, 1, 1, 2)
         end = QHBoxLayout()
         end.addWidget(self._message, 1)
-        for button in (self._run, self._cancel, self._close):
+        for button in (self._save, self._run, self._cancel, self._close):
             end.addWidget(button, 0, Qt.AlignmentFlag.AlignBottom)
         column = QVBoxLayout(self)
         column.addLayout(form)
@@ -218,6 +225,12 @@ class BatchWindow(QDialog):
             self._keep_target()
             self._target.setText(path)
 
+    def _ask_table(self) -> None:
+        folder = Path(self._target.text().strip())
+        path = dialogs.ask_table_path(self, str(folder / "results.csv"))
+        if path is not None:
+            self._controller.export(path)
+
     def _keep_target(self) -> None:
         self._own_target = True
 
@@ -258,3 +271,4 @@ class BatchWindow(QDialog):
         """Enable the buttons that can be used now."""
         self._run.setEnabled(not running and bool(self._source.text().strip()))
         self._cancel.setEnabled(running)
+        self._save.setEnabled(not running and self._table.rowCount() > 0)

@@ -48,7 +48,7 @@ class ModelsWindow(QDialog):
         self._make_widgets()
         self._lay_out()
         self._list.currentItemChanged.connect(self._selected)
-        self._list.itemActivated.connect(lambda item: self._use())
+        self._list.itemDoubleClicked.connect(lambda item: self._use())
         self._web.clicked.connect(self._add_from_web)
         self._file.clicked.connect(self._add_file)
         self._folder.clicked.connect(self._add_folder)

@@ -184,8 +184,23 @@ def test_a_result_is_opened_with_its_scan(qtbot, controller, viewer, window, fol
     qtbot.waitUntil(lambda: not controller.running)
     image, labels = viewer.layers[before:]
     assert isinstance(image, Image) and isinstance(labels, Labels)
+    assert labels.name == f"labels · {image.name}"
     np.testing.assert_array_equal(image.scale, labels.scale)
     np.testing.assert_array_equal(image.translate, labels.translate)
+
+
+def test_the_results_are_saved_as_a_table(qtbot, controller, window, folder, tmp_path):
+    run(qtbot, controller, folder, kind="fixed", spacing="2")
+    path = tmp_path / "results.csv"
+    controller.batch.export(str(path))
+    assert window.states[-1][:2] == ("Saved results.csv.", "good")
+    lines = path.read_text("utf-8").splitlines()
+    assert lines[0].startswith("scan,error,spacing z (mm),spacing y (mm),spacing x (mm),seconds,")
+    assert [line.partition(",")[0] for line in lines[1:]] == ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
+    controller.batch.export(str(tmp_path / "other"))
+    assert window.states[-1][0] == "Saved other.csv."
+    controller.batch.export(str(tmp_path / "no" / "such" / "folder.csv"))
+    assert window.states[-1][1] == "error"
 
 
 def test_the_window_can_be_closed_and_opened_again(qtbot, controller, window, folder):

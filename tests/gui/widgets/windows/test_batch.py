@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("pytestqt")
@@ -10,6 +12,7 @@ from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QTableWidget
 
 from napari_hyperspace.gui.controllers.results.batch import BatchRequest, BatchRow
+from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.windows.batch import BatchWindow
 
 
@@ -21,7 +24,7 @@ def window(dock):
 
 def test_each_control_is_described_for_screen_readers(window, child):
     names = ("source", "target", "browse_source", "browse_target", "policy", "spacing", "seconds")
-    for name in (*names, "gigabytes", "table", "progress", "run", "cancel", "close"):
+    for name in (*names, "gigabytes", "table", "progress", "save", "run", "cancel", "close"):
         control = child(window, f"batch.{name}")
         assert control.accessibleName() and control.accessibleDescription(), name
 
@@ -85,7 +88,7 @@ def test_rows_are_shown_and_opened_by_a_double_click(window, child, qtbot):
     assert opened == [2]
 
 
-def test_buttons_follow_the_batch(window, child, click, qtbot):
+def test_buttons_follow_the_batch(window, child, click, qtbot, monkeypatch):
     cancelled = []
     window._controller.cancel = lambda: cancelled.append(True)
     child(window, "batch.source").setText("/scans")
@@ -96,5 +99,14 @@ def test_buttons_follow_the_batch(window, child, click, qtbot):
     window._cancel.click()
     window.show_state("done", "good", None)
     assert (run.isEnabled(), cancel.isEnabled()) == (True, False)
+    saved = []
+    window._controller.export = saved.append
+    save = child(window, "batch.save")
+    assert not save.isEnabled()  # there are no results
+    window.show_rows([BatchRow("a.nii")])
+    window.show_state("done", "good", None)
+    monkeypatch.setattr(dialogs, "ask_table_path", lambda parent, suggestion: suggestion)
+    click(save)
+    assert saved == [str(Path("/scans-labels/results.csv"))]
     click(child(window, "batch.close"))
     qtbot.waitUntil(lambda: not window._controller._window)
