@@ -17,12 +17,15 @@ from typing import Any
 
 import psutil
 
-from tests.fuzz.limits import BLOCKED_S, CPU_S, MEMORY_BYTES, PICKLE_MEMORY_BYTES
+from tests.fuzz.faults import FAULTS
+from tests.fuzz.limits import BLOCKED_S, CPU_S, PICKLE_MEMORY_BYTES
+from tests.fuzz.targets import TARGETS
 
 _ROOT = Path(__file__).resolve().parents[2]
 # The tests come last on the path, so that an installed package is tested and not the checkout.
 _START = "import sys; sys.path.append({root!r}); from tests.fuzz.worker import start; start({to!r})"
 _POLL_S = 0.2
+_BUSY_S = 0.1  # of processor time: with less, a process is waiting
 _NICENESS = 15
 
 
@@ -34,7 +37,7 @@ class Child:
     cpu_s
         Processor time of a case.
     blocked_s
-        Time of a case that spends hardly any processor time.
+        Time in which a case spends hardly any processor time.
     """
 
     def __init__(self, cpu_s: float = CPU_S, blocked_s: float = BLOCKED_S) -> None:
@@ -61,8 +64,8 @@ class Child:
         self.prepare(target)
         self._send({"target": target, "seed": seed, "index": index})
         self._wait_or_fail()  # the files are written
-        memory = PICKLE_MEMORY_BYTES if target == "import-checkpoint" else 2 * MEMORY_BYTES
-        return self._wait(self.cpu_s, memory)
+        memory = {**TARGETS, **FAULTS}[target].memory_bytes
+        return self._wait(self.cpu_s, PICKLE_MEMORY_BYTES if memory is None else 2 * memory)
 
     def describe(self, target: str, seed: int, index: int) -> str:
         """Return the checksum of a case, without running it."""
@@ -93,7 +96,7 @@ class Child:
         environment = {
             **{name: value for name, value in os.environ.items() if name != "HYPERSPACE_DATA"},
             **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-            "TMPDIR": str(self.scratch / "tmp"),
+            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(self.scratch / "tmp")),
             "HYPERSPACE_CACHE": str(self.scratch / "cache"),
             "HYPERSPACE_LOG_FOLDER": str(self.scratch / "log"),
             "TORCHINDUCTOR_CACHE_DIR": str(self.scratch / "cache"),
@@ -140,7 +143,7 @@ class Child:
     def _wait(self, cpu_s: float | None, memory: int | None) -> dict[str, Any]:
         """Return the next answer, or a finding if the process ends or goes over a limit."""
         assert self._watched is not None
-        started, spent, held = time.monotonic(), 0.0, 0
+        started, spent, busy, held = time.monotonic(), 0.0, 0.0, 0
         with suppress(psutil.Error):  # no children yet; to list them takes longer than most cases
             spent = sum(self._watched.cpu_times()[:4])
             held = self._watched.memory_info().rss
@@ -154,8 +157,10 @@ class Child:
                     return self._stopped("time", f"more than {cpu_s:g} s of processor time", used)
                 if memory is not None and more > memory:
                     return self._stopped("memory", f"{more >> 20} MB more than before", used)
+                if used > busy + _BUSY_S:
+                    started, busy = time.monotonic(), used
                 if cpu_s is not None and time.monotonic() - started > self.blocked_s:
-                    return self._stopped("blocked", f"no end within {self.blocked_s:g} s", used)
+                    return self._stopped("blocked", f"nothing done for {self.blocked_s:g} s", used)
                 continue
             if not line:
                 assert self._process is not None

@@ -102,14 +102,14 @@ class Campaign:
         """Share a time among the targets."""
         until = time.monotonic() + seconds
         with Child() as child:
-            while (now := time.monotonic()) < until:
+            while time.monotonic() < until:
                 name = min(self.targets, key=lambda name: self.tallies[name].seconds / _share(name))
                 tally = self.tallies[name]
                 child.prepare(name)
                 ready = time.monotonic()
                 while time.monotonic() < min(ready + _SLICE_S, until):
                     self._case(child, tally)
-                tally.seconds += time.monotonic() - now
+                tally.seconds += time.monotonic() - ready
 
     def run_cases(self, name: str, indices: Sequence[int], child: Child) -> Tally:
         """Run given cases of a target."""

@@ -6,7 +6,7 @@ CPU_S = 20.0
 """Processor time of the child and its own children: a busy machine decides nothing."""
 
 BLOCKED_S = 600.0
-"""Time without an end, although hardly any processor time was spent: waiting for something."""
+"""Time in which hardly any processor time is spent: the case waits for something."""
 
 MEMORY_BYTES = 1 << 30
 """Memory that a case maps, beyond what the child has: the files have a few kB."""

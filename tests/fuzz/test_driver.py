@@ -22,7 +22,7 @@ SEED = 20240707
 # Fewer of those that take longer than a few milliseconds each.
 CASES = {
     **{"hostile-model": 80, "configuration": 80, "table": 80, "rates": 60},
-    **{"command-line": 30, "import-checkpoint": 4},
+    **{"command-line": 30, "import-checkpoint": 3},
 }
 _CASES = 120
 
@@ -55,12 +55,18 @@ def test_a_case_is_a_function_of_target_seed_and_index(target: str, child: Child
 
 @pytest.fixture(scope="module")
 def short() -> Iterator[Child]:
-    """A child with limits that are reached at once."""
-    with Child(cpu_s=0.5, blocked_s=3.0) as started:
+    """A child with a limit that is reached at once."""
+    with Child(cpu_s=0.5) as started:
         yield started
 
 
-@pytest.mark.parametrize("name", FAULTS)
+def test_the_driver_finds_a_case_that_waits() -> None:
+    with Child(blocked_s=2.0) as child:
+        answer = child.run("fault: blocked", SEED, 1)
+    assert (answer["outcome"], answer["kind"]) == ("finding", "blocked")
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if name != "fault: blocked"])
 def test_the_driver_finds_each_kind_of_fault(name: str, short: Child, tmp_path: Path) -> None:
     campaign = Campaign(SEED, [name], keep=tmp_path / "kept", report=lambda _: None)
     tally = campaign.run_cases(name, (0, 1), short)
@@ -82,3 +88,12 @@ def test_the_program_repeats_a_case_and_ends_with_its_status(
     assert (tmp_path / f"nrrd-{SEED}-0" / "files" / "scan.nrrd").exists()
     assert run_case(f"fault: wrong:{SEED}:1", tmp_path, short) == 1
     assert json.loads(capsys.readouterr().out)["kind"] == "wrong"
+
+
+def test_the_security_page_has_the_counts_of_every_target() -> None:
+    page = Path(__file__).parents[2] / "SECURITY.md"
+    if not page.exists():
+        pytest.skip("not a checkout")
+    text = page.read_text(encoding="utf-8")
+    for target in TARGETS:
+        assert f"\n| {target} | " in text, target
