@@ -81,10 +81,15 @@ def segment(
         control(dock, "spacing").setValue(spacing)
     run, estimate, table = (control(dock, name) for name in ("run", "estimate", "structures.table"))
     structures = dock.controller.structures
-    # The previous estimate is shown until the query of the new spacing starts.
+    # The previous estimate is shown for a moment, then that there is none yet: it ends in "…".
     QTest.qWait(500)
     # The first estimate measures the machine.
-    wait_until(lambda: run.isEnabled() and estimate.text(), 180, "the cost is estimated")
+    live = dock.controller.live
+    wait_until(
+        lambda: run.isEnabled() and live.is_idle and estimate.text().partition("GB")[1],
+        180,
+        "the cost is estimated",
+    )
     facts: dict[str, Any] = {"estimate": estimate.text()}
     before = len(segmentations(viewer))
     clicked = time.perf_counter()
@@ -150,6 +155,8 @@ def show_labels(
 ) -> None:
     """Show the slice with most labeled voxels, fitted to the view; each result on its scan."""
     labels, first = results[0], viewer.dims.order[0]
+    for layer in results:  # the previous result is hidden when a new one comes
+        layer.visible = True
     across = tuple(axis for axis in range(labels.ndim) if axis != first)
     fullest = int(np.argmax(np.count_nonzero(labels.data, axis=across)))
     for layer in results[1:]:  # the first is above the scan itself; the others get a copy of it

@@ -35,8 +35,8 @@ class VerticalScrollArea(QScrollArea):
         """Return the smallest width of the content, and of the scroll bar beside it."""
         content, bar = self.widget(), self.verticalScrollBar()
         assert content is not None and bar is not None
-        width = content.minimumSizeHint().width() + bar.sizeHint().width()
-        return QSize(width, super().minimumSizeHint().height())
+        width = max(content.minimumSizeHint().width(), content.minimumWidth())
+        return QSize(width + bar.sizeHint().width(), super().minimumSizeHint().height())
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Ask for another width when that of the content changes."""
