@@ -97,6 +97,9 @@ class SweepLayers:
                 hide_results(self._viewer, self._scan)
                 layer.visible = True
             return
+        if self._scan not in self._viewer.layers:
+            self._view.show_message("The scan of this sweep is no longer open.", "warning")
+            return
         hide_results(self._viewer, self._scan)
         self._leave()
         self.layer = add_layer(self._viewer, data)

@@ -122,6 +122,14 @@ def test_a_sweep_stops_when_its_scan_is_removed(controller, viewer, qtbot, servi
     assert "removed during the sweep" in view.messages[-1][0]
 
 
+def test_no_labels_are_added_once_the_scan_is_closed(controller, viewer, qtbot, view):
+    sweep(controller, qtbot)
+    viewer.layers.clear()
+    controller.sweep.choose(1)
+    qtbot.waitUntil(lambda: view.messages[-1][0] == "The scan of this sweep is no longer open.")
+    assert len(viewer.layers) == 0
+
+
 def test_the_knee_follows_the_allowed_loss(controller, qtbot, states):
     sweep(controller, qtbot)
     assert states[-1].curves.knee == 0
