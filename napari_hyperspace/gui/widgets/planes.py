@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QSplitter, QWidget
 
@@ -112,7 +113,8 @@ class PlanesDock:
         """Take the views out of the window."""
         panel, dock, window = self._panel, self._dock, self._window
         self._panel = self._dock = self._window = None
-        if panel is None or window is None:
+        # A window that was closed is deleted with all its widgets before the dock is told.
+        if panel is None or window is None or not isalive(window):
             return
         for corner, area in self._corners.items():
             window.setCorner(corner, area)

@@ -104,3 +104,26 @@ def test_a_window_that_closes_is_left_alone(window, planes, views, monkeypatch):
 
     monkeypatch.setattr(views._viewer.window, "remove_dock_widget", gone)
     views.hide()
+
+
+def test_a_window_that_is_deleted_is_left_alone(planes, qtbot, monkeypatch):
+    """As when napari is closed while the planes are shown."""
+    monkeypatch.setattr("napari.qt.QtViewer", FakeView)
+    window = QMainWindow()
+    owner = QWidget(window)
+    window.setCentralWidget(owner)
+
+    def add(widget, name, area):
+        dock = QDockWidget(name, window)
+        dock.setWidget(widget)
+        window.addDockWidget(AREAS.BottomDockWidgetArea, dock)
+        return dock
+
+    fake = SimpleNamespace(
+        window=SimpleNamespace(add_dock_widget=add), fit_to_view=planes.coronal.fit_to_view
+    )
+    views = PlanesDock(fake, owner)
+    views.show(planes, lambda: None)
+    with qtbot.waitSignal(window.destroyed):
+        window.deleteLater()
+    views.hide()

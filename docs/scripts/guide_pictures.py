@@ -1,0 +1,117 @@
+"""Makes the pictures of the guide from the running program; ``make picture`` starts this.
+
+Each picture is a screenshot of napari's window while one task of the guide is done through the
+plug-in's own controls, on the sample images.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import napari
+import numpy as np
+from demo import CLICK, PLUGIN, choose, control, sample_key, segment, wait_until
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QScrollArea
+
+SIZE = (1440, 900)
+
+
+class Session:
+    """A napari window with a sample image, the dock open and a model chosen.
+
+    Parameters
+    ----------
+    folder
+        Where pictures are written.
+    sample, model
+        Part of the sample image's name, and of the model's.
+    """
+
+    def __init__(self, folder: Path, sample: str, model: str) -> None:
+        self.folder = folder
+        self.viewer = napari.Viewer()
+        self.viewer.window.resize(*SIZE)
+        _, self.dock = self.viewer.window.add_plugin_dock_widget(PLUGIN, "HyperSpace")
+        choose(control(self.dock, "model"), model)
+        (self.scan,) = self.viewer.open_sample(PLUGIN, sample_key(sample))
+        choose(control(self.dock, "layer"), self.scan.name)
+
+    def segment(self, spacing_mm: float) -> napari.layers.Labels:
+        """Run at a spacing and show the slice with most labels."""
+        labels, _ = segment(self.viewer, self.dock, spacing_mm)
+        axis = self.viewer.dims.order[0]
+        across = tuple(i for i in range(labels.ndim) if i != axis)
+        fullest = int(np.argmax(np.count_nonzero(labels.data, axis=across)))
+        point = labels.translate[axis] + fullest * labels.scale[axis]
+        self.viewer.dims.set_point(axis, point)
+        return labels
+
+    def toggle(self, section: str) -> None:
+        """Open or close a section of the dock, and scroll to it."""
+        QTest.mouseClick(control(self.dock, f"{section}.toggle"), CLICK)
+        QTest.qWait(300)
+        (area,) = self.dock.findChildren(QScrollArea)
+        area.ensureWidgetVisible(control(self.dock, section), 0, 0)
+
+    def picture(self, name: str) -> None:
+        """Write a screenshot of the whole window."""
+        QTest.qWait(800)
+        path = self.folder / f"{name}.png"
+        self.viewer.screenshot(path, canvas_only=False, flash=False)
+        print(path)
+
+    def close(self) -> None:
+        """Close the window."""
+        self.viewer.close()
+
+
+def tuning(folder: Path) -> None:
+    """Cost and accuracy, and a sweep with its knee."""
+    session = Session(folder, "mni152_hippocampus", "hippocampus")
+    dock = session.dock
+    session.segment(2.0)
+    session.toggle("cost")
+    session.picture("cost")
+    session.toggle("cost")
+    session.toggle("sweep")
+    for name, value in (("low", 1.0), ("high", 4.0), ("count", 7)):
+        control(dock, f"sweep.{name}").setValue(value)
+    sweep = dock.controller.sweep
+    start = control(dock, "sweep.start")
+    wait_until(lambda: start.isEnabled() and sweep.is_idle, 60, "the sweep can be started")
+    QTest.mouseClick(start, CLICK)
+    wait_until(lambda: dock.controller.running, 30, "the sweep runs")
+    wait_until(lambda: not dock.controller.running, 600, "the sweep is over")
+    QTest.mouseClick(control(dock, "sweep.use_knee"), CLICK)
+    session.picture("sweep")
+    session.close()
+
+
+def comparing(folder: Path) -> None:
+    """Two results beside each other, and three planes."""
+    session = Session(folder, "mni152_hippocampus", "hippocampus")
+    dock, controller = session.dock, session.dock.controller
+    fine, coarse = session.segment(1.0), session.segment(3.0)
+    controller.comparison.compare(fine, coarse)
+    wait_until(lambda: controller.comparison.is_idle, 60, "the results are compared")
+    session.picture("compare")
+    controller.comparison.leave()
+    QTest.mouseClick(control(dock, "planes"), CLICK)
+    session.picture("planes")
+    session.close()
+
+
+def main() -> None:
+    """Make all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("docs/images"))
+    folder = parser.parse_args().output
+    folder.mkdir(parents=True, exist_ok=True)
+    tuning(folder)
+    comparing(folder)
+
+
+if __name__ == "__main__":
+    main()
