@@ -6,7 +6,6 @@ from typing import Any
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
-from napari_hyperspace.gui.adapters.planes import ThreePlanes
 from napari_hyperspace.gui.adapters.viewer import camera_of
 from napari_hyperspace.gui.controllers.about import AboutController
 from napari_hyperspace.gui.controllers.budget import BudgetController
@@ -30,7 +29,6 @@ from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 from napari_hyperspace.gui.jobs.runner import JobRunner
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.choices import Choices
-from napari_hyperspace.gui.models.comparison import ComparisonState
 from napari_hyperspace.gui.models.view import StructuresView, View
 
 
@@ -129,8 +127,9 @@ class DockController:
         self._runner.finished.connect(self._job_finished)
         self._runner.finished.connect(self.comparison.run_ended)
         self.segmentation.added.connect(self.comparison.added)
-        self.comparison.changed.connect(self._comparison_changed)
-        self.planes.changed.connect(self._planes_changed)
+        # The panes beside each other are of one plane.
+        self.comparison.arranging.connect(self._show_one_plane)
+        self.planes.opening.connect(self.comparison.leave_panes)
         self._moves = (self.viewer.dims.events.point, camera_of(self.viewer).events.center)
         for emitter in self._moves:
             emitter.connect(self._view_moved)
@@ -176,13 +175,8 @@ class DockController:
         else:
             self.live.resume()
 
-    def _comparison_changed(self, state: ComparisonState | None) -> None:
-        if state is not None and not state.in_place:
-            self.planes.show(False)  # the panes beside each other are of one plane
-
-    def _planes_changed(self, planes: ThreePlanes | None) -> None:
-        if planes is not None and self.comparison.comparing:
-            self.comparison.show_in_place(False)
+    def _show_one_plane(self) -> None:
+        self.planes.show(False)
 
     def _run_at(self, spacing_mm: Triple) -> bool:
         """Run at another spacing, and show it in the dock; return whether a run was started."""

@@ -27,6 +27,8 @@ class PlanesController:
         The scan is the layer of the first channel.
     """
 
+    opening = Signal()
+    """Three planes will be shown now; what the viewer shows meanwhile is shown again afterwards."""
     changed = Signal(object)
     """The three planes, a `ThreePlanes`; `None`: the single view is shown."""
 
@@ -67,6 +69,7 @@ class PlanesController:
             self._refuse("There is no scan to show. Open one first.")
         else:
             self._scan = self._layers.layers[0]
+            self.opening.emit()
             try:
                 self._planes = ThreePlanes(self._viewer, self._scan, later)
             except HyperspaceError as error:

@@ -58,6 +58,8 @@ class ComparisonController:
         Starts a run at a spacing in canonical order (z, y, x); returns whether one was started.
     """
 
+    arranging = Signal()
+    """Panes will be shown beside each other now."""
     changed = Signal(object)
     """The state of the comparison, a `ComparisonState`; `None`: nothing is compared."""
 
@@ -163,6 +165,7 @@ class ComparisonController:
         except HyperspaceError as error:
             self._view.show_message(str(error), "error")
             return
+        self.arranging.emit()
         self._shown = GridView(self._viewer, first, second)
         self._summary = "Comparing…"
         self._shown.show_different(self._different)
@@ -190,6 +193,7 @@ class ComparisonController:
     def show_beside(self) -> None:
         """Show both results beside each other."""
         if self._shown is not None:
+            self.arranging.emit()
             self._shown.show_beside()
             self._show()
 
@@ -198,6 +202,11 @@ class ComparisonController:
         if self._shown is not None:
             self._shown.show_in_place(self._shown.second if second else self._shown.first)
             self._show()
+
+    def leave_panes(self) -> None:
+        """Show one result in place if both are shown beside each other."""
+        if self._shown is not None and not self._shown.in_place:
+            self.show_in_place(False)
 
     def blink(self) -> None:
         """Show the other result in the same place."""
@@ -274,7 +283,9 @@ class ComparisonController:
 
     def _layers_changed(self, event: Any = None) -> None:
         """Leave the comparison if a layer is added or removed: the panes are not for others."""
-        if VIEW_KEY in getattr(event.value, "metadata", {}):  # of another view, such as a cross-hair
+        if VIEW_KEY in getattr(
+            event.value, "metadata", {}
+        ):  # of another view, such as a cross-hair
             return
         if self._shown is not None and not self._shown.changing:
             # napari goes through a list that it made before: nothing may be removed meanwhile.

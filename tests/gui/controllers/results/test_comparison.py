@@ -228,17 +228,21 @@ def test_the_key_is_bound_while_comparing(controller, scene, compared):
 
 def test_three_planes_show_one_result_at_a_time(controller, scene, compared, qtbot):
     controller.layers.choose(str(id(scene.layers["scan"])))
+    zoom = scene.scene.camera.zoom
     compared()
     controller.planes.show(True)
     assert controller.planes.shown
     qtbot.wait(20)
-    controller.comparison.blink()
     assert compared.states[-1].in_place
+    controller.comparison.blink()
+    assert compared.states[-1].second_shown
     assert controller.planes.shown
     controller.comparison.show_beside()
     assert not controller.planes.shown
     qtbot.wait(20)
     assert controller.comparison.comparing
+    controller.comparison.leave()
+    assert scene.scene.camera.zoom == pytest.approx(zoom)
 
 
 def test_edits_are_compared_again(controller, scene, compared, qtbot):
