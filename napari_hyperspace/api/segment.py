@@ -13,6 +13,7 @@ import torch
 from napari_hyperspace import __version__
 from napari_hyperspace.api.memory_check import check_main_memory
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
+from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.memory import PeakMemory
 from napari_hyperspace.core.progress import Progress, as_part, run_to_end
@@ -26,6 +27,7 @@ from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords
 from napari_hyperspace.inference.plan import Plan, make_plan, working_spacing
 from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.nets.base.localization import Localization
+from napari_hyperspace.support.log import log_event
 
 _LOCALIZATION = 0.2  # fraction of the progress for the coarse first pass
 
@@ -331,9 +333,14 @@ def _segment_in_one_pass(
             "record": _record(native, model, plan, spacing_mm, options, inference),
         },
     )
+    seconds = time.perf_counter() - started
+    log_event(
+        f"segmented {plan.native.shape} voxels at {format_spacing(plan.spacing_mm)} "
+        f"in {seconds:.3g} s, {inference.precision.name} on {inference.device}"
+    )
     return SegmentResult(
         segmentation,
-        time.perf_counter() - started,
+        seconds,
         inference.bake_seconds,
         memory.peak_bytes,
         plan.spacing_mm,

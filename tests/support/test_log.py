@@ -86,6 +86,16 @@ def test_warnings_are_logged_and_events_only_if_asked_for(own_log, monkeypatch):
     assert "one run has finished" in own_log.read_text("utf-8")
 
 
+def test_runs_are_logged_on_request_without_names(own_log, monkeypatch):
+    monkeypatch.setenv("HYPERSPACE_LOG", "info")
+    named = scan().with_array(scan().array)
+    object.__setattr__(named, "name", NAME)
+    hs.segment(named, FakeModel(lambda spacing: local_network()), (2, 2, 2), precision="fp32")
+    (line,) = own_log.read_text("utf-8").splitlines()
+    assert " INFO " in line and "at 2 × 2 × 2 mm" in line and "fp32 on cpu" in line
+    assert NAME not in line
+
+
 def test_the_log_is_rotated(own_log, monkeypatch):
     monkeypatch.setattr(log, "_FILE_BYTES", 300)
     monkeypatch.setenv("HYPERSPACE_LOG_FOLDER", str(own_log.parent / "other"))

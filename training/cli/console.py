@@ -24,7 +24,7 @@ from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.format import parse_spacing
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import ReportProgress
-from napari_hyperspace.support.log import log_error, log_warning
+from napari_hyperspace.support.log import log_error, log_event, log_warning
 
 _TRAINING_PACKAGES = (
     "lightning_fabric", "matplotlib", "monai", "pandas", "tensorboard",
@@ -106,7 +106,9 @@ class Commands(typer.core.TyperGroup):
             warnings.showwarning = show
             try:
                 with _signals_interrupt():
-                    return super().invoke(ctx)
+                    result = super().invoke(ctx)
+                log_event(f"{command()}: finished")
+                return result
             except KeyboardInterrupt as error:
                 number = error.number if isinstance(error, _Terminated) else signal.SIGINT
                 typer.echo(f"stopped by {signal.Signals(number).name}", err=True)

@@ -15,6 +15,7 @@ from napari_hyperspace.gui.controllers.dock import DockController
 from napari_hyperspace.gui.controllers.files import dropped_dicom
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.choices import Choices
+from napari_hyperspace.gui.models.comparison import BLINK_KEY
 from napari_hyperspace.gui.models.recent import recent_scans
 from napari_hyperspace.gui.models.scales import Scales
 from napari_hyperspace.gui.models.settings import Remembered, load_choices
@@ -43,6 +44,7 @@ from napari_hyperspace.gui.widgets.windows.about import add_about_actions
 from napari_hyperspace.gui.widgets.windows.batch import BatchWindow
 from napari_hyperspace.gui.widgets.windows.guide import show_guide, show_shortcuts
 from napari_hyperspace.gui.widgets.windows.models import ModelsWindow
+from napari_hyperspace.gui.widgets.windows.opening import open_one
 from napari_hyperspace.gui.widgets.windows.text import copy_text
 
 _PAGE_WIDTH = 312  # a narrower slider cannot be set to a hundredth of a mm
@@ -165,6 +167,8 @@ class HyperspaceWidget(QWidget):
         keys.add("cancel", "Ctrl+Shift+X", "Cancel what is running", footer.cancel.click)
         keys.add("preview", "Ctrl+Shift+L", "Live preview on or off", self._preview.live.toggle)
         keys.add("next", "Ctrl+Shift+N", "Next structure", self._structures.choose_next)
+        blink = self.controller.comparison.blink
+        keys.add("blink", "Ctrl+Shift+B", f"Other result of a comparison (or {BLINK_KEY})", blink)
         self.help.add("Guide", "guide", "The program in short", lambda: show_guide(self))
         self.help.add(
             "Shortcuts",
@@ -182,9 +186,13 @@ class HyperspaceWidget(QWidget):
         scan.correct.clicked.connect(controller.scan.correct_spacing)
         scan.modelFileChosen.connect(controller.models.add_file)
         scan.batchRequested.connect(
-            lambda: BatchWindow(controller.batch, self._colors, self).show()
+            lambda: open_one(
+                self, BatchWindow, lambda: BatchWindow(controller.batch, self._colors, self)
+            )
         )
-        scan.manageRequested.connect(lambda: ModelsWindow(controller.manager, self).show())
+        scan.manageRequested.connect(
+            lambda: open_one(self, ModelsWindow, lambda: ModelsWindow(controller.manager, self))
+        )
         scan.model.chosen.connect(controller.models.choose)
         scan.device.chosen.connect(controller.models.choose_device)
         self._spacing.spacingChanged.connect(controller.spacing.set_spacing)

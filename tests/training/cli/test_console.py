@@ -79,6 +79,13 @@ def test_diagnostics_are_text_or_json(own_log: Path) -> None:
     assert Path(run("diagnostics", "--log-file").stdout.strip()) == own_log
 
 
+def test_commands_are_logged_on_request(own_log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERSPACE_LOG", "info")
+    assert run("info", "hippocampus").exit_code == 0
+    (line,) = own_log.read_text("utf-8").splitlines()
+    assert line.endswith(" info: finished")
+
+
 def test_errors_and_warnings_of_commands_are_logged_without_names(
     tmp_path: Path, own_log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

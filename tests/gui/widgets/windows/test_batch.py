@@ -22,6 +22,16 @@ def window(dock):
     return dock.findChild(BatchWindow)
 
 
+def test_there_is_one_window_at_a_time(window, dock, child, click, qtbot):
+    action = dock.findChild(QAction, "hyperspace.open.batch")
+    action.trigger()
+    assert dock.findChildren(BatchWindow) == [window]
+    click(child(window, "batch.close"))
+    action.trigger()
+    (again,) = [one for one in dock.findChildren(BatchWindow) if one.isVisible()]
+    assert again is not window
+
+
 def test_each_control_is_described_for_screen_readers(window, child):
     names = ("source", "target", "browse_source", "browse_target", "policy", "spacing", "seconds")
     for name in (*names, "gigabytes", "table", "progress", "save", "run", "cancel", "close"):
