@@ -87,9 +87,10 @@ def add_handing_on_actions(
 
 def _ask_path(parent: QWidget, title: str, suggestion: str, filters: str) -> str | None:
     """Ask where to save; a name without an extension gets that of the chosen format."""
-    path, chosen = QFileDialog.getSaveFileName(parent, title, suggestion, filters)
-    if not path:
+    answer, chosen = QFileDialog.getSaveFileName(parent, title, suggestion, filters)
+    if not answer:
         return None
+    path = str(answer)
     if path.lower().endswith(tuple(_EXTENSION.findall(filters))):
         return path
-    return path + _EXTENSION.findall(chosen or filters)[0]
+    return path + str(_EXTENSION.findall(chosen or filters)[0])
