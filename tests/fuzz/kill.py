@@ -275,6 +275,43 @@ class Predict(Target):
         return [f"{name} is not whole" for name in found if found[name] != reference.state[name]]
 
 
+class Table(Predict):
+    """Labels of a folder with a damaged scan, and the table of results and failures."""
+
+    name = "predict-table"
+
+    def prepare(self, folder: Path) -> None:
+        """Write a model, scans, a damaged scan and the table of a former command."""
+        super().prepare(folder)
+        scan = folder / "scans/tiny_000.nii.gz"
+        scan.write_bytes(scan.read_bytes()[:200])
+        (folder / "table.csv").write_text("former")
+
+    def call(self, folder: Path) -> Call:
+        """Segment all scans and write the table."""
+        return ("hyperspace_with_failure", *super().call(folder)[1:], "--table", "table.csv")
+
+    def state(self, folder: Path) -> dict[str, str]:
+        """Return the label maps and the rows without times."""
+        return {**super().state(folder), **self.rows(folder)}
+
+    @staticmethod
+    def rows(folder: Path) -> dict[str, str]:
+        """Return the rows without times."""
+        with open(folder / "table.csv", newline="", encoding="utf-8") as file:
+            rows = [{**row, "seconds": ""} for row in csv.DictReader(file)]
+        return {f"row {number}": str(row) for number, row in enumerate(rows)}
+
+    def check_killed(self, folder: Path, reference: Reference) -> list[str]:
+        """The table is the former or the new one, and each label map is whole."""
+        found = []
+        if (folder / "table.csv").read_text("utf-8") != "former":
+            rows = {k: v for k, v in reference.state.items() if k.startswith("row ")}
+            found += [] if self.rows(folder) == rows else ["the table is not whole"]
+        labels = Predict.state(self, folder)
+        return found + [f"{n} is not whole" for n in labels if labels[n] != reference.state[n]]
+
+
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
@@ -285,6 +322,7 @@ TARGETS: dict[str, Target] = {
         ModelFile("model", "model.safetensors"),
         Cache(),
         Predict(),
+        Table(),
         Fit("fit", workers=0),
         Fit("fit-workers", workers=2),
         Compare(),
