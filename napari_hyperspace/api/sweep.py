@@ -5,6 +5,7 @@ Each result can be used as soon as it is finished, and is kept when the sweep is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -245,7 +246,9 @@ class Sweep:
         HyperspaceError
             As `segment_steps`; finished spacings are kept then, too.
         """
-        weights = [max(cost.seconds, 1e-6) for cost in self.estimates]
+        seconds = [cost.seconds for cost in self.estimates]
+        # The time of a precision that was not calibrated is not known.
+        weights = seconds if all(0 < one < math.inf for one in seconds) else [1.0] * len(seconds)
         done = {point.spacing_mm for point in self._comparison.points}
         start, n = 0.0, len(weights)
         for i, (spacing, weight) in enumerate(zip(self.plan.spacings_mm, weights, strict=True)):

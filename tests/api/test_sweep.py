@@ -327,6 +327,14 @@ def test_progress_never_goes_back() -> None:
     assert fractions[-1] == pytest.approx(1)
 
 
+def test_a_precision_whose_time_is_not_known_can_be_swept() -> None:
+    swept = sweep(scan(), bright_model(), [2, 1], precision="fp16-channels-last")
+    assert math.isnan(swept.seconds)
+    fractions = [step.fraction for step in swept.steps()]
+    assert fractions == sorted(fractions) and len(swept.summary.points) == 2
+    assert swept.summary.to_dict()["points"][0]["predicted_seconds"] is None
+
+
 def test_the_estimated_time_counts_what_is_shared_once() -> None:
     volume, spacings = scan(), [(3.0,) * 3, (2.0,) * 3, (1.95,) * 3]
     model = bright_model(localization=Localization(3.0, 4.0, (30, 30, 30)))
