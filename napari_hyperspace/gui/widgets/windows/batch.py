@@ -37,6 +37,7 @@ from napari_hyperspace.gui.models.view import Tone
 from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, plain_tip
 from napari_hyperspace.gui.widgets.parts.theme import Colors
+from napari_hyperspace.gui.widgets.windows.opening import resize_within_screen
 
 _COLUMNS = ("Scan", "Spacing", "Time", "Result")
 _WIDTHS = (200, 130, 90)  # the last column takes the rest
@@ -168,7 +169,7 @@ class BatchWindow(QDialog):
         column.addWidget(self._table, 1)
         column.addWidget(self._bar)
         column.addLayout(end)
-        self.resize(760, 520)
+        resize_within_screen(self, 760, 520)
 
     def _button(self, text: str, name: str, tip: str) -> QPushButton:
         button = QPushButton(text, self)

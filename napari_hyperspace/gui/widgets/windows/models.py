@@ -23,6 +23,7 @@ from napari_hyperspace.gui.controllers.manager import ManagerController, ModelRo
 from napari_hyperspace.gui.models.view import Tone
 from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, plain_tip
+from napari_hyperspace.gui.widgets.windows.opening import resize_within_screen
 from napari_hyperspace.gui.widgets.windows.web_address import WebAddressDialog
 
 _KEY = Qt.ItemDataRole.UserRole
@@ -122,7 +123,7 @@ class ModelsWindow(QDialog):
         column.addLayout(add)
         column.addWidget(self._bar)
         column.addLayout(end)
-        self.resize(820, 540)
+        resize_within_screen(self, 820, 540)
 
     # -- what the user does --------------------------------------------------------------------
 

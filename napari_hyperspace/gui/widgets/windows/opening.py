@@ -1,4 +1,4 @@
-"""Windows of which there is one at a time."""
+"""Opening windows: one of a kind at a time, and never larger than the screen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from qtpy.QtWidgets import QDialog, QWidget
+
+_SHARE = 0.9  # of the screen that a window may take
 
 Window = TypeVar("Window", bound=QDialog)
 
@@ -29,3 +31,13 @@ def open_one(parent: QWidget, kind: type[Window], make: Callable[[], Window]) ->
     window.raise_()
     window.activateWindow()
     return window
+
+
+def resize_within_screen(window: QWidget, width: int, height: int) -> None:
+    """Give a window a size, or less if the screen is small."""
+    screen = window.screen()
+    if screen is not None:
+        free = screen.availableGeometry()
+        width = min(width, round(_SHARE * free.width()))
+        height = min(height, round(_SHARE * free.height()))
+    window.resize(width, height)

@@ -6,6 +6,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication, QIcon
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QPlainTextEdit, QVBoxLayout, QWidget
 
+from napari_hyperspace.gui.widgets.windows.opening import resize_within_screen
+
 
 class TextDialog(QDialog):
     """Shows plain text that can be selected and copied; deleted when it is closed.
@@ -49,7 +51,7 @@ class TextDialog(QDialog):
         column = QVBoxLayout(self)
         column.addWidget(self._text)
         column.addWidget(buttons)
-        self.resize(620, 520)
+        resize_within_screen(self, 620, 520)
 
 
 def copy_text(text: str) -> None:
