@@ -60,6 +60,11 @@ def main() -> None:
     if len(results) > 1:
         timings["further"] = [facts for _, facts in results[1:]]
     show_labels(viewer, scan, [layer for layer, _ in results])
+    controllers = dock.controller
+    wait_until(
+        lambda: controllers.structures.is_idle and controllers.live.is_idle, 60, "all is shown"
+    )
+    QTest.qWait(500)
     viewer.screenshot(options.output / "screenshot.png", canvas_only=False, flash=False)
     for layer, name in ((scan, "scan.nii.gz"), (labels, "segmentation.nii.gz")):
         if not layer.save(str(options.output / name), plugin=PLUGIN):

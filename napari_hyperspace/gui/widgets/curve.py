@@ -16,8 +16,8 @@ from napari_hyperspace.gui.widgets.parts.theme import Colors, colors
 
 _TICKS_MM = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
 _LEFT = 58  # width of the axes on the left, so that both plots have the same scale below
-_STRIP = 48
-_PLOT = 116
+_STRIP = 52
+_PLOT = 122
 
 
 class _SpacingAxis(pg.AxisItem):  # type: ignore[misc]  # pyqtgraph has no types
@@ -69,7 +69,7 @@ class CostCurve(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("Time and Dice over the working spacing")
-        self.ci.layout.setContentsMargins(0, 0, 6, 0)
+        self.ci.layout.setContentsMargins(0, 5, 6, 0)  # room for half a tick text at the top
         self.ci.layout.setSpacing(2)
         self._strip = self._add_plot(0, {"left": _DiceAxis("left")})
         self._plot = self._add_plot(

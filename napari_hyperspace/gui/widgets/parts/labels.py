@@ -9,6 +9,8 @@ from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from napari_hyperspace.gui.models.view import Tone
 
+_PADDING = 4  # of labels in napari's style
+
 
 class PlainLabel(QLabel):
     """Wrapped plain text, colored by its tone."""
@@ -31,11 +33,13 @@ class PlainLabel(QLabel):
     def reserve_lines(self, lines: int) -> None:
         """Keep the height of some lines, so that a text that comes or goes moves nothing."""
         self._reserved = lines
+        self.setIndent(0)  # Qt adds one above or below a text that is not in the middle
         self._reserve()
 
     def _reserve(self) -> None:
         if self._reserved:
-            self.setMinimumHeight(self._reserved * self.fontMetrics().height())
+            lines = self._reserved * self.fontMetrics().lineSpacing()
+            self.setMinimumHeight(lines + _PADDING)
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Reserve lines of another height when the style sets another font."""
