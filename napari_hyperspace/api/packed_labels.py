@@ -1,6 +1,6 @@
 """Label maps that are kept compressed, and what several of them have in common, slab by slab.
 
-Label maps consist of large equal regions: compressed, one takes 1 to 3 % of its size, and never
+Label maps consist of large equal regions: compressed, one takes 1 to 4 % of its size, and never
 more than its size plus a few bytes per slab. So a sweep keeps all of them in main memory.
 """
 

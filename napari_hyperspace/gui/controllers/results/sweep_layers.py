@@ -24,7 +24,7 @@ from napari_hyperspace.gui.models.view import View
 class SweepLayers:
     """Shows the spacings of a sweep in one Labels layer. Main thread only.
 
-    A sweep keeps its label maps compressed, usually 1 to 3 % of a byte per voxel each and never
+    A sweep keeps its label maps compressed, usually 1 to 4 % of a byte per voxel each and never
     more than their own size. Only the one that is shown is expanded, off the main thread.
 
     Parameters
