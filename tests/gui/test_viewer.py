@@ -88,7 +88,7 @@ def click(qtbot, widget, **options):
 
 def wait_for_estimate(qtbot, dock):
     # The first estimate on a machine measures it.
-    qtbot.waitUntil(lambda: "fits" in child(dock, "estimate").text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "GB" in child(dock, "estimate").text(), timeout=60_000)
 
 
 def oblique(shape=(20, 24, 18), seed=0):
@@ -107,8 +107,11 @@ def test_the_widget_opens_from_the_plugins_menu(viewer, qtbot):
     for name in ("first", "second"):
         viewer.add_image(np.zeros((3, 4, 5)), units=("mm",) * 3, name=name)
     layers = child(widget, "layer")
+    assert layers.currentText() == "second"  # napari has selected it
+    viewer.layers.selection.active = viewer.layers["first"]
     assert layers.currentText() == "first"
     layers.setCurrentIndex(layers.findText("second"))
+    assert not viewer.layers["first"].visible
     assert [layer.name for layer in widget.controller.layers.layers] == ["second"]
     viewer.layers["second"].scale = (3, 2, 1)
     assert "3 × 2 × 1 mm" in widget.findChild(QLabel, "hyperspace.scan").text()
@@ -282,8 +285,9 @@ def test_several_dropped_series_become_layers_to_choose_from(
     layers = child(dock, "layer")
     assert {layers.itemText(i) for i in range(2)} == {"first", "second"}
     (shown,) = (layer for layer in viewer.layers if layer.visible)
-    assert layers.currentText() == shown.name == viewer.layers.selection.active.name
-    assert "first" in child(dock, "message").text()
+    assert layers.currentText() == shown.name
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is shown)
+    qtbot.waitUntil(lambda: "first" in child(dock, "message").text())
     qtbot.waitUntil(lambda: not dock.controller.running)
 
 
@@ -348,6 +352,26 @@ def test_the_preview_follows_the_view(viewer, dock, qtbot):
     point = np.array((viewer.dims.point[0], *viewer.scene.camera.center[1:]))
     assert (low <= point).all() and (point <= high).all()
     assert viewer.layers.selection.active.name == "scan"
+
+
+def test_all_layers_are_deleted_by_mouse_while_there_is_a_preview(shown_dock, qtbot):
+    """The trash of napari's list, after Ctrl+A in it."""
+    dock, viewer = shown_dock, shown_dock.controller.viewer
+    for seed in range(3):
+        values = np.random.default_rng(seed).normal(size=(30, 30, 30))
+        viewer.add_layer(Image(values, units=("mm",) * 3, name=f"scan {seed}"))
+    wait_for_estimate(qtbot, dock)
+    child(dock, "live").setChecked(True)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 4, timeout=60_000)
+    window = viewer.window._qt_viewer
+    window.layers.setFocus()
+    qtbot.keyClick(window.layers, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+    assert len(viewer.layers.selection) == 4
+    click(qtbot, window.layerButtons.deleteButton)
+    qtbot.waitUntil(lambda: dock.controller.live.is_idle)
+    qtbot.wait(50)
+    assert len(viewer.layers) == 0
+    assert child(dock, "layer").count() == 0
 
 
 def test_closing_the_viewer_stops_the_run(viewer, dock, qtbot):

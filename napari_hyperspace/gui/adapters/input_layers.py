@@ -38,6 +38,7 @@ class InputLayers:
         self._viewer = viewer
         self._n_channels = 1
         self._named: list[Any] = []
+        self._added_hidden: Any = None
         self._fills: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
         self._sources: tuple[LayerSource, ...] | None = None
         self.layers: tuple[Any, ...] = ()
@@ -115,6 +116,8 @@ class InputLayers:
         kept = [layer for layer in self.layers if layer in candidates]
         inserted: Any = event.value if getattr(event, "type", "") == "inserted" else None
         is_scan = inserted in candidates and inserted.visible and METADATA_KEY in inserted.metadata
+        if inserted is not None and not inserted.visible:
+            self._added_hidden = inserted  # napari selects what is added, although it is hidden
         if is_scan and self._n_channels == 1:
             kept = [inserted]
         self._choose(kept or candidates[:1])
@@ -126,7 +129,10 @@ class InputLayers:
         if self._n_channels != 1:  # it is not known which of the channels
             return
         active = self._viewer.layers.selection.active
-        scan = active if active is None else scan_made_from(active) or active
+        if active is None or active is self._added_hidden:
+            return
+        self._added_hidden = None
+        scan = scan_made_from(active) or active
         if scan in image_layers(self._viewer) and scan not in self.layers:
             self._choose([scan])
 

@@ -12,6 +12,7 @@ from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.layers import LayerData, to_volume
 from napari_hyperspace.gui.adapters.readers import ReadOptions, holds_dicom, open_layers
 from napari_hyperspace.gui.adapters.viewer import add_layer, label_layers, labels_of
+from napari_hyperspace.gui.jobs.later import later
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.formatting import NOT_FINITE, suggest_path
@@ -82,7 +83,8 @@ class FileController:
                 return
             remember_scan(path)
             layers = [add_layer(self._viewer, one) for one in outcome]
-            self._view.show_message(f"Opened {', '.join(layer.name for layer in layers)}.")
+            text = f"Opened {', '.join(layer.name for layer in layers)}."
+            later(lambda: self._view.show_message(text))  # once the scan is chosen and shown
 
         self._runner.start(steps, opened, f"Reading {Path(path).name}")
 

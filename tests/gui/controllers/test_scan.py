@@ -60,6 +60,14 @@ def test_the_box_follows_the_selected_image(controller, viewer, qtbot, results, 
     assert chosen(controller) == ["scan"] and viewer.layers.selection.active is mine
 
 
+def test_the_hidden_ones_of_several_opened_scans_are_not_chosen(controller, viewer, make_scan):
+    viewer.add_layer(make_scan(name="hidden", visible=False))
+    assert chosen(controller) == ["scan"]
+    viewer.layers.selection.active = viewer.layers["scan"]
+    viewer.layers.selection.active = viewer.layers["hidden"]  # by the user
+    assert chosen(controller) == ["hidden"]
+
+
 def test_a_scan_that_is_opened_second_is_shown_instead_of_the_first(
     controller, viewer, view, qtbot, results, run, oblique_volume
 ):
