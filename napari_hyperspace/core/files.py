@@ -225,10 +225,12 @@ def parse_json(text: str, where: str | os.PathLike[str] | None = None) -> object
     ------
     HyperspaceError
         If it is not JSON, is nested too deeply, or has a number with more digits than Python
-        converts.
+        converts, or half of a character.
     """
     try:
         value: object = json.loads(text)
+        if "\\u" in text:  # half of a surrogate pair cannot be written again
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise HyperspaceError("the values are nested too deeply", where=where) from error
     except ValueError as error:

@@ -172,7 +172,12 @@ def save_model(model: Model, path: str | os.PathLike[str], *, dtype: str = "floa
                 where=target,
                 field=name,
             )
-    text = header.model_dump_json()
+    try:
+        text = header.model_dump_json()
+    except ValueError as error:
+        raise HyperspaceError(
+            "the card contains a text that cannot be stored", where=target, found=error
+        ) from error
     write_bytes(target, save(state, {_KEY: text, _DIGEST_KEY: digest_of(text, state)}))
     return target
 

@@ -38,6 +38,7 @@ def names(folder: Path) -> list[str]:
         (b"", "not valid JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b"9" * 5000, "not valid JSON"),
+        (b'["\\ud800"]', "not valid JSON"),
     ],
 )
 def test_json_that_cannot_be_read_is_a_declared_error(tmp_path, content, words):

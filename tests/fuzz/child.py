@@ -17,9 +17,8 @@ from typing import Any
 
 import psutil
 
-from tests.fuzz.faults import FAULTS
 from tests.fuzz.limits import BLOCKED_S, CPU_S, PICKLE_MEMORY_BYTES
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import target_type
 
 _ROOT = Path(__file__).resolve().parents[2]
 # The tests come last on the path, so that an installed package is tested and not the checkout.
@@ -64,7 +63,7 @@ class Child:
         self.prepare(target)
         self._send({"target": target, "seed": seed, "index": index})
         self._wait_or_fail()  # the files are written
-        memory = {**TARGETS, **FAULTS}[target].memory_bytes
+        memory = target_type(target).memory_bytes
         return self._wait(self.cpu_s, PICKLE_MEMORY_BYTES if memory is None else 2 * memory)
 
     def describe(self, target: str, seed: int, index: int) -> str:

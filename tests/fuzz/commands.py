@@ -249,4 +249,4 @@ class CommandTarget(Target):
         raise Refused(said or "exit status 1, with a report")
 
 
-COMMANDS: tuple[type[Target], ...] = (CommandTarget,)
+TARGET_TYPES: tuple[type[Target], ...] = (CommandTarget,)

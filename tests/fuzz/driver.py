@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz.child import Child
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import TARGETS, target_type
 
 _SLICE_S = 2.0  # how long one target runs before another one does
 _KEPT_PER_KIND = 3
@@ -171,7 +171,7 @@ class Campaign:
 
 
 def _share(target: str) -> float:
-    return TARGETS[target].share
+    return target_type(target).share
 
 
 def _row(tally: Tally, slowest: str) -> str:

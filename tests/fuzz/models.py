@@ -474,6 +474,6 @@ class ImportTarget(UnpickleTarget):
         load_model(folder / "out.safetensors")
 
 
-MODELS: tuple[type[Target], ...] = (
+TARGET_TYPES: tuple[type[Target], ...] = (
     *(ModelTarget, HostileModelTarget, CheckpointTarget, UnpickleTarget, ImportTarget),
 )

@@ -658,7 +658,7 @@ class DicomFolderTarget(DicomFileTarget):
         return False
 
 
-READERS: tuple[type[Target], ...] = (
+TARGET_TYPES: tuple[type[Target], ...] = (
     *(NiftiTarget, NiftiGzipTarget, NiftiPairTarget, NrrdTarget, SegNrrdTarget, NhdrTarget),
     *(MhaTarget, MhdTarget, DicomFileTarget, DicomFolderTarget),
 )

@@ -390,4 +390,4 @@ def _cells(random: Random, data: bytes) -> bytes:
     return b"\n".join(b",".join(row) for row in rows)
 
 
-SETTINGS: tuple[type[Target], ...] = (ConfigTarget, OverrideTarget, RatesTarget, TableTarget)
+TARGET_TYPES: tuple[type[Target], ...] = (ConfigTarget, OverrideTarget, RatesTarget, TableTarget)

@@ -1,13 +1,27 @@
-"""All targets of the mutation driver, by name."""
+"""All targets of the mutation driver, by name; their modules are imported when they are needed."""
 
 from __future__ import annotations
 
-from tests.fuzz.case import Target
-from tests.fuzz.commands import COMMANDS
-from tests.fuzz.models import MODELS
-from tests.fuzz.readers import READERS
-from tests.fuzz.settings import SETTINGS
+from importlib import import_module
 
-TARGETS: dict[str, type[Target]] = {
-    target.name: target for target in (*READERS, *MODELS, *SETTINGS, *COMMANDS)
+from tests.fuzz.case import Target
+from tests.fuzz.faults import FAULTS
+
+TARGETS: dict[str, str] = {
+    **dict.fromkeys(("nifti", "nifti-gz", "nifti-pair", "nrrd", "seg-nrrd", "nhdr"), "readers"),
+    **dict.fromkeys(("mha", "mhd", "dicom-file", "dicom-folder"), "readers"),
+    **dict.fromkeys(("model", "hostile-model", "checkpoint", "unpickle"), "models"),
+    **dict.fromkeys(("import-checkpoint",), "models"),
+    **dict.fromkeys(("configuration", "override", "rates", "table"), "settings"),
+    **dict.fromkeys(("command-line",), "commands"),
 }
+"""Name of the module of each target: torch takes seconds to import, and a reader does without."""
+
+
+def target_type(name: str) -> type[Target]:
+    """Return the class of a target, or of a fault."""
+    if name in FAULTS:
+        return FAULTS[name]
+    module = import_module(f"tests.fuzz.{TARGETS[name]}")
+    found: dict[str, type[Target]] = {target.name: target for target in module.TARGET_TYPES}
+    return found[name]

@@ -21,10 +21,9 @@ from typing import Any, TextIO
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from tests.fuzz.case import Case, Target, Wrong, digest
-from tests.fuzz.faults import FAULTS
 from tests.fuzz.limits import LONGEST_MESSAGE
 from tests.fuzz.readers import write_files
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import target_type
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _PRIVATE = "Private"  # part of the name of every patient in the sound files
@@ -62,7 +61,7 @@ class Worker:
     def target(self, name: str) -> Target:
         """Return a target, prepared."""
         if name not in self.targets:
-            target = {**TARGETS, **FAULTS}[name]()
+            target = target_type(name)()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 target.prepare()

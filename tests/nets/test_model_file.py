@@ -18,6 +18,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.digest import digest_of
 from napari_hyperspace.nets.locations import bundled_models
+from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import load_model, read_card, save_model
 from tests.nets.rounding import assert_equal_in_float64
 
@@ -238,6 +239,13 @@ class TestChecksum:
         with pytest.raises(HyperspaceError, match="damaged") as caught:
             load_model(path)
         assert "again" in caught.value.fix
+
+    def test_a_card_of_half_a_character_is_not_written(self, tiny_model, tmp_path):
+        card = tiny_model.card.model_copy(update={"description": "\ud800"})
+        path = tmp_path / "new.safetensors"
+        with pytest.raises(HyperspaceError, match="cannot be stored"):
+            save_model(Model(tiny_model.factory, card), path)
+        assert not path.exists()
 
     def test_a_damaged_name_of_the_checksum_is_no_file_without_one(self, path):
         data = path.read_bytes()

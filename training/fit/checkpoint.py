@@ -285,6 +285,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             metadata = file.metadata() or {}
             text = metadata[_KEY]
             header = json.loads(text)
+            if "\\u" in text:  # half of a surrogate pair cannot be written again
+                json.dumps(header, ensure_ascii=False).encode()
             version = header["format_version"]
             if type(version) is not int or version < 1:
                 raise ValueError(f"format_version {version!r} is not a positive integer")

@@ -134,6 +134,10 @@ def test_progress_of_other_types_is_refused(tmp_path: Path, progress: object) ->
     save_file({"a": torch.zeros(1)}, path, {"hyperspace-checkpoint": json.dumps(header)})
     with pytest.raises(HyperspaceError, match="must be mappings"):
         read_checkpoint(path)
+    header |= {"card": {"name": "\ud800"}}
+    save_file({"a": torch.zeros(1)}, path, {"hyperspace-checkpoint": json.dumps(header)})
+    with pytest.raises(HyperspaceError, match="surrogates"):
+        read_checkpoint(path)
 
 
 def test_the_state_of_another_optimizer_is_refused() -> None:
