@@ -63,5 +63,5 @@ def _sample(array: Any) -> NDArray[Any]:
         planes = sorted({len(array) * part // 4 for part in (1, 2, 3)})
         array = np.stack([np.asarray(array[plane]) for plane in planes])
     step = max(round((array.size / _SAMPLED_VOXELS) ** (1 / 3)), 1)
-    values = array[::step, ::step, ::step]
+    values: NDArray[Any] = array[::step, ::step, ::step]
     return values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
