@@ -56,7 +56,8 @@ _Spacing = tuple[_Positive, _Positive, _Positive]
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    # Fields may start with "model_", which old versions of pydantic keep for themselves.
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
 
 class _Reading(_Stored):
