@@ -91,7 +91,8 @@ class Commands(typer.core.TyperGroup):
         """Run a command, and log its warnings and its error."""
 
         def command() -> str:
-            return str(ctx.invoked_subcommand or "command")
+            words = [] if ctx.parent is None else [ctx.info_name]  # a group of commands
+            return " ".join([*words, ctx.invoked_subcommand or "command"])
 
         with warnings.catch_warnings():
             plain = warnings.showwarning
@@ -107,7 +108,8 @@ class Commands(typer.core.TyperGroup):
             try:
                 with _signals_interrupt():
                     result = super().invoke(ctx)
-                log_event(f"{command()}: finished")
+                if ctx.parent is None:
+                    log_event(f"{command()}: finished")
                 return result
             except KeyboardInterrupt as error:
                 number = error.number if isinstance(error, _Terminated) else signal.SIGINT

@@ -38,7 +38,9 @@ def test_a_folder_is_added_and_removed(model_file: Path, own_models: Path) -> No
     assert model_file.exists()
 
 
-def test_what_cannot_be_added_or_removed_is_an_error(model_file: Path, own_models: Path) -> None:
+def test_what_cannot_be_added_or_removed_is_an_error(
+    model_file: Path, own_models: Path, own_log: Path
+) -> None:
     for words in (
         ("add", "missing.safetensors"),
         ("add", model_file, "--name", "brain"),
@@ -49,5 +51,7 @@ def test_what_cannot_be_added_or_removed_is_an_error(model_file: Path, own_model
     ):
         result = run("models", *words)
         assert result.exit_code == 1 and result.stderr.startswith("error: "), words
+    log = own_log.read_text("utf-8").splitlines()
+    assert len(log) == 6 and " models add: HyperspaceError" in log[0]
     assert run("models", "add", "").exit_code == 2
     assert list(own_models.iterdir()) == []
