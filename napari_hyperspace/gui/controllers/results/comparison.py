@@ -166,9 +166,8 @@ class ComparisonController:
             self._view.show_message(str(error), "error")
             return
         self.arranging.emit()
-        self._shown = GridView(self._viewer, first, second)
+        self._shown = GridView(self._viewer, first, second, different=self._different)
         self._summary = "Comparing…"
-        self._shown.show_different(self._different)
         for layer in (first, second):
             watch_layer(layer, self._edited, *_LABEL_EVENTS)
         self._viewer.bind_key(BLINK_KEY, lambda viewer: self.blink(), overwrite=True)

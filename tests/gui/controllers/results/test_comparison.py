@@ -186,14 +186,24 @@ def compared(controller, scene, qtbot):
     controller.comparison.leave()
 
 
+def compared_rows(view, qtbot):
+    """Wait until the table is measured and compared, and return its rows."""
+
+    def rows():
+        shown = view.last("structures")
+        return [] if shown is None else [row for row in shown[0] if row.dice is not None]
+
+    qtbot.waitUntil(lambda: bool(rows()))
+    return rows()
+
+
 def test_the_agreement_is_shown_in_the_table_while_comparing(
     controller, scene, compared, view, qtbot
 ):
     qtbot.waitUntil(lambda: controller.structures.is_idle)
     shown = compared()
     one, two = (scene.layers[name].data for name in ("one", "two"))
-    qtbot.waitUntil(lambda: view.last("structures")[0][0].dice is not None)
-    for row in view.last("structures")[0]:
+    for row in compared_rows(view, qtbot):
         ours, theirs = np.isin(one, row.values), np.isin(two, row.values)
         assert row.dice == 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum())
         assert row.compared_ml == pytest.approx(theirs.sum() * 0.0015, rel=1e-12)
@@ -329,8 +339,7 @@ def test_a_structure_that_only_one_can_have_has_no_numbers(
     shown = compared()
     assert "only in A: back" in shown.summary
     assert "only in B: other" in shown.summary
-    qtbot.waitUntil(lambda: view.last("structures")[0][0].dice is not None)
-    front, back = view.last("structures")[0]
+    front, back = compared_rows(view, qtbot)
     assert front.dice > 0
     assert math.isnan(back.dice)
     assert math.isnan(back.compared_ml)
