@@ -26,7 +26,7 @@ from napari_hyperspace.inference.plan import working_spacing
 from napari_hyperspace.nets.model import Model
 from training.data.base import Case, DataSet
 from training.evaluation.methods import Method
-from training.evaluation.metrics import Agreement, agreement, default_tolerance
+from training.evaluation.metrics import LabelMetrics, agreement, default_tolerance
 from training.evaluation.rows import Row
 
 
@@ -76,7 +76,7 @@ class _Measured:
     working: SegmentResult
     native: SegmentResult
     bake_seconds: float
-    agreements: dict[int, tuple[Agreement, Agreement]]
+    agreements: dict[int, tuple[LabelMetrics, LabelMetrics]]
 
     def seconds(self, result: SegmentResult) -> float:
         """Return the time of one of the two results, including that of making the network."""

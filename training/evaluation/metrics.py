@@ -19,7 +19,7 @@ _ROUNDING = 1e-5  # relative; surface distances are single precision
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LabelMetrics:
     """Agreement of one label on one grid.
 
     Parameters
@@ -56,7 +56,7 @@ def default_tolerance(spacing_mm: Sequence[float]) -> float:
 
 def agreement(
     predicted: NDArray[Any], truth: NDArray[Any], value: int, grid: Grid, tolerance_mm: float
-) -> Agreement:
+) -> LabelMetrics:
     """Compare one label of two label maps.
 
     Parameters
@@ -77,10 +77,10 @@ def agreement(
     ml = grid.voxel_volume_ml
     volume, error = sizes[1] * ml, (sizes[0] - sizes[1]) * ml
     if sizes == (0, 0):
-        return Agreement(math.nan, math.nan, math.nan, error, volume)
+        return LabelMetrics(math.nan, math.nan, math.nan, error, volume)
     dice = 2 * int((a & b).sum()) / sum(sizes)
     if 0 in sizes:
-        return Agreement(dice, math.inf, 0.0, error, volume)
+        return LabelMetrics(dice, math.inf, 0.0, error, volume)
     planes, steps = _known_planes(known, grid.spacing_mm)
     first, second = (torch.from_numpy(mask[planes]) for mask in (a, b))
     with warnings.catch_warnings():
@@ -90,7 +90,7 @@ def agreement(
     hd95 = max(float(torch.quantile(each, 0.95)) for each in distances)
     every = torch.cat(list(distances))
     surface = float((every <= tolerance_mm * (1 + _ROUNDING)).float().mean())
-    return Agreement(dice, hd95, surface, error, volume)
+    return LabelMetrics(dice, hd95, surface, error, volume)
 
 
 def _known_planes(
