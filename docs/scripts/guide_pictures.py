@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import napari
 import numpy as np
 from demo import CLICK, PLUGIN, choose, control, sample_key, segment, wait_until
+from qtpy.QtGui import QAction
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QScrollArea
 
@@ -62,6 +64,13 @@ class Session:
         self.viewer.screenshot(path, canvas_only=False, flash=False)
         print(path)
 
+    def window_picture(self, name: str) -> None:
+        """Write a picture of a window that the dock has opened."""
+        QTest.qWait(800)
+        path = self.folder / f"{name}.png"
+        control(self.dock, name).grab().save(str(path))
+        print(path)
+
     def close(self) -> None:
         """Close the window."""
         self.viewer.close()
@@ -103,6 +112,33 @@ def comparing(folder: Path) -> None:
     session.close()
 
 
+def other_windows(folder: Path) -> None:
+    """The window of the models, and that of a batch with a damaged scan."""
+    session = Session(folder, "mni152_hippocampus", "hippocampus")
+    chooser = control(session.dock, "model")
+    chooser.setCurrentIndex(chooser.findText("Manage models…"))
+    session.window_picture("models")
+    with TemporaryDirectory() as scans:
+        source = Path(scans, "scans")
+        source.mkdir()
+        for number in (1, 2, 4):
+            session.scan.save(str(source / f"subject-{number:02d}.nii.gz"), plugin=PLUGIN)
+        (source / "subject-03.nii.gz").write_bytes(b"damaged")
+        session.dock.findChild(QAction, "hyperspace.open.batch").trigger()
+        control(session.dock, "batch.source").setText(str(source))
+        choose(control(session.dock, "batch.policy"), "the same")
+        control(session.dock, "batch.spacing").setText("1,1,1.5")
+        run = control(session.dock, "batch.run")
+        QTest.mouseClick(run, CLICK)
+        wait_until(lambda: session.dock.controller.running, 30, "the batch runs")
+        wait_until(lambda: not session.dock.controller.running, 300, "the batch is over")
+        for name in ("source", "target"):  # without the path of this machine
+            line = control(session.dock, f"batch.{name}")
+            line.setText(f"/data/{Path(line.text()).name}")
+        session.window_picture("batch")
+    session.close()
+
+
 def main() -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -111,6 +147,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tuning(folder)
     comparing(folder)
+    other_windows(folder)
 
 
 if __name__ == "__main__":
