@@ -85,6 +85,8 @@ def load_model(name_or_path: str | os.PathLike[str], *, digest: str | None = Non
 
 def _load(path: Path) -> Model:
     header, stored, metadata = _read_header(path)
+    if header.network.kind == "harmonic-unet":
+        import e3nn.o3  # noqa: F401  # torch 2.8 cannot import it while a device is set
     try:
         with torch.device("meta"):
             factory = build_factory(header.network, header.factory)
