@@ -35,6 +35,7 @@ WORDS = (
 
 _MOST_CHANGES = 4
 _MOST_INSERTED = 64
+_LONGEST = 4 << 20  # of a value that is repeated
 
 
 def changes(random: Random) -> range:
@@ -242,7 +243,9 @@ def _misspell(random: Random, lines: list[bytes], separator: bytes) -> None:
 def _grow_value(random: Random, lines: list[bytes], separator: bytes) -> None:
     at = _line(random, lines)
     key, found, value = lines[at].partition(separator)
-    lines[at] = key + found + value * random.choice((2, 17, 1000, 20_000))
+    grown = random.choice((2, 17, 1000, 20_000)) * len(value)
+    if grown < _LONGEST:
+        lines[at] = key + found + value * (grown // max(len(value), 1))
 
 
 def _many_lines(random: Random, lines: list[bytes], separator: bytes) -> None:
@@ -307,7 +310,7 @@ def _changed_somewhere(random: Random, value: Any) -> Any:
         elif action < 0.2:
             value.insert(at, value[random.randrange(len(value))])
         elif action < 0.23:
-            value *= random.choice((2, 50, 2000))
+            value *= random.choice((2, 50, 2000)) if len(value) < 50 else 1
         else:
             value[at] = _changed_somewhere(random, value[at])
         return value
