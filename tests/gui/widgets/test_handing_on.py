@@ -41,6 +41,7 @@ def test_code_and_command_are_copied(dock, action, qtbot, child, click):
 def test_files_are_asked_for(dock, action, qtbot, child, click, monkeypatch, tmp_path):
     click(child(dock, "run"))
     qtbot.waitUntil(lambda: dock.controller.structures.layer is not None)
+    qtbot.waitUntil(lambda: not dock.controller.running)
     asked = []
 
     def answer(parent, title, suggestion, filters):
