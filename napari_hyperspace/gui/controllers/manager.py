@@ -179,7 +179,7 @@ class ManagerController:
             yielded=lambda step: self._say(f"{step.message}…", fraction=step.fraction),
             returned=self._added,
             errored=lambda error: self._finish(str(error), "error"),
-            finished=lambda: self._finish("Stopped.", "plain"),
+            finished=lambda: self._ended(stop),
         )
 
     def _added(self, added: Sequence[InstalledModel]) -> None:
@@ -192,10 +192,17 @@ class ManagerController:
         self._finish(f"Added: {names or 'no model with a new name'}.", "good")
 
     def _finish(self, text: str, tone: Tone) -> None:
-        """End the job, once: every job also ends with `finished`."""
-        if self._stop is not None:
-            self._stop = None
-            self._say(text, tone)
+        """Say what came out of the job."""
+        self._stop = None
+        self._say(text, tone)
+
+    def _ended(self, stop: Stop) -> None:
+        """Every job ends here, also one that was stopped.
+
+        An error can come after this: napari processes events while it shows the error.
+        """
+        if self._stop is stop:
+            self._finish("Stopped." if stop() else "", "plain")
 
     def _say(self, text: str, tone: Tone = "plain", fraction: float = 0.0) -> None:
         if self._view is not None:

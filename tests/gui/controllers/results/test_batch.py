@@ -218,4 +218,4 @@ def test_a_model_that_cannot_be_loaded_is_said(qtbot, controller, window, view, 
     controller.choices.model = "/nowhere/broken.safetensors"
     run(qtbot, controller, folder)
     assert window.states[-1][:2] == ("Nothing was segmented; the panel shows why.", "error")
-    assert "this is no model" in view.last("message")[0]
+    qtbot.waitUntil(lambda: "this is no model" in view.last("message")[0])
