@@ -299,6 +299,7 @@ def test_run_cancel_and_structures_by_keyboard(dock, viewer, services, qtbot, ch
     dock.activateWindow()
     layers = child(dock, "layer")
     child(dock, "run").setFocus()
+    qtbot.waitUntil(child(dock, "run").hasFocus)  # the window is active
     qtbot.keyClick(dock, Qt.Key.Key_H, keys)
     qtbot.waitUntil(layers.hasFocus)
     qtbot.keyClick(dock, Qt.Key.Key_R, keys)
