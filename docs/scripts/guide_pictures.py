@@ -15,9 +15,9 @@ import numpy as np
 from demo import CLICK, PLUGIN, choose, control, sample_key, segment, wait_until
 from qtpy.QtGui import QAction
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QScrollArea
 
 SIZE = (1440, 900)
+TALL = 1150  # for a section with all its curves
 
 
 class Session:
@@ -54,8 +54,12 @@ class Session:
         """Open or close a section of the dock, and scroll to it."""
         QTest.mouseClick(control(self.dock, f"{section}.toggle"), CLICK)
         QTest.qWait(300)
-        (area,) = self.dock.findChildren(QScrollArea)
-        area.ensureWidgetVisible(control(self.dock, section), 0, 0)
+        self.scroll_to(section)
+
+    def scroll_to(self, section: str) -> None:
+        """Scroll the dock until a section is at its top, if it is long enough."""
+        area = control(self.dock, "page").parent().parent()
+        area.verticalScrollBar().setValue(control(self.dock, section).y())
 
     def picture(self, name: str) -> None:
         """Write a screenshot of the whole window."""
@@ -94,6 +98,9 @@ def tuning(folder: Path) -> None:
     wait_until(lambda: dock.controller.running, 30, "the sweep runs")
     wait_until(lambda: not dock.controller.running, 600, "the sweep is over")
     QTest.mouseClick(control(dock, "sweep.use_knee"), CLICK)
+    session.viewer.window.resize(SIZE[0], TALL)
+    QTest.qWait(800)
+    session.scroll_to("sweep")
     session.picture("sweep")
     session.close()
 
