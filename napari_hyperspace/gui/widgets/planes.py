@@ -114,7 +114,7 @@ class PlanesDock:
         panel, dock, window = self._panel, self._dock, self._window
         self._panel = self._dock = self._window = None
         # A window that was closed is deleted with all its widgets before the dock is told.
-        if panel is None or window is None or not isalive(window):
+        if panel is None or window is None or not isalive(window):  # type: ignore[no-untyped-call]
             return
         for corner, area in self._corners.items():
             window.setCorner(corner, area)
