@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from magicgui.widgets import Container, LineEdit
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLineEdit, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QVBoxLayout, QWidget
 
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel
 
@@ -22,16 +23,16 @@ class WebAddressDialog(QDialog):
         self.setObjectName("hyperspace.web")
         self.setWindowTitle("Add a model from the web")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._url = self._line("url", "Address", "https://…/NAME.safetensors")
-        self._sha256 = self._line("sha256", "SHA-256 checksum", "64 hexadecimal digits")
-        self._name = self._line("name", "Name", "as the file in the address")
+        self._url = _line("url", "Address", "https://…/NAME.safetensors")
+        self._sha256 = _line("sha256", "SHA-256", "64 hexadecimal digits")
+        self._name = _line("name", "Name", "as the file in the address")
+        self._form = Container[LineEdit](widgets=[self._url, self._sha256, self._name])
         note = PlainLabel(self, faint=True, name="hyperspace.web.note")
         note.setText(_NOTE)
         buttons = QDialogButtonBox(self)
         accept = buttons.addButton("Download", QDialogButtonBox.ButtonRole.AcceptRole)
         decline = buttons.addButton("Cancel", QDialogButtonBox.ButtonRole.RejectRole)
         assert accept is not None and decline is not None
-        self._accept = accept
         for button, name, tip in (
             (accept, "accept", "Download the model and add it"),
             (decline, "cancel", "Add nothing"),
@@ -41,25 +42,26 @@ class WebAddressDialog(QDialog):
             button.setAccessibleName(button.text())
             button.setAccessibleDescription(tip)
         accept.setEnabled(False)
-        self._url.textChanged.connect(lambda text: self._accept.setEnabled(bool(text.strip())))
+        self._url.changed.connect(lambda text: accept.setEnabled(bool(text.strip())))
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
-        form = QFormLayout(self)
-        form.addRow("Address", self._url)
-        form.addRow("SHA-256", self._sha256)
-        form.addRow("Name", self._name)
-        form.addRow(note)
-        form.addRow(buttons)
+        column = QVBoxLayout(self)
+        for part in (self._form.native, note, buttons):
+            column.addWidget(part)
         self.resize(560, 200)
 
     def answer(self) -> tuple[str, str, str]:
         """Return address, checksum and name; the last two may be empty."""
-        return self._url.text().strip(), self._sha256.text().strip(), self._name.text().strip()
+        url, sha256, name = (line.value.strip() for line in (self._url, self._sha256, self._name))
+        return url, sha256, name
 
-    def _line(self, name: str, title: str, placeholder: str) -> QLineEdit:
-        line = QLineEdit(self)
-        line.setObjectName(f"hyperspace.web.{name}")
-        line.setAccessibleName(title)
-        line.setAccessibleDescription(placeholder)
-        line.setPlaceholderText(placeholder)
-        return line
+
+def _line(name: str, label: str, placeholder: str) -> LineEdit:
+    line = LineEdit(name=name, label=label)
+    native = line.native
+    assert isinstance(native, QLineEdit)
+    native.setObjectName(f"hyperspace.web.{name}")
+    native.setAccessibleName(label)
+    native.setAccessibleDescription(placeholder)
+    native.setPlaceholderText(placeholder)
+    return line
