@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from magicgui.widgets import Container, LineEdit
+from magicgui.widgets import LineEdit
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLineEdit, QWidget
 
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel
 
@@ -26,7 +26,6 @@ class WebAddressDialog(QDialog):
         self._url = _line("url", "Address", "https://…/NAME.safetensors")
         self._sha256 = _line("sha256", "SHA-256", "64 hexadecimal digits")
         self._name = _line("name", "Name", "as the file in the address")
-        self._form = Container[LineEdit](widgets=[self._url, self._sha256, self._name])
         note = PlainLabel(self, faint=True, name="hyperspace.web.note")
         note.setText(_NOTE)
         buttons = QDialogButtonBox(self)
@@ -45,9 +44,11 @@ class WebAddressDialog(QDialog):
         self._url.changed.connect(lambda text: accept.setEnabled(bool(text.strip())))
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
-        column = QVBoxLayout(self)
-        for part in (self._form.native, note, buttons):
-            column.addWidget(part)
+        form = QFormLayout(self)
+        for line in (self._url, self._sha256, self._name):
+            form.addRow(line.label, line.native)
+        form.addRow(note)
+        form.addRow(buttons)
         self.resize(560, 200)
 
     def answer(self) -> tuple[str, str, str]:
