@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def planted_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_versions_machine_and_models_are_named() -> None:
     found = collect_diagnostics()
     assert found["versions"]["napari-hyperspace"] == hs.__version__
-    assert found["versions"]["torch"] == torch.__version__
+    assert found["versions"]["torch"] == version("torch")
     assert found["system"]["threads"] == str(torch.get_num_threads())
     assert "GB" in found["system"]["memory"]
     assert found["devices"]["cpu"] == "this processor"
