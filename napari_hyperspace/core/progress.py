@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-__all__ = ["Progress", "ReportProgress", "as_part", "run_to_end"]
+from napari_hyperspace.core.errors import Cancelled, ShouldStop
+
+__all__ = ["Progress", "ReportProgress", "as_part", "check_stop", "run_to_end", "stopped_by"]
 
 Result = TypeVar("Result")
+
+_should_stop: ContextVar[ShouldStop] = ContextVar("should_stop", default=lambda: False)
+
+
+@contextmanager
+def stopped_by(should_stop: ShouldStop) -> Iterator[None]:
+    """Let work of this thread be stopped that takes no such argument: measurements of the machine.
+
+    Parameters
+    ----------
+    should_stop
+        Asked by `check_stop`.
+    """
+    token = _should_stop.set(should_stop)
+    try:
+        yield
+    finally:
+        _should_stop.reset(token)
+
+
+def check_stop() -> None:
+    """Raise `Cancelled` if the work of this thread was asked to stop, by `stopped_by`."""
+    if _should_stop.get()():
+        raise Cancelled
 
 
 @dataclass(frozen=True)

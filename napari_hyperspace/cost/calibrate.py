@@ -36,6 +36,11 @@ def calibrate(device: torch.device, *, again: bool = False) -> Calibration:
         The device to measure.
     again
         Measure even if there are stored rates.
+
+    Raises
+    ------
+    Cancelled
+        If the measurement was asked to stop; see `napari_hyperspace.core.progress.stopped_by`.
     """
     key = _key(device)
     with _LOCK:

@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 
+from napari_hyperspace.core.progress import check_stop
 from napari_hyperspace.inference.execution import clock
 
 _SECONDS_EACH = 0.05  # spent on the repetitions of each piece of work, at least
@@ -20,7 +21,13 @@ def shortest_seconds(work: Callable[[], object], device: torch.device) -> float:
     The shortest, because other work on the machine can only make a run longer.
     `torch.utils.benchmark.Timer` is not used here: it sets the number of threads of the process,
     and importing it requires setuptools, which not every installation has.
+
+    Raises
+    ------
+    Cancelled
+        If it was asked to stop; see `stopped_by`.
     """
+    check_stop()
     timer = timeit.Timer(work, timer=partial(clock, device))
     timer.timeit(1)
     first = timer.timeit(1)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from napari_hyperspace.core import store
-from napari_hyperspace.core.errors import HyperspaceWarning
+from napari_hyperspace.core.errors import Cancelled, HyperspaceWarning
+from napari_hyperspace.core.progress import stopped_by
 from napari_hyperspace.cost import calibrate as calibration
 from napari_hyperspace.cost import device_rates, timing
 from napari_hyperspace.cost.calibrate import calibrate, is_calibrated
@@ -147,3 +148,17 @@ def test_shortest_of_several_runs_without_the_first(monkeypatch):
     monkeypatch.setattr(timing, "clock", lambda device: now)
     assert timing.shortest_seconds(work, CPU) == pytest.approx(0.02)
     assert next(durations, None) is not None  # 0.05 s in two runs are enough
+
+
+def test_a_measurement_can_be_stopped(tmp_path, monkeypatch):
+    """Real measurements are many short ones; the first of them asks."""
+    asked = []
+
+    def should_stop() -> bool:
+        asked.append(True)
+        return len(asked) > 1
+
+    monkeypatch.setattr(timing, "_SECONDS_EACH", 0.0)
+    with stopped_by(should_stop), pytest.raises(Cancelled):
+        measure_precision(PRECISIONS["fp32"], CPU)
+    assert len(asked) == 2

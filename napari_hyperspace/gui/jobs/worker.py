@@ -8,9 +8,11 @@ warnings, and asks before it is closed while one is running.
 
 from __future__ import annotations
 
+import atexit
 import functools
 import gc
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from qtpy.QtCore import QObject, Signal
 
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
+from napari_hyperspace.core.progress import stopped_by
 from napari_hyperspace.support.log import log_error, log_warning
 
 if TYPE_CHECKING:
@@ -96,6 +99,17 @@ class _Job(Generic[Item]):
         self.stop = Stop()
 
 
+_EXIT_SECONDS = 60.0
+_lanes: weakref.WeakSet[Lane] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_lanes() -> None:
+    """Stop all work and wait for its end: a thread that Python ends within torch is an abort."""
+    for lane in list(_lanes):
+        lane.close(_EXIT_SECONDS)
+
+
 class Lane(QObject):
     """One running and one pending job: a newer job replaces the pending one, stops the running one.
 
@@ -114,6 +128,7 @@ class Lane(QObject):
         self._thread: threading.Thread | None = None
         self._closed = False
         self._posted.connect(self._receive)
+        _lanes.add(self)
 
     def submit(
         self,
@@ -184,7 +199,7 @@ class Lane(QObject):
                 self._running = job
             assert job is not None
             try:
-                with _frozen_heap:
+                with _frozen_heap, stopped_by(job.stop):
                     for item in job.steps(job.stop):
                         self._post(job, job.deliver, item)
                         if job.stop():
@@ -261,7 +276,7 @@ def start_job(
         # Errors are returned and not raised: napari's workers ignore any RuntimeError, taken for
         # that of a deleted Qt object, and show errors with some Qt bindings only.
         try:
-            with _frozen_heap:
+            with _frozen_heap, stopped_by(should_stop):
                 return (yield from steps(should_stop))
         except Cancelled:
             return None

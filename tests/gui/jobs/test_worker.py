@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -11,7 +13,8 @@ import pytest
 
 pytest.importorskip("pytestqt")
 
-from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.progress import check_stop
 from napari_hyperspace.gui.jobs.worker import Lane, Stop, start_job
 
 
@@ -254,3 +257,52 @@ def test_napari_calls_a_job_by_its_title(qtbot, monkeypatch):
     heard.start(steps, title="Segmenting T1")
     qtbot.waitUntil(lambda: heard.finished == 1)
     assert tasks[:2] == ["“Segmenting T1” execution pending", "Executing “Segmenting T1”"]
+
+
+def test_a_stopped_job_stops_its_measurements(lane, qtbot):
+    """Measurements of the machine ask `check_stop`, which knows the job of its thread."""
+    going = threading.Event()
+    ended = []
+
+    def steps(stop):
+        try:
+            while True:
+                check_stop()
+                going.set()
+                time.sleep(0.001)
+        except Cancelled:
+            ended.append(True)
+            raise
+        yield
+
+    lane.submit(steps, fail_test, fail_test)
+    assert going.wait(5)
+    lane.cancel()
+    assert lane.wait_idle(5) and ended == [True]
+    check_stop()  # of this thread: no job
+
+
+def test_the_interpreter_waits_for_the_end_of_a_job():
+    """A thread that Python ends while it computes in torch is an abort of the process."""
+    script = """
+import sys, time
+from qtpy.QtCore import QCoreApplication
+from napari_hyperspace.gui.jobs.worker import Lane
+app = QCoreApplication([])
+lane = Lane()
+def steps(stop):
+    print("started", flush=True)
+    while not stop():
+        time.sleep(0.01)
+    time.sleep(0.5)  # what cannot be stopped
+    print("ended", flush=True)
+    yield
+lane.submit(steps, print, print)
+while lane._running is None:
+    time.sleep(0.01)
+time.sleep(0.1)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert result.stdout.split() == ["started", "ended"]
