@@ -184,6 +184,9 @@ class OverrideTarget(Target):
         json.dumps(config.model_dump(mode="json"), allow_nan=False)
 
 
+_MACHINE = "this machine"  # stands for the key of the machine
+
+
 class RatesTarget(Target):
     """The cache of measured rates: invalid ones are discarded, valid ones give finite times."""
 
@@ -198,8 +201,9 @@ class RatesTarget(Target):
         from tests.rates import CALIBRATION
 
         prepare_rates()
-        self.key = _key(torch.device("cpu"))
-        self.values = json.loads(json.dumps({self.key: encode(CALIBRATION)}))
+        # A case is the same on every machine and with any number of threads; see `run`.
+        self.machine = json.dumps(_key(torch.device("cpu"))).encode()
+        self.values = json.loads(json.dumps({_MACHINE: encode(CALIBRATION)}))
         self.model = tiny_model()
         self.scan = hs.Volume(VOXELS, hs.Grid(VOXELS.shape, AFFINE), "scan")
 
@@ -211,7 +215,7 @@ class RatesTarget(Target):
         """Return other rates."""
         values = self.values
         if random.random() < 0.8:
-            values = {self.key: mutations.mutate_tree(random, values[self.key])}
+            values = {_MACHINE: mutations.mutate_tree(random, values[_MACHINE])}
         return Case({"measured-rates.json": mutations.json_text(random, values)})
 
     def changed(self, case: Case) -> set[str]:
@@ -226,6 +230,8 @@ class RatesTarget(Target):
         from napari_hyperspace.core.store import _MEMORY, CACHE_VARIABLE
         from napari_hyperspace.cost.calibrate import _decoded, is_calibrated
 
+        path = folder / "measured-rates.json"
+        path.write_bytes(path.read_bytes().replace(json.dumps(_MACHINE).encode(), self.machine))
         former = os.environ[CACHE_VARIABLE]
         os.environ[CACHE_VARIABLE] = str(folder)
         _decoded.clear()

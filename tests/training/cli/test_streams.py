@@ -26,7 +26,13 @@ def start(*words: object, stdout: int | IO[bytes] = subprocess.PIPE) -> subproce
         env={**inherited, **PLAIN},
         stdout=stdout,
         stderr=subprocess.PIPE,
+        # A shell that runs the tests in the background ignores it, and so would the command.
+        preexec_fn=None if sys.platform == "win32" else _restore_interrupts,
     )
+
+
+def _restore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_the_help_lists_the_exit_statuses() -> None:
