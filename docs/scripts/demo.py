@@ -2,7 +2,7 @@
 
 Opens a sample, chooses a bundled model, clicks Run and waits for the labels, once per spacing.
 Writes a screenshot, the scan and the segmentation (NIfTI), the table of structures (CSV) and the
-timings (JSON) into the output folder. The results of two spacings are shown side by side.
+timings (JSON) into the output folder. The first and the last of several results are compared.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main() -> None:
     timings |= first
     if len(results) > 1:
         timings["further"] = [facts for _, facts in results[1:]]
-    show_labels(viewer, scan, [layer for layer, _ in results])
+    show_labels(viewer, dock, [layer for layer, _ in results])
     controllers = dock.controller
     wait_until(
         lambda: controllers.structures.is_idle and controllers.live.is_idle, 60, "all is shown"
@@ -155,25 +155,18 @@ def segmentations(viewer: napari.Viewer) -> list[napari.layers.Labels]:
     return [layer for layer in results if "preview" not in layer.name.lower()]
 
 
-def show_labels(
-    viewer: napari.Viewer, scan: napari.layers.Image, results: list[napari.layers.Labels]
-) -> None:
-    """Show the slice with most labeled voxels, fitted to the view; each result on its scan."""
+def show_labels(viewer: napari.Viewer, dock: QWidget, results: list[napari.layers.Labels]) -> None:
+    """Show the slice with most labeled voxels, and compare the first result with the last."""
     labels, first = results[0], viewer.dims.order[0]
-    for layer in results:  # the previous result is hidden when a new one comes
-        layer.visible = True
     across = tuple(axis for axis in range(labels.ndim) if axis != first)
     fullest = int(np.argmax(np.count_nonzero(labels.data, axis=across)))
-    for layer in results[1:]:  # the first is above the scan itself; the others get a copy of it
-        data, attributes, kind = scan.as_layer_data_tuple()
-        beneath = scan.create(data, attributes | {"metadata": {}}, kind)
-        viewer.layers.remove(layer)
-        viewer.add_layer(beneath)
-        viewer.add_layer(layer)
-    grid = viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
-    grid.stride, grid.enabled = 2, len(results) > 1
+    if len(results) > 1:
+        comparison = dock.controller.comparison
+        comparison.compare(results[0], results[-1])
+        wait_until(lambda: comparison.is_idle, 60, "the results are compared")
+    else:
+        viewer.fit_to_view()
     viewer.dims.set_point(first, labels.translate[first] + fullest * labels.scale[first])
-    viewer.fit_to_view()
     QTest.qWait(500)
 
 
