@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Annotated
 
 import typer
@@ -70,7 +70,7 @@ def add(
     if "://" in source:
         with progress("models add") as show:
             added = [run_to_end(add_from_web_steps(Source(source, sha256), name), show)]
-    elif Path(source).is_dir():
+    elif os.path.isdir(source):
         added = add_folder(source)
     else:
         added = [add_model(source, name)]

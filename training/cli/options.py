@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -113,7 +114,7 @@ def part_of_split(data: DataSet, source: Path, split: Path | None, part: str) ->
         )
     if split is not None:
         return list(getattr(read_split(split), part))
-    if source.is_file() and "network" in read_yaml(source):
+    if os.path.isfile(source) and "network" in read_yaml(source):
         return list(getattr(choose_split(*load_config(source), data), part))
     if data.section.split is not None:
         named = resolve_path(data.section.split, source.absolute().parent, field="data.split")

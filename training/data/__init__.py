@@ -58,7 +58,7 @@ def dataset_at(path: str | os.PathLike[str]) -> DataSet:
         If it is none of these, or the description of the data set is missing or not valid.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # false for a name that is too long, too
         return open_dataset(*load_data_section(path))
     for adapter in ADAPTERS:
         if adapter.recognizes(path):

@@ -183,7 +183,7 @@ class DataSet(ABC):
 
     def __init__(self, folder: str | os.PathLike[str], section: DataSection | None = None) -> None:
         self.folder = Path(folder)
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):  # false for a name that is too long, too
             raise HyperspaceError("the folder of the data set does not exist", where=self.folder)
         self.section = section or self.section_type(folder=os.fspath(folder))
         about = self.describe()

@@ -98,7 +98,8 @@ class Listing:
     def add(self, case: CaseFiles) -> None:
         """Add a case; missing files are added as errors instead."""
         files = dict.fromkeys([path for path, _ in case.images] + [case.label])
-        missing = [path for path in files if not path.is_file()]
+        # Unlike `Path.is_file`, false for a name that is too long or not valid.
+        missing = [path for path in files if not os.path.isfile(path)]
         for path in missing:
             self.error("missing", "a file is missing", case.name, path)
         if not missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -84,7 +85,7 @@ def name_methods(arguments: Sequence[str], outside: Outside, max_res: bool = Fal
 
 def _split(argument: str) -> tuple[str, str]:
     label, sign, model = argument.partition("=")
-    if not sign or Path(argument).exists():
+    if not sign or os.path.exists(argument):
         return "", argument
     return label, model
 

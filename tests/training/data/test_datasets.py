@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -22,6 +23,7 @@ from training.config.data import (
 )
 from training.data import dataset_at
 from training.data.base import Case, DataSet
+from training.data.decathlon import Decathlon
 from training.data.lesions import Lesions
 from training.data.nnunet import NNUNet
 from training.data.pairs import Pairs
@@ -320,3 +322,15 @@ def test_cases_with_missing_files_are_all_listed(tmp_path: Path) -> None:
         "imagesTr/la_002.nii.gz",
     ):
         assert part in str(error.value)
+
+
+def test_names_that_are_too_long_for_a_file_are_declared_errors(dataset: Path) -> None:
+    long = "x" * 300
+    with pytest.raises(HyperspaceError, match="does not exist"):
+        Decathlon(dataset / long)
+    description = dataset / "dataset.json"
+    content = json.loads(description.read_text())
+    content["training"][0]["image"] = f"./imagesTr/{long}.nii.gz"
+    description.write_text(json.dumps(content))
+    problems = Decathlon(dataset).listing.problems
+    assert [problem.kind for problem in problems] == ["missing"]
