@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.io import read, write
 from napari_hyperspace.io.api import check_target
+from napari_hyperspace.io.files import is_folder, look_up
 from napari_hyperspace.support.log import log_error
 
 _READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -188,10 +190,11 @@ def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
     HyperspaceError
         If there is no scan, several scans have the same target, or the folder cannot be created.
     """
-    if source.is_file():
-        return [(source, target / _output_name(source) if target.is_dir() else target)]
-    if not source.is_dir():
+    status = look_up(source)
+    if status is None or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise HyperspaceError("no such file or folder", where=source)
+    if stat.S_ISREG(status.st_mode):
+        return [(source, target / _output_name(source) if is_folder(target) else target)]
     found = sorted(path for path in source.iterdir() if not path.name.startswith("."))
     scans = [path for path in found if _suffix(path) in _READABLE]
     folders = [path for path in found if path.is_dir()]

@@ -279,3 +279,11 @@ def test_results_as_a_table(folder, tmp_path, model):
     assert found[1].error.endswith(bad["error"]) and str(folder) not in bad["error"]
     assert bad["error"] and not bad["seconds"] and not bad["one (ml)"]
     assert table_of([]).count("\n") == 1
+
+
+def test_names_that_are_too_long_are_declared_errors(tmp_path):
+    scan = tmp_path / "scan.nii.gz"
+    scan.write_bytes(b"")
+    for source, target in ((tmp_path / ("x" * 300), tmp_path), (scan, tmp_path / ("x" * 300))):
+        with pytest.raises(HyperspaceError, match="not valid or not accessible"):
+            list_scans(source, target)
