@@ -18,6 +18,8 @@ from napari_hyperspace.io.record import DESCRIPTION_KEY, describe_labels
 # NRRD escapes backslashes; without any, every reader returns what was written.
 _PLAIN = "".join(sorted(set(string.punctuation) - set("%\\")))
 
+_TINY = float(np.finfo(np.float64).tiny)  # the smallest normal number
+
 
 def encode(volume: Volume, path: Path) -> None:
     """Write a volume, compressed, in the format of the extension.
@@ -36,7 +38,8 @@ def encode(volume: Volume, path: Path) -> None:
     image = GetImageFromArray(volume.array.T)  # ITK's arrays are (k, j, i)
     image.SetOrigin(affine[:3, 3].tolist())
     image.SetSpacing(spacing)
-    image.SetDirection(directions.ravel().tolist())
+    # ITK's decomposition of the matrix fails on subnormal numbers, with a message on stderr.
+    image.SetDirection(np.where(np.abs(directions) < _TINY, 0, directions).ravel().tolist())
     if is_nrrd:
         pairs = _segments(volume)
         if volume.metadata.get("record") is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from napari_hyperspace.core import files as files_core
-from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import api, files, list_series, nifti, read, write
@@ -339,3 +340,18 @@ def test_nifti_marks_labels(tmp_path: Path, labels: Volume, suffix: str) -> None
     plain = write(labels, tmp_path / f"plain{suffix}").path
     assert nib.load(plain).header["intent_code"] == 0
     assert "is_labels" not in read(plain).metadata
+
+
+@pytest.mark.parametrize("name", ["scan.mha", "scan.nrrd"])
+def test_a_subnormal_number_in_the_affine_prints_nothing(name, tmp_path, capfd):
+    """ITK's decomposition of the directions fails on it, and says so on stderr."""
+    affine = np.array([[-0.7, 0, 2.7e-315, 1], [0, 0.9, 0.1, -2], [0, -0.2, 3, 3], [0, 0, 0, 1]])
+    volume = Volume(np.arange(24, dtype=np.int16).reshape(2, 3, 4), Grid((2, 3, 4), affine))
+    write(volume, tmp_path / name)
+    printed = capfd.readouterr()
+    assert printed.out == printed.err == ""
+    expected = np.where(np.abs(affine) < 1e-300, 0, affine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HyperspaceWarning)  # the grid is sheared
+        written = read(tmp_path / name).affine
+    np.testing.assert_allclose(written, expected, rtol=0, atol=1e-15)
