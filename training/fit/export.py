@@ -134,7 +134,10 @@ def commit_of(folder: Path) -> str | None:
 def build_model(checkpoint: Checkpoint, card: ModelCard) -> Model:
     """Return the model of a checkpoint."""
     config = parse_config(checkpoint.config, where=checkpoint.path)
-    factory = build_factory(config.network, config.factory)
+    try:
+        factory = build_factory(config.network, config.factory)
+    except ValueError as error:  # keys that are valid, each by itself
+        raise HyperspaceError(str(error), where=checkpoint.path, field="factory") from error
     checkpoint.load_into(factory, checkpoint.weights)
     try:
         return Model(factory, card)

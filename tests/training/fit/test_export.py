@@ -80,3 +80,13 @@ def test_the_card_names_the_commit_of_a_checkout(unbroken: Path) -> None:
     """The suite can also run on an installed package, whose cards name no commit."""
     training = hs.load_model(unbroken / "model.safetensors").card.training
     assert training.get("commit") == commit_of(SOURCE)
+
+
+def test_a_factory_that_does_not_fit_its_network_is_refused(unbroken: Path, tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(unbroken / "checkpoints" / "last.safetensors")
+    config: Any = dict(checkpoint.config)
+    config["factory"] = {**config["factory"], "range_mm": [[0.5, 5.0], [0.5, 5.0]]}
+    path = tmp_path / "other.safetensors"
+    write_checkpoint([path], dataclasses.replace(checkpoint, config=config))
+    with pytest.raises(hs.HyperspaceError, match="one per axis"):
+        export_checkpoint(path, tmp_path / "model.safetensors")
