@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Unpack
+from typing import Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_hyperspace.api.memory_check import check_main_memory
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
@@ -25,6 +26,7 @@ from napari_hyperspace.inference.margin import NativeMargin
 from napari_hyperspace.inference.normalized import NormalizedModel
 from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
 from napari_hyperspace.inference.plan import make_plan
+from napari_hyperspace.io import check_labels
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import load_model
 
@@ -33,6 +35,8 @@ CONTEXT_MM = 16.0
 
 DEFAULT_MODEL = "refine"
 """Name of the bundled class-conditional model."""
+
+_LARGEST_VALUE = 65535  # of labels, as in a model's card
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +168,8 @@ def refine_steps(
             expected="a class-conditional model",
             fix="Use segment, or another model",
         )
-    hints = [hint for hint in (coarse, include) if hint is not None]
-    values = sorted({int(v) for hint in hints for v in np.unique(hint.array) if v > 0})
+    marks = [None if hint is None else _Marks.of(hint) for hint in (coarse, include, exclude)]
+    values = sorted({value for mark in marks[:2] if mark is not None for value in mark.boxes})
     if not values:
         raise HyperspaceError(
             "the rough labels are empty",
@@ -178,13 +182,13 @@ def refine_steps(
     labels = np.zeros(volume.shape, np.min_scalar_type(values[-1]))
     boxes = {}
     for number, value in enumerate(values):
-        box = _box_around(volume.grid, hints, value, context_mm)
+        box = _box_around(volume.grid, marks[:2], value, context_mm)
         margin = yield from as_part(
             _margin_steps(
                 volume,
                 box,
                 value,
-                (coarse, include, exclude),
+                marks,
                 model,
                 spacing_mm,
                 options,
@@ -209,16 +213,55 @@ def refine_steps(
     return RefineResult(refined, boxes, time.perf_counter() - started)
 
 
-def _box_around(grid: Grid, hints: Sequence[Volume], value: int, context_mm: float) -> Box:
+@dataclass(frozen=True, eq=False)
+class _Marks:
+    """Rough labels or strokes, and the box of the voxels of each value, in array order."""
+
+    labels: Volume
+    boxes: Mapping[int, Box]
+
+    @classmethod
+    def of(cls, volume: Volume) -> _Marks:
+        if not volume.array.any():
+            return cls(volume, {})
+        labels = check_labels(volume)
+        largest = int(labels.array.max())
+        if largest > _LARGEST_VALUE:
+            raise HyperspaceError(
+                "a label value is too large",
+                where=volume.name or None,
+                found=largest,
+                expected=f"at most {_LARGEST_VALUE}",
+            )
+        # The stubs of scipy do not know that values without a voxel are None.
+        boxes = cast(
+            "list[Box | None]", ndimage.find_objects(labels.array.astype(np.int32, copy=False))
+        )
+        return cls(labels, {i: box for i, box in enumerate(boxes, start=1) if box is not None})
+
+    def on_grid(self, value: int, grid: Grid) -> Volume:
+        """Return the voxels of a value as 1, interpolated onto a grid."""
+        box = self.boxes.get(value)
+        if box is None:
+            return Volume(np.zeros(grid.shape, np.float32), grid)
+        # Interpolation beyond the voxels themselves needs their neighbors only.
+        a, b, c = (
+            slice(max(0, each.start - 2), min(size, each.stop + 2))
+            for each, size in zip(box, self.labels.shape, strict=True)
+        )
+        part = crop(self.labels, (a, b, c))
+        mask = Volume((part.array == value).astype(np.float32), part.grid)
+        return resample_to_grid(mask, grid, fill=0.0)
+
+
+def _box_around(grid: Grid, marks: Sequence[_Marks | None], value: int, context_mm: float) -> Box:
     """Return the box of a grid that contains the voxels of a value, with the context around it."""
     corners = []
-    for hint in hints:
-        found = bounding_box(hint.array == value)
-        if found is None:
-            continue
-        edges = [(each.start - 0.5, each.stop - 0.5) for each in found]
-        corners += [hint.grid.index_to_mm(np.array(corner)) for corner in product(*edges)]
-    index = np.array([grid.mm_to_index(corner) for corner in corners])
+    for mark in marks:
+        if mark is not None and value in mark.boxes:
+            edges = [(each.start - 0.5, each.stop - 0.5) for each in mark.boxes[value]]
+            corners += [mark.labels.grid.index_to_mm(corner) for corner in product(*edges)]
+    index = grid.mm_to_index(corners)
     margin = context_mm / np.array(grid.spacing_mm)
     low = np.floor(index.min(axis=0) + 0.5 - margin).astype(int).clip(0)
     high = np.minimum(np.ceil(index.max(axis=0) + 0.5 + margin).astype(int), grid.shape)
@@ -232,23 +275,11 @@ def _box_around(grid: Grid, hints: Sequence[Volume], value: int, context_mm: flo
     return a, b, c
 
 
-def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
-    """Return the smallest box that contains a mask (D, H, W); `None` if it is empty."""
-    box = []
-    for axis in range(3):
-        shown = np.flatnonzero(mask.any(axis=tuple(i for i in range(3) if i != axis)))
-        if not len(shown):
-            return None
-        box.append(slice(int(shown[0]), int(shown[-1]) + 1))
-    a, b, c = box
-    return a, b, c
-
-
 def _margin_steps(
     volume: Volume,
     box: Box,
     value: int,
-    hints: tuple[Volume, Volume | None, Volume | None],
+    marks: Sequence[_Marks | None],
     model: Model,
     spacing_mm: Sequence[float] | None,
     options: InferenceOptions,
@@ -260,9 +291,10 @@ def _margin_steps(
     scan = crop(volume, box)
     grid = crop_grid(volume.grid, box)
     image = Volume(model.normalization.apply(scan.array), grid, volume.name)
-    channels = [image, *(_on_grid(hint, value, grid) for hint in hints)]
+    nothing = Volume(np.zeros(grid.shape, np.float32), grid)
+    hints = [nothing if mark is None else mark.on_grid(value, grid) for mark in marks]
     normalized = NormalizedModel(model)
-    volumes = as_volumes(channels, normalized)
+    volumes = as_volumes([image, *hints], normalized)
     straight = straight_grid(grid)
     plan = make_plan(straight, normalized, spacing_mm, options)
     check_main_memory(volumes, plan, normalized, choose_device(options.device))
@@ -272,23 +304,8 @@ def _margin_steps(
     yield from inference.run(straight.orientation.to_canonical(margin))
     if straight is not grid:
         margin = resample_to_grid(Volume(margin, straight), grid, should_stop=stop).array.copy()
-    for hint, certain in zip(hints[1:], (np.inf, -np.inf), strict=True):
-        if hint is not None:
-            marked = resample_to_grid(hint, grid, order="nearest", fill=0)
+    for mark, certain in zip(marks[1:], (np.inf, -np.inf), strict=True):
+        if mark is not None and value in mark.boxes:
+            marked = resample_to_grid(mark.labels, grid, order="nearest", fill=0)
             margin[marked.array == value] = certain
     return margin
-
-
-def _on_grid(hint: Volume | None, value: int, grid: Grid) -> Volume:
-    """Return the voxels of a value as 1, interpolated onto a grid; zeros if there are none."""
-    found = None if hint is None else bounding_box(hint.array == value)
-    if hint is None or found is None:
-        return Volume(np.zeros(grid.shape, np.float32), grid)
-    # Interpolation beyond the voxels themselves needs their neighbors only.
-    around = [
-        slice(max(0, each.start - 2), min(size, each.stop + 2))
-        for each, size in zip(found, hint.shape, strict=True)
-    ]
-    part = crop(hint, (around[0], around[1], around[2]))
-    mask = Volume((part.array == value).astype(np.float32), part.grid)
-    return resample_to_grid(mask, grid, fill=0.0)

@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import nn
 
 import napari_hyperspace as hs
-from napari_hyperspace.api.refine import bounding_box, refine_steps
+from napari_hyperspace.api.refine import refine_steps
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume
@@ -187,8 +187,14 @@ def test_refinement_can_be_stopped(scan: Volume) -> None:
         run_to_end(refine_steps(scan, coarse, MASK, should_stop=lambda: True))
 
 
-def test_bounding_boxes() -> None:
-    mask = np.zeros((5, 6, 7), bool)
-    assert bounding_box(mask) is None
-    mask[1, 2, 3] = mask[3, 2, 6] = True
-    assert bounding_box(mask) == (slice(1, 4), slice(2, 3), slice(3, 7))
+def test_labels_stored_as_floats_are_labels_and_fractions_are_refused(scan: Volume) -> None:
+    """Files with intensity scaling are read as floats."""
+    coarse = coarse_on(scan.grid, {2: (slice(8, 12), slice(7, 10), slice(9, 15))})
+    expected = hs.refine(scan, coarse, MASK).array
+    assert np.array_equal(
+        hs.refine(scan, coarse.with_array(coarse.array * 1.0), MASK).array, expected
+    )
+    with pytest.raises(hs.HyperspaceError, match="whole numbers"):
+        hs.refine(scan, coarse.with_array(coarse.array * 0.3), MASK)
+    with pytest.raises(hs.HyperspaceError, match="too large"):
+        hs.refine(scan, coarse.with_array(coarse.array.astype(np.uint32) * 70_000), MASK)
