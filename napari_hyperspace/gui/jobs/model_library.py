@@ -113,12 +113,19 @@ class ModelLibrary:
         Raises
         ------
         HyperspaceError
-            If the file is not a valid model.
+            If the file is not a valid model, or its model does not segment by itself.
         """
         slot = self._slots.setdefault(key, _Slot())
         with slot.lock:
             if slot.model is None:
-                slot.model = self._services.load_model(key)
+                model = self._services.load_model(key)
+                if model.head != "labels":
+                    raise HyperspaceError(
+                        "this model refines labels that are given, and cannot be used here",
+                        where=model.name,
+                        fix="Use it with `hyperspace refine`, or choose another model",
+                    )
+                slot.model = model
             return slot.model
 
     def load_steps(self, key: str) -> Iterator[AvailableDevices | ModelPurposes | LoadedModel]:

@@ -61,14 +61,15 @@ def test_a_model_file_opened_again_is_read_again(
 
 def test_a_file_opened_again_while_it_is_being_loaded_is_read_again(services):
     gate, started, first = threading.Event(), threading.Event(), []
+    old, new = services.models["fake"], services.models["other"]
 
     def load_model(key):
         if not first:
             first.append(key)
             started.set()
             gate.wait()
-            return "old"
-        return "new"
+            return old
+        return new
 
     services.load_model = load_model
     library = ModelLibrary(services)
@@ -79,4 +80,16 @@ def test_a_file_opened_again_while_it_is_being_loaded_is_read_again(services):
     assert library.add("/mine.safetensors") == key  # without waiting: the main thread calls it
     gate.set()
     loading.join()
-    assert library.load(key) == "new"
+    assert library.load(key) is new
+
+
+def test_a_model_that_refines_given_labels_is_refused(controller, view, services, qtbot, tmp_path):
+    class Refines:
+        name, head = "refine", "class-conditional"
+
+    path = str((tmp_path / "mine.safetensors").resolve())
+    services.models[path] = Refines()
+    controller.models.add_file(path)
+    qtbot.waitUntil(lambda: bool((view.last("message") or ("",))[0]))
+    assert "refines labels that are given" in view.last("message")[0]
+    assert view.last("model")[0] == "could not be loaded"
