@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -84,11 +84,15 @@ def test_a_file_opened_again_while_it_is_being_loaded_is_read_again(services):
 
 
 def test_a_model_that_refines_given_labels_is_refused(controller, view, services, qtbot, tmp_path):
-    class Refines:
-        name, head = "refine", "class-conditional"
+    fake = services.models["fake"]
+
+    class Refines(type(fake)):
+        head = "class-conditional"
 
     path = str((tmp_path / "mine.safetensors").resolve())
-    services.models[path] = Refines()
+    services.models[path] = Refines(
+        **{each.name: getattr(fake, each.name) for each in fields(fake)}
+    )
     controller.models.add_file(path)
     qtbot.waitUntil(lambda: bool((view.last("message") or ("",))[0]))
     assert "refines labels that are given" in view.last("message")[0]
