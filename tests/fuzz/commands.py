@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from tests.fuzz import mutations
 from tests.fuzz.case import Case, Refused, Target, Wrong
+from tests.fuzz.dicom import dicom_file
 from tests.fuzz.models import (
     CheckpointTarget,
     config_values,
@@ -18,7 +19,7 @@ from tests.fuzz.models import (
     saved,
     tiny_model,
 )
-from tests.fuzz.readers import NiftiGzipTarget, NiftiTarget, _dicom
+from tests.fuzz.nifti import NiftiGzipTarget, NiftiTarget
 from tests.fuzz.settings import _yaml, comparison_values, dataset_files
 
 _COMMANDS = (
@@ -129,7 +130,7 @@ class CommandTarget(Target):
             "scans/a.nii.gz": packed.make()[0]["scan.nii.gz"],
             "mixed/b.nii": scan[:400],
             "mixed/c.nii": scan,
-            **{f"dicom/{k}.dcm": _dicom(k) for k in range(3)},
+            **{f"dicom/{k}.dcm": dicom_file(k) for k in range(3)},
             "tiny.safetensors": saved(lambda path: save_model(tiny_model(), path), "a.safetensors"),
             "run.yaml": _yaml(config_values()),
             "comparison.yaml": _yaml(comparison_values()),

@@ -15,16 +15,10 @@ import numpy as np
 
 from tests.fuzz import mutations
 from tests.fuzz.case import Refused
-from tests.fuzz.readers import (
-    DATA,
-    META,
-    NRRD,
-    RLE,
-    VOXELS,
-    _dicom,
-    _nifti,
-    write_files,
-)
+from tests.fuzz.dicom import RLE, dicom_file
+from tests.fuzz.nifti import nifti_file
+from tests.fuzz.readers import VOXELS, write_files
+from tests.fuzz.text_formats import DATA, META, NRRD
 
 Action = Literal["read", "segment", "model", "checkpoint", "unpickle", "config", "rates"]
 _MANY = 200_000
@@ -83,12 +77,12 @@ def _flipped(data: bytes, place: int, bit: int = 6) -> bytes:
 
 
 def _sform_bit() -> bytes:
-    return _flipped(_nifti(VOXELS), 283)
+    return _flipped(nifti_file(VOXELS), 283)
 
 
 def _packed_claim() -> bytes:
     """Return a .nii.gz of a few bytes whose header states 6 GB."""
-    content = bytearray(_nifti(VOXELS))
+    content = bytearray(nifti_file(VOXELS))
     content[40:56] = struct.pack("<8h", 3, 2000, 2000, 800, 1, 1, 1, 1)
     return gzip.compress(bytes(content), mtime=0)
 
@@ -261,37 +255,37 @@ DEFECTS = (
     Defect(
         "an infinite slope",
         "read",
-        _one("scan.nii", lambda: _nifti(VOXELS, scl_slope=np.inf)),
+        _one("scan.nii", lambda: nifti_file(VOXELS, scl_slope=np.inf)),
         "not finite.*Set scl_slope to 1",
     ),
     Defect(
         "a truncated gzip stream",
         "read",
-        _one("scan.nii.gz", lambda: _cut(gzip.compress(_nifti(VOXELS), mtime=0), 200)),
+        _one("scan.nii.gz", lambda: _cut(gzip.compress(nifti_file(VOXELS), mtime=0), 200)),
         "end before their checksum",
     ),
     Defect(
         "one bit of a gzip stream",
         "read",
-        _one("scan.nii.gz", lambda: _flipped(gzip.compress(_nifti(VOXELS), mtime=0), -7)),
+        _one("scan.nii.gz", lambda: _flipped(gzip.compress(nifti_file(VOXELS), mtime=0), -7)),
         "damaged",
     ),
     Defect(
         "DICOM cut within its header",
         "read",
-        _one("scan.dcm", lambda: _cut(_dicom(), 300)),
+        _one("scan.dcm", lambda: _cut(dicom_file(), 300)),
         "damaged or not DICOM: .{5}",
     ),
     Defect(
         "DICOM with fewer pixels than it states",
         "read",
-        _one("scan.dcm", lambda: _dicom(PixelData=bytes(10))),
+        _one("scan.dcm", lambda: dicom_file(PixelData=bytes(10))),
         "states 24 bytes of pixels, the file has 10",
     ),
     Defect(
         "compressed DICOM pixels that GDCM cannot decode",
         "read",
-        _one("scan.dcm", lambda: _dicom(syntax=RLE)),
+        _one("scan.dcm", lambda: dicom_file(syntax=RLE)),
         r"cannot be decoded \(found [^\n]+\)",
     ),
     Defect("one bit of a model", "model", _one("a.safetensors", _flipped_model), "checksum"),

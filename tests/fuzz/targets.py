@@ -8,8 +8,9 @@ from tests.fuzz.case import Target
 from tests.fuzz.faults import FAULTS
 
 TARGETS: dict[str, str] = {
-    **dict.fromkeys(("nifti", "nifti-gz", "nifti-pair", "nrrd", "seg-nrrd", "nhdr"), "readers"),
-    **dict.fromkeys(("mha", "mhd", "dicom-file", "dicom-folder"), "readers"),
+    **dict.fromkeys(("nifti", "nifti-gz", "nifti-pair"), "nifti"),
+    **dict.fromkeys(("nrrd", "seg-nrrd", "nhdr", "mha", "mhd"), "text_formats"),
+    **dict.fromkeys(("dicom-file", "dicom-folder"), "dicom"),
     **dict.fromkeys(("model", "hostile-model", "checkpoint", "unpickle"), "models"),
     **dict.fromkeys(("import-checkpoint",), "models"),
     **dict.fromkeys(("configuration", "override", "rates", "table"), "settings"),

@@ -13,8 +13,8 @@ pytest.importorskip("monai")
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from tests.fuzz.defects import DEFECTS, Defect, run
+from tests.fuzz.dicom import dicom_file
 from tests.fuzz.limits import LONGEST_MESSAGE
-from tests.fuzz.readers import _dicom
 
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.name.replace(" ", "-"))
@@ -44,6 +44,6 @@ def test_defects_have_small_files_that_are_the_same_every_time() -> None:
 def test_bytes_behind_the_pixels_of_dicom_are_a_warning(tmp_path: Path) -> None:
     from napari_hyperspace.io import read
 
-    (tmp_path / "scan.dcm").write_bytes(_dicom(PixelData=bytes(40)))
+    (tmp_path / "scan.dcm").write_bytes(dicom_file(PixelData=bytes(40)))
     with pytest.warns(HyperspaceWarning, match="16 bytes after the pixels"):
         read(tmp_path / "scan.dcm")
