@@ -12,7 +12,7 @@ pytest.importorskip("pandas")
 if os.name != "posix":
     pytest.skip("without fork, each child takes seconds to start", allow_module_level=True)
 
-from tests.fuzz import kill
+from tests.fuzz import kill, kill_targets
 
 SLOWEST = {"compare", "fit-workers"}
 """Left to `make fuzz`."""
@@ -40,7 +40,7 @@ def test_a_killed_command_leaves_whole_files_and_completes(
 def test_a_writer_that_is_not_atomic_is_found(
     campaign: kill.Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(kill.TARGETS, "in-place", kill.FAULTY)
+    monkeypatch.setitem(kill.TARGETS, "in-place", kill_targets.FAULTY)
     found = [campaign.case("in-place", index) for index in range(3)]
     assert any("plain.bin is not whole" in each for each in found)
     assert "python -m tests.fuzz.kill --case in-place:12:" in campaign.report()
