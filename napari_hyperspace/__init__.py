@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_hyperspace.api.agreement import Agreement, agreement
+    from napari_hyperspace.api.corrections.refine import refine
     from napari_hyperspace.api.estimate import Estimate, estimate, spacing_for
     from napari_hyperspace.api.export_network import ExportedNetwork, export_network
-    from napari_hyperspace.api.refine import refine
     from napari_hyperspace.api.segment import segment, segment_steps
-    from napari_hyperspace.api.sweep import Sweep, sweep
-    from napari_hyperspace.api.sweep_result import SweepPoint, SweepSummary
+    from napari_hyperspace.api.sweeps.result import SweepPoint, SweepSummary
+    from napari_hyperspace.api.sweeps.sweep import Sweep, sweep
     from napari_hyperspace.core.errors import (
         Cancelled,
         HyperspaceError,
@@ -47,13 +47,13 @@ _MODULES = {
     "postprocess": "core.postprocess",
     "ExportedNetwork": "api.export_network",
     "export_network": "api.export_network",
-    "refine": "api.refine",
+    "refine": "api.corrections.refine",
     "segment": "api.segment",
     "segment_steps": "api.segment",
-    "Sweep": "api.sweep",
-    "sweep": "api.sweep",
-    "SweepPoint": "api.sweep_result",
-    "SweepSummary": "api.sweep_result",
+    "Sweep": "api.sweeps.sweep",
+    "sweep": "api.sweeps.sweep",
+    "SweepPoint": "api.sweeps.result",
+    "SweepSummary": "api.sweeps.result",
     "Record": "core.volume",
     "Volume": "core.volume",
     "read": "io",

@@ -21,7 +21,10 @@ MAX_MODULES = 15  # per folder, __init__.py included
 MAX_LINES = 400
 
 HS = "napari_hyperspace"
-_ENGINE = ("core", "io", "nets", "nets.base", "inference", "cost", "support", "api")
+_ENGINE = (
+    *("core", "io", "nets", "nets.base", "inference", "cost", "support"),
+    *("api", "api.sweeps", "api.corrections"),
+)
 _TRAINING = (
     *("config", "synthesis", "data", "sampling", "evaluation", "fit"),
     *("comparison", "cka", "cli"),
@@ -33,7 +36,9 @@ def _hs(*folders: str) -> set[str]:
 
 
 RULES: dict[str, set[str]] = {
-    HS: _hs("core", "io", "nets", "api"),  # the public names, loaded when first used
+    HS: _hs(
+        "core", "io", "nets", "api", "api.sweeps", "api.corrections"
+    ),  # the public names, loaded when first used
     f"{HS}.core": set(),
     f"{HS}.io": _hs("core"),
     f"{HS}.nets.base": _hs("core"),
@@ -45,6 +50,8 @@ RULES: dict[str, set[str]] = {
     f"{HS}.cost": _hs("core", "nets", "nets.base", "inference"),
     f"{HS}.support": _hs("", "core", "nets", "inference", "cost"),
     f"{HS}.api": _hs("", "core", "io", "nets", "nets.base", "inference", "cost", "support"),
+    f"{HS}.api.sweeps": _hs("", *_ENGINE[:-3], "api"),
+    f"{HS}.api.corrections": _hs("", *_ENGINE[:-3], "api"),
     f"{HS}.gui": set(),
     f"{HS}.gui.adapters": _hs("", *_ENGINE),
     f"{HS}.gui.models": _hs("", *_ENGINE, "gui.adapters"),

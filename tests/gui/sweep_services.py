@@ -9,8 +9,8 @@ import numpy as np
 
 from napari_hyperspace.api.estimate import Estimate
 from napari_hyperspace.api.segment import SegmentResult
-from napari_hyperspace.api.sweep import Sweep
-from napari_hyperspace.api.sweep_plan import align_labels, plan_sweep
+from napari_hyperspace.api.sweeps.plan import align_labels, plan_sweep
+from napari_hyperspace.api.sweeps.sweep import Sweep
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import Progress

@@ -63,7 +63,7 @@ def refine(
 ) -> None:
     """Refine rough labels, one structure after the other; the result is on the scan's own grid."""
     import napari_hyperspace as hs
-    from napari_hyperspace.api.refine import CONTEXT_MM, DEFAULT_MODEL, refine_steps
+    from napari_hyperspace.api.corrections.refine import CONTEXT_MM, DEFAULT_MODEL, refine_steps
     from napari_hyperspace.core.progress import run_to_end
     from napari_hyperspace.inference.options import InferenceOptions
     from napari_hyperspace.io.api import check_target

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from napari_hyperspace.api.sweep_plan import AXES
-from napari_hyperspace.api.sweep_result import SweepSummary
+from napari_hyperspace.api.sweeps.plan import AXES
+from napari_hyperspace.api.sweeps.result import SweepSummary
 from napari_hyperspace.core.files import replacing
 from napari_hyperspace.core.spacing import Range
 

@@ -31,8 +31,8 @@ from training.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from napari_hyperspace.api.sweep import Sweep
-    from napari_hyperspace.api.sweep_result import SweepPoint, SweepSummary
+    from napari_hyperspace.api.sweeps.result import SweepPoint, SweepSummary
+    from napari_hyperspace.api.sweeps.sweep import Sweep
     from napari_hyperspace.core.spacing import Range
 
 

@@ -92,7 +92,7 @@ def sample_hints(
     hints = np.zeros((HINTS, *structure.shape), np.float32)
     if not structure.any():
         return hints
-    kind = rng.choice(["coarse", "smooth", "slices", "none"], p=[0.35, 0.2, 0.25, 0.2])
+    kind = rng.choice(["coarse", "smooth", "slices", "none"], p=[0.3, 0.2, 0.2, 0.3])
     if kind == "coarse":
         hints[0] = _coarse(rng, structure, steps, config)
     elif kind == "smooth":

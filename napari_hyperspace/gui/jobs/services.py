@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_hyperspace.api.export_network import ExportedNetwork
     from napari_hyperspace.api.predict import BatchStep, Prediction
     from napari_hyperspace.api.segment import SegmentResult
-    from napari_hyperspace.api.sweep import Sweep
+    from napari_hyperspace.api.sweeps.sweep import Sweep
     from napari_hyperspace.inference.options import InferenceOptions
     from napari_hyperspace.inference.protocols import SpacingModel
     from napari_hyperspace.io import Receipt, Series
@@ -207,7 +207,7 @@ class Services:
         options: InferenceOptions,
     ) -> Sweep:
         """Prepare a sweep over spacings; see `napari_hyperspace.sweep`."""
-        from napari_hyperspace.api.sweep import sweep
+        from napari_hyperspace.api.sweeps.sweep import sweep
 
         return sweep(
             volumes,

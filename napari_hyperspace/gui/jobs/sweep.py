@@ -20,8 +20,8 @@ from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.sweep import SweepChoices
 
 if TYPE_CHECKING:
-    from napari_hyperspace.api.sweep import Sweep
-    from napari_hyperspace.api.sweep_result import SweepSummary
+    from napari_hyperspace.api.sweeps.result import SweepSummary
+    from napari_hyperspace.api.sweeps.sweep import Sweep
 
 
 @dataclass(frozen=True, eq=False)

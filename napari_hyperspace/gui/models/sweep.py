@@ -13,7 +13,7 @@ from napari_hyperspace.core.spacing import Range
 from napari_hyperspace.gui.models.view import Entries, Tone
 
 if TYPE_CHECKING:
-    from napari_hyperspace.api.sweep_result import SweepSummary
+    from napari_hyperspace.api.sweeps.result import SweepSummary
 
 Where = Literal["scan", "view", "rectangle"]
 """What to segment: the whole scan, what the canvas shows, or a rectangle of a Shapes layer."""

@@ -47,7 +47,7 @@ from napari_hyperspace.gui.models.sweep import (
 from napari_hyperspace.gui.models.view import View
 
 if TYPE_CHECKING:
-    from napari_hyperspace.api.sweep_result import SweepSummary
+    from napari_hyperspace.api.sweeps.result import SweepSummary
     from napari_hyperspace.nets.model import Model
 
 _REST_S = 0.2  # time without a change of the choices before they are estimated

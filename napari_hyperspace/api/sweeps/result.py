@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_hyperspace.api.estimate import Estimate
-from napari_hyperspace.api.packed_labels import PackedLabels
+from napari_hyperspace.api.sweeps.packed_labels import PackedLabels
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.volume import Volume, VolumeMetadata
 

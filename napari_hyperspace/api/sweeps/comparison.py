@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 from napari_hyperspace.api.agreement import agreement
-from napari_hyperspace.api.packed_labels import common_voxels
-from napari_hyperspace.api.sweep_result import SweepPoint
+from napari_hyperspace.api.sweeps.packed_labels import common_voxels
+from napari_hyperspace.api.sweeps.result import SweepPoint
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.localize import Box, crop

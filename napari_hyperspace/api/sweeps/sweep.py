@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.api.estimate import Estimate, estimate_curve
-from napari_hyperspace.api.packed_labels import PackedLabels, stability
 from napari_hyperspace.api.segment import (
     Localized,
     SegmentResult,
@@ -24,10 +23,11 @@ from napari_hyperspace.api.segment import (
     segment_box_steps,
     segment_steps,
 )
-from napari_hyperspace.api.sweep_box import SweepBlock, seen_box
-from napari_hyperspace.api.sweep_comparison import SweepComparison
-from napari_hyperspace.api.sweep_plan import SweepPlan, align_labels, check_box, plan_sweep
-from napari_hyperspace.api.sweep_result import SweepPoint, SweepSummary
+from napari_hyperspace.api.sweeps.box import SweepBlock, seen_box
+from napari_hyperspace.api.sweeps.comparison import SweepComparison
+from napari_hyperspace.api.sweeps.packed_labels import PackedLabels, stability
+from napari_hyperspace.api.sweeps.plan import SweepPlan, align_labels, check_box, plan_sweep
+from napari_hyperspace.api.sweeps.result import SweepPoint, SweepSummary
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import Progress, as_part

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 import napari_hyperspace as hs
-from napari_hyperspace.api import packed_labels
 from napari_hyperspace.api.estimate import estimate
-from napari_hyperspace.api.packed_labels import PackedLabels, common_voxels, stability
 from napari_hyperspace.api.segment import segment
-from napari_hyperspace.api.sweep import sweep
-from napari_hyperspace.api.sweep_plan import plan_sweep
-from napari_hyperspace.api.sweep_result import knee_of
+from napari_hyperspace.api.sweeps import packed_labels
+from napari_hyperspace.api.sweeps.packed_labels import PackedLabels, common_voxels, stability
+from napari_hyperspace.api.sweeps.plan import plan_sweep
+from napari_hyperspace.api.sweeps.result import knee_of
+from napari_hyperspace.api.sweeps.sweep import sweep
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.volume import Volume

@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import nn
 
 import napari_hyperspace as hs
-from napari_hyperspace.api.refine import refine_steps
+from napari_hyperspace.api.corrections.refine import refine_steps
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume

@@ -1,0 +1,1 @@
+"""What the user marks: rough labels made fine, results corrected, models adapted."""

@@ -1,0 +1,1 @@
+"""Several working spacings of one scan, and how their results differ."""
