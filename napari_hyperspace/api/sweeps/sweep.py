@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.api.estimate import Estimate, estimate_curve
+from napari_hyperspace.api.scan_block import ScanBlock, seen_box
 from napari_hyperspace.api.segment import (
     Localized,
     SegmentResult,
@@ -23,7 +24,6 @@ from napari_hyperspace.api.segment import (
     segment_box_steps,
     segment_steps,
 )
-from napari_hyperspace.api.sweeps.box import SweepBlock, seen_box
 from napari_hyperspace.api.sweeps.comparison import SweepComparison
 from napari_hyperspace.api.sweeps.packed_labels import PackedLabels, stability
 from napari_hyperspace.api.sweeps.plan import SweepPlan, align_labels, check_box, plan_sweep
@@ -171,7 +171,7 @@ class Sweep:
         self._box = box
         self._comparison = SweepComparison(model.label_names, box, reference)
         self._localized: Localized | None = None
-        self._block: SweepBlock | None = None
+        self._block: ScanBlock | None = None
 
     @property
     def model_name(self) -> str:
@@ -333,7 +333,7 @@ class Sweep:
     ) -> Generator[Progress, None, SegmentResult]:
         yield Progress(0.0, "preparing the image")
         if self._block is None:
-            self._block = SweepBlock.of(self._volumes, self._model, box)
+            self._block = ScanBlock.of(self._volumes, self._model, box)
         block = self._block
         result = yield from segment_steps(
             block.images, block.model, spacing_mm, self._options, should_stop=should_stop

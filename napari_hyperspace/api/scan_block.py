@@ -1,4 +1,4 @@
-"""A box of a scan to sweep in: normalized with the whole scan, segmented with its surroundings."""
+"""A box of a scan: normalized with the whole scan, segmented with its surroundings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_hyperspace.inference.localize import Box, crop_grid, paste
 from napari_hyperspace.inference.normalized import NormalizedModel
 from napari_hyperspace.inference.protocols import SpacingModel
 
-__all__ = ["CONTEXT_MM", "SweepBlock", "seen_box"]
+__all__ = ["CONTEXT_MM", "ScanBlock", "seen_box"]
 
 CONTEXT_MM = 16.0
 """What the network sees on each side of the box; it is cut off afterwards."""
@@ -32,8 +32,8 @@ def seen_box(box: Box, grid: Grid) -> Box:
 
 
 @dataclass(frozen=True, eq=False)
-class SweepBlock:
-    """The box of a sweep with its surroundings, normalized.
+class ScanBlock:
+    """A box of a scan with its surroundings, normalized.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class SweepBlock:
     kept: Box
 
     @classmethod
-    def of(cls, volumes: Sequence[Volume], model: SpacingModel, box: Box) -> SweepBlock:
+    def of(cls, volumes: Sequence[Volume], model: SpacingModel, box: Box) -> ScanBlock:
         """Normalize scans, one per input channel, and keep their block."""
         seen, images = seen_box(box, volumes[0].grid), []
         for volume in volumes:
