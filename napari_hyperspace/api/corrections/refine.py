@@ -215,7 +215,10 @@ def refine_steps(
 
 @dataclass(frozen=True, eq=False)
 class _Marks:
-    """Rough labels or strokes, and the box of the voxels of each value, in array order."""
+    """Rough labels or strokes, and the box of the voxels of each value, in array order.
+
+    The labels are only the part of what was given that has values: strokes are small, scans large.
+    """
 
     labels: Volume
     boxes: Mapping[int, Box]
@@ -224,7 +227,7 @@ class _Marks:
     def of(cls, volume: Volume) -> _Marks:
         if not volume.array.any():
             return cls(volume, {})
-        labels = check_labels(volume)
+        labels = check_labels(crop(volume, _box_of_values(volume.array)))
         largest = int(labels.array.max())
         if largest > _LARGEST_VALUE:
             raise HyperspaceError(
@@ -252,6 +255,15 @@ class _Marks:
         part = crop(self.labels, (a, b, c))
         mask = Volume((part.array == value).astype(np.float32), part.grid)
         return resample_to_grid(mask, grid, fill=0.0)
+
+
+def _box_of_values(array: NDArray[np.generic]) -> Box:
+    """Return the box of what is not 0, with the neighbors that interpolation needs."""
+    parts = []
+    for axis, size in enumerate(array.shape):
+        shown = np.flatnonzero(array.any(axis=tuple({0, 1, 2} - {axis})))
+        parts.append(slice(max(0, int(shown[0]) - 2), min(size, int(shown[-1]) + 3)))
+    return parts[0], parts[1], parts[2]
 
 
 def _box_around(grid: Grid, marks: Sequence[_Marks | None], value: int, context_mm: float) -> Box:

@@ -9,10 +9,12 @@ from scipy import ndimage
 from torch import nn
 
 import napari_hyperspace as hs
+from napari_hyperspace.api.corrections import refine as module
 from napari_hyperspace.api.corrections.refine import refine_steps
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.io import check_labels
 from tests.models import FakeModel
 from tests.scans import rotated_affine
 
@@ -105,6 +107,30 @@ def test_strokes_alone_are_enough(scan: Volume) -> None:
     model = linear_model(include=1.0, offset=-0.5)
     refined = hs.refine(scan, nothing, model, include=include).array
     assert np.array_equal(refined == 1, include.array == 1)
+
+
+def test_only_the_part_with_values_is_looked_through(
+    scan: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stroke in a whole scan costs as much as one in a small one, and gives the same labels."""
+    sizes = []
+
+    def recorded(volume: Volume) -> Volume:
+        sizes.append(volume.array.size)
+        return check_labels(volume)
+
+    part = scan.grid.crop((6, 4, 7), (11, 12, 13))
+    drawn = np.zeros(part.shape, np.uint8)
+    drawn[3:6, 5, 4:9] = 2
+    whole = np.zeros(scan.shape, np.uint8)
+    whole[6:17, 4:16, 7:20] = drawn
+    given = [Volume(drawn, part), Volume(whole, scan.grid)]
+    monkeypatch.setattr(module, "check_labels", recorded)
+    nothing = coarse_on(scan.grid, {})
+    model = linear_model(include=1.0, offset=-0.5)
+    answers = [hs.refine(scan, nothing, model, include=each).array for each in given]
+    assert np.array_equal(*answers) and (answers[0] == 2).sum() == 15
+    assert max(sizes) <= (3 + 4) * (1 + 4) * (5 + 4)
 
 
 def test_the_larger_margin_decides_between_structures(scan: Volume) -> None:
