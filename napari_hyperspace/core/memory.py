@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -63,8 +64,11 @@ def available_bytes(device: torch.device) -> int:
 
 
 def available_host_bytes() -> int:
-    """Return the free main memory, within the limit of a container (cgroup version 2)."""
-    free = int(psutil.virtual_memory().available)
+    """Return the free main memory, within the limits of container and process.
+
+    These are the limit of cgroup version 2, and that of the address space (``ulimit -v``) on Linux.
+    """
+    free = min(int(psutil.virtual_memory().available), _free_address_space())
     with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
         limit = int((_CGROUP / "memory.max").read_text())
         used = int((_CGROUP / "memory.current").read_text()) - _reclaimable_bytes()
@@ -84,6 +88,18 @@ def total_host_bytes() -> int:
     """Return the main memory of the computer, within the limit of a container."""
     total = int(psutil.virtual_memory().total)
     return min(total, container_limit_bytes() or total)
+
+
+def _free_address_space() -> int:
+    """Return how much more memory this process may map."""
+    if sys.platform != "linux":  # others do not enforce the limit, or have none
+        return sys.maxsize
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(limit - int(psutil.Process().memory_info().vms), 0)
 
 
 def _reclaimable_bytes() -> int:

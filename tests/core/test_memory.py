@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -51,6 +53,19 @@ def test_the_limit_of_a_container_counts_if_it_is_lower(container, files, expect
     container(**files)
     assert memory.available_host_bytes() == expected
     assert memory.available_bytes(CPU) == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not limit the address space")
+def test_the_limit_of_the_address_space_counts_if_it_is_lower(container, monkeypatch):
+    import resource
+
+    mapped = psutil.Process().memory_info().vms
+    limit = mapped + FREE // 2
+    monkeypatch.setattr(memory.psutil.Process, "memory_info", lambda _: SimpleNamespace(vms=mapped))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, resource.RLIM_INFINITY))
+    assert memory.available_host_bytes() == FREE // 2
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (mapped - 1, resource.RLIM_INFINITY))
+    assert memory.available_host_bytes() == 0
 
 
 def test_this_machine_has_some_memory_free():

@@ -13,7 +13,9 @@ import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import create_folder, read_json, write_text
+from napari_hyperspace.core.format import format_bytes
 from napari_hyperspace.core.geometry import Grid, Triple
+from napari_hyperspace.core.memory import available_host_bytes
 from napari_hyperspace.core.spacing import check_plausible_spacing
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import write
@@ -23,7 +25,7 @@ from training.synthesis.labeled_head import LabeledHead
 from training.synthesis.parameters import PairParameters
 from training.synthesis.render import render
 from training.synthesis.sample import sample_pair
-from training.synthesis.stored import check_sizes, parameters_from
+from training.synthesis.stored import check_sizes, parameters_from, rendering_bytes
 
 _MARGIN = 1.08  # extent of the scan relative to the map: a deformed head may be larger than its map
 _FORMER_PARAMETERS_KEY = "draw"  # of "parameters", in files written before
@@ -110,7 +112,22 @@ def sample_whole_head(
 
 
 def make_pair(source: LabeledHead, parameters: PairParameters, name: str) -> SyntheticPair:
-    """Render a scan from its parameters."""
+    """Render a scan from its parameters.
+
+    Raises
+    ------
+    HyperspaceError
+        If it does not fit into the memory.
+    """
+    needed, free = rendering_bytes(parameters), available_host_bytes()
+    if needed > free:
+        raise HyperspaceError(
+            "the pair does not fit into the memory",
+            where=name,
+            found=f"{format_bytes(free)} free",
+            expected=format_bytes(needed),
+            fix="Choose a coarser spacing, or a smaller size",
+        )
     image, labels = render(source.head, parameters, source.targets)
     grid = _grid(source.grid, parameters)
     return SyntheticPair(

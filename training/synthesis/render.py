@@ -25,6 +25,7 @@ _GAUSS = 2 * math.sqrt(2 * math.log(2))  # full width at half maximum of a unit 
 _TISSUES = torch.tensor(TISSUE_OF_CLASS)
 _STRIP_CONTROL_MM = 12.0
 _PART_MM = 1.0  # largest distance of the points at which labels of a voxel are counted
+_WEIGHTS_AT_ONCE = 1 << 22  # most entries of a dense matrix, in float64
 
 
 def render(
@@ -134,8 +135,30 @@ def _profile(
 
     `None` if it is the identity.
     """
+    positions, n_in = scan.axis(axis), fine.shape[axis]
+    rows = max(1, _WEIGHTS_AT_ONCE // n_in)
+    bands = [
+        _band(_weights(parameters, positions[start : start + rows], fine, axis))
+        for start in range(0, len(positions), rows)
+    ]
+    taps = max(values.shape[1] for _, values in bands)
+    first = np.concatenate([each for each, _ in bands])
+    if taps == 1 and np.array_equal(first, np.arange(n_in)):  # each row sums to 1
+        return None
+    values = np.concatenate(
+        [np.pad(values, ((0, 0), (0, taps - values.shape[1]))) for _, values in bands]
+    )
+    # What lies beyond the last point is padding, and has the weight 0.
+    indices = np.minimum(first[:, None] + np.arange(taps), n_in - 1)
+    return AxisMatrix(torch.from_numpy(indices), torch.from_numpy(values), n_in)
+
+
+def _weights(
+    parameters: PairParameters, positions: NDArray[np.float64], fine: SamplingGrid, axis: int
+) -> NDArray[np.float64]:
+    """Return the weight of each point of the fine grid at positions along an axis."""
     width, step = parameters.acquisition.width_mm[axis], fine.spacing_mm[axis]
-    distance = np.abs(scan.axis(axis)[:, None] - fine.axis(axis)[None])
+    distance = np.abs(positions[:, None] - fine.axis(axis)[None])
     kind = parameters.acquisition.profile[axis]
     width = max(width, step)
     if kind == "box":
@@ -146,18 +169,15 @@ def _profile(
         weights = np.exp(-0.5 * (distance * _GAUSS / width) ** 2)
         weights[weights < 1e-3] = 0
     weights /= weights.sum(axis=1, keepdims=True)
-    if weights.shape[0] == weights.shape[1] and np.array_equal(weights, np.eye(len(weights))):
-        return None
-    return _as_matrix(weights)
+    return weights
 
 
-def _as_matrix(weights: NDArray[np.float64]) -> AxisMatrix:
-    """Return a banded matrix as indices and weights of its nonzero entries."""
+def _band(weights: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the nonzero entries of a banded matrix, and the column of the first of each row."""
     taps = int((weights > 0).sum(axis=1).max())
     first = np.minimum((weights > 0).argmax(axis=1), weights.shape[1] - taps)
-    indices = first[:, None] + np.arange(taps)
-    values = np.take_along_axis(weights, indices, axis=1).astype(np.float32)
-    return AxisMatrix(torch.from_numpy(indices), torch.from_numpy(values), weights.shape[1])
+    values = np.take_along_axis(weights, first[:, None] + np.arange(taps), axis=1)
+    return first, values.astype(np.float32)
 
 
 def _to_working(

@@ -17,7 +17,9 @@ from training.synthesis.sampling_grid import fine_grid, scan_grid
 from training.synthesis.tissues import TISSUES
 
 _MOST_POINTS = 1 << 29  # of a grid; a head at 0.5 mm has 1 << 27
-_MOST_WEIGHTS = 1 << 26  # of the matrix of an axis
+_MOST_WEIGHTS = 1 << 26  # of the matrix of an axis, with zeros
+_MOST_TAPS = 1 << 24  # of the matrix of an axis, without zeros
+_POINT_BYTES = 28  # while a point is painted: voxel of the map, class, intensity, noise, product
 _LARGEST = 1e6  # of any number, in mm, voxels or intensities
 _MOST_CONTROL_POINTS = 256  # per axis
 _PROFILES = ("box", "gauss", "triangle")
@@ -65,6 +67,11 @@ def _check_ranges(parameters: PairParameters) -> None:
         ("appearance.smooth_mm", (appearance.smooth_mm,)),
     ):
         _require(low <= min(steps) and max(steps) <= high, name, steps)
+    # Scans have the working spacing, or are coarser and interpolated.
+    coarser = all(
+        a >= b for a, b in zip(acquisition.spacing_mm, parameters.spacing_mm, strict=True)
+    )
+    _require(coarser, "acquisition.spacing_mm", acquisition.spacing_mm)
     _require(parameters.scale > 0, "scale", parameters.scale)
     _require({*acquisition.profile} <= {*_PROFILES}, "acquisition.profile", acquisition.profile)
     _require(min(acquisition.width_mm) >= 0, "acquisition.width_mm", acquisition.width_mm)
@@ -106,11 +113,23 @@ def check_sizes(parameters: PairParameters) -> None:
     for one, other in ((scan, fine), (scan, parameters)):
         largest = max(a * b for a, b in zip(one.shape, other.shape, strict=True))
         _require(largest <= _MOST_WEIGHTS, "acquisition.width_mm", acquisition.width_mm)
+    for i, (n, points) in enumerate(zip(scan.shape, fine.shape, strict=True)):
+        # The widest profile, a Gaussian, ends at 1.6 times its width.
+        taps = 2 + math.ceil(3.2 * acquisition.width_mm[i] / fine.spacing_mm[i])
+        _require(n * min(taps, points) <= _MOST_TAPS, "acquisition.width_mm", acquisition.width_mm)
     z, y, x = (
         math.ceil(n * step / parameters.appearance.smooth_mm) + 1
         for n, step in zip(fine.shape, fine.spacing_mm, strict=True)
     )
     _check_points("appearance.smooth_mm", (z, y, x))
+
+
+def rendering_bytes(parameters: PairParameters) -> int:
+    """Return the memory that rendering a pair takes at least."""
+    acquisition = parameters.acquisition
+    scan = scan_grid(parameters.shape, parameters.spacing_mm, acquisition.spacing_mm)
+    fine = fine_grid(scan, acquisition.parts, acquisition.width_mm)
+    return _POINT_BYTES * math.prod(fine.shape)
 
 
 def _check_points(name: str, shape: Shape) -> None:

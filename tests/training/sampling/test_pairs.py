@@ -19,6 +19,7 @@ from napari_hyperspace.io import read
 from tests.training.heads import SPACING
 from tests.training.rounding import rounding_bound
 from training.cli import app
+from training.sampling import pairs
 from training.sampling.synthesize import open_label_maps
 from training.synthesis.parameters import PairParameters
 
@@ -144,6 +145,16 @@ def test_invalid_requests_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder.parent / "other.yaml").write_text("data: {kind: decathlon, folder: maps}")
     with pytest.raises(HyperspaceError, match="only from label maps"):
         open_label_maps(folder.parent / "other.yaml")
+
+
+def test_pairs_that_do_not_fit_into_the_memory_are_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "available_host_bytes", lambda: 1000)
+    arguments = ("-n", 1, "--spacing", 3, "--size", 20)
+    result = _run("synthesize", folder, tmp_path / "out", *arguments)
+    assert result.exit_code == 1 and "does not fit into the memory" in result.output
+    assert "1.0 kB free" in result.output and "coarser spacing" in result.output
 
 
 def test_unknown_ids_are_refused(folder: Path, tmp_path: Path) -> None:

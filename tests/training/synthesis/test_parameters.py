@@ -16,11 +16,11 @@ from training.config.synthesis import ContrastShares, SynthesisSection
 from training.seeding import generator
 from training.synthesis.appearance import sample_appearance
 from training.synthesis.heads import Head
-from training.synthesis.parameters import Corruption, PairParameters, Stripping
+from training.synthesis.parameters import Acquisition, Corruption, PairParameters, Stripping
 from training.synthesis.render import render
 from training.synthesis.sample import expected_moments, sample_pair
 from training.synthesis.sampling_grid import SamplingGrid, choose_parts, fine_grid, scan_grid
-from training.synthesis.stored import parameters_from
+from training.synthesis.stored import check_sizes, parameters_from
 from training.synthesis.tissues import CONTRAST_PRIORS, TISSUES
 
 CONFIG = SynthesisSection()
@@ -51,6 +51,7 @@ def test_stored_parameters_are_checked() -> None:
         (("acquisition", "parts"), [10**5, 10**5, 10**5]),
         (("acquisition", "profile"), ["box", "box", "x"]),
         (("acquisition", "width_mm"), [1e6, 1e6, 1e6]),
+        (("acquisition", "spacing_mm"), [1.3, 0.8, 0.002]),  # finer than the working spacing
         (("appearance", "means"), [0.5]),
         (("appearance", "smooth_mm"), 1e-6),
         (("corruption", "gamma"), 1e3),
@@ -64,6 +65,16 @@ def test_stored_parameters_are_checked() -> None:
         section[path[-1]] = value
         with pytest.raises((ValueError, TypeError)):
             parameters_from(values)
+
+
+def test_profiles_must_not_be_wide_on_many_voxels() -> None:
+    """Each size alone is possible: 8000 voxels, and a profile over all of them."""
+    parameters = dataclasses.replace(_sample(3), spacing_mm=(1.0, 1.0, 0.01), shape=(2, 2, 8000))
+    taken = Acquisition((1.0, 1.0, 0.01), width_mm=(1.0, 1.0, 1.0))
+    check_sizes(dataclasses.replace(parameters, acquisition=taken))
+    wide = dataclasses.replace(taken, width_mm=(1.0, 1.0, 70.0))
+    with pytest.raises(ValueError, match="width_mm"):
+        check_sizes(dataclasses.replace(parameters, acquisition=wide))
 
 
 @given(st.integers(0, 10_000))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tests.training.heads import head_array, volume
 from tests.training.rounding import rounding_bound
 from training.config.synthesis import SynthesisSection
 from training.seeding import generator
+from training.synthesis import render as render_module
 from training.synthesis.appearance import Appearance
 from training.synthesis.heads import Head
 from training.synthesis.parameters import (
@@ -26,8 +28,9 @@ from training.synthesis.parameters import (
     PairParameters,
     Stripping,
 )
-from training.synthesis.render import covering_labels, render
+from training.synthesis.render import _profile, covering_labels, render
 from training.synthesis.sample import sample_pair
+from training.synthesis.sampling_grid import fine_grid, scan_grid
 from training.synthesis.tissues import IDS, MIRROR, TISSUE_OF_CLASS, TISSUES
 
 HEAD = Head.from_volume("tiny", volume(head_array()))
@@ -190,6 +193,38 @@ def test_slice_profiles_have_their_width(kind: str) -> None:
     deviation = np.sqrt((spread * (position - middle) ** 2).sum() / spread.sum())
     unit = {"box": 1 / np.sqrt(12), "gauss": 1 / 2.3548, "triangle": 1 / np.sqrt(6)}[kind]
     assert deviation == pytest.approx(5 * unit, rel=0.08)
+
+
+@pytest.mark.parametrize("kind", ["box", "gauss", "triangle"])
+def test_profiles_are_computed_in_parts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows at once give the weights of all at once; the ends have fewer taps."""
+    taken = Acquisition((0.5, 1.0, 1.0), (kind, "box", "box"), (5.0, 1.0, 1.0), (2, 1, 1))
+    parameters = _plain((0.5, 1.0, 1.0), (49, 1, 1), acquisition=taken)
+    scan = scan_grid(parameters.shape, parameters.spacing_mm, taken.spacing_mm)
+    fine = fine_grid(scan, taken.parts, taken.width_mm)
+    whole = _profile(parameters, fine, scan, 0)
+    monkeypatch.setattr(render_module, "_WEIGHTS_AT_ONCE", 3 * fine.shape[0])
+    parts = _profile(parameters, fine, scan, 0)
+    assert whole is not None and parts is not None
+    assert torch.equal(parts.dense(), whole.dense())
+
+
+def test_profiles_of_many_voxels_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The matrix has 2000 × 2000 entries, of which less than 5 % are not zero."""
+    monkeypatch.setattr(render_module, "_WEIGHTS_AT_ONCE", 1 << 16)
+    spacing = (1.0, 1.0, 0.02)
+    taken = Acquisition(spacing, ("box", "box", "gauss"), (1.0, 1.0, 0.5))
+    parameters = _plain(spacing, (1, 1, 2000), acquisition=taken)
+    scan = scan_grid(parameters.shape, spacing, spacing)
+    fine = fine_grid(scan, taken.parts, taken.width_mm)
+    tracemalloc.start()
+    try:
+        matrix = _profile(parameters, fine, scan, 2)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert matrix is not None and matrix.indices.shape[1] < 100
+    assert peak < 8 * 2000 * 2000 / 2
 
 
 def test_a_flip_mirrors_and_swaps_the_sides() -> None:
