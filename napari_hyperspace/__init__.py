@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_hyperspace.api.agreement import Agreement, agreement
+    from napari_hyperspace.api.corrections.adapt import AdaptResult, adapt, adapt_steps
+    from napari_hyperspace.api.corrections.box import refine_box
     from napari_hyperspace.api.corrections.refine import refine
     from napari_hyperspace.api.estimate import Estimate, estimate, spacing_for
     from napari_hyperspace.api.export_network import ExportedNetwork, export_network
+    from napari_hyperspace.api.guidance import Guidance
     from napari_hyperspace.api.segment import segment, segment_steps
     from napari_hyperspace.api.sweeps.result import SweepPoint, SweepSummary
     from napari_hyperspace.api.sweeps.sweep import Sweep, sweep
@@ -47,7 +50,12 @@ _MODULES = {
     "postprocess": "core.postprocess",
     "ExportedNetwork": "api.export_network",
     "export_network": "api.export_network",
+    "AdaptResult": "api.corrections.adapt",
+    "adapt": "api.corrections.adapt",
+    "adapt_steps": "api.corrections.adapt",
+    "Guidance": "api.guidance",
     "refine": "api.corrections.refine",
+    "refine_box": "api.corrections.box",
     "segment": "api.segment",
     "segment_steps": "api.segment",
     "Sweep": "api.sweeps.sweep",
@@ -66,11 +74,13 @@ _MODULES = {
 }
 
 __all__ = [
+    "AdaptResult",
     "Agreement",
     "Cancelled",
     "Estimate",
     "ExportedNetwork",
     "Grid",
+    "Guidance",
     "HyperspaceError",
     "HyperspaceWarning",
     "Model",
@@ -80,6 +90,8 @@ __all__ = [
     "SweepPoint",
     "SweepSummary",
     "Volume",
+    "adapt",
+    "adapt_steps",
     "agreement",
     "bundled_models",
     "estimate",
@@ -88,6 +100,7 @@ __all__ = [
     "postprocess",
     "read",
     "refine",
+    "refine_box",
     "save_model",
     "segment",
     "segment_steps",

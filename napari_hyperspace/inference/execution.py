@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning, ShouldStop
@@ -112,9 +113,60 @@ def _convolve(
     if isinstance(padding, str) or image.ndim != 5:
         return torch.conv3d(image, weight, bias, stride, padding, dilation, groups)
     three = [[n] * 3 if isinstance(n, int) else list(n) for n in (padding, stride, dilation)]
+    if torch.is_grad_enabled() and (image.requires_grad or weight.requires_grad):
+        apply: Any = _TrainedConvolution.apply  # not annotated
+        trained: Tensor = apply(image, weight, bias, *three, groups)
+        return trained
     onednn: Any = torch.mkldnn_convolution  # annotated for integers only
     result: Tensor = onednn(image, weight, bias, *three, groups)
     return result
+
+
+# In one thread, torch uses oneDNN if batch × channels × depth × height is larger, or the batch is
+# not smaller.
+_ONEDNN_SIZE, _ONEDNN_BATCH = 20480, 16
+
+
+class _TrainedConvolution(torch.autograd.Function):
+    """A convolution by oneDNN whose gradients are computed by oneDNN, too.
+
+    The batch is filled up with zeros until torch considers it large enough.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        image: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        padding: list[int],
+        stride: list[int],
+        dilation: list[int],
+        groups: int,
+    ) -> Tensor:
+        ctx.save_for_backward(image, weight)
+        ctx.options = (stride, padding, dilation, False, [0, 0, 0], groups)
+        ctx.bias_shape = None if bias is None else list(bias.shape)
+        onednn: Any = torch.mkldnn_convolution  # annotated for integers only
+        result: Tensor = onednn(image, weight, bias, padding, stride, dilation, groups)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        image, weight = ctx.saved_tensors
+        n = image.shape[0]
+        batch = min(_ONEDNN_SIZE // max(1, image[0, ..., 0].numel()) + 1, _ONEDNN_BATCH)
+        if batch > n:
+            fill = (0, 0) * (image.ndim - 1) + (0, batch - n)
+            image, gradient = functional.pad(image, fill), functional.pad(gradient, fill)
+        wanted = [*ctx.needs_input_grad[:2], ctx.bias_shape is not None]
+        gradients = torch.ops.aten.convolution_backward(
+            gradient, image, weight, ctx.bias_shape, *ctx.options, wanted
+        )
+        of_image, of_weight, of_bias = gradients
+        if of_image is not None:
+            of_image = of_image[:n]
+        return of_image, of_weight, of_bias, None, None, None, None
 
 
 def fast_convolutions(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:

@@ -49,6 +49,13 @@ class Factory(nn.Module, ABC):
     def skeleton(self, spacing_mm: Sequence[float]) -> nn.Module:
         """Return the network of a spacing on torch's meta device: no weights, made quickly."""
 
+    def common_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that act on the networks of all spacings alike, by name.
+
+        Fine-tuned at one spacing, they change the networks of the other spacings in the same way.
+        """
+        return dict(self.named_parameters())
+
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
         """Return the part of the architecture of a spacing's network that depends on it."""
         return Architecture.of_factors(self.network_config.factors(spacing_mm))

@@ -65,6 +65,14 @@ class Hypernetwork(LayeredFactory):
         """Return the linear map from the coefficients to the weights of a layer."""
         return cast(nn.Linear, self.heads[layer_key(layer)])
 
+    def common_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the biases of the heads: the part of each weight that is the same everywhere."""
+        return {
+            name: parameter
+            for name, parameter in self.named_parameters()
+            if name.startswith("heads.") and name.endswith(".bias")
+        }
+
     def encode(self, spacing_mm: Sequence[float]) -> Tensor:
         """Return the perceptron's input for a spacing in mm: (n_dim,) in mm, or (2·n_dim,)."""
         spacing = torch.tensor(spacing_mm, dtype=torch.float64)
