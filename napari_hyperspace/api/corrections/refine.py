@@ -26,8 +26,8 @@ from napari_hyperspace.inference.margin import NativeMargin
 from napari_hyperspace.inference.normalized import NormalizedModel
 from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
 from napari_hyperspace.inference.plan import make_plan
+from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.io import check_labels
-from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import load_model
 
 CONTEXT_MM = 16.0
@@ -61,7 +61,7 @@ class RefineResult:
 def refine(
     volume: Volume,
     coarse: Volume,
-    model: Model | None = None,
+    model: SpacingModel | None = None,
     spacing_mm: Sequence[float] | None = None,
     options: InferenceOptions | None = None,
     *,
@@ -100,7 +100,7 @@ def refine(
 def refine_steps(
     volume: Volume,
     coarse: Volume,
-    model: Model | None = None,
+    model: SpacingModel | None = None,
     spacing_mm: Sequence[float] | None = None,
     options: InferenceOptions | None = None,
     *,
@@ -292,7 +292,7 @@ def _margin_steps(
     box: Box,
     value: int,
     marks: Sequence[_Marks | None],
-    model: Model,
+    model: SpacingModel,
     spacing_mm: Sequence[float] | None,
     options: InferenceOptions,
     should_stop: ShouldStop | None,
