@@ -1,0 +1,1 @@
+"""How well the class-conditional model answers a user who paints; see ``__main__``."""
