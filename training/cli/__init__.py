@@ -10,6 +10,7 @@ from pathlib import Path
 
 from training.cli import (
     about,
+    adapting,
     applying,
     exporting,
     fitting,
@@ -24,6 +25,7 @@ from training.cli.options import app
 
 __all__ = [
     "about",
+    "adapting",
     "app",
     "applying",
     "exporting",
