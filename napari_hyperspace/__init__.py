@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from napari_hyperspace.api.corrections.adapt import AdaptResult, adapt, adapt_steps
     from napari_hyperspace.api.corrections.box import refine_box
     from napari_hyperspace.api.corrections.refine import refine
-    from napari_hyperspace.api.estimate import Estimate, estimate, spacing_for
+    from napari_hyperspace.api.estimate import Estimate, estimate
     from napari_hyperspace.api.export_network import ExportedNetwork, export_network
     from napari_hyperspace.api.guidance import Guidance
     from napari_hyperspace.api.segment import segment, segment_steps
+    from napari_hyperspace.api.spacing_search import spacing_for
     from napari_hyperspace.api.sweeps.result import SweepPoint, SweepSummary
     from napari_hyperspace.api.sweeps.sweep import Sweep, sweep
     from napari_hyperspace.core.errors import (
@@ -45,7 +46,7 @@ _MODULES = {
     "agreement": "api.agreement",
     "Estimate": "api.estimate",
     "estimate": "api.estimate",
-    "spacing_for": "api.estimate",
+    "spacing_for": "api.spacing_search",
     "Grid": "core.geometry",
     "postprocess": "core.postprocess",
     "ExportedNetwork": "api.export_network",

@@ -13,6 +13,7 @@ from torch import nn
 from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.volume import Laterality
 from napari_hyperspace.nets.base.architecture import Architecture
+from napari_hyperspace.nets.base.guidance import GivenGuidance, GuidanceChannels
 from napari_hyperspace.nets.base.localization import Localization
 
 _numbers = itertools.count()
@@ -40,7 +41,13 @@ class FakeModel:
     tile_shape: tuple[int, ...] | None = None
     tile_mm: tuple[float, ...] | None = None
     localization: Localization | None = None
+    guidance: GuidanceChannels | None = None
+    given_guidance: GivenGuidance | None = None
     asked: list[tuple[float, ...]] = field(default_factory=list)
+
+    @property
+    def image_channels(self) -> int:
+        return self.in_channels - (self.out_channels if self.guidance else 0)
 
     def architecture(self, spacing_mm: Sequence[float]) -> Architecture:
         return Architecture((), ())

@@ -10,12 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import torch
 
-from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.format import format_bytes, format_seconds, format_spacing
+from napari_hyperspace.api.guidance import (
+    AnyGuidance,
+    Guidance,
+    as_pass,
+    check_guidance,
+    coarse_model,
+    coarse_pass_spacing,
+)
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.memory import available_bytes
 from napari_hyperspace.core.spacing import check_plausible_grid
@@ -33,7 +39,6 @@ from napari_hyperspace.inference.plan import Plan, grid_of, make_plan, working_s
 from napari_hyperspace.inference.precision import PROBE_RUNS, block_shape, candidates, known_choice
 from napari_hyperspace.inference.protocols import SpacingModel
 
-_BISECTIONS = 24
 # Resampling a sheared scan and its labels is not calibrated. The time per point is given as a
 # number of values gathered along an axis, measured on one CPU.
 _GATHERED_PER_IMAGE_POINT, _GATHERED_PER_LABEL_POINT = 160, 20
@@ -64,6 +69,8 @@ class Estimate:
         Time that the first run at about this spacing takes to find the fastest precision.
     localization_seconds
         Time of the coarse first pass of a model with localization; included in `seconds`.
+    guidance_seconds
+        Time of the coarse pass that guides a guided model; included in `seconds`.
     """
 
     seconds: float
@@ -77,6 +84,7 @@ class Estimate:
     precision: str
     probe_seconds: float = 0.0
     localization_seconds: float = 0.0
+    guidance_seconds: float = 0.0
 
     @property
     def fits(self) -> bool:
@@ -92,6 +100,8 @@ def estimate(
     model: SpacingModel,
     spacing_mm: Sequence[float] | None = None,
     options: InferenceOptions | None = None,
+    *,
+    guidance: AnyGuidance | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> Estimate:
     """Estimate time and memory of `segment` with the same arguments.
@@ -103,15 +113,15 @@ def estimate(
     ----------
     volume
         The scan, one scan per input channel, or only the grid.
-    model, spacing_mm, options, **keywords
+    model, spacing_mm, options, guidance, **keywords
         As in `segment_steps`.
 
     Raises
     ------
     HyperspaceError
-        If the spacing or the options are refused, or the network cannot be traced.
+        If the spacing, the guidance or the options are refused, or the network cannot be traced.
     """
-    estimator = _Estimator(model, options_from(options, keywords))
+    estimator = _Estimator(model, options_from(options, keywords), guidance)
     return estimator.passes(volume, spacing_mm)
 
 
@@ -120,6 +130,8 @@ def estimate_curve(
     model: SpacingModel,
     spacings: Sequence[Sequence[float] | None],
     options: InferenceOptions | None = None,
+    *,
+    guidance: AnyGuidance | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> list[Estimate]:
     """Estimate several spacings (canonical order), each as `estimate` does.
@@ -129,108 +141,8 @@ def estimate_curve(
     options = options_from(options, keywords)
     if not options.allow_implausible:
         check_plausible_grid(grid_of(volume))
-    estimator = _Estimator(model, replace(options, allow_implausible=True))
+    estimator = _Estimator(model, replace(options, allow_implausible=True), guidance)
     return [estimator.passes(volume, spacing) for spacing in spacings]
-
-
-class _FormerBudget(TypedDict, total=False):
-    bytes: int | None  # former name of `memory_bytes`
-
-
-def spacing_for(
-    volume: Volume | Grid | Sequence[Volume],
-    model: SpacingModel,
-    *,
-    seconds: float | None = None,
-    memory_bytes: int | None = None,
-    device: str | torch.device | None = None,
-    first_run: bool = True,
-    **former: Unpack[_FormerBudget],
-) -> Triple:
-    """Return the finest working spacing within a budget of time, memory or both.
-
-    The search coarsens the scan's own spacing within the model's trained range, the finest axes
-    first, until the axes have the same spacing. An axis becomes finer than the scan only if the
-    scan is coarser than any trained spacing; it then gets the coarsest trained one.
-
-    Parameters
-    ----------
-    volume, model, device
-        As in `segment`.
-    seconds
-        Longest wall time.
-    memory_bytes
-        Largest peak memory of the device that computes. Its former name ``bytes`` is accepted.
-    first_run
-        Whether ``seconds`` includes the time in which a first run finds the fastest precision.
-
-    Returns
-    -------
-    tuple
-        Canonical order (z, y, x).
-
-    Raises
-    ------
-    HyperspaceError
-        If even the coarsest trained spacing exceeds the budget.
-    TypeError
-        If a keyword is unknown.
-    """
-    if former.keys() - {"bytes"}:
-        raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(former))}")
-    if memory_bytes is None:
-        memory_bytes = former.get("bytes")
-    options = InferenceOptions(device=choose_device(device), outside="clamp")
-    own = working_spacing(volume, model, None, "clamp")
-    ranges = model.trained_range_mm
-    coarsest = max(high for _, high in ranges) if ranges else 4 * max(own)
-
-    def at(floor_mm: float) -> Triple:
-        return working_spacing(volume, model, [max(step, floor_mm) for step in own], "clamp")
-
-    def cost(spacing: Triple) -> Estimate:
-        return estimate(volume, model, spacing, options)
-
-    def too_slow(found: Estimate) -> bool:
-        spent = found.seconds if first_run else found.seconds - found.probe_seconds
-        return seconds is not None and not spent <= seconds  # an unknown time is too slow
-
-    def too_large(found: Estimate) -> bool:
-        return memory_bytes is not None and found.peak_bytes > memory_bytes
-
-    def within(spacing: Triple) -> bool:
-        found = cost(spacing)
-        return not too_slow(found) and not too_large(found)
-
-    finest = min(own)
-    if within(at(finest)):
-        return at(finest)
-    if not within(at(coarsest)):
-        least = cost(at(coarsest))
-        exceeded: list[tuple[str, str, str]] = []  # only the limits that are in the way
-        if seconds is not None and too_slow(least):
-            spent = least.seconds if first_run else least.seconds - least.probe_seconds
-            exceeded.append((format_seconds(spent), format_seconds(seconds), "time"))
-        if memory_bytes is not None and too_large(least):
-            needed, allowed = format_bytes(least.peak_bytes), format_bytes(memory_bytes)
-            exceeded.append((needed, allowed, "memory"))
-        found, expected, what = (" and ".join(texts) for texts in zip(*exceeded, strict=True))
-        spacing = format_spacing(at(coarsest), collapse=True)
-        raise HyperspaceError(
-            "no trained spacing is within the budget",
-            where=model.name,
-            found=f"{found} at the coarsest, {spacing}",
-            expected=f"at most {expected}",
-            fix=f"Allow more {what}",
-        )
-    low, high = math.log(finest), math.log(coarsest)
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        if within(at(math.exp(middle))):
-            high = middle
-        else:
-            low = middle
-    return at(math.exp(high))
 
 
 class _Estimator:
@@ -238,11 +150,21 @@ class _Estimator:
 
     Parameters
     ----------
-    model, options
+    model, options, guidance
         As in `estimate`.
     """
 
-    def __init__(self, model: SpacingModel, options: InferenceOptions) -> None:
+    def __init__(
+        self,
+        model: SpacingModel,
+        options: InferenceOptions,
+        guidance: AnyGuidance | None = None,
+    ) -> None:
+        check_guidance(model, guidance)
+        self._coarse_pass: Guidance | None = None
+        if guidance is not None and not isinstance(guidance, Volume):
+            self._coarse_pass = as_pass(guidance)
+        self._coarse: tuple[Sequence[float], Estimate] | None = None
         self._model = model
         self._options = options
         self._device = choose_device(options.device)
@@ -252,7 +174,40 @@ class _Estimator:
     def passes(
         self, volume: Volume | Grid | Sequence[Volume], spacing_mm: Sequence[float] | None
     ) -> Estimate:
-        """Estimate all passes: with localization, a coarse one and one over the usual box."""
+        """Estimate all passes: that of the guidance, and those of the model itself."""
+        fine = self._own_passes(volume, spacing_mm)
+        if self._coarse_pass is None:
+            return fine
+        coarse = self._guiding(self._coarse_pass, volume)
+        return replace(
+            fine,
+            seconds=coarse.seconds + fine.seconds,
+            peak_bytes=max(coarse.peak_bytes, fine.peak_bytes),
+            peak_host_bytes=max(coarse.peak_host_bytes, fine.peak_host_bytes),
+            n_tiles=coarse.n_tiles + fine.n_tiles,
+            probe_seconds=coarse.probe_seconds + fine.probe_seconds,
+            guidance_seconds=coarse.seconds,
+        )
+
+    def _guiding(self, guidance: Guidance, volume: Volume | Grid | Sequence[Volume]) -> Estimate:
+        """Estimate the coarse pass of the guidance, once: the scan is the same in all calls."""
+        native = grid_of(volume).canonical().spacing_mm
+        spacing = coarse_pass_spacing(self._model, guidance, native)
+        if self._coarse is None or self._coarse[0] != spacing:
+            options = replace(
+                self._options,
+                outside="clamp" if guidance.spacing_mm is None else self._options.outside,
+                tile_shape=None,
+                precision=guidance.precision or self._options.precision,
+            )
+            estimator = _Estimator(coarse_model(self._model, guidance), options)
+            self._coarse = spacing, estimator.passes(volume, spacing)
+        return self._coarse[1]
+
+    def _own_passes(
+        self, volume: Volume | Grid | Sequence[Volume], spacing_mm: Sequence[float] | None
+    ) -> Estimate:
+        """Estimate the passes of the model: with localization, a coarse one and one over a box."""
         localization, options = self._model.localization, self._options
         if localization is None:
             return self._one_pass(volume, spacing_mm, options)
@@ -306,7 +261,7 @@ class _Estimator:
         )
         on_device, on_host = peaks(volume, plan, model, trace, PRECISIONS[name], device)
         if grid.is_sheared:
-            image = model.in_channels * math.prod(plan.native.shape)
+            image = model.image_channels * math.prod(plan.native.shape)
             gathered = _GATHERED_PER_IMAGE_POINT * image
             gathered += _GATHERED_PER_LABEL_POINT * math.prod(grid.shape)
             seconds += gathered * rates.host.gather
@@ -360,7 +315,10 @@ class _Estimator:
         for stage in resampling_stages(plan):
             channel += stage.products * host.product + stage.gathered * host.gather
         logits = model.out_channels * working
-        total = model.in_channels * channel + logits * host.winner
+        total = model.image_channels * channel + logits * host.winner
+        # A channel of guidance is interpolated axis by axis, from fewer voxels.
+        guiding = model.in_channels - model.image_channels
+        total += guiding * working * (2 * host.gather + 4 * host.copy)
         if plan.working.shape == plan.native.shape:
             total += native * host.copy
         else:

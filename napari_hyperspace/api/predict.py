@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from napari_hyperspace.api.estimate import spacing_for
 from napari_hyperspace.api.segment import segment_steps
+from napari_hyperspace.api.spacing_search import spacing_for
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
 from napari_hyperspace.core.files import create_folder, suffix_of
 from napari_hyperspace.core.geometry import Triple

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.volume import (
+    GuidanceRecord,
     PostprocessingOptions,
     ReadingOptions,
     Record,
@@ -27,6 +28,7 @@ __all__ = [
 
 _NO_SCAN = "SCAN.nii.gz"
 _NO_MODEL = "MODEL.safetensors"
+_NO_GUIDANCE = "GUIDANCE.nii.gz"
 _TARGET = "labels.nii.gz"
 
 
@@ -58,16 +60,27 @@ class ResultOrigin:
     model
         Name of a bundled model, or path of a model file; `None`: unknown.
     scans
-        One per input channel.
+        One per image that the model wants.
+    guidance
+        Where labels that were given as guidance are; `None`: there were none.
+    guidance_model
+        The model of a coarse pass for guidance, as ``model``.
     """
 
     model: str | None
     scans: tuple[ScanFile, ...]
+    guidance: ScanFile | None = None
+    guidance_model: str | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether the code runs as it is."""
-        return self.model is not None and all(scan.path is not None for scan in self.scans)
+        return self.model is not None and all(scan.path is not None for scan in self.files)
+
+    @property
+    def files(self) -> tuple[ScanFile, ...]:
+        """The scans, and the labels that were given as guidance."""
+        return self.scans if self.guidance is None else (*self.scans, self.guidance)
 
 
 def scan_file(volume: Volume) -> ScanFile:
@@ -109,10 +122,12 @@ def python_code(record: Record, origin: ResultOrigin) -> str:
         lines += ["scan = [", *(f"    {call}," for call in scans), "]"]
     lines += [
         f"model = hs.load_model({model!r}, digest={record.model_digest!r})",
+        *_coarse_model(record.guidance, origin),
         "labels = hs.segment(",
         "    scan,",
         "    model,",
         f"    spacing_mm={record.spacing_mm!r},  # z, y, x",
+        *_guidance_argument(record.guidance, origin),
         *(f"    {name}={value!r}," for name, value in _options(record).items()),
         ")",
     ]
@@ -149,6 +164,8 @@ def command_for(record: Record, origin: ResultOrigin, *, windows: bool | None = 
         reason = "its scans are in several files"
     elif len(record.postprocessing) > 1:
         reason = "its labels were post-processed more than once"
+    elif origin.guidance is not None and (origin.guidance.reading or origin.guidance.series):
+        reason = "its guidance was read with options of its own"
     if reason:
         raise HyperspaceError(
             f"no command makes this result: {reason}", fix="Copy it as Python instead"
@@ -168,6 +185,7 @@ def command_for(record: Record, origin: ResultOrigin, *, windows: bool | None = 
         arguments += ["--tile-shape", _joined(record.tile_shape)]
     if record.allow_implausible:
         arguments.append("--allow-implausible")
+    arguments += _guidance_options(record.guidance, origin)
     if scan.series is not None:
         arguments += ["--series", scan.series]
     if "volume" in scan.reading and len(origin.scans) == 1:
@@ -198,15 +216,54 @@ def _notes(origin: ResultOrigin) -> list[str]:
         notes.append(f"Replace {_NO_SCAN}: the file of the scan is not known.")
     if origin.model is None:
         notes.append(f"Replace {_NO_MODEL}: the file of the model is not known.")
+    if origin.guidance is not None and origin.guidance.path is None:
+        notes.append(f"Replace {_NO_GUIDANCE}: save the labels that were the guidance first.")
     return notes
 
 
-def _read_call(scan: ScanFile) -> str:
+def _read_call(scan: ScanFile, placeholder: str = _NO_SCAN) -> str:
     given = dict(scan.reading)
     if scan.series is not None:
         given["series"] = scan.series
     options = "".join(f", {name}={value!r}" for name, value in given.items())
-    return f"hs.read({scan.path or _NO_SCAN!r}{options})"
+    return f"hs.read({scan.path or placeholder!r}{options})"
+
+
+def _coarse_model(guidance: GuidanceRecord | None, origin: ResultOrigin) -> list[str]:
+    """Return the line that loads the model of a coarse pass."""
+    if guidance is None or guidance.spacing_mm is None:
+        return []
+    coarse = origin.guidance_model or _NO_MODEL
+    return [f"coarse = hs.load_model({coarse!r}, digest={guidance.model_digest!r})"]
+
+
+def _guidance_argument(guidance: GuidanceRecord | None, origin: ResultOrigin) -> list[str]:
+    """Return the lines of the argument ``guidance`` of `segment`."""
+    if guidance is None:
+        return []
+    if guidance.spacing_mm is None:
+        return [f"    guidance={_read_call(origin.guidance or ScanFile(), _NO_GUIDANCE)},"]
+    lines = ["    guidance=hs.Guidance(", "        coarse,", f"        {guidance.spacing_mm!r},"]
+    lines.append(f"        precision={guidance.precision!r},")
+    if guidance.localization_precision:
+        lines.append(f"        localization_precision={guidance.localization_precision!r},")
+    return [*lines, "    ),"]
+
+
+def _guidance_options(guidance: GuidanceRecord | None, origin: ResultOrigin) -> list[str]:
+    """Return the options of the command for the guidance."""
+    if guidance is None:
+        return []
+    if guidance.spacing_mm is None:
+        path = None if origin.guidance is None else origin.guidance.path
+        return ["--guidance", path or _NO_GUIDANCE]
+    coarse = origin.guidance_model or _NO_MODEL
+    options = ["--guidance", f"{coarse}@{_joined(guidance.spacing_mm)}"]
+    options += ["--guidance-digest", guidance.model_digest]
+    options += ["--guidance-precision", guidance.precision]
+    if guidance.localization_precision:
+        options += ["--guidance-localization-precision", guidance.localization_precision]
+    return options
 
 
 def _options(record: Record) -> dict[str, object]:

@@ -16,6 +16,7 @@ from napari_hyperspace.core.geometry import Grid, Shape, Triple
 
 __all__ = [
     "Format",
+    "GuidanceRecord",
     "Laterality",
     "OutsideRange",
     "PostprocessingOptions",
@@ -78,6 +79,30 @@ class PostprocessingOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuidanceRecord:
+    """Where the guidance of a segmentation came from: from labels, or from a coarse pass.
+
+    Parameters
+    ----------
+    labels_digest
+        Digest of the labels; see `digest_of_labels`.
+    model, model_digest
+        Name and digest of the model of the coarse pass; empty for labels that were given.
+    spacing_mm
+        Working spacing of the coarse pass in canonical order (z, y, x).
+    precision, localization_precision
+        Of the coarse pass, as in `Record`.
+    """
+
+    labels_digest: str
+    model: str = ""
+    model_digest: str = ""
+    spacing_mm: Triple | None = None
+    precision: str = ""
+    localization_precision: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """How a segmentation was made: what its labels depend on, and what it took.
 
@@ -114,6 +139,8 @@ class Record:
         in the file's array order.
     postprocessing
         What was done to the labels after the segmentation, in order.
+    guidance
+        Where the guidance came from, if the model is a guided one.
     labels_digest
         Digest of the labels; see `digest_of_labels`. Labels that were painted on have another one.
     seconds, peak_bytes
@@ -137,6 +164,7 @@ class Record:
     channels: tuple[str, ...] = ("image",)
     reading: ReadingOptions = field(default_factory=ReadingOptions)
     postprocessing: tuple[PostprocessingOptions, ...] = ()
+    guidance: GuidanceRecord | None = None
     labels_digest: str = ""
     seconds: float = 0.0
     peak_bytes: int = 0

@@ -15,6 +15,7 @@ from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.resample import SLAB_VOXELS, resample_to_grid
 from napari_hyperspace.core.separable import grid_matrices, resample_axes
 from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.inference.guidance import guidance_channels
 from napari_hyperspace.inference.plan import Plan
 from napari_hyperspace.inference.protocols import SpacingModel
 
@@ -24,7 +25,7 @@ _POINT = 160  # bytes per interpolated point: positions and weights of its taps
 
 
 def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[Volume]:
-    """Return the input channels, on one grid.
+    """Return the images of the input, on one grid.
 
     Raises
     ------
@@ -32,12 +33,12 @@ def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[V
         If their number does not match the model, their grids differ, or a voxel is not finite.
     """
     volumes = [volume] if isinstance(volume, Volume) else list(volume)
-    if len(volumes) != model.in_channels:
+    if len(volumes) != model.image_channels:
         raise HyperspaceError(
             "wrong number of images for this model",
             where=model.name,
             found=len(volumes),
-            expected=model.in_channels,
+            expected=model.image_channels,
         )
     first, *rest = volumes
     for other in rest:
@@ -66,6 +67,18 @@ def as_volumes(volume: Volume | Sequence[Volume], model: SpacingModel) -> list[V
                 fix="Read it with a fill value to replace them",
             )
     return volumes
+
+
+def guidance_needed(model: SpacingModel) -> HyperspaceError:
+    """Return the error of a guided model that is used without guidance."""
+    return HyperspaceError(
+        "this model needs guidance: a segmentation of the same structures at a lower spacing",
+        where=model.name,
+        field="guidance",
+        expected="labels on any grid, or a coarse pass of a model",
+        fix="Give labels as guidance, or hs.Guidance(model, spacing_mm); with the command line, "
+        "--guidance FILE or --guidance MODEL@SPACING",
+    )
 
 
 def straight_grid(grid: Grid) -> Grid:
@@ -110,9 +123,9 @@ def working_image(
     Parameters
     ----------
     volumes
-        The input channels, on one grid.
+        The images, on one grid.
     model
-        Its normalization is used.
+        Its normalization and its guidance are used.
     plan
         Native and working grid.
     should_stop
@@ -123,6 +136,8 @@ def working_image(
     ------
     Cancelled
         Once ``should_stop`` returns true.
+    HyperspaceError
+        If the model is guided and has no guidance.
     """
 
     def check() -> None:
@@ -140,8 +155,19 @@ def working_image(
             stacklevel=2,
         )
     matrices = grid_matrices(plan.native, plan.working)
-    image = torch.empty(len(volumes), *plan.working.shape)
-    for channel, volume in zip(image, volumes, strict=True):
+    image = torch.empty(model.in_channels, *plan.working.shape)
+    if model.guidance is not None:
+        if model.given_guidance is None:
+            raise guidance_needed(model)
+        guidance_channels(
+            model.given_guidance,
+            model.guidance,
+            model.out_channels,
+            plan.working,
+            image[len(volumes) :],
+            should_stop,
+        )
+    for channel, volume in zip(image[: len(volumes)], volumes, strict=True):
         check()
         values = volume.array
         if grid.is_sheared:

@@ -28,6 +28,9 @@ class NormalizedModel:
         self.head = model.head
         self.n_dim = model.n_dim
         self.in_channels = model.in_channels
+        self.image_channels = model.image_channels
+        self.guidance = model.guidance
+        self.given_guidance = model.given_guidance
         self.channel_names = model.channel_names
         self.out_channels = model.out_channels
         self.label_values = model.label_values

@@ -12,6 +12,7 @@ from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.volume import Laterality
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.base.config import Range
+from napari_hyperspace.nets.base.guidance import GivenGuidance, GuidanceChannels
 from napari_hyperspace.nets.base.localization import Localization
 
 
@@ -32,7 +33,7 @@ class SpacingModel(Protocol):
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """Description of each input image."""
+        """Description of each channel that its networks see."""
 
     @property
     def head(self) -> str:
@@ -44,7 +45,19 @@ class SpacingModel(Protocol):
 
     @property
     def in_channels(self) -> int:
+        """Number of channels that its networks see: images, then guidance."""
+
+    @property
+    def image_channels(self) -> int:
         """Number of input images, all on one grid."""
+
+    @property
+    def guidance(self) -> GuidanceChannels | None:
+        """The channels of guidance after the images; `None`: the model is not guided."""
+
+    @property
+    def given_guidance(self) -> GivenGuidance | None:
+        """The guidance of the scan; only `GuidedModel` has one."""
 
     @property
     def out_channels(self) -> int:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_hyperspace.core.errors import HyperspaceError, printable
 from napari_hyperspace.core.volume import (
+    GuidanceRecord,
     Laterality,
     OutsideRange,
     PostprocessingOptions,
@@ -72,6 +73,25 @@ class _Postprocessing(_Stored):
     fill_holes_mm3: _Amount = 0.0
 
 
+class _Guidance(_Stored):
+    labels_digest: _Digest
+    model: _Text = ""
+    model_digest: _Digest = ""
+    spacing_mm: _Spacing | None = None
+    precision: _Text = ""
+    localization_precision: _Text = ""
+
+    def build(self) -> GuidanceRecord:
+        return GuidanceRecord(
+            labels_digest=self.labels_digest,
+            model=printable(self.model),
+            model_digest=self.model_digest,
+            spacing_mm=self.spacing_mm,
+            precision=printable(self.precision),
+            localization_precision=printable(self.localization_precision),
+        )
+
+
 class _Step(_Stored):
     step: _Text
     connectivity: int = 0
@@ -95,6 +115,7 @@ class _Record(_Stored):
     channels: Annotated[tuple[_Text, ...], Field(max_length=1000)] = ("image",)
     reading: _Reading = _Reading()
     postprocessing: Annotated[tuple[_Postprocessing, ...], Field(max_length=1000)] = ()
+    guidance: _Guidance | None = None
     labels_digest: _Digest = ""
     seconds: _Amount = 0.0
     peak_bytes: Annotated[int, Field(ge=0)] = 0
@@ -130,6 +151,7 @@ class _Record(_Stored):
                 )
                 for one in self.postprocessing
             ),
+            guidance=None if self.guidance is None else self.guidance.build(),
             labels_digest=self.labels_digest,
             seconds=self.seconds,
             peak_bytes=self.peak_bytes,

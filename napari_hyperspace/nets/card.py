@@ -12,7 +12,11 @@ from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.structures import LABEL_COLORS, colors_for, laterality_in_name
 from napari_hyperspace.core.volume import Laterality, Side
 from napari_hyperspace.nets.base.config import Config, Range
+from napari_hyperspace.nets.base.guidance import GuidanceChannels, GuidanceKind
 from napari_hyperspace.nets.base.localization import Localization
+
+Contrast = Literal["t1", "t2", "pd", "flair"]
+"""Contrast of an MR image."""
 
 HexColor = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
@@ -86,6 +90,18 @@ class DiceRecord(Config):
     """Number of cases."""
 
 
+class RealDice(DiceRecord):
+    """Measured Dice of real scans of one contrast at one spacing, on the grids of the scans."""
+
+    contrast: Contrast
+    """Contrast of the scans."""
+    compared_with: str
+    """Whose labels they were compared with, such as "FreeSurfer"."""
+    agreement: bool = False
+    """Whether those are the labels of another program, and not made or checked by people: the
+    Dice is then how far the two agree."""
+
+
 class LocalizationConfig(Config):
     """A coarse first pass that finds the region to segment."""
 
@@ -99,6 +115,30 @@ class LocalizationConfig(Config):
     def build(self) -> Localization:
         """Return the localization that it describes."""
         return Localization(self.spacing_mm, self.margin_mm, self.extent_mm)
+
+
+class GuidanceConfig(Config):
+    """The channels of guidance after the images: one per class, the background first."""
+
+    kind: GuidanceKind = "one-hot"
+    """Classes, interpolated between the voxels of the guidance; or distances to their surfaces."""
+    clip_mm: PositiveFloat = 10.0
+    """Distance in mm at which a channel of distances becomes 0 or 1."""
+    spacing_mm: tuple[PositiveFloat, PositiveFloat]
+    """Smallest and largest spacing of the guidance in training, in mm."""
+    optional: bool = False
+    """Whether the network was also trained without guidance."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low, high = self.spacing_mm
+        if low > high:
+            raise ValueError(f"spacing_mm needs smallest ≤ largest; found {low, high}")
+        return self
+
+    def build(self) -> GuidanceChannels:
+        """Return the channels that it describes."""
+        return GuidanceChannels(self.kind, self.clip_mm, self.spacing_mm, self.optional)
 
 
 class ModelCard(Config):
@@ -122,6 +162,8 @@ class ModelCard(Config):
     head: Literal["labels", "class-conditional"] = "labels"
     """What the output is: all labels; or one structure, which the channels after the image select
     (a rough mask, voxels known to be inside, voxels known to be outside)."""
+    guidance: GuidanceConfig | None = None
+    """A segmentation at a lower spacing, whose channels come after the images; null: none."""
     normalization: NormalizationConfig = NormalizationConfig()
     axis_order: Literal["IPL"] = "IPL"
     """Directions of the array axes that the network sees: to Inferior, Posterior, Left."""
@@ -141,6 +183,8 @@ class ModelCard(Config):
     """Summary: seed, data, steps, time, machine, configuration."""
     dice: tuple[DiceRecord, ...] = ()
     """Measured accuracy against spacing."""
+    real: tuple[RealDice, ...] = ()
+    """Measured on real scans, for models whose `dice` is that of synthetic ones."""
 
     @field_validator("labels")
     @classmethod

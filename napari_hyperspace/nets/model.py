@@ -20,6 +20,7 @@ from napari_hyperspace.core.volume import Laterality
 from napari_hyperspace.nets.base.architecture import Architecture
 from napari_hyperspace.nets.base.config import Range
 from napari_hyperspace.nets.base.factory import Factory
+from napari_hyperspace.nets.base.guidance import GivenGuidance, GuidanceChannels
 from napari_hyperspace.nets.base.localization import Localization
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.digest import digest_of
@@ -27,7 +28,7 @@ from napari_hyperspace.nets.digest import digest_of
 _CACHED_NETWORKS = 8
 _CARD_FIELDS_OF_LABELS = (
     *("normalization", "axis_order", "trained_range_mm", "tile_shape", "tile_mm", "localization"),
-    "head",
+    *("head", "guidance"),
 )
 
 
@@ -69,6 +70,8 @@ class Model:
                 where=card.name,
                 found=f"{network.out_channels} classes, {network.n_dim} dimensions",
             )
+        if card.guidance is not None:
+            _check_guided(card)
         self.card = card
         self.factory = factory.eval().requires_grad_(False)
         self._device = next(factory.parameters()).device
@@ -97,8 +100,23 @@ class Model:
 
     @property
     def in_channels(self) -> int:
-        """Number of images it wants, all on one grid."""
+        """Number of channels that its networks see."""
         return self.factory.network_config.in_channels
+
+    @property
+    def image_channels(self) -> int:
+        """Number of images it wants, all on one grid; the other channels are its guidance."""
+        return self.in_channels - (self.out_channels if self.card.guidance else 0)
+
+    @property
+    def guidance(self) -> GuidanceChannels | None:
+        """The channels of guidance after the images; `None`: the model is not guided."""
+        return self.card.guidance.build() if self.card.guidance else None
+
+    @property
+    def given_guidance(self) -> GivenGuidance | None:
+        """`None`: guidance belongs to a scan; see `napari_hyperspace.inference.guidance`."""
+        return None
 
     @property
     def out_channels(self) -> int:
@@ -238,6 +256,19 @@ class Model:
         if device not in self._factories:
             self._factories[device] = copy.deepcopy(self.factory).to(device)
         return self._factories[device]
+
+
+def _check_guided(card: ModelCard) -> None:
+    """Check that the channels of a guided model are images and one per class."""
+    images = len(card.channel_names) - len(card.labels) - 1
+    if card.head != "labels" or images < 1:
+        raise HyperspaceError(
+            "a guided model segments labels, and has one channel per class after the images",
+            where=card.name,
+            field="guidance",
+            found=f"{len(card.channel_names)} channels, head {card.head}",
+            expected=f"at least {len(card.labels) + 2} channels, head labels",
+        )
 
 
 def _resolved(device: str | torch.device) -> torch.device:

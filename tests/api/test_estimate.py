@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from napari_hyperspace.api.estimate import estimate, estimate_curve, spacing_for
+from napari_hyperspace.api.estimate import estimate, estimate_curve
 from napari_hyperspace.api.segment import segment_steps
+from napari_hyperspace.api.spacing_search import spacing_for
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import run_to_end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import shlex
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,10 +20,10 @@ from napari_hyperspace.api.reproduce import (
 )
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.volume import PostprocessingOptions, Volume
+from napari_hyperspace.core.volume import GuidanceRecord, PostprocessingOptions, Volume
 from tests.io.test_record import RECORD
 
-SIMPLE = replace(RECORD, channels=("T1",), postprocessing=(), reading={})
+SIMPLE = replace(RECORD, channels=("T1",), postprocessing=(), reading={}, guidance=None)
 NASTY = '/scans/it\'s a "scan"; rm -rf $HOME `x`\n\\é.nii.gz'
 
 
@@ -98,6 +99,42 @@ def test_postprocessing_twice_is_python_only():
     assert first < code.index("hs.postprocess(labels, fill_holes_mm3=2.5)")
     with pytest.raises(HyperspaceError, match="more than once"):
         command_for(twice, origin())
+
+
+def test_guidance_by_a_coarse_pass_is_repeated_with_its_precision():
+    guided = replace(SIMPLE, guidance=RECORD.guidance)
+    place = replace(origin(), guidance_model="/coarse.safetensors")
+    code = python_code(guided, place)
+    ast.parse(code)
+    assert f"coarse = hs.load_model('/coarse.safetensors', digest={'dd' * 16!r})" in code
+    assert "    guidance=hs.Guidance(\n        coarse,\n" in code
+    assert "(4.0, 0.3333333333333333, 0.30000000000000004)" in code
+    arguments = shlex.split(command_for(guided, place, windows=False))
+    at = arguments.index("--guidance")
+    wanted = "/coarse.safetensors@4.0,0.3333333333333333,0.30000000000000004"
+    assert arguments[at + 1] == wanted
+    pairs = dict(pairwise(arguments))
+    assert pairs["--guidance-precision"] == "fp32"
+    assert pairs["--guidance-localization-precision"] == "bf16-channels-last"
+    assert pairs["--guidance-digest"] == "dd" * 16
+
+
+def test_guidance_by_labels_is_read_from_their_file():
+    labels = GuidanceRecord(labels_digest="ee" * 16)
+    guided = replace(SIMPLE, guidance=labels)
+    place = replace(origin(), guidance=ScanFile("/coarse labels.nii.gz", None, {"volume": 1}))
+    code = python_code(guided, place)
+    ast.parse(code)
+    assert "guidance=hs.read('/coarse labels.nii.gz', volume=1)," in code
+    simple = replace(place, guidance=ScanFile(NASTY))
+    arguments = shlex.split(command_for(guided, simple, windows=False))
+    assert arguments[arguments.index("--guidance") + 1] == NASTY
+    with pytest.raises(HyperspaceError, match="guidance"):
+        command_for(guided, place)
+    unknown = origin()
+    assert not replace(unknown, guidance=ScanFile(None)).is_complete
+    assert "GUIDANCE.nii.gz" in python_code(guided, replace(unknown, guidance=ScanFile(None)))
+    assert "GUIDANCE.nii.gz" in explain_placeholders(replace(unknown, guidance=ScanFile(None)))
 
 
 def test_the_file_of_a_volume_is_absolute(tmp_path, monkeypatch):

@@ -33,6 +33,7 @@ from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.io import Receipt, Series
 from napari_hyperspace.io.series import Slice
 from napari_hyperspace.nets.base.architecture import Architecture
+from napari_hyperspace.nets.base.guidance import GivenGuidance, GuidanceChannels
 from napari_hyperspace.nets.base.localization import Localization
 from napari_hyperspace.nets.card import DiceRecord, LabelClass, ModelCard
 from napari_hyperspace.nets.model import Model
@@ -118,6 +119,12 @@ class FakeModel:
     tile_shape: tuple[int, ...] | None = None
     tile_mm: tuple[float, ...] | None = None
     localization: Localization | None = None
+    guidance: GuidanceChannels | None = None
+    given_guidance: GivenGuidance | None = None
+
+    @property
+    def image_channels(self) -> int:
+        return self.in_channels - (self.out_channels if self.guidance else 0)
 
     @property
     def identity(self) -> str:

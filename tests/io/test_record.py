@@ -8,7 +8,12 @@ from dataclasses import fields, replace
 import pytest
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.core.volume import Laterality, PostprocessingOptions, Record
+from napari_hyperspace.core.volume import (
+    GuidanceRecord,
+    Laterality,
+    PostprocessingOptions,
+    Record,
+)
 from napari_hyperspace.io.record import (
     LARGEST_DESCRIPTION,
     describe_labels,
@@ -31,6 +36,14 @@ RECORD = Record(
     channels=("T1", "T2"),
     reading={"volume": 2, "spacing_mm": (0.7, 0.7, 1 / 7), "fill": -1.5},
     postprocessing=(PostprocessingOptions(True, 1.5, 2.5), PostprocessingOptions()),
+    guidance=GuidanceRecord(
+        labels_digest="ee" * 16,
+        model="coarse",
+        model_digest="dd" * 16,
+        spacing_mm=(4.0, 1 / 3, 0.1 + 0.2),
+        precision="fp32",
+        localization_precision="bf16-channels-last",
+    ),
     labels_digest="ff" * 16,
     seconds=12.25,
     peak_bytes=3 << 30,
@@ -46,7 +59,7 @@ def test_a_record_survives_json_bit_for_bit():
         assert getattr(RECORD, field.name) not in (None, "", ()), field.name
     again = record_from_dict(json.loads(json.dumps(record_to_dict(RECORD))))
     assert again == RECORD
-    bare = replace(RECORD, tile_shape=None, reading={}, predicted_seconds=None)
+    bare = replace(RECORD, tile_shape=None, reading={}, predicted_seconds=None, guidance=None)
     assert record_from_dict(json.loads(json.dumps(record_to_dict(bare)))) == bare
 
 

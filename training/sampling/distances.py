@@ -6,51 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
+from napari_hyperspace.inference.guidance import signed_distance
 from training.data.labels import OUTSIDE
 
-
-def signed_distance(
-    mask: NDArray[np.bool_],
-    spacing_mm: Sequence[float],
-    known: NDArray[np.bool_] | None = None,
-) -> NDArray[np.float64]:
-    """Return the signed distance in mm to the surface of a mask, negative inside.
-
-    The distance of a voxel is that to the nearest voxel center on the other side of the surface,
-    minus half a voxel: half the length, in this direction, of the ellipsoid whose axes are the
-    spacing. So the zero level lies half-way between neighbors on both sides, and the gradient
-    across the surface is 1 at any spacing.
-
-    Parameters
-    ----------
-    mask
-        (D, H, W).
-    spacing_mm
-        Spacing of the grid, in array order.
-    known
-        (D, H, W) voxels whose side is known; the others are on neither side. `None`: all.
-
-    Returns
-    -------
-    ndarray
-        (D, H, W); infinite, with its sign, if there is nothing on the other side.
-    """
-    distance = np.full(mask.shape, np.inf)
-    rest = ~mask if known is None else known & ~mask
-    for part, other in ((mask, rest), (~mask, mask)):
-        if part.any() and other.any():
-            nearest = ndimage.distance_transform_edt(
-                ~other, sampling=spacing_mm, return_distances=False, return_indices=True
-            )
-            voxels = (nearest - np.indices(mask.shape))[:, part].astype(float)
-            mm = voxels * np.array(spacing_mm)[:, None]
-            length, steps = (np.sqrt((each**2).sum(axis=0)) for each in (mm, voxels))
-            distance[part] = length * (1 - 0.5 / steps)
-    return np.where(mask, -distance, distance)
+__all__ = ["distance_targets", "margin_voxels", "signed_distance"]
 
 
 def distance_targets(

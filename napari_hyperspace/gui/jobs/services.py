@@ -174,7 +174,7 @@ class Services:
 
         See `napari_hyperspace.spacing_for`.
         """
-        from napari_hyperspace.api.estimate import spacing_for
+        from napari_hyperspace.api.spacing_search import spacing_for
 
         return spacing_for(
             grid, model, seconds=seconds, memory_bytes=memory_bytes, device=device, first_run=False
