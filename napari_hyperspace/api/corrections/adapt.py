@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from napari_hyperspace.api.corrections.tuning import (
-    TuningData,
-    TuningOptions,
-    patch_within,
-    thinned,
-    tune_steps,
+from napari_hyperspace.api.corrections.corrected import CorrectedLabels
+from napari_hyperspace.api.corrections.tuning import TuningOptions, tune_steps
+from napari_hyperspace.api.segment import (
+    Localized,
+    SegmentResult,
+    localize_steps,
+    segment_box_steps,
+    segment_steps,
 )
-from napari_hyperspace.api.segment import localize_steps, segment_box_steps, segment_steps
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
-from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.progress import Progress, as_part, run_to_end
-from napari_hyperspace.core.resample import resample_to_grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.execution import choose_device
-from napari_hyperspace.inference.inputs import as_volumes, straight_grid, working_image
-from napari_hyperspace.inference.localize import Box, crop
+from napari_hyperspace.inference.inputs import as_volumes, straight_grid
+from napari_hyperspace.inference.localize import crop
 from napari_hyperspace.inference.options import InferenceOptions, Outside
-from napari_hyperspace.inference.plan import Plan, make_plan
-from napari_hyperspace.io.labels import check_labels
-from napari_hyperspace.nets.base.factory import Factory
+from napari_hyperspace.inference.plan import make_plan, working_spacing
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.model import Model
 
@@ -38,10 +36,9 @@ STEPS = 60
 SECONDS = 30.0
 LEARNING_RATE = 1e-3
 PULL = 0.0
+SPREAD = 1.0
 
-_MOST_POINTS = 1 << 21
-_MOST_BYTES = 1 << 30  # kept for the gradients of a step
-_BEFORE, _TUNING = 0.15, 0.85  # fractions of the progress
+_LOCALIZED, _BEFORE, _TUNED = 0.05, 0.15, 0.85  # fractions of the progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +100,7 @@ def adapt(
     seconds: float | None = SECONDS,
     learning_rate: float = LEARNING_RATE,
     pull: float = PULL,
+    spread: float = SPREAD,
     seed: int = 0,
     name: str | None = None,
     device: str | torch.device | None = None,
@@ -132,6 +130,7 @@ def adapt(
         seconds=seconds,
         learning_rate=learning_rate,
         pull=pull,
+        spread=spread,
         seed=seed,
         name=name,
         device=device,
@@ -152,6 +151,7 @@ def adapt_steps(
     seconds: float | None = SECONDS,
     learning_rate: float = LEARNING_RATE,
     pull: float = PULL,
+    spread: float = SPREAD,
     seed: int = 0,
     name: str | None = None,
     device: str | torch.device | None = None,
@@ -188,6 +188,9 @@ def adapt_steps(
     pull
         How strongly weights are pulled back to the original ones in each step, relative to the
         learning rate.
+    spread
+        Every second step uses the working spacing divided or multiplied by this factor; 1: all
+        steps use the working spacing.
     seed
         Of patches and changes of intensity.
     name
@@ -219,252 +222,112 @@ def adapt_steps(
         `segment_steps`.
     """
     started = time.perf_counter()
-    _check_options(steps, seconds, learning_rate, pull)
-    classes = _corrected_classes(model, corrected, known, slices)
-    place = choose_device(device)
+    _check(model, steps, seconds, learning_rate, pull)
+    corrections = CorrectedLabels.of(model, corrected, known, slices)
     # One precision for both segmentations, so that they differ by the weights only.
-    options = InferenceOptions(device=place, outside=outside, precision="fp32-channels-last")
+    options = InferenceOptions(choose_device(device), outside, precision="fp32-channels-last")
     stop = should_stop or (lambda: False)
     volumes = as_volumes(volume, model)
-    native = volumes[0]
-    box: Box | None = None
-    if model.localization is None:
-        before = yield from as_part(
-            segment_steps(volumes, model, spacing_mm, options, should_stop=should_stop),
-            0.0,
-            _BEFORE,
-            "before",
-        )
-    else:
-        localized = yield from as_part(
-            localize_steps(volumes, model, spacing_mm, options, should_stop),
-            0.0,
-            _BEFORE / 3,
-            "finding the region",
-        )
-        box = _with_corrected(localized.box, native, corrected, classes)
+    localized: Localized | None = None
+    if model.localization is not None:
+        first = localize_steps(volumes, model, spacing_mm, options, should_stop)
+        localized = yield from as_part(first, 0.0, _LOCALIZED, "finding the region")
+        box = corrections.within(localized.box, volumes[0].grid)
         localized = replace(localized, box=box)
-        before = yield from as_part(
-            segment_box_steps(volumes, model, spacing_mm, localized, options, should_stop),
-            _BEFORE / 3,
-            _BEFORE,
-            "before",
-        )
-    within = volumes if box is None else [crop(each, box) for each in volumes]
-    plan = make_plan(straight_grid(within[0].grid), model, spacing_mm, options)
-    data = _tuning_data(model, within, plan, corrected, classes, seed, stop)
-    factory = _copy_to_tune(model.factory).to(place)
+
+    def segmented(model: Model) -> Generator[Progress, None, SegmentResult]:
+        if localized is None:
+            return segment_steps(volumes, model, spacing_mm, options, should_stop=should_stop)
+        return segment_box_steps(volumes, model, spacing_mm, localized, options, should_stop)
+
+    before = yield from as_part(segmented(model), _LOCALIZED, _BEFORE, "before")
+    part = volumes if localized is None else [crop(each, localized.box) for each in volumes]
+    grid = straight_grid(part[0].grid)
+    views = [
+        corrections.view(part, model, make_plan(grid, model, each, clamped), seed, stop)
+        for each, clamped in _spacings(grid, model, spacing_mm, options, spread)
+    ]
+    factory = copy.deepcopy(model.factory).to(options.device)
     parameters = factory.common_parameters()
     for parameter in parameters.values():
         parameter.requires_grad_(True)
-    tuning = TuningOptions(
-        steps, seconds, learning_rate, pull, seed, _patch(factory, plan, model.n_dim)
-    )
-    done = yield from as_part(
-        tune_steps(factory, list(parameters.values()), data, tuning, stop),
-        _BEFORE,
-        _TUNING,
-        "adapting",
-    )
-    adapted = Model(factory.to("cpu"), model.card)
-    if box is None:
-        after = yield from as_part(
-            segment_steps(volumes, adapted, spacing_mm, options, should_stop=should_stop),
-            _TUNING,
-            1.0,
-            "after",
-        )
-    else:
-        after = yield from as_part(
-            segment_box_steps(volumes, adapted, spacing_mm, localized, options, should_stop),
-            _TUNING,
-            1.0,
-            "after",
-        )
-    dice = [_dice(each.labels, corrected, classes, model) for each in (before, after)]
-    elapsed = time.perf_counter() - started
-    values, counts = np.unique(classes[classes >= 0], return_counts=True)
-    voxels = {
-        model.label_values[i]: n for i, n in zip(values.tolist(), counts.tolist(), strict=True)
-    }
-    entry = {
+    tuning = TuningOptions(steps, seconds, learning_rate, pull, seed)
+    tuned = tune_steps(factory, list(parameters.values()), views, tuning, stop)
+    done = yield from as_part(tuned, _BEFORE, _TUNED, "adapting")
+    working = before.labels.metadata["record"].spacing_mm
+    voxels = corrections.voxels
+    entry: dict[str, object] = {
         "model": model.name,
         "digest": model.digest,
-        "spacing_mm": list(before.labels.metadata["record"].spacing_mm),
+        "spacing_mm": list(working),
         "voxels": {model.label_names.get(value, "background"): n for value, n in voxels.items()},
         "steps": done,
         "learning_rate": learning_rate,
         "pull": pull,
+        "spread": spread,
         "seed": seed,
-        "seconds": round(elapsed, 1),
-        "dice_before": {model.label_names[value]: round(d, 4) for value, d in dice[0].items()},
-        "dice_after": {model.label_names[value]: round(d, 4) for value, d in dice[1].items()},
     }
-    result = Model(adapted.factory, _card(model, name, entry))
+    adapted = Model(factory.cpu(), _card(model, name, entry))
+    after = yield from as_part(segmented(adapted), _TUNED, 1.0, "after")
+    dice_before, dice_after = (corrections.dice(each.labels) for each in (before, after))
+    elapsed = time.perf_counter() - started
+    entry |= {
+        "seconds": round(elapsed, 1),
+        "dice_before": {model.label_names[i]: round(d, 4) for i, d in dice_before.items()},
+        "dice_after": {model.label_names[i]: round(d, 4) for i, d in dice_after.items()},
+    }
     return AdaptResult(
-        result,
-        dice[0],
-        dice[1],
+        Model(adapted.factory, _card(model, name, entry)),
+        dice_before,
+        dice_after,
         before.labels,
-        after.labels.with_array(
-            after.labels.array, metadata={**after.labels.metadata, "model": result.name}
-        ),
-        before.spacing_mm,
+        after.labels,
+        working,
         done,
         voxels,
         tuple(parameters),
-        time.perf_counter() - started,
+        elapsed,
     )
 
 
-def _check_options(steps: int, seconds: float | None, learning_rate: float, pull: float) -> None:
+def _check(
+    model: Model, steps: int, seconds: float | None, learning_rate: float, pull: float
+) -> None:
+    """Refuse models that cannot be adapted, and impossible options."""
+    if model.head != "labels" or model.guidance is not None:
+        raise HyperspaceError(
+            "a model that needs rough labels beside the scan cannot be adapted",
+            where=model.name,
+            expected="a model whose input are images only",
+        )
     for field, value in (("steps", steps), ("seconds", seconds), ("learning_rate", learning_rate)):
-        if value is not None and not 0 < value < float("inf"):
+        if value is not None and not 0 < value < math.inf:
             raise HyperspaceError(
                 f"{field} must be positive", field=field, found=value, expected="more than 0"
             )
-    if not 0 <= pull < float("inf"):
+    if not 0 <= pull < math.inf:
         raise HyperspaceError(
             "pull must not be negative", field="pull", found=pull, expected="0 or more"
         )
 
 
-def _corrected_classes(
+def _spacings(
+    grid: Grid,
     model: Model,
-    corrected: Volume,
-    known: Volume | None,
-    slices: Mapping[int, Sequence[int]] | None,
-) -> NDArray[np.int32]:
-    """Return the output channel of each corrected voxel, -1 for the others."""
-    if model.head != "labels":
-        raise HyperspaceError(
-            "a model that segments one structure around marks cannot be adapted",
-            where=model.name,
-            expected="a model that segments all its labels at once",
-        )
-    if not corrected.array.any():
-        raise _empty(corrected)
-    labels = check_labels(corrected, model.label_values).array
-    channel = np.zeros(max(model.label_values) + 1, np.int32)
-    channel[list(model.label_values)] = range(len(model.label_values))
-    classes: NDArray[np.int32] = channel[labels]
-    selected = np.ones(classes.shape, bool)
-    if slices is not None:
-        selected[...] = False
-        for axis, indices in slices.items():
-            if not 0 <= axis < 3 or not all(0 <= i < classes.shape[axis] for i in indices):
-                raise HyperspaceError(
-                    "a slice lies outside of the corrected labels",
-                    where=corrected.name or None,
-                    field=f"axis {axis}",
-                    found=", ".join(map(str, indices)),
-                    expected=f"axes 0 to 2 of the shape {classes.shape}",
-                )
-            np.moveaxis(selected, axis, 0)[list(indices)] = True
-    if known is not None:
-        if known.shape != corrected.shape or not known.grid.is_close(corrected.grid):
-            raise HyperspaceError(
-                "known is not on the grid of the corrected labels",
-                where=known.name or None,
-                found=f"shape {known.shape}",
-                expected=f"shape {corrected.shape}",
-            )
-        selected &= known.array != 0
-    classes[~selected] = -1
-    if not (classes > 0).any():
-        raise _empty(corrected)
-    return classes
-
-
-def _empty(corrected: Volume) -> HyperspaceError:
-    return HyperspaceError(
-        "the corrected labels are empty",
-        where=corrected.name or None,
-        expected="voxels with a label of the model",
-    )
-
-
-def _with_corrected(box: Box, native: Volume, corrected: Volume, classes: NDArray[np.int32]) -> Box:
-    """Return the box of the first pass, extended to the corrected labels."""
-    places = np.argwhere(classes > 0)
-    corners = np.stack([places.min(0) - 0.5, places.max(0) + 0.5])
-    every = np.stack(np.meshgrid(*corners.T, indexing="ij"), -1).reshape(-1, 3)
-    index = native.grid.mm_to_index(corrected.grid.index_to_mm(every))
-    low = np.floor(index.min(0) + 0.5).astype(int).clip(0)
-    high = np.minimum(np.ceil(index.max(0) + 0.5).astype(int), native.shape)
-    if (low >= high).any():
-        raise _elsewhere(corrected)
-    a, b, c = (
-        slice(min(each.start, int(start)), max(each.stop, int(stop)))
-        for each, start, stop in zip(box, low, high, strict=True)
-    )
-    return a, b, c
-
-
-def _elsewhere(corrected: Volume) -> HyperspaceError:
-    return HyperspaceError(
-        "the corrected labels lie outside of the scan",
-        where=corrected.name or None,
-        fix="Check that labels and scan belong together",
-    )
-
-
-def _tuning_data(
-    model: Model,
-    volumes: Sequence[Volume],
-    plan: Plan,
-    corrected: Volume,
-    classes: NDArray[np.int32],
-    seed: int,
-    stop: ShouldStop,
-) -> TuningData:
-    """Return the input of the network, and the corrected voxels inside of the scan as points."""
-    image = working_image(volumes, model, plan, stop)
-    flat = classes.ravel()
-    rng = np.random.default_rng((seed, 1))
-    # Of a large scan, more voxels than needed: the first choice bounds the memory.
-    kept, weights = thinned(np.flatnonzero(flat >= 0), flat, _MOST_POINTS, rng)
-    places = np.stack(np.unravel_index(kept, classes.shape), axis=1)
-    mm = corrected.grid.index_to_mm(places)
-    index = volumes[0].grid.mm_to_index(mm)
-    inside = ((index > -0.5) & (index < np.array(volumes[0].shape) - 0.5)).all(axis=1)
-    if not (flat[kept[inside]] > 0).any():
-        raise _elsewhere(corrected)
-    return TuningData(
-        image,
-        plan.network_spacing_mm,
-        plan.working.mm_to_index(mm[inside]).astype(np.float32),
-        flat[kept[inside]].astype(np.int64),
-        weights[inside],
-    )
-
-
-def _copy_to_tune(factory: Factory) -> Factory:
-    """Return a copy on the CPU; it stays in eval mode, with the statistics of its norms."""
-    return copy.deepcopy(factory)
-
-
-def _patch(factory: Factory, plan: Plan, n_dim: int) -> tuple[int, int, int]:
-    """Return the shape of the patches: a tile of the plan, or what fits into memory."""
-    largest = np.minimum(plan.tiles.tile_shape, plan.working.shape)[3 - n_dim :].tolist()
-    size = patch_within(factory, plan.network_spacing_mm, largest, _MOST_BYTES)
-    z, y, x = (*plan.tiles.tile_shape[: 3 - n_dim], *size)
-    return z, y, x
-
-
-def _dice(
-    labels: Volume, corrected: Volume, classes: NDArray[np.int32], model: Model
-) -> dict[int, float]:
-    """Return the Dice of the corrected voxels, by value of the labels that they contain."""
-    found = resample_to_grid(labels, corrected.grid, order="nearest", fill=0).array
-    known = classes >= 0
-    dice = {}
-    for channel in np.unique(classes[known]).tolist():
-        if channel:
-            value = model.label_values[channel]
-            here, there = (classes == channel), (found == value) & known
-            dice[value] = 2 * float((here & there).sum()) / float(here.sum() + there.sum())
-    return dice
+    spacing_mm: Sequence[float] | None,
+    options: InferenceOptions,
+    spread: float,
+) -> list[tuple[Triple, InferenceOptions]]:
+    """Return the spacings to fine-tune at, the working spacing first."""
+    first = working_spacing(grid, model, spacing_mm, options.outside)
+    found = [(first, options)]
+    clamped = replace(options, outside="clamp")
+    for factor in (1 / spread, spread):
+        z, y, x = (factor * step for step in first)
+        other = working_spacing(grid, model, (z, y, x), "clamp")
+        if spread != 1 and other not in [each for each, _ in found]:
+            found.append((other, clamped))
+    return found
 
 
 def _card(model: Model, name: str | None, entry: Mapping[str, object]) -> ModelCard:
@@ -474,8 +337,8 @@ def _card(model: Model, name: str | None, entry: Mapping[str, object]) -> ModelC
     voxels = entry["voxels"]
     assert isinstance(voxels, dict)
     text = (
-        f"Adapted from {model.name} to one corrected scan "
-        f"({sum(voxels.values())} voxels). Its accuracy on other scans was not measured."
+        f"Adapted from {model.name} to one corrected scan ({sum(voxels.values())} voxels); "
+        "its accuracy on other scans was not measured."
     )
     return card.model_copy(
         update={

@@ -18,13 +18,13 @@ from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.inference.execution import fast_convolutions
 from napari_hyperspace.nets.base.factory import Factory
 
-POINTS_PER_STEP = 1 << 17
+POINTS_PER_STEP = 1 << 14
 """Largest number of corrected voxels that one step uses."""
 
 
 @dataclass(frozen=True, eq=False)
-class TuningData:
-    """A scan as the network sees it, and the corrected voxels as points in it.
+class TuningView:
+    """A scan as the network of a spacing sees it, and the corrected voxels as points in it.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ class TuningData:
         (N,) output channel of each point.
     weights
         (N,) number of voxels that each point stands for.
+    patch
+        Largest part of the image that is used at once, in voxels.
     """
 
     image: Tensor
@@ -45,6 +47,7 @@ class TuningData:
     points: NDArray[np.float32]
     classes: NDArray[np.int64]
     weights: NDArray[np.float32]
+    patch: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -56,20 +59,20 @@ class TuningOptions:
     learning_rate: float
     pull: float
     seed: int
-    patch: tuple[int, int, int]
 
 
 def tune_steps(
     factory: Factory,
     parameters: Sequence[nn.Parameter],
-    data: TuningData,
+    views: Sequence[TuningView],
     options: TuningOptions,
     should_stop: ShouldStop,
 ) -> Generator[Progress, None, int]:
     """Fine-tune parameters of a factory in place; return the number of steps done.
 
     The logits are interpolated linearly at the centers of the corrected voxels, as in `segment`,
-    and the loss is computed there: labels are never resampled.
+    and the loss is computed there: labels are never resampled. Every second step uses the first
+    view, the others take turns.
     """
     optimizer = torch.optim.Adam(parameters, lr=options.learning_rate)
     original = [each.detach().clone() for each in parameters]
@@ -85,15 +88,15 @@ def tune_steps(
         share = done / options.steps
         if options.seconds is not None:
             share = max(share, spent / options.seconds)
-        yield Progress(share, f"step {done + 1} of {options.steps}")
+        left = spent / share * (1 - share) if done else None
+        yield Progress(share, f"step {done + 1} of {options.steps}", left)
         rate = options.learning_rate * (1 + math.cos(math.pi * min(share, 1.0))) / 2
         optimizer.param_groups[0]["lr"] = rate
         rng = np.random.default_rng((options.seed, done))
-        image, points, classes, weights = (
-            each.to(device) for each in draw(data, options.patch, rng)
-        )
+        view = views[1 + done // 2 % (len(views) - 1) if done % 2 and len(views) > 1 else 0]
+        image, points, classes, weights = (each.to(device) for each in draw(view, rng))
         with torch.enable_grad(), fast_convolutions(device, torch.float32):
-            logits = run(factory, image, data.spacing_mm)
+            logits = run(factory, image, view.spacing_mm)
             loss = point_loss(logits_at(logits, points), classes, weights)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -119,9 +122,7 @@ def run(factory: Factory, image: Tensor, spacing_mm: tuple[float, ...]) -> Tenso
     return logits[0]
 
 
-def draw(
-    data: TuningData, patch: tuple[int, int, int], rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def draw(view: TuningView, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw a patch around a corrected voxel, and the corrected voxels in it.
 
     Returns
@@ -130,21 +131,21 @@ def draw(
         Image (C, *patch) with changed intensities; points (N, 3) as indices of the patch; their
         classes (N,), and how many voxels each of them stands for (N,).
     """
-    foreground = np.flatnonzero(data.classes)
-    center = data.points[rng.choice(foreground if len(foreground) else len(data.classes))]
-    shape = np.array(data.image.shape[1:])
-    size = np.minimum(shape, patch)
+    foreground = np.flatnonzero(view.classes)
+    center = view.points[rng.choice(foreground if len(foreground) else len(view.classes))]
+    shape = np.array(view.image.shape[1:])
+    size = np.minimum(shape, view.patch)
     start = np.round(center + rng.uniform(-0.25, 0.25, 3) * size - size / 2).astype(int)
     start = np.clip(start, 0, shape - size)
     a, b, c = (slice(int(low), int(low + n)) for low, n in zip(start, size, strict=True))
-    local = data.points - start.astype(np.float32)
+    local = view.points - start.astype(np.float32)
     inside = ((local > -0.51) & (local < size - 0.49)).all(axis=1)
-    kept, weights = thinned(np.flatnonzero(inside), data.classes, POINTS_PER_STEP, rng)
+    kept, weights = thinned(np.flatnonzero(inside), view.classes, POINTS_PER_STEP, rng)
     return (
-        _jittered(data.image[:, a, b, c], rng),
+        _jittered(view.image[:, a, b, c], rng),
         torch.from_numpy(local[kept]),
-        torch.from_numpy(data.classes[kept]),
-        torch.from_numpy(data.weights[kept] * weights),
+        torch.from_numpy(view.classes[kept]),
+        torch.from_numpy(view.weights[kept] * weights),
     )
 
 
