@@ -27,7 +27,7 @@ from napari_hyperspace.gui.adapters.viewer import (
 )
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
+    from napari.components import LayerList, ViewerModel
     from napari.layers import Image, Labels, Layer
 
 _LINKED = ("contrast_limits", "colormap", "gamma", "opacity", "interpolation2d")
@@ -124,7 +124,6 @@ class GridView:
         self.first = first
         self.second = second
         self._scan = scan_of(viewer, first)
-        self._different: Labels | None = None
         self._copies: list[Layer] = []
         self._in_place = False
         self._shown = first  # the one that is shown in place
@@ -139,10 +138,15 @@ class GridView:
             viewer.layers.selection.active,
             {name: getattr(grid_of(viewer), name) for name in _GRID},
         )
-        with self._changes():
+        # Every pane from the start: napari makes all of them anew when one is added.
+        with self._changes(), self._same_view():
+            grid_of(viewer).enabled = False  # and whenever a layer is added or hidden
             if self._scan is not None:
-                self._add(_copy(self._scan))
-            for layer in (first, second):
+                for _ in range(2):
+                    self._add(_copy(self._scan))
+            self._different = self._make_different()
+            self._add(self._different)
+            for layer in (first, second, self._different):
                 _show_name(layer, True)
             viewer.layers.selection.active = first
             viewer.layers.selection = {first, second}  # napari's status bar shows both values
@@ -188,30 +192,25 @@ class GridView:
         attributes = label_attributes(names, colors)
         if names:
             attributes["features"].loc[0, "name"] = _SAME
-        elif self._different is None:
-            return
-        with self._changes():
-            if self._different is None:
-                self._different = self._make_different(values, attributes)
-                if self._scan is not None:
-                    self._add(_copy(self._scan))
-                self._add(self._different)
-                _show_name(self._different, True)
-            else:
-                self._different.data = values
-                for name, value in attributes.items():
-                    setattr(self._different, name, value)
-            self._arrange()
+        if self._different in self._viewer.layers:
+            self._different.data = values
+            for name, value in attributes.items():
+                setattr(self._different, name, value)
 
     def close(self) -> None:
         """Show what was shown before; layers that came meanwhile stay."""
         layers, before = self._viewer.layers, self._before
-        with self._changes(), self._same_view():
+        with self._changes(), self._same_view(), _batched(layers):
+            # First: napari makes the controls of several selected layers anew at each change.
+            if not set(layers.selection) - {self.first, self.second, *self._copies}:
+                layers.selection = {layer for layer in before.selected if layer in layers}
+                if before.active in layers:
+                    layers.selection.active = before.active
             order = self._restored_order()
             for copy in self._copies:
                 if copy in layers:
                     layers.remove(copy)
-            self._copies, self._different = [], None
+            self._copies = []
             self._reorder(order)
             for layer, visible, named in zip(
                 before.layers, before.visible, before.named, strict=True
@@ -221,10 +220,6 @@ class GridView:
                     _show_name(layer, named)
             for name, value in before.grid.items():
                 setattr(grid_of(self._viewer), name, value)
-        if not set(layers.selection) - {self.first, self.second}:
-            layers.selection = {layer for layer in before.selected if layer in layers}
-            if before.active in layers:
-                layers.selection.active = before.active
 
     # -- panes ---------------------------------------------------------------------------------
 
@@ -233,9 +228,8 @@ class GridView:
         panes: list[list[Layer]] = []
         scans = [self._scan, *(copy for copy in self._copies if copy is not self._different)]
         for i, layer in enumerate((self.first, self.second, self._different)):
-            if layer is not None:
-                scan = scans[i] if i < len(scans) else None
-                panes.append([layer] if scan is None else [scan, layer])
+            scan = scans[i] if i < len(scans) else None
+            panes.append([layer] if scan is None else [scan, layer])
         return panes
 
     def _wanted(self, panes: Sequence[Sequence[Layer]]) -> Iterator[Layer]:
@@ -257,16 +251,19 @@ class GridView:
     def _arrange(self) -> None:
         """Bring the layers into the order of the panes, and show those that are wanted."""
         panes = self._panes()
-        layers = self._viewer.layers
-        if self._in_place and not grid_of(self._viewer).enabled:
+        layers, grid = self._viewer.layers, grid_of(self._viewer)
+        if self._in_place and not grid.enabled:
             self._show_only(self._wanted(panes))  # neither order nor grid change: much faster
             return
-        # Not batched where no layer comes or goes: napari collects garbage after a batch, 0.3 s.
-        with self._changes(batched=False), self._same_view():
+        # The grid is left before layers are hidden and entered after that: while it is on, napari
+        # makes new panes each time when their number changes. Not batched, since no layer comes or
+        # goes: napari collects garbage after a batch, 0.3 s.
+        with self._changes(), self._same_view():
+            if self._in_place:
+                grid.enabled = False
             self._show_only(self._wanted(panes))
             first = [layer for pane in panes for layer in pane if layer in layers]
             self._reorder([*first, *(layer for layer in layers if layer not in first)])
-            grid = grid_of(self._viewer)
             grid.stride, grid.shape = len(panes[0]), (-1, -1)
             grid.enabled = not self._in_place
 
@@ -274,45 +271,52 @@ class GridView:
     def _same_view(self) -> Iterator[None]:
         """Keep the center of the view, and its zoom as a multiple of the one that fits a pane."""
         camera = camera_of(self._viewer)
-        center, zoom = camera.center, camera.zoom
-        fit_to_view(self._viewer)
-        fitting = camera.zoom
+        center, zoom, fitting = camera.center, camera.zoom, self._fitting_zoom()
         yield
-        fit_to_view(self._viewer)
-        camera.zoom = zoom * camera.zoom / fitting
+        camera.zoom = zoom * self._fitting_zoom() / fitting
         camera.center = center
 
-    def _make_different(self, values: NDArray[Any], attributes: Mapping[str, Any]) -> Labels:
+    def _fitting_zoom(self) -> float:
+        """Return the zoom that fits a pane. Nothing is drawn: the view stays as it is."""
+        camera = camera_of(self._viewer)
+        center, zoom = camera.center, camera.zoom
+        with camera.events.blocker_all():
+            fit_to_view(self._viewer)
+            fitting = float(camera.zoom)
+            camera.center, camera.zoom = center, zoom
+        return fitting
+
+    def _make_different(self) -> Labels:
+        """Return the layer of the differences, still empty."""
         from napari.layers import Labels
 
         placed = take(self.first).attributes
         ours = self.first.metadata.get(METADATA_KEY)
         return Labels(
-            values,
+            np.zeros(np.shape(take(self.first).data), np.uint8),
             name="A ≠ B",
             opacity=_DIFFERENT_OPACITY,
             metadata={VIEW_KEY: True} | ({METADATA_KEY: ours} if ours else {}),
             **{name: placed[name] for name in ("scale", "translate", "rotate", "shear", "affine")},
             **{name: placed[name] for name in ("units", "axis_labels")},
-            **attributes,
         )
 
     # -- the list of layers --------------------------------------------------------------------
 
     def _add(self, layer: Layer) -> None:
-        selected, active = set(self._viewer.layers.selection), self._viewer.layers.selection.active
         self._copies.append(layer)
         self._viewer.layers.append(layer)
-        self._viewer.layers.selection = selected
-        if active is not None:
-            self._viewer.layers.selection.active = active
 
     def _reorder(self, order: Sequence[Layer]) -> None:
         # Not by `move_multiple`: napari 0.9 raises IndexError for some orders of all layers.
-        layers = self._viewer.layers
-        for i, layer in enumerate(order):
-            if layers[i] is not layer:
-                layers.move(layers.index(layer), i)
+        layers, moved = self._viewer.layers, False
+        with layers.events.reordered.blocker():  # the canvas follows once, and not each move
+            for i, layer in enumerate(order):
+                if layers[i] is not layer:
+                    layers.move(layers.index(layer), i)
+                    moved = True
+        if moved:
+            layers.events.reordered(value=layers)
 
     def _restored_order(self) -> list[Layer]:
         """Return the former order; layers that came since stay above the one beneath them."""
@@ -324,18 +328,18 @@ class GridView:
         return order
 
     @contextmanager
-    def _changes(self, *, batched: bool = True) -> Iterator[None]:
-        """Mark the changes as those of this class; the canvas is updated once, at the end."""
-        layers = self._viewer.layers
-        batch: AbstractContextManager[None] = nullcontext()
-        if hasattr(layers, "batched_update") and batched and not self.changing:
-            batch = layers.batched_update()
+    def _changes(self) -> Iterator[None]:
+        """Mark the changes as those of this class."""
         before, self.changing = self.changing, True
         try:
-            with batch:
-                yield
+            yield
         finally:
             self.changing = before
+
+
+def _batched(layers: LayerList) -> AbstractContextManager[None]:
+    """Update the canvas once, at the end; napari 0.9 can."""
+    return layers.batched_update() if hasattr(layers, "batched_update") else nullcontext()
 
 
 def _copy(scan: Image) -> Layer:

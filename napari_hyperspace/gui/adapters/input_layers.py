@@ -12,6 +12,7 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui.adapters.layers import METADATA_KEY, LayerSource, take
 from napari_hyperspace.gui.adapters.viewer import (
     image_layers,
+    is_of_view,
     scan_made_from,
     unwatch_layer,
     watch_layer,
@@ -111,6 +112,8 @@ class InputLayers:
         self.changed.emit(False)
 
     def _viewer_changed(self, event: Any = None) -> None:
+        if is_of_view(event):
+            return
         candidates = image_layers(self._viewer)
         self._follow_names(candidates)
         kept = [layer for layer in self.layers if layer in candidates]

@@ -69,6 +69,11 @@ def label_layers(viewer: ViewerModel) -> list[Labels]:
     ]
 
 
+def is_of_view(event: Any) -> bool:
+    """Whether an event of the list is about a layer that only belongs to a view."""
+    return VIEW_KEY in getattr(getattr(event, "value", None), "metadata", {})
+
+
 def view_position(viewer: ViewerModel) -> Triple:
     """Return the center of the view, in the viewer's world (z, y, x)."""
     position = list(viewer.dims.point)[-3:]

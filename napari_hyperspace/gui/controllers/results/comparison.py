@@ -14,7 +14,7 @@ from napari_hyperspace.core.volume import VolumeMetadata
 from napari_hyperspace.gui.adapters.grid_view import GridView, covers, label_volumes
 from napari_hyperspace.gui.adapters.layers import RESULT_KEY
 from napari_hyperspace.gui.adapters.viewer import (
-    VIEW_KEY,
+    is_of_view,
     label_layers,
     unwatch_layer,
     watch_layer,
@@ -282,9 +282,7 @@ class ComparisonController:
 
     def _layers_changed(self, event: Any = None) -> None:
         """Leave the comparison if a layer is added or removed: the panes are not for others."""
-        if VIEW_KEY in getattr(
-            event.value, "metadata", {}
-        ):  # of another view, such as a cross-hair
+        if is_of_view(event):  # another view, such as a cross-hair
             return
         if self._shown is not None and not self._shown.changing:
             # napari goes through a list that it made before: nothing may be removed meanwhile.

@@ -32,6 +32,7 @@ from napari_hyperspace.gui.adapters.layers import (
 )
 from napari_hyperspace.gui.adapters.viewer import (
     image_layers,
+    is_of_view,
     labels_of,
     move_view_to,
     unwatch_layer,
@@ -124,6 +125,8 @@ class StructuresController:
 
     def _layers_changed(self, event: Any = None) -> None:
         """Follow the active Labels layer, else the present one, else the topmost."""
+        if is_of_view(event):
+            return
         candidates = labels_of(self._viewer, self._scan())
         active = self._viewer.layers.selection.active
         if active in candidates:

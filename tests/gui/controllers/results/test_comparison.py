@@ -15,7 +15,7 @@ from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters.grid_view import GridView, covers
 from napari_hyperspace.gui.adapters.label_attributes import label_attributes
 from napari_hyperspace.gui.adapters.layers import RESULT_KEY, to_layer_data
-from napari_hyperspace.gui.adapters.viewer import image_layers, label_layers
+from napari_hyperspace.gui.adapters.viewer import VIEW_KEY, image_layers, label_layers
 
 PLACED = {"scale": (2.0, 0.5, 1.5), "units": "mm"}
 NAMES = {1: "front", 2: "back"}
@@ -72,8 +72,9 @@ def test_both_lie_on_the_scan_and_everything_is_as_before_afterwards(scene, enab
     before = state(scene)
     scan = scene.layers["scan"]
     shown = GridView(scene, scene.layers["two"], scene.layers["one"])
-    left, right = panes(scene)
-    assert (left, right[1:]) == (["scan", "two"], ["one"])
+    left, right, different, *empty = panes(scene)
+    assert (left, right[1:], different[1:]) == (["scan", "two"], ["one"], ["A ≠ B"])
+    assert not any(empty)
     copy = next(layer for layer in scene.layers if layer.name == right[0])
     assert copy is not scan
     assert copy.data is scan.data
@@ -104,6 +105,35 @@ def test_the_third_pane_shows_where_they_differ(scene):
     assert len(panes(scene)) == 4  # of which one is empty
     shown.close()
     assert layer not in scene.layers
+
+
+def test_the_canvas_is_made_anew_as_rarely_as_possible(scene):
+    """Entering adds all layers first; nothing is added once the differences are known."""
+    one, two = scene.layers["one"], scene.layers["two"]
+    grid, layers = scene.canvas.grid, scene.layers
+    shapes, moves, selections = [], [], []
+
+    def seen(event=None):
+        shapes.append(grid.actual_shape(layers) if grid.enabled else None)
+
+    for emitter in (grid.events.enabled, *(layer.events.visible for layer in layers)):
+        emitter.connect(seen)
+    layers.events.reordered.connect(moves.append)
+    shown = GridView(scene, one, two)
+    assert shapes[-1] == (2, 2)
+    assert set(shapes) <= {None, (2, 2)}
+    assert len(moves) == 1
+    before = list(layers)
+    shown.set_different((one.data != two.data).astype(np.uint8), {1: "x"}, {})
+    assert list(layers) == before
+    shapes.clear()
+    shown.show_in_place(two)
+    assert set(shapes) == {None}
+    shown.show_beside()
+    assert set(shapes) == {None, (2, 2)}
+    layers.selection.events.changed.connect(lambda event: selections.append(len(layers.selection)))
+    shown.close()
+    assert max(selections) <= 1  # napari makes controls anew for each choice of several layers
 
 
 def test_in_place_the_view_does_not_move(scene):
@@ -150,7 +180,7 @@ def test_labels_without_a_scan_are_shown_alone(viewer):
     viewer.layers.clear()
     one, two = (viewer.add_layer(make_labels(seed, f"labels {seed}")) for seed in (1, 2))
     shown = GridView(viewer, one, two)
-    assert panes(viewer) == [["labels 1"], ["labels 2"]]
+    assert panes(viewer)[:3] == [["labels 1"], ["labels 2"], ["A ≠ B"]]
     shown.close()
 
 
@@ -167,6 +197,19 @@ def test_labels_made_in_napari_on_an_oblique_scan_cover_it(viewer):
 
 
 # -- the controller ---------------------------------------------------------------------------
+
+
+def test_layers_of_the_view_change_neither_table_nor_lists(controller, scene, view, qtbot):
+    """They are added and removed with the canvas: nothing is measured or listed again."""
+    scene.layers.selection.active = scene.layers["one"]
+    qtbot.waitUntil(lambda: controller.structures.is_idle and view.last("structures") is not None)
+    listed, measured = [], []
+    controller.layers.listed.connect(lambda: listed.append(True))
+    controller.structures._lane.submit = lambda *job: measured.append(True)
+    copy = scene.add_layer(make_labels(5, "view", metadata={VIEW_KEY: True}))
+    scene.layers.selection.active = scene.layers["one"]
+    scene.layers.remove(copy)
+    assert not listed and not measured
 
 
 @pytest.fixture
@@ -285,7 +328,7 @@ def test_a_new_run_is_compared_when_it_is_done(controller, viewer, view, service
     assert services.runs[-1][1] == (3.0, 2.0, 2.0)
     assert controller.choices.spacing_mm == (3.0, 2.0, 2.0)
     new = next(layer for layer in label_layers(viewer) if layer is not first)
-    assert [pane[-1] for pane in panes(viewer)][:2] == [first.name, new.name]
+    assert [pane[-1] for pane in panes(viewer)[:2]] == [first.name, new.name]
     qtbot.waitUntil(lambda: controller.comparison.is_idle)
     controller.comparison.leave()
 
