@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["DEFAULT_MODEL", "resource_path"]
+__all__ = ["DEFAULT_MODEL", "REFINE_MODEL", "resource_path"]
 
 DEFAULT_MODEL = "brain"
 """The bundled model selected first: it accepts any contrast and most spacings."""
+
+REFINE_MODEL = "refine"
+"""The bundled class-conditional model: it segments structures that the user marks."""
 
 
 def resource_path(*parts: str) -> Path:

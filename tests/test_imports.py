@@ -22,13 +22,14 @@ MAX_LINES = 400
 
 HS = "napari_hyperspace"
 _ENGINE = (
-    *("core", "io", "nets", "nets.base", "inference", "cost", "support"),
+    *("core", "core.labels", "io", "nets", "nets.base", "inference", "cost", "support"),
     *("api", "api.sweeps", "api.corrections"),
 )
 _TRAINING = (
-    *("config", "synthesis", "data", "sampling", "evaluation", "fit"),
+    *("config", "synthesis", "data", "sampling", "evaluation", "evaluation.real", "fit"),
     *("comparison", "cka", "cli"),
 )
+_ADAPTERS = ("gui.adapters", "gui.adapters.painting")
 
 
 def _hs(*folders: str) -> set[str]:
@@ -37,36 +38,49 @@ def _hs(*folders: str) -> set[str]:
 
 RULES: dict[str, set[str]] = {
     HS: _hs(
-        "core", "io", "nets", "api", "api.sweeps", "api.corrections"
+        "core", "core.labels", "io", "nets", "api", "api.sweeps", "api.corrections"
     ),  # the public names, loaded when first used
     f"{HS}.core": set(),
+    f"{HS}.core.labels": _hs("core"),
     f"{HS}.io": _hs("core"),
     f"{HS}.nets.base": _hs("core"),
     f"{HS}.nets.plain": _hs("core", "nets.base"),
     f"{HS}.nets.hypernetwork": _hs("core", "nets.base", "nets.plain"),
     f"{HS}.nets.harmonic": _hs("core", "nets.base"),
     f"{HS}.nets": _hs("", "core", "nets.base", "nets.plain", "nets.hypernetwork", "nets.harmonic"),
-    f"{HS}.inference": _hs("core", "nets", "nets.base"),
+    f"{HS}.inference.openvino": _hs("core", "nets.base"),
+    f"{HS}.inference": _hs("core", "nets", "nets.base", "inference.openvino"),
     f"{HS}.cost": _hs("core", "nets", "nets.base", "inference"),
     f"{HS}.support": _hs("", "core", "nets", "inference", "cost"),
-    f"{HS}.api": _hs("", "core", "io", "nets", "nets.base", "inference", "cost", "support"),
+    f"{HS}.api": _hs(
+        *("", "core", "core.labels", "io", "nets", "nets.base", "inference", "cost", "support")
+    ),
     f"{HS}.api.sweeps": _hs("", *_ENGINE[:-3], "api"),
     f"{HS}.api.corrections": _hs("", *_ENGINE[:-3], "api"),
     f"{HS}.gui": set(),
     f"{HS}.gui.adapters": _hs("", *_ENGINE),
-    f"{HS}.gui.models": _hs("", *_ENGINE, "gui.adapters"),
-    f"{HS}.gui.jobs": _hs("", *_ENGINE, "gui.adapters", "gui.models"),
-    f"{HS}.gui.controllers.results": _hs("", *_ENGINE, "gui.adapters", "gui.models", "gui.jobs"),
+    f"{HS}.gui.adapters.painting": _hs("", *_ENGINE, "gui.adapters"),
+    f"{HS}.gui.models": _hs("", *_ENGINE, *_ADAPTERS),
+    f"{HS}.gui.jobs": _hs("", *_ENGINE, *_ADAPTERS, "gui.models"),
+    f"{HS}.gui.controllers.results": _hs("", *_ENGINE, *_ADAPTERS, "gui.models", "gui.jobs"),
+    f"{HS}.gui.controllers.corrections": _hs(
+        *("", *_ENGINE, *_ADAPTERS, "gui.models", "gui.jobs", "gui.controllers.results")
+    ),
     f"{HS}.gui.controllers": _hs(
-        "", *_ENGINE, "gui.adapters", "gui.models", "gui.jobs", "gui.controllers.results"
+        *("", *_ENGINE, *_ADAPTERS, "gui.models", "gui.jobs"),
+        *("gui.controllers.results", "gui.controllers.corrections"),
     ),
     f"{HS}.gui.widgets.parts": _hs("core", "gui.models"),
     f"{HS}.gui.widgets.windows": _hs(
         *("core", "gui.models", "gui.controllers", "gui.controllers.results", "gui.widgets.parts")
     ),
+    f"{HS}.gui.widgets.corrections": _hs(
+        *("core", "gui.models", "gui.controllers.corrections", "gui.widgets.parts")
+    ),
     f"{HS}.gui.widgets": _hs(
         *("core", "gui.adapters", "gui.models", "gui.jobs"),
         *("gui.controllers", "gui.controllers.results", "gui.widgets.parts", "gui.widgets.windows"),
+        *("gui.controllers.corrections", "gui.widgets.corrections"),
     ),
     "training": {"training.cli"},  # python -m training
     **{

@@ -23,11 +23,13 @@ Box = tuple[slice, slice, slice]
 _FLAT = 1.5  # voxels: a rectangle drawn in a slice extends less than this through the slices
 
 
-def visible_box(viewer: ViewerModel, layer: Layer, source: LayerSource) -> Box | None:
+def visible_box(
+    viewer: ViewerModel, layer: Layer, source: LayerSource, depth_mm: float = 0.0
+) -> Box | None:
     """Return the part of a layer that the canvas shows; `None`: the whole layer.
 
-    Through the slices, it is as thick as the shorter side of what is shown, centered at the shown
-    slice.
+    Through the slices it has a given thickness, or is as thick as the shorter side of what is shown
+    (0); it is centered at the shown slice.
     """
     if viewer.dims.ndisplay != 2:
         return None
@@ -36,14 +38,16 @@ def visible_box(viewer: ViewerModel, layer: Layer, source: LayerSource) -> Box |
     depth = _depth_axes(viewer, layer.ndim)
     for axis in depth:
         low[axis] = high[axis] = np.nan
-    return _filled(low, high, viewer, source)
+    center = source.world_to_index(view_position(viewer))
+    return _filled(low, high, center, source, depth_mm)
 
 
-def rectangle_box(viewer: ViewerModel, source: LayerSource) -> Box:
+def rectangle_box(viewer: ViewerModel, source: LayerSource, depth_mm: float | None = None) -> Box:
     """Return the box of the selected shapes, or else of the last one, of a Shapes layer.
 
     The layer is the active one, or else the topmost. A shape that lies in a slice gets the same
-    thickness as in `visible_box`.
+    thickness as in `visible_box`: centered at the slice of the shape if ``depth_mm`` is given, else
+    at the shown one.
 
     Raises
     ------
@@ -69,8 +73,11 @@ def rectangle_box(viewer: ViewerModel, source: LayerSource) -> Box:
             corners.append(source.world_to_index([*position[: 3 - world.size], *world[-3:]]))
     low, high = np.min(corners, axis=0), np.max(corners, axis=0)
     flat = high - low < _FLAT
+    center = source.world_to_index(position)
+    if depth_mm is not None:
+        center[flat] = ((low + high) / 2)[flat]
     low[flat] = high[flat] = np.nan
-    return _filled(low, high, viewer, source)
+    return _filled(low, high, center, source, depth_mm or 0.0)
 
 
 def box_of_volume(box: Box, source: LayerSource) -> Box:
@@ -116,13 +123,18 @@ def _depth_axes(viewer: ViewerModel, ndim: int) -> list[int]:
     return [axis for axis in range(ndim) if axis + first not in viewer.dims.displayed]
 
 
-def _filled(low: NDArray[Any], high: NDArray[Any], viewer: ViewerModel, source: LayerSource) -> Box:
-    """Return a box whose unknown ends (NaN) are centered at the view, and rounded outward."""
+def _filled(
+    low: NDArray[Any],
+    high: NDArray[Any],
+    center: NDArray[np.float64],
+    source: LayerSource,
+    depth_mm: float,
+) -> Box:
+    """Return a box whose unknown ends (NaN) are around a center, and rounded outward."""
     steps = np.asarray(source.placement.layer_grid.spacing_mm)
     sides = (high - low) * steps
     known = sides[~np.isnan(sides)]
-    thickness = float(known.min()) if known.size else 0.0
-    center = source.world_to_index(view_position(viewer))
+    thickness = depth_mm or (float(known.min()) if known.size else 0.0)
     ends = []
     for axis, n in enumerate(np.shape(source.data)):
         start, stop = low[axis], high[axis]

@@ -9,6 +9,7 @@ from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.viewer import camera_of
 from napari_hyperspace.gui.controllers.about import AboutController
 from napari_hyperspace.gui.controllers.budget import BudgetController
+from napari_hyperspace.gui.controllers.corrections.section import CorrectionController
 from napari_hyperspace.gui.controllers.files import FileController
 from napari_hyperspace.gui.controllers.live import LiveController
 from napari_hyperspace.gui.controllers.manager import ManagerController
@@ -51,7 +52,7 @@ class DockController:
     Attributes
     ----------
     scan, models, spacing, live, segmentation, files, budget, structures, comparison, about,
-    planes, sweep, reproduce, networks, manager, batch
+    planes, sweep, reproduce, networks, manager, batch, corrections
         What the user can do.
     choices, layers
         The settings, and the layers to segment.
@@ -105,6 +106,17 @@ class DockController:
             viewer, view, services, choices, runner, lambda: self.structures.layer
         )
         self.comparison = ComparisonController(viewer, view, self.structures, choices, self._run_at)
+        self.corrections = CorrectionController(
+            viewer,
+            view,
+            services,
+            library,
+            choices,
+            layers,
+            runner,
+            self.structures,
+            self.models.refresh,
+        )
         self._connect()
         self._scan_changed(True)
         self.layers.follow()
@@ -134,6 +146,7 @@ class DockController:
         for emitter in self._moves:
             emitter.connect(self._view_moved)
         self.viewer.layers.selection.events.active.connect(self._refresh_buttons)
+        self.corrections.painting.started.connect(self._stop_previews)
 
     @property
     def running(self) -> bool:
@@ -156,6 +169,7 @@ class DockController:
         self.comparison.close()
         self.planes.close()
         self.sweep.close()
+        self.corrections.close()
         self.structures.close()
 
     def show_choices(self) -> None:
@@ -170,6 +184,7 @@ class DockController:
             return
         self._paused = paused
         if paused:
+            self.corrections.painting.stop()
             self._runner.stop_for_panel()
             self.live.pause()
         else:
@@ -177,6 +192,11 @@ class DockController:
 
     def _show_one_plane(self) -> None:
         self.planes.show(False)
+
+    def _stop_previews(self) -> None:
+        """Turn previews off: they would cover what the user paints."""
+        self.choices.live = False
+        self._view.show_choices(self.choices)
 
     def _run_at(self, spacing_mm: Triple) -> bool:
         """Run at another spacing, and show it in the dock; return whether a run was started."""
@@ -209,6 +229,7 @@ class DockController:
         self.segmentation.stop_if_removed()
         self.sweep.stop_if_removed()
         self.sweep.refresh()
+        self.corrections.refresh()
         self._refresh_buttons()
 
     def _model_chosen(self) -> None:

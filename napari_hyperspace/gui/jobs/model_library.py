@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_hyperspace._resources import DEFAULT_MODEL
+from napari_hyperspace._resources import DEFAULT_MODEL, REFINE_MODEL
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.view import Entries
@@ -63,8 +63,12 @@ class ModelLibrary:
         self._slots: dict[str, _Slot] = {}
 
     def entries(self) -> list[tuple[str, str]]:
-        """Return (key, name to show) of every model, bundled ones first."""
-        installed = [*self._services.bundled_models(), *self._services.added_models()]
+        """Return (key, name to show) of every model, bundled ones first.
+
+        That of the section "Correct" is left out: it does not segment by itself.
+        """
+        bundled = [name for name in self._services.bundled_models() if name != REFINE_MODEL]
+        installed = [*bundled, *self._services.added_models()]
         return [*((name, name) for name in installed), *self._own.items()]
 
     def default(self) -> str:
@@ -123,7 +127,8 @@ class ModelLibrary:
                     raise HyperspaceError(
                         "this model refines labels that are given, and cannot be used here",
                         where=model.name,
-                        fix="Use it with `hyperspace refine`, or choose another model",
+                        fix="Use it in the section Correct or with `hyperspace refine`, or choose another "
+                        "model",
                     )
                 slot.model = model
             return slot.model

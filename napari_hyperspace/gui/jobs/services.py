@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from napari_hyperspace.core.errors import ShouldStop
+from napari_hyperspace._resources import REFINE_MODEL
+from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters.readers import ReadOptions
+from napari_hyperspace.gui.jobs.correction_services import CorrectionServices
 
 if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from napari_hyperspace.nets.model import Model
 
 
-class Services:
+class Services(CorrectionServices):
     """The package's own functions. Tests replace them by subclassing.
 
     All spacings are in canonical order (z, y, x), except that of `read`.
@@ -269,11 +272,22 @@ class Services:
         self, labels: Volume, *, largest_component: bool, fill_holes_mm3: float
     ) -> Volume:
         """Clean a label map; see `napari_hyperspace.postprocess`."""
-        from napari_hyperspace.core.postprocess import postprocess
+        from napari_hyperspace.core.labels.postprocess import postprocess
 
         return postprocess(
             labels, largest_component=largest_component, fill_holes_mm3=fill_holes_mm3
         )
+
+    def refiners(self) -> list[tuple[str, str]]:
+        """Return the installed class-conditional models: (key, name), the bundled one first."""
+        from napari_hyperspace.nets.locations import installed_models
+
+        found = []
+        for name in installed_models():
+            with suppress(HyperspaceError):  # it is said where models are managed
+                if self.read_card(name).head == "class-conditional":
+                    found.append((name, name))
+        return sorted(found, key=lambda entry: entry[0] != REFINE_MODEL)
 
     def settled_precision(self, model: SpacingModel, spacing_mm: Triple, device: str | None) -> str:
         """Return the fastest precision known so far, without measuring any.

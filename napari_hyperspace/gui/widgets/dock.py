@@ -22,6 +22,7 @@ from napari_hyperspace.gui.models.settings import Remembered, load_choices
 from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing, Entries, Tone
 from napari_hyperspace.gui.widgets.budget import PreviewPanel
 from napari_hyperspace.gui.widgets.comparison import ComparisonPanel
+from napari_hyperspace.gui.widgets.corrections.panel import CorrectionPanel
 from napari_hyperspace.gui.widgets.cost import CostPanel
 from napari_hyperspace.gui.widgets.footer import Footer
 from napari_hyperspace.gui.widgets.handing_on import add_handing_on_actions
@@ -119,6 +120,7 @@ class HyperspaceWidget(QWidget):
         self._preview = PreviewPanel(self)
         self._postprocessing = PostprocessingPanel(self)
         self._sweep = SweepPanel(self)
+        self._corrections = CorrectionPanel(self)
         self._comparison = ComparisonPanel(self)
         self._structures = StructurePanel(self)
         self._footer = Footer(self)
@@ -143,6 +145,7 @@ class HyperspaceWidget(QWidget):
         column.addStretch()
         self.add_section(self._postprocessing)
         self.add_section(self._sweep)
+        self.add_section(self._corrections)
         page = QWidget(self)
         page.setObjectName("hyperspace.page")
         page.setMinimumWidth(_PAGE_WIDTH)
@@ -220,6 +223,7 @@ class HyperspaceWidget(QWidget):
         panel.chosen.connect(controller.sweep.emphasize)
         self._sweep.limited.connect(lambda why: self.show_message(why, "warning"))
         self._sweep.attach(controller.sweep)
+        self._corrections.attach(controller.corrections)
         self._three_planes.toggled.connect(controller.planes.show)
         controller.planes.changed.connect(self._show_planes)
         compared, comparison = self._comparison, controller.comparison

@@ -1,0 +1,1 @@
+"""What the user corrects: painted structures, boxes, models."""
