@@ -143,6 +143,49 @@ def evaluate(
     emit(result, text, as_json)
 
 
+@app.command(
+    epilog="Example: hyperspace evaluate-real brain SCANS.yaml --peer MeshNet=meshnet.py --out real"
+)
+def evaluate_real(
+    model: Annotated[str, typer.Argument(help="Name of an installed model, or a model file.")],
+    scans: Annotated[Path, typer.Argument(help="List of the scans, a YAML file.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for numbers and page.")],
+    peer: Annotated[
+        str | None,
+        typer.Option(
+            help="NAME=SCRIPT: a program to compare with, run as `python SCRIPT IMAGE LABELS`. Its "
+            "labels of T1-weighted scans are also what other scans of the visit are compared with."
+        ),
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Markdown page. Default: in the folder.")
+    ] = None,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Store the means in the model file.")
+    ] = False,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model on real scans: accuracy against labels, agreement with another program."""
+    from napari_hyperspace import load_model
+    from napari_hyperspace.inference.options import InferenceOptions
+    from training.evaluation.real.config import load_real_scans
+    from training.evaluation.real.measure import measure_real
+    from training.evaluation.real.page import summary
+    from training.evaluation.real.peer import Peer
+    from training.evaluation.real.record import to_dict, write_real_scores
+
+    listed = load_real_scans(scans)
+    beside = None if peer is None else Peer.parse(peer, out / "peer")
+    options = InferenceOptions(device=device, precision="fp32", outside="clamp")
+    with progress("evaluate-real") as show:
+        scores = measure_real(
+            load_model(model), listed, beside, options, kept=out / "rows", show=show
+        )
+    files = write_real_scores(scores, out, page, model if write_card else None)
+    emit(to_dict(scores), "\n\n".join([*summary(scores), *map(str, files)]), as_json)
+
+
 @app.command(epilog="Example: hyperspace compare comparison.yaml --only AS --only HS")
 def compare(
     config: Annotated[
