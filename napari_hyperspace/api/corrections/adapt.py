@@ -222,7 +222,7 @@ def adapt_steps(
         `segment_steps`.
     """
     started = time.perf_counter()
-    _check(model, steps, seconds, learning_rate, pull)
+    _check(model, steps, seconds, learning_rate, pull, spread)
     corrections = CorrectedLabels.of(model, corrected, known, slices)
     # One precision for both segmentations, so that they differ by the weights only.
     options = InferenceOptions(choose_device(device), outside, precision="fp32-channels-last")
@@ -291,7 +291,12 @@ def adapt_steps(
 
 
 def _check(
-    model: Model, steps: int, seconds: float | None, learning_rate: float, pull: float
+    model: Model,
+    steps: int,
+    seconds: float | None,
+    learning_rate: float,
+    pull: float,
+    spread: float,
 ) -> None:
     """Refuse models that cannot be adapted, and impossible options."""
     if model.head != "labels" or model.guidance is not None:
@@ -309,6 +314,8 @@ def _check(
         raise HyperspaceError(
             "pull must not be negative", field="pull", found=pull, expected="0 or more"
         )
+    if not 1 <= spread < math.inf:
+        raise HyperspaceError("spread must be at least 1", field="spread", found=spread)
 
 
 def _spacings(
@@ -318,15 +325,19 @@ def _spacings(
     options: InferenceOptions,
     spread: float,
 ) -> list[tuple[Triple, InferenceOptions]]:
-    """Return the spacings to fine-tune at, the working spacing first."""
+    """Return the spacings to fine-tune at, the working spacing first.
+
+    The others are in the trained range, and no finer than working spacing and scan.
+    """
     first = working_spacing(grid, model, spacing_mm, options.outside)
     found = [(first, options)]
     clamped = replace(options, outside="clamp")
-    for factor in (1 / spread, spread):
-        z, y, x = (factor * step for step in first)
-        other = working_spacing(grid, model, (z, y, x), "clamp")
-        if spread != 1 and other not in [each for each, _ in found]:
-            found.append((other, clamped))
+    own = grid.canonical().spacing_mm
+    finer = [max(step / spread, min(step, scan)) for step, scan in zip(first, own, strict=True)]
+    for other in (finer, [step * spread for step in first]):
+        spacing = working_spacing(grid, model, other, "clamp")
+        if not any(np.allclose(spacing, each, rtol=0.05) for each, _ in found):
+            found.append((spacing, clamped))
     return found
 
 
