@@ -1,5 +1,8 @@
 """The Dice to expect at a spacing, from the measurements in a model's card.
 
+Measurements on real scans of the contrast that fits come first; a mean over contrasts that nobody
+has would describe no scan.
+
 Between measured isotropic spacings, the mean over the structures is interpolated linearly in the
 logarithm of the spacing. Elsewhere nothing is interpolated: the result is the nearest measurement,
 or none.
@@ -8,17 +11,27 @@ or none.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from napari_hyperspace.nets.card import DiceRecord
+from napari_hyperspace.nets.card import Contrast, DiceRecord, ModelCard, RealDice
 
 _SAME = math.log(1.01)  # spacings up to this factor apart count as equal
 _NEAR = math.log(1.25)  # largest factor, per axis, from a measurement to where it is used
 
 Spacing = tuple[float, ...]
+
+_USUAL: Contrast = "t1"
+# In this order: a FLAIR is often called "T2 FLAIR".
+_NAMED: tuple[tuple[Contrast, str], ...] = (
+    ("flair", r"flair|tirm"),
+    ("pd", r"pdw?"),
+    ("t2", r"t2w?"),
+    ("t1", r"t1w?|t1c|mprage|mp2rage|spgr"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,37 @@ class Expected:
     dice: float
     measured_mm: tuple[Spacing, ...]
     is_exact: bool = False
+
+
+def contrast_in_name(name: str) -> Contrast | None:
+    """Return the contrast that the name of a scan says it has, such as ``sub-01_T2w``."""
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    for contrast, pattern in _NAMED:
+        if any(re.fullmatch(pattern, word) for word in words):
+            return contrast
+    return None
+
+
+def real_records(card: ModelCard, contrast: Contrast | None) -> tuple[RealDice, ...]:
+    """Return the measurements on real scans of a contrast, else on real T1-weighted ones.
+
+    Those against labels are preferred to agreement with another program; the two are never mixed.
+
+    Parameters
+    ----------
+    card
+        Card of the model; the result is empty if it has no such measurement.
+    contrast
+        Contrast of the scan; `None`: unknown.
+    """
+    for wanted in (contrast, _USUAL):
+        for agreement in (False, True):
+            found = tuple(
+                one for one in card.real if (one.contrast, one.agreement) == (wanted, agreement)
+            )
+            if found:
+                return found
+    return ()
 
 
 def expected_dice(records: Sequence[DiceRecord], spacing_mm: Sequence[float]) -> Expected | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from napari_hyperspace.core.format import format_range, format_spacing
-from napari_hyperspace.nets.card import DiceRecord, ModelCard
+from napari_hyperspace.nets.card import DiceRecord, ModelCard, RealDice
 
 __all__ = ["card_text", "one_line"]
 
@@ -45,6 +45,7 @@ def _parts(card: ModelCard) -> Iterator[str]:
     yield f"License: {card.license or 'not stated'}"
     yield f"Cite: {card.citation}" if card.citation else ""
     yield _dice_text(card.dice)
+    yield _real_text(card.real)
 
 
 def _dice_text(records: tuple[DiceRecord, ...]) -> str:
@@ -59,3 +60,15 @@ def _dice_text(records: tuple[DiceRecord, ...]) -> str:
         where = format_spacing(one.spacing_mm, collapse=True)
         lines.append(f"  {where}: mean {one.mean:.3f}{lowest}{cases}")
     return "\n".join(["Measured Dice, on the working grid:", *lines])
+
+
+def _real_text(records: tuple[RealDice, ...]) -> str:
+    """Return the Dice on real scans, one line per contrast and spacing."""
+    lines = []
+    for one in records:
+        where = format_spacing(one.spacing_mm, collapse=True)
+        cases = "" if one.cases is None else f", {one.cases} scans"
+        kind = "agreement" if one.agreement else "mean"
+        found = f"{kind} {one.mean:.3f} with {one.compared_with}{cases}"
+        lines.append(f"  {one.contrast.upper()}, {where}: {found}")
+    return "\n".join(["Dice on real scans, on their own grids:", *lines]) if lines else ""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from napari_hyperspace.core.format import format_range
+from collections.abc import Sequence
+
+from napari_hyperspace.core.format import format_range, format_spacing
+from napari_hyperspace.nets.card import RealDice
 from napari_hyperspace.nets.model_file import ModelHeader
 from training.cli.console import table
-from training.evaluation.scores import SpacingScore, dice_table
+from training.evaluation.scores import SpacingScore, dice_table, markdown_table
 
 
 def describe(header: ModelHeader) -> str:
@@ -43,4 +46,29 @@ def describe(header: ModelHeader) -> str:
         for r in card.dice
         if len(r.spacing_mm) == 3
     ]
-    return f"{text}\n\nDice on the working grid:\n\n{dice_table(scores)}" if scores else text
+    parts = [text]
+    if scores:
+        parts.append(f"Dice on the working grid:\n\n{dice_table(scores)}")
+    if card.real:
+        parts.append(f"Dice on real scans, on their own grids:\n\n{_real_table(card.real)}")
+    return "\n\n".join(parts)
+
+
+def _real_table(records: Sequence[RealDice]) -> str:
+    """Return a Markdown table with a row per structure and a column per contrast and spacing."""
+    names = list(dict.fromkeys(name for record in records for name in record.dice))
+    header = [
+        f"{one.contrast.upper()} {format_spacing(one.spacing_mm, unit=False, collapse=True)}"
+        + (" (agreement)" if one.agreement else "")
+        for one in records
+    ]
+    rows = [
+        [name, *(f"{one.dice[name]:.3f}" if name in one.dice else "–" for one in records)]
+        for name in names
+    ]
+    rows.append(["mean", *(f"{one.mean:.3f}" for one in records)])
+    with_whom = dict.fromkeys(
+        f"{'agreement with' if one.agreement else 'labels:'} {one.compared_with}" for one in records
+    )
+    table_text = markdown_table(["structure", *header], rows)
+    return f"{table_text}\n\n{'; '.join(with_whom)}"

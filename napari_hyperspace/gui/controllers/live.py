@@ -216,7 +216,8 @@ class LiveController:
         self._view.show_cost(describe_cost(estimate), estimate.fits, notes)
         later_runs = estimate.seconds - estimate.probe_seconds
         self._view.show_point(mean_spacing(spacing), later_runs)
-        self._view.show_accuracy(accuracy_at(model, spacing, outside))
+        name = str(self._layers.layers[0].name)
+        self._view.show_accuracy(accuracy_at(model, spacing, outside, name))
 
     def _show_preview(self, model: Model, preview: PreviewLabels) -> None:
         if not self._choices.live or self._runner.running:

@@ -1,4 +1,4 @@
-"""The Dice of a model on validation data at the current spacing, as the dock shows it."""
+"""The Dice of a model at the current spacing, as the dock shows it, and what it was measured on."""
 
 from __future__ import annotations
 
@@ -7,24 +7,34 @@ from typing import TYPE_CHECKING
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.spacing import clamp_spacing
 from napari_hyperspace.gui.models.choices import Outside
-from napari_hyperspace.gui.models.formatting import describe_accuracy
+from napari_hyperspace.gui.models.formatting import describe_accuracy, describe_real_accuracy
 from napari_hyperspace.gui.models.spacings import mean_spacing
 from napari_hyperspace.gui.models.view import Accuracy
-from napari_hyperspace.nets.accuracy import expected_dice, is_isotropic, measured_along
+from napari_hyperspace.nets.accuracy import (
+    contrast_in_name,
+    expected_dice,
+    is_isotropic,
+    measured_along,
+    real_records,
+)
 
 if TYPE_CHECKING:
-    from napari_hyperspace.nets.card import ModelCard
+    from napari_hyperspace.nets.card import DiceRecord, ModelCard
     from napari_hyperspace.nets.model import Model
 
 _SYNTHESIZED = "label-maps"  # kind of training data from which scans are synthesized
 
 
-def accuracy_at(model: Model, spacing_mm: Triple, outside: Outside) -> Accuracy:
+def accuracy_at(
+    model: Model, spacing_mm: Triple, outside: Outside, scan_name: str = ""
+) -> Accuracy:
     """Return the Dice to show, from the measurements in a model's card.
 
-    Scores on the grids of the scans themselves are taken if the card has them at all spacings.
-    Others were scored on the grid of each spacing and are not comparable between spacings: those
-    are not joined by a line.
+    If the card has measurements on real scans, those of the contrast that the scan's name says are
+    taken, or those of T1-weighted scans. Otherwise it is the Dice on validation data: scores on
+    the grids of the scans themselves if the card has them at all spacings. Others were scored on
+    the grid of each spacing and are not comparable between spacings: those are not joined by a
+    line.
 
     Parameters
     ----------
@@ -34,8 +44,12 @@ def accuracy_at(model: Model, spacing_mm: Triple, outside: Outside) -> Accuracy:
         Canonical (z, y, x).
     outside
         "clamp": outside the trained range, the Dice at the nearest trained spacing is returned.
+    scan_name
+        Name of the scan's layer.
     """
-    records, network_spacing = model.card.dice, spacing_mm
+    contrast, network_spacing = contrast_in_name(scan_name), spacing_mm
+    real = real_records(model.card, contrast)
+    records: tuple[DiceRecord, ...] = real or model.card.dice
     native = bool(records) and all(record.native_mean is not None for record in records)
     if native:
         records = tuple(one.model_copy(update={"mean": one.native_mean}) for one in records)
@@ -43,7 +57,10 @@ def accuracy_at(model: Model, spacing_mm: Triple, outside: Outside) -> Accuracy:
         network_spacing = clamp_spacing(spacing_mm, model.trained_range_mm)
     seen = network_spacing[-model.n_dim :]
     expected = expected_dice(records, seen)
-    text = describe_accuracy(expected, validation_data(model.card), native=native)
+    if real:
+        text = describe_real_accuracy(expected, real[0], contrast)
+    else:
+        text = describe_accuracy(expected, validation_data(model.card), native=native)
     if model.n_dim != 3:  # in-plane spacings cannot be placed on the axis of 3-D spacings
         return Accuracy(text)
     current = None if expected is None else (mean_spacing(spacing_mm), expected.dice)

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from napari_hyperspace.api.segment import SegmentResult
     from napari_hyperspace.gui.adapters.layers import Placement
     from napari_hyperspace.nets.accuracy import Expected
+    from napari_hyperspace.nets.card import Contrast, RealDice
     from napari_hyperspace.nets.model import Model
 
 NOT_FINITE = "Voxels that are not finite"
 """Title of the question what to replace them by."""
 
 _POSTPROCESSED = ", post-processed"
+_CONTRASTS = {"t1": "T1", "t2": "T2", "pd": "PD", "flair": "FLAIR"}
 _MAX_NAMES = 4  # label names listed on one line
 _OBLIQUE_DEG = 0.5
 _SET_UP_S = 0.5  # set-up of a first run that is worth a word
@@ -139,16 +141,49 @@ def describe_accuracy(expected: Expected | None, data: str, *, native: bool) -> 
     """
     if expected is None:
         return f"Dice on validation data: not measured{' near this spacing' if data else ''}."
-    places = expected.measured_mm
-    if len(places) == 1:
-        where = f"measured at {format_spacing(places[0], collapse=True)}"
-    else:
-        low = format_spacing(places[0], collapse=True, unit=False)
-        where = f"between measurements at {low} and {format_spacing(places[1], collapse=True)}"
-    text = f"Dice on validation data: {expected.dice:.2f}, {where} on {data}"
+    text = f"Dice on validation data: {expected.dice:.2f}, {_measured_where(expected)} on {data}"
     if native:
         return f"{text}, scored on their own grids."
     return f"{text}. Scored on the grid of each spacing: not comparable between spacings."
+
+
+def describe_real_accuracy(
+    expected: Expected | None, measured: RealDice, contrast: Contrast | None
+) -> str:
+    """Write the Dice on real scans of one contrast, where and against what it was measured.
+
+    Parameters
+    ----------
+    expected
+        The Dice; `None` if it was not measured near this spacing.
+    measured
+        One of the measurements that it is from.
+    contrast
+        Contrast of the scan; `None`: unknown.
+    """
+    name = _CONTRASTS[measured.contrast]
+    what = "Agreement" if measured.agreement else "Dice"
+    on = f"{what} on real {name} scans"
+    if expected is None:
+        return f"{on}: not measured near this spacing."
+    cases = measured.cases
+    scans = "" if cases is None else f" on {cases} {'scan' if cases == 1 else 'scans'}"
+    text = f"{on}: {expected.dice:.2f}, {_measured_where(expected)}{scans}"
+    if measured.agreement:
+        text += f", with {measured.compared_with} (Dice; not accuracy)"
+    if contrast is None:
+        return f"{text}. The name of this scan does not say its contrast."
+    if contrast != measured.contrast:
+        return f"{text}. Not measured on {_CONTRASTS[contrast]}."
+    return f"{text}."
+
+
+def _measured_where(expected: Expected) -> str:
+    places = expected.measured_mm
+    if len(places) == 1:
+        return f"measured at {format_spacing(places[0], collapse=True)}"
+    low = format_spacing(places[0], collapse=True, unit=False)
+    return f"between measurements at {low} and {format_spacing(places[1], collapse=True)}"
 
 
 def format_time(seconds: float) -> str:
