@@ -24,6 +24,7 @@ from napari_hyperspace.nets.build import FactoryConfig, NetworkConfig, check_pai
 from training.config.base import ConfigSection, read_yaml, rename_former_keys
 from training.config.data import AnyDataSection
 from training.config.errors import explain
+from training.config.guidance import GuidanceSection
 from training.config.head import ClassConditionalHead, LabelsHead, SignedDistanceHead
 from training.config.plain_yaml import parse_yaml
 from training.config.spacing import Spacing, SpacingSection, Step
@@ -213,6 +214,8 @@ class FitConfig(ConfigSection):
         LabelsHead | SignedDistanceHead | ClassConditionalHead, Field(discriminator="kind")
     ] = LabelsHead()
     """What the network is trained to return."""
+    guidance: GuidanceSection | None = None
+    """A segmentation at a lower spacing that the network sees beside the image; null: none."""
     loss: LossSection = LossSection()
     """The loss."""
     optimizer: OptimizerSection = OptimizerSection()
@@ -263,7 +266,25 @@ class FitConfig(ConfigSection):
             )
         if kind == "class-conditional" and self.network.out_channels != 2:
             raise ValueError(f"head.kind: {kind} needs network.out_channels: 2")
+        if self.guidance is not None:
+            self._check_guidance()
         return self
+
+    def _check_guidance(self) -> None:
+        if self.head.kind == "class-conditional":
+            raise ValueError(
+                "guidance: not with head.kind: class-conditional, whose rough mask is its guidance"
+            )
+        if self.training.soft_labels or self.spacing.resampled_mm:
+            raise ValueError(
+                "guidance: goes with neither training.soft_labels nor spacing.resampled_mm"
+            )
+        network = self.network
+        if network.in_channels <= network.out_channels:
+            raise ValueError(
+                "network.in_channels: with guidance, the number of images plus one channel per "
+                f"class: {network.out_channels + 1} for one image (found {network.in_channels})"
+            )
 
 
 def load_config(

@@ -73,3 +73,6 @@ class ClassConditionalHead(ConfigSection):
     """Largest length of a stroke, in mm."""
     brush_mm: SpacingRange = (1.0, 6.0)
     """Smallest and largest diameter of the brush, in mm."""
+    consistency_weight: NonNegativeFloat = 0.0
+    """Weight of the consistency with the structure on a grid of a spacing from `coarse_mm`: of the
+    soft Dice loss of both, averaged over the voxels of that grid."""

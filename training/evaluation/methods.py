@@ -105,10 +105,10 @@ def check_fit(model: Model, dataset: DataSet) -> None:
             found=sorted(model.label_names),
             expected=sorted(dataset.label_names),
         )
-    if model.in_channels != len(dataset.channel_names):
+    if model.image_channels != len(dataset.channel_names):
         raise HyperspaceError(
             "model and data set have different numbers of channels",
             where=model.name,
-            found=model.in_channels,
+            found=model.image_channels,
             expected=len(dataset.channel_names),
         )

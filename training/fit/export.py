@@ -57,12 +57,16 @@ def make_card(
     if isinstance(config.head, ClassConditionalHead):
         labels = (LabelClass(value=1, name="structure", color=DEFAULT_COLORS[0]),)
         channel_names = (*channel_names, "rough mask", "voxels inside", "voxels outside")
+    if config.guidance is not None:
+        guided = ("background", *(label.name for label in labels))
+        channel_names = (*channel_names, *(f"guidance: {name}" for name in guided))
     return ModelCard(
         name=config.name,
         description=config.card.description,
         labels=labels,
         channel_names=channel_names,
         head="class-conditional" if isinstance(config.head, ClassConditionalHead) else "labels",
+        guidance=None if config.guidance is None else config.guidance.channels,
         normalization=config.data.normalization,
         trained_range_mm=config.spacing.range_mm,
         # Instance norms depend on the whole tile: larger tiles than in training change the result.
@@ -182,7 +186,8 @@ def export_checkpoint(
         file.
     """
     path = Path(source)
-    run = RunFolder(path if path.is_dir() else path.parent.parent)
+    is_run = os.path.isdir(path)  # false for a name that is too long, too
+    run = RunFolder(path if is_run else path.parent.parent)
     if resolved(target) == resolved(path) or run.owns(target):
         raise HyperspaceError(
             "the target is a file of the run itself",
@@ -190,7 +195,7 @@ def export_checkpoint(
             fix="Choose another name, or a folder outside of the run",
         )
     check_model_target(target)
-    if path.is_dir():
+    if is_run:
         path = run.best if run.best.exists() else run.last
     checkpoint = read_checkpoint(path)
     card = trained_card(checkpoint, checkpoint.scores())

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.losses.dice import MaskedDiceLoss
+from monai.losses.dice import DiceLoss, MaskedDiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_hyperspace.core.separable import resample_axes
 from training.config.fit import FitConfig, LossSection
-from training.config.head import SignedDistanceHead
+from training.config.head import ClassConditionalHead, SignedDistanceHead
 from training.data.labels import OUTSIDE
+from training.sampling.guidance import CoarseGrid
 
 
 class SegmentationLoss(nn.Module):
@@ -129,8 +131,83 @@ class SignedDistanceLoss(nn.Module):
 _TINY = 1e-12  # the gradient of a square root is infinite at 0
 
 
-def make_loss(config: FitConfig) -> SegmentationLoss | SignedDistanceLoss:
+class ConsistentLoss(nn.Module):
+    """A loss, plus the consistency of the result with the labels on coarse grids.
+
+    The classes of the result (the softmax of the logits; with signed distances, that is the soft
+    assignment of equation 2 in Hu et al., 2025) and those of the labels are averaged over the
+    voxels of each sample's coarse grid. The consistency is their soft Dice loss, without the
+    background. Both are averaged over the same voxels of the sample, so that it is 0 for a perfect
+    result, whatever the grid.
+
+    Parameters
+    ----------
+    loss
+        The loss.
+    weight
+        Weight of the consistency.
+    """
+
+    def __init__(self, loss: SegmentationLoss | SignedDistanceLoss, weight: float) -> None:
+        super().__init__()
+        self.loss = loss
+        self.weight = weight
+        self.dice = DiceLoss(
+            include_background=False, soft_label=True, smooth_nr=1.0, smooth_dr=1.0
+        )
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        spacing_mm: Sequence[float],
+        grids: Sequence[CoarseGrid] = (),
+    ) -> Tensor:
+        """Return the loss, a scalar.
+
+        Parameters
+        ----------
+        logits, targets, spacing_mm
+            As in the loss.
+        grids
+            Coarse grid of each sample; none: only the loss.
+        """
+        total: Tensor = self.loss(logits, targets, spacing_mm)
+        if not grids:
+            return total
+        shares = logits.float().softmax(dim=1)
+        classes, known = _classes_of(targets)
+        truth = torch.zeros_like(shares).scatter_(1, classes[:, None], 1.0)
+        pairs = torch.stack([shares, truth], dim=1) * known[:, None, None]
+        parts = []
+        for pair, grid in zip(pairs, grids, strict=True):  # (2, K, D, H, W)
+            coarse = resample_axes(pair, grid.matrices(pair.shape[2:], spacing_mm))
+            parts.append(self.dice(coarse[:1], coarse[1:]))
+        return total + self.weight * torch.stack(parts).mean()
+
+
+def _classes_of(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return classes (B, D, H, W) and where they are known, of labels or of distances."""
+    if targets.ndim == 4:
+        return targets.long().clamp(min=0), targets != OUTSIDE
+    return targets.nan_to_num().argmin(dim=1), targets[:, 0].isfinite()
+
+
+Loss = SegmentationLoss | SignedDistanceLoss | ConsistentLoss
+
+
+def make_loss(config: FitConfig) -> Loss:
     """Return the loss of a configuration."""
+    head, loss = config.head, _plain_loss(config)
+    weight = 0.0
+    if config.guidance is not None:
+        weight = config.guidance.consistency_weight
+    elif isinstance(head, ClassConditionalHead):
+        weight = head.consistency_weight
+    return ConsistentLoss(loss, weight) if weight else loss
+
+
+def _plain_loss(config: FitConfig) -> SegmentationLoss | SignedDistanceLoss:
     if isinstance(config.head, SignedDistanceHead):
         return SignedDistanceLoss(config.head)
     return SegmentationLoss(config.loss)

@@ -195,8 +195,10 @@ def check_classes(config: FitConfig, dataset: DataSet) -> None:
         If it does not, or the configuration names a label that the data set does not have.
     """
     conditional = isinstance(config.head, ClassConditionalHead)
-    channels = len(dataset.channel_names) + (HINTS if conditional else 0)
     classes = 2 if conditional else 1 + len(dataset.label_names)
+    channels = len(dataset.channel_names) + (HINTS if conditional else 0)
+    if config.guidance is not None:
+        channels += classes
     for key, found, expected in (
         ("network.in_channels", config.network.in_channels, channels),
         ("network.out_channels", config.network.out_channels, classes),

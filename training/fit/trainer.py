@@ -41,7 +41,7 @@ from training.fit.errors import (
 )
 from training.fit.export import build_model, trained_card
 from training.fit.log import TrainingLog
-from training.fit.losses import make_loss
+from training.fit.losses import ConsistentLoss, make_loss
 from training.fit.optimization import learning_rate, make_average, make_optimizer
 from training.fit.preflight import RunInputs, check_devices, read_inputs
 from training.fit.report import TrainingReport, write_report
@@ -265,7 +265,7 @@ class Trainer:
             image = channels_last(image)
         self.model.train()
         logits = self.model(image, batch.spacing_mm)  # (B, K, D, H, W)
-        loss = self.loss(logits, labels, batch.spacing_mm)
+        loss = self._loss_of(logits, labels, batch)
         self.fabric.backward(loss)
         parameters = [p for p in self.factory.parameters() if p.grad is not None]
         limit = config.gradient_clip or math.inf
@@ -279,6 +279,13 @@ class Trainer:
         if self.average is not None:
             self.average.update_parameters(self.factory)
         return value, norm
+
+    def _loss_of(self, logits: Tensor, labels: Tensor, batch: Batch) -> Tensor:
+        if batch.grids and isinstance(self.loss, ConsistentLoss):
+            consistent: Tensor = self.loss(logits, labels, batch.spacing_mm, batch.grids)
+            return consistent
+        loss: Tensor = self.loss(logits, labels, batch.spacing_mm)
+        return loss
 
     def _log(self, batch: Batch, norm: float, log: TrainingLog) -> None:
         progress = self.progress

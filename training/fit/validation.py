@@ -12,6 +12,7 @@ from training.data.base import Case, Source
 from training.evaluation.scores import Scored
 from training.sampling.augment import working_shape
 from training.sampling.conditional import conditional_sample
+from training.sampling.guidance import guided_sample
 from training.sampling.patch import patch_shape
 from training.seeding import generator
 from training.synthesis.labeled_head import LabeledHead
@@ -97,6 +98,39 @@ class ConditionalCase:
         return scans
 
 
+@dataclass(frozen=True)
+class GuidedCase:
+    """Scans with guidance made from their labels; the same in every validation.
+
+    Parameters
+    ----------
+    scored
+        The scans.
+    config
+        Configuration of the run.
+    number
+        Index of the case in the validation set.
+    """
+
+    scored: Scored
+    config: FitConfig
+    number: int
+
+    def scans_at(self, spacing_mm: Sequence[float]) -> list[Case]:
+        """Return the scans at a spacing, each with random guidance; never without any."""
+        config = self.config
+        assert config.guidance is not None
+        guidance = config.guidance.model_copy(update={"none_probability": 0.0})
+        place = [round(1000 * step) for step in spacing_mm]
+        scans = []
+        for i, scan in enumerate(self.scored.scans_at(spacing_mm)):
+            rng = generator(config.seed, "validated guidance", self.number, i, *place)
+            classes = config.network.out_channels
+            image, _ = guided_sample(rng, scan.image, scan.labels, spacing_mm, classes, guidance)
+            scans.append(Case(scan.name, image, scan.labels, scan.grid))
+        return scans
+
+
 def validation_cases(
     config: FitConfig, sources: Sequence[Source], held_out: Sequence[int] = ()
 ) -> tuple[list[Scored], int]:
@@ -127,4 +161,6 @@ def validation_cases(
             n_scans += 1
     if isinstance(config.head, ClassConditionalHead):
         cases = [ConditionalCase(case, config, i, held_out) for i, case in enumerate(cases)]
+    if config.guidance is not None:
+        cases = [GuidedCase(case, config, i) for i, case in enumerate(cases)]
     return cases, n_scans

@@ -23,6 +23,7 @@ from training.data.base import Source
 from training.sampling.augment import apply_sample, bring_to, working_shape
 from training.sampling.conditional import conditional_sample
 from training.sampling.distances import distance_targets, margin_voxels
+from training.sampling.guidance import CoarseGrid, guided_sample, sample_coarse_grid
 from training.sampling.parameters import sample_parameters, sample_spacing
 from training.sampling.patch import patch_shape
 from training.seeding import generator
@@ -48,6 +49,9 @@ class Batch:
         Working spacing (z, y, x).
     names
         Name of the source of each sample.
+    grids
+        Coarse grid of each sample, on which the result is compared with the labels; none without a
+        weight of consistency.
     """
 
     step: int
@@ -55,6 +59,7 @@ class Batch:
     labels: Tensor
     spacing_mm: Triple
     names: tuple[str, ...]
+    grids: tuple[CoarseGrid, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,11 +124,8 @@ class TrainingBatches(Dataset[Batch]):
 
     def _batch(self, step: int) -> Batch:
         config, parameters = self.config, self.parameters(step)
-        shape, head = self.shape(parameters), config.head
-        margin = (0, 0, 0)
-        if isinstance(head, SignedDistanceHead):
-            margin = margin_voxels(parameters.spacing_mm, head.clip_mm)
-        images, labels, names = [], [], []
+        shape, margin = self.shape(parameters), self._margin(parameters.spacing_mm)
+        images, labels, names, grids = [], [], [], []
         for sample in range(self.rank, len(parameters.sources), self.world_size):
             source = self.sources[parameters.sources[sample]]
             rng = generator(config.seed, "sample", step, sample)
@@ -145,28 +147,67 @@ class TrainingBatches(Dataset[Batch]):
             if config.spacing.resampled_mm is not None:
                 target_mm = config.spacing.resampled_mm
                 image, label = bring_to(image, label, parameters.spacing_mm, target_mm)
-            if isinstance(head, ClassConditionalHead):
-                rng = generator(config.seed, "structure", step, sample)
-                image, label = conditional_sample(
-                    rng, image, label, parameters.spacing_mm, head, self.held_out
-                )
-            elif isinstance(head, SignedDistanceHead):
-                label = distance_targets(
-                    label,
-                    parameters.spacing_mm,
-                    config.network.out_channels,
-                    head.clip_mm,
-                    margin,
-                )
+            image, label, grid = self._with_head(
+                image, label, parameters.spacing_mm, margin, (step, sample)
+            )
             images.append(image)
             labels.append(label)
             names.append(source.name)
+            grids += [] if grid is None else [grid]
         spacing_mm = config.spacing.resampled_mm or parameters.spacing_mm
-        return Batch(step, torch.stack(images), torch.stack(labels), spacing_mm, tuple(names))
+        return Batch(
+            step, torch.stack(images), torch.stack(labels), spacing_mm, tuple(names), tuple(grids)
+        )
+
+    def _margin(self, spacing_mm: Triple) -> Shape:
+        """Return by how many voxels labels must exceed the image, on each side."""
+        config, margin_mm = self.config, 0.0
+        if isinstance(config.head, SignedDistanceHead):
+            margin_mm = config.head.clip_mm
+        if config.guidance is not None:
+            margin_mm = max(margin_mm, config.guidance.margin_mm)
+        return margin_voxels(spacing_mm, margin_mm) if margin_mm else (0, 0, 0)
+
+    def _with_head(
+        self,
+        image: Tensor,
+        label: Tensor,
+        spacing_mm: Triple,
+        margin: Shape,
+        place: tuple[int, int],
+    ) -> tuple[Tensor, Tensor, CoarseGrid | None]:
+        """Return what the network sees and is to return, and the grid of the consistency."""
+        config, head, grid = self.config, self.config.head, None
+        classes = config.network.out_channels
+        if config.guidance is not None:
+            rng = generator(config.seed, "guidance", *place)
+            image, grid = guided_sample(
+                rng, image, label, spacing_mm, classes, config.guidance, margin
+            )
+            if not config.guidance.consistency_weight:
+                grid = None
+        if isinstance(head, ClassConditionalHead):
+            rng = generator(config.seed, "structure", *place)
+            image, label = conditional_sample(rng, image, label, spacing_mm, head, self.held_out)
+            if head.consistency_weight:
+                rng = generator(config.seed, "consistency", *place)
+                grid = sample_coarse_grid(rng, head.coarse_mm, spacing_mm)
+        elif isinstance(head, SignedDistanceHead):
+            kept = margin_voxels(spacing_mm, head.clip_mm)
+            label = _without_margin(label, np.subtract(margin, kept).tolist())
+            label = distance_targets(label, spacing_mm, classes, head.clip_mm, kept)
+        elif any(margin):
+            label = _without_margin(label, margin).contiguous()
+        return image, label, grid
 
     def names(self, step: int) -> tuple[str, ...]:
         """Return the names of the sources of a step, over all processes."""
         return tuple(self.sources[i].name for i in self.parameters(step).sources)
+
+
+def _without_margin(label: Tensor, margin: Sequence[int]) -> Tensor:
+    z, y, x = (slice(m, n - m) for m, n in zip(margin, label.shape, strict=True))
+    return label[z, y, x]
 
 
 @contextmanager

@@ -160,3 +160,22 @@ def test_only_plain_yaml_is_read(text: str, tmp_path: Path) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(HyperspaceError, match=r"none\.yaml"):
         load_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "network.in_channels: with guidance.*4 for one image .found 1"),
+        ({"head": {"kind": "class-conditional"}}, "guidance: not with head.kind"),
+        ({"training": {"steps": 2, "soft_labels": True}}, "goes with neither"),
+        ({"guidance": {"spacing_mm": [4, 2]}}, "guidance.spacing_mm"),
+        ({"guidance": {"shift_mm": -1}}, "guidance.shift_mm"),
+        ({"guidance": {"spacings_mm": [2, 4]}}, "did you mean spacing_mm"),
+    ],
+)
+def test_guidance_is_checked_with_the_rest(changes, message):
+    values = {**config_values(guidance={}, optimizer={"warm_up_steps": 0}), **changes}
+    if "head" in changes:
+        values["network"] = {**values["network"], "in_channels": 4, "out_channels": 2}
+    with pytest.raises(HyperspaceError, match=message):
+        parse_config(values)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 pytest.importorskip("monai")
 
 from training.config.fit import LossSection
 from training.config.head import SignedDistanceHead
 from training.data.labels import OUTSIDE
-from training.fit.losses import SegmentationLoss, SignedDistanceLoss
+from training.fit.losses import ConsistentLoss, SegmentationLoss, SignedDistanceLoss
+from training.sampling.distances import distance_targets
+from training.sampling.guidance import CoarseGrid
 
 
 @pytest.mark.parametrize("whole_batch", [False, True])
@@ -129,3 +132,65 @@ def test_flat_distances_have_a_finite_gradient() -> None:
     head = SignedDistanceHead(kind="signed-distance")
     SignedDistanceLoss(head)(logits, torch.ones_like(logits), (1.0, 1.0, 1.0)).backward()
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
+
+
+def test_consistency_is_the_dice_of_averages_over_a_coarse_grid() -> None:
+    """Against average pooling, on a grid whose voxels are blocks of the sample."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 6, 8, 4)
+    labels = torch.randint(0, 3, (2, 6, 8, 4), dtype=torch.int16)
+    grid = CoarseGrid((2.0, 3.0, 4.0), (0.5, 0.75, 1.0))  # blocks of 2 × 2 × 2 voxels
+    base = SegmentationLoss(LossSection())
+    plain = base(logits, labels)
+    found = ConsistentLoss(base, 0.5)(logits, labels, (1.0, 1.5, 2.0), [grid, grid])
+    one_hot = F.one_hot(labels.long(), 3).movedim(-1, 1).double()
+    p, t = (F.avg_pool3d(x, 2)[:, 1:] for x in (logits.double().softmax(dim=1), one_hot))
+    shared = torch.minimum(p, t).sum(dim=(2, 3, 4))
+    total = p.sum(dim=(2, 3, 4)) + t.sum(dim=(2, 3, 4))
+    expected = (1 - (2 * shared + 1) / (total + 1)).mean()
+    torch.testing.assert_close(found - plain, 0.5 * expected.float())
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.3, 1.9])
+def test_a_perfect_result_is_consistent_on_any_grid(phase: float) -> None:
+    labels = torch.zeros(1, 9, 7, 8, dtype=torch.int16)
+    labels[:, 2:6, 1:5, 3:] = 1
+    labels[:, -1] = OUTSIDE
+    logits = 60 * F.one_hot(labels.long().clamp(min=0), 2).movedim(-1, 1).float()
+    logits[:, :, -1] = torch.tensor([0.0, 60.0]).view(1, 2, 1, 1)  # where nothing is known
+    grid = CoarseGrid((2.3, 3.1, 2.0), (phase, -phase, 2 * phase))
+    base = SegmentationLoss(LossSection())
+    found = ConsistentLoss(base, 1.0)(logits, labels, (1.0, 1.0, 1.0), [grid])
+    assert float(found - base(logits, labels)) == pytest.approx(0, abs=1e-5)
+    worse = logits.roll(2, dims=2)
+    assert (
+        float(
+            ConsistentLoss(base, 1.0)(worse, labels, (1.0, 1.0, 1.0), [grid]) - base(worse, labels)
+        )
+        > 0.1
+    )
+
+
+def test_distances_are_consistent_by_their_soft_assignment() -> None:
+    labels = torch.zeros(10, 9, 8, dtype=torch.int16)
+    labels[3:7, 2:7, 2:6] = 1
+    targets = distance_targets(labels, (1.0, 1.0, 1.0), 2, 4.0)[None]
+    grid = CoarseGrid((2.0, 2.0, 2.0), (0.5, 0.5, 0.5))
+    consistencies = []
+    for temperature in (2.0, 0.5, 0.02):
+        head = SignedDistanceHead(kind="signed-distance", clip_mm=4.0, temperature_mm=temperature)
+        base, logits = SignedDistanceLoss(head), -targets / temperature
+        consistent = ConsistentLoss(base, 1.0)
+        value = consistent(logits, targets, (1, 1, 1), [grid]) - base(logits, targets, (1, 1, 1))
+        consistencies.append(float(value))
+    assert consistencies == sorted(consistencies, reverse=True)
+    assert consistencies[-1] == pytest.approx(0, abs=1e-5)
+
+
+def test_gradients_of_the_consistency_reach_all_foreground_logits() -> None:
+    logits = torch.randn(1, 3, 5, 6, 7, requires_grad=True)
+    labels = torch.randint(0, 3, (1, 5, 6, 7), dtype=torch.int16)
+    base = SegmentationLoss(LossSection(dice_weight=0.0, cross_entropy_weight=0.0))
+    grid = CoarseGrid((2.0, 2.0, 2.0), (0.0, 0.0, 0.0))
+    ConsistentLoss(base, 1.0)(logits, labels, (1.0, 1.0, 1.0), [grid]).backward()
+    assert logits.grad is not None and (logits.grad != 0).all()
