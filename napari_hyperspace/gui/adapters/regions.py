@@ -42,6 +42,13 @@ def visible_box(
     return _filled(low, high, center, source, depth_mm)
 
 
+def has_shapes(viewer: ViewerModel) -> bool:
+    """Whether the user has drawn anything."""
+    from napari.layers import Shapes
+
+    return any(isinstance(layer, Shapes) and len(layer.data) > 0 for layer in viewer.layers)
+
+
 def rectangle_box(viewer: ViewerModel, source: LayerSource, depth_mm: float | None = None) -> Box:
     """Return the box of the selected shapes, or else of the last one, of a Shapes layer.
 

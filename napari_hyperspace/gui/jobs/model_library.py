@@ -127,8 +127,7 @@ class ModelLibrary:
                     raise HyperspaceError(
                         "this model refines labels that are given, and cannot be used here",
                         where=model.name,
-                        fix="Use it in the section Correct or with `hyperspace refine`, or choose another "
-                        "model",
+                        fix="Use it in the section Correct or with `hyperspace refine`",
                     )
                 slot.model = model
             return slot.model

@@ -29,6 +29,7 @@ ROUGH_HINT = (
     "Paint the structure on one or a few slices; the answer comes when you stop. "
     "Eraser (key 1) takes away, brush (key 2) adds, Ctrl+Z undoes."
 )
+DRAW_HINT = "Press Draw, and drag a rectangle around the part to refine."
 BOX_NAMES: Mapping[Place, str] = {
     "rectangle": "in a rectangle",
     "view": "in what is shown",

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.structures import LABEL_COLORS
 from napari_hyperspace.core.volume import VolumeMetadata
 from napari_hyperspace.gui.adapters.grid_view import covers, scan_of
+from napari_hyperspace.gui.adapters.label_attributes import label_attributes
 from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, OPACITY, RESULT_KEY, take
 from napari_hyperspace.gui.adapters.viewer import VIEW_KEY, add_layer, label_layers
 
@@ -39,6 +41,7 @@ def painting_layer(viewer: ViewerModel, scan: Image) -> Labels:
         return active
     source = take(scan)
     attributes = source.placed(f"painted · {scan.name}")
+    attributes |= label_attributes({}, dict(enumerate(LABEL_COLORS, start=1)))
     attributes["opacity"] = OPACITY
     attributes["metadata"] = {**attributes["metadata"], IMAGE_KEY: weakref.ref(scan)}
     layer = add_layer(viewer, (np.zeros(np.shape(source.data), np.uint8), attributes, "labels"))

@@ -67,7 +67,7 @@ class PaintedLayer:
     pressed, released
         Called when the user presses and releases a mouse button on the layer.
     undone
-        Called after the user has undone or redone strokes.
+        Called after the user has undone or redone strokes or answers.
     """
 
     def __init__(
@@ -86,6 +86,8 @@ class PaintedLayer:
         self._undone = undone
         self._known: list[Stroke] = []
         self._inactive: set[int] = set()  # ids of strokes that were undone
+        self._answers: list[object] = []  # the edits by which they were written
+        self._answers_undone: set[int] = set()
         self._writing = False
         layer.events.paint.connect(self._painted)
         for name in _EVENTS:
@@ -121,6 +123,8 @@ class PaintedLayer:
 
     def _painted(self, event: Any) -> None:
         if self._writing:
+            self._answers.append(event.value[0])
+            self._answers_undone.clear()
             return
         self._forget_undone()
         stroke = stroke_of(event.value, np.shape(self.layer.data))
@@ -144,7 +148,10 @@ class PaintedLayer:
                 self._inactive.add(id(stroke))
             elif id(stroke) in done:
                 self._inactive.discard(id(stroke))
-        if self._inactive != before:
+        answers_before = self._answers_undone
+        taken_back = _ends(self.layer, "_redo_history")
+        self._answers_undone = {id(one) for one in self._answers if id(one) in taken_back}
+        if self._inactive != before or self._answers_undone != answers_before:
             self._undone()
 
     def _forget_undone(self) -> None:
@@ -161,10 +168,15 @@ class PaintedLayer:
 
     def _in_history(self, name: str) -> set[int]:
         """Return ids of the strokes in a list of napari's, which may hold them reversed."""
-        ends = {id(item[end]) for item in getattr(self.layer, name, ()) for end in (0, -1) if item}
+        ends = _ends(self.layer, name)
         return {
             id(stroke) for stroke in self._known if any(id(atom) in ends for atom in stroke._atoms)
         }
+
+
+def _ends(layer: Labels, name: str) -> set[int]:
+    """Return ids of the first and the last edit of each item of one of napari's lists."""
+    return {id(item[end]) for item in getattr(layer, name, ()) for end in (0, -1) if item}
 
 
 def write_labels(layer: Labels, box: Box, labels: NDArray[Any]) -> int:

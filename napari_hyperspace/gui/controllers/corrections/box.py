@@ -18,14 +18,19 @@ from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.label_attributes import label_names
 from napari_hyperspace.gui.adapters.painting.layers import drawing_layer, facts_of, scan_under
 from napari_hyperspace.gui.adapters.painting.strokes import write_labels
-from napari_hyperspace.gui.adapters.regions import Box, rectangle_box, visible_box
+from napari_hyperspace.gui.adapters.regions import (
+    Box,
+    has_shapes,
+    rectangle_box,
+    visible_box,
+)
 from napari_hyperspace.gui.adapters.viewer import unwatch_layer, watch_layer
 from napari_hyperspace.gui.jobs.model_library import ModelLibrary
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.jobs.worker import Lane, Stop
 from napari_hyperspace.gui.models.choices import Choices
-from napari_hyperspace.gui.models.correction import BoxState, Place, describe_box
+from napari_hyperspace.gui.models.correction import DRAW_HINT, BoxState, Place, describe_box
 from napari_hyperspace.gui.models.view import View
 
 if TYPE_CHECKING:
@@ -194,6 +199,8 @@ class BoxController:
                 "these labels are of another scan", where=labels.name, fix="Choose it in “Scan”"
             )
         source, depth = self._layers.sources()[0], self._state.depth_mm
+        if self._state.where == "rectangle" and not has_shapes(self._viewer):
+            raise HyperspaceError(DRAW_HINT)
         if self._state.where == "view":
             layer = self._layers.layers[0]
             a, b, c = np.shape(source.data)

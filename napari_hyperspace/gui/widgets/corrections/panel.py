@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtWidgets import QDoubleSpinBox, QFrame, QToolButton, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QToolButton, QWidget
 
 from napari_hyperspace.gui.controllers.corrections.section import CorrectionController
 from napari_hyperspace.gui.models.correction import (
@@ -21,6 +21,7 @@ from napari_hyperspace.gui.widgets.parts.spacing_box import SpacingBox
 from napari_hyperspace.gui.widgets.parts.tool_button import text_button
 
 _HINT_LINES = 3
+_GAP = 6  # between the tools
 _MEANINGS: tuple[Meaning, ...] = ("rough", "exact")
 
 
@@ -125,14 +126,14 @@ class CorrectionPanel(CollapsibleSection):
     def _lay_out(self) -> None:
         column = self.column
         column.setSpacing(4)
-        column.addLayout(row(self._paint, self._fix, self._finest, stretch=2))
+        column.addLayout(row(self._paint, self._fix, self._heading("at"), self._finest, stretch=2))
         column.addWidget(self._models)
         column.addWidget(self._hint)
-        column.addWidget(_line(self))
+        column.addSpacing(_GAP)
         column.addLayout(row(self._heading("Refine"), self._where, self._draw, stretch=1))
         column.addLayout(row(self._heading("at"), self._box_spacing, self._depth, stretch=2))
         column.addLayout(row(self._estimate, self._refine, stretch=0))
-        column.addWidget(_line(self))
+        column.addSpacing(_GAP)
         column.addWidget(self._adapt_text)
         column.addLayout(
             row(
@@ -236,9 +237,3 @@ def _name(widget: QWidget, name: str, tip: str) -> None:
     widget.setToolTip(tip)
     widget.setAccessibleName(tip.partition(";")[0].partition(".")[0])
     widget.setAccessibleDescription(tip)
-
-
-def _line(parent: QWidget) -> QFrame:
-    line = QFrame(parent)
-    line.setFrameShape(QFrame.Shape.HLine)
-    return line
