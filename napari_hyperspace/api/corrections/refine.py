@@ -36,6 +36,10 @@ CONTEXT_MM = 16.0
 DEFAULT_MODEL = "refine"
 """Name of the bundled class-conditional model."""
 
+_BOX_STEP_MM = 8.0
+"""Boxes are enlarged to a multiple of this where the scan has room: oneDNN prepares and keeps every
+convolution for each shape of its input, which takes as long as the convolution of a small box."""
+
 _LARGEST_VALUE = 65535  # of labels, as in a model's card
 
 
@@ -135,7 +139,7 @@ def refine_steps(
         structure of this value. The result has exactly these voxels where the strokes are on the
         scan's own grid, otherwise those of the nearest voxels.
     context_mm
-        How much of the scan around the hints is segmented.
+        How much of the scan around the hints is segmented, at least.
     should_stop
         Called as in `segment_steps`.
     **keywords
@@ -283,8 +287,18 @@ def _box_around(grid: Grid, marks: Sequence[_Marks | None], value: int, context_
             field=f"value {value}",
             fix="Check that labels and scan belong together",
         )
-    a, b, c = (slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+    a, b, c = (
+        _enlarged(int(start), int(stop), size, max(1, round(_BOX_STEP_MM / step)))
+        for start, stop, size, step in zip(low, high, grid.shape, grid.spacing_mm, strict=True)
+    )
     return a, b, c
+
+
+def _enlarged(start: int, stop: int, size: int, step: int) -> slice:
+    """Return a part of an axis with a multiple of some voxels, or the whole axis if it is short."""
+    length = min(size, -(-(stop - start) // step) * step)
+    first = min(max(0, start - (length - (stop - start)) // 2), size - length)
+    return slice(first, first + length)
 
 
 def _margin_steps(

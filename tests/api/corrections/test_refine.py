@@ -162,14 +162,34 @@ def test_the_image_of_the_box_is_normalized(scan: Volume) -> None:
     assert np.array_equal((result.labels.array == 1)[clear], expected[clear])
 
 
-def test_boxes_have_the_context_around_the_hints(scan: Volume) -> None:
+@pytest.mark.parametrize("context_mm", [0.0, 2.0, 5.0])
+def test_boxes_have_the_context_around_the_hints(scan: Volume, context_mm: float) -> None:
     coarse = coarse_on(scan.grid, {1: (slice(10, 12), slice(9, 10), slice(12, 15))})
-    (box,) = run_to_end(refine_steps(scan, coarse, MASK, context_mm=5.0)).boxes.values()
-    steps = np.array(scan.spacing_mm)
-    low = np.array([10, 9, 12]) - np.ceil(5 / steps)
-    high = np.array([12, 10, 15]) + np.ceil(5 / steps)
+    steps = refine_steps(scan, coarse, MASK, context_mm=context_mm)
+    (box,) = run_to_end(steps).boxes.values()
+    reach = np.ceil(context_mm / np.array(scan.spacing_mm))
+    low, high = np.array([10, 9, 12]) - reach, np.array([12, 10, 15]) + reach
     for part, start, stop, size in zip(box, low, high, scan.shape, strict=True):
-        assert part.start == max(0, start) and part.stop == min(size, stop)
+        assert 0 <= part.start <= max(0, start) and min(size, stop) <= part.stop <= size
+
+
+def test_boxes_have_few_shapes() -> None:
+    """oneDNN prepares and keeps convolutions for each shape: few save time and memory."""
+    grid = Grid.from_spacing((60, 60, 60), (1.0, 2.0, 6.0))
+    noise = Volume(np.random.default_rng(0).normal(size=grid.shape).astype(np.float32), grid)
+    shapes = set()
+    for at in range(2, 50, 6):
+        hint = (slice(at, at + 1 + at % 7), slice(at, at + 3), slice(at, at + 2))
+        steps = refine_steps(noise, coarse_on(grid, {1: hint}), MASK, context_mm=9.0)
+        (box,) = run_to_end(steps).boxes.values()
+        shapes.add(tuple(part.stop - part.start for part in box))
+        assert all(
+            part.start <= each.start < each.stop <= part.stop
+            for part, each in zip(box, hint, strict=True)
+        )
+    # Steps of 8 mm: 8, 4 and 1 voxels. At the ends of the scan boxes are smaller.
+    assert all(shape[0] % 8 == 0 and shape[1] % 4 == 0 for shape in shapes)
+    assert len({shape[:2] for shape in shapes}) <= 5
 
 
 def test_a_sheared_scan_keeps_its_grid(scan: Volume) -> None:
