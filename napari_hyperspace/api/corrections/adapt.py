@@ -32,11 +32,11 @@ from napari_hyperspace.inference.plan import make_plan, working_spacing
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.model import Model
 
-STEPS = 60
+STEPS = 40
 SECONDS = 30.0
 LEARNING_RATE = 1e-3
 PULL = 0.0
-SPREAD = 1.0
+SPREAD = 2.0
 
 _LOCALIZED, _BEFORE, _TUNED = 0.05, 0.15, 0.85  # fractions of the progress
 
