@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,17 @@ class ExportedNetwork:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return {**asdict(self), "path": str(self.path), "side_path": str(self.side_path)}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> ExportedNetwork:
+        """Return what `to_dict` was made from; lists of JSON become tuples."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in plain.items()
+        }
+        for name in ("path", "side_path"):
+            values[name] = Path(values[name])
+        return cls(**values)
 
     def __str__(self) -> str:
         if self.dynamic:
@@ -168,7 +179,7 @@ def export_network_steps(
     multiple = size_multiple(model, spacing)
     attempts = [(_free_shape(model, multiple), True)] if multiple and size is None else []
     attempts.append((_fixed_shape(model, spacing, size), False))
-    with replacing(target) as temporary, replacing(_side_path(target)) as side:
+    with replacing(target) as temporary, replacing(side_path(target)) as side:
         for place, (shape, dynamic) in enumerate(attempts):
             check()
             yield Progress(0.1 + 0.4 * place, "exporting the network")
@@ -199,7 +210,7 @@ def export_network_steps(
                 )
         exported = ExportedNetwork(
             target,
-            _side_path(target),
+            side_path(target),
             chosen,
             dynamic,
             shape,
@@ -222,7 +233,8 @@ def _check_size(size: Sequence[int] | None, model: Model) -> None:
         )
 
 
-def _side_path(target: Path) -> Path:
+def side_path(target: Path) -> Path:
+    """Return the path of the file that describes an exported network."""
     return target.with_name(f"{target.name}.json")
 
 

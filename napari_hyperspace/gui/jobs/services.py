@@ -137,12 +137,12 @@ class Services(CorrectionServices):
         return write_label_table(labels, path)
 
     def export_network_steps(
-        self, model: Model, spacing_mm: Sequence[float], path: str, should_stop: ShouldStop
+        self, name_or_path: str, spacing_mm: Sequence[float], path: str, should_stop: ShouldStop
     ) -> Generator[Progress, None, ExportedNetwork]:
-        """Export a network step by step; see `api.export_network`."""
-        from napari_hyperspace.api.export_network import export_network_steps
+        """Export a network in a process of its own; see `api.export_process`."""
+        from napari_hyperspace.api.export_process import export_in_process_steps
 
-        return export_network_steps(model, spacing_mm, path, should_stop=should_stop)
+        return export_in_process_steps(name_or_path, spacing_mm, path, should_stop=should_stop)
 
     def estimate(
         self, grid: Grid, model: SpacingModel, spacing_mm: Triple, options: InferenceOptions

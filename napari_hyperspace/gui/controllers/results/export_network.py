@@ -89,7 +89,7 @@ class ExportNetworkController:
             model = self._library.load(choice.model)
             return (
                 yield from self._services.export_network_steps(
-                    model, choice.spacing_mm[-model.n_dim :], path, should_stop
+                    choice.model, choice.spacing_mm[-model.n_dim :], path, should_stop
                 )
             )
 

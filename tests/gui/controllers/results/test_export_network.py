@@ -18,11 +18,11 @@ def exported(services):
     """What was exported: model, spacing and path; an error is raised for `bad.onnx`."""
     done = []
 
-    def steps(model, spacing_mm, path, should_stop):
+    def steps(name, spacing_mm, path, should_stop):
         yield Progress(0.5, "exporting the network")
         if path.startswith("bad"):
             raise HyperspaceError("the network cannot be exported")
-        done.append((model.name, spacing_mm, path))
+        done.append((name, spacing_mm, path))
         sizes = ((1, 1, 4, 4, 4), (2, 2, 2), (4, 4, 4))
         return ExportedNetwork(
             Path(path), Path(f"{path}.json"), "onnx", True, *sizes, 1e-6, 1e-5, 0.0
