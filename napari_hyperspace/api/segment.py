@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Unpack
 
 from napari_hyperspace.api.guidance import (
@@ -16,9 +16,9 @@ from napari_hyperspace.api.guidance import (
     given_labels,
     guided_by,
 )
+from napari_hyperspace.api.localization import Localized, first_pass_spacing, localize_steps
 from napari_hyperspace.api.one_pass import SegmentResult, segment_in_one_pass
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
-from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import Progress, as_part, run_to_end
 from napari_hyperspace.core.volume import (
     GuidanceRecord,
@@ -28,11 +28,9 @@ from napari_hyperspace.core.volume import (
 )
 from napari_hyperspace.inference.guidance import GuidedModel
 from napari_hyperspace.inference.inputs import as_volumes
-from napari_hyperspace.inference.localize import Box, coarse_spacing, crop, found_box, paste
+from napari_hyperspace.inference.localize import crop, paste
 from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
-from napari_hyperspace.inference.plan import working_spacing
 from napari_hyperspace.inference.protocols import SpacingModel
-from napari_hyperspace.nets.base.localization import Localization
 
 __all__ = [
     "Localized",
@@ -47,29 +45,6 @@ __all__ = [
 
 _LOCALIZATION = 0.2  # fraction of the progress for the coarse first pass
 _GUIDANCE = 0.2  # fraction of the progress for the coarse pass of the guidance
-
-
-@dataclass(frozen=True, eq=False)
-class Localized:
-    """What the coarse first pass of a model with localization found.
-
-    Parameters
-    ----------
-    spacing_mm
-        Working spacing of the pass, canonical order. Spacings with the same one share its result.
-    box
-        What to segment, in array order; the whole scan if nothing was found.
-    seconds, bake_seconds, probe_seconds, peak_bytes, precision
-        As in `SegmentResult`, of this pass.
-    """
-
-    spacing_mm: Triple
-    box: Box
-    seconds: float
-    bake_seconds: float
-    probe_seconds: float
-    peak_bytes: int
-    precision: str
 
 
 def segment(
@@ -115,7 +90,9 @@ def segment_steps(
     not perpendicular is resampled to perpendicular axes first, and its labels are resampled back.
 
     If the model asks for localization, a coarse first pass finds what it segments, and only the box
-    around that is segmented (`napari_hyperspace.inference.localize`); the rest is background.
+    around that is segmented (`napari_hyperspace.inference.localize`); the rest is background. If
+    that is implausible for the model, it is looked for again from the top of the head down, and
+    then the whole scan is segmented; ``record.localized`` says which way was taken.
 
     Parameters
     ----------
@@ -267,58 +244,6 @@ def _after(first: SegmentResult | Localized, second: SegmentResult) -> SegmentRe
     )
 
 
-def first_pass_spacing(
-    volume: Volume | Sequence[Volume],
-    model: SpacingModel,
-    localization: Localization,
-    spacing_mm: Sequence[float] | None,
-    options: InferenceOptions,
-) -> Triple:
-    """Return the working spacing of the first pass for a working spacing; see `segment_steps`."""
-    spacing = working_spacing(
-        volume,
-        model,
-        spacing_mm,
-        options.outside,
-        allow_implausible=options.allow_implausible,
-    )
-    coarse = coarse_spacing(localization, spacing)
-    return working_spacing(
-        volume, model, coarse, "clamp", allow_implausible=options.allow_implausible
-    )
-
-
-def localize_steps(
-    volumes: Sequence[Volume],
-    model: SpacingModel,
-    spacing_mm: Sequence[float] | None,
-    options: InferenceOptions,
-    should_stop: ShouldStop | None,
-) -> Generator[Progress, None, Localized]:
-    """Run the coarse first pass of a model with localization; see `segment_steps`."""
-    localization, native = model.localization, volumes[0]
-    assert localization is not None
-    coarse = first_pass_spacing(volumes, model, localization, spacing_mm, options)
-    clamped = replace(
-        options,
-        outside="clamp",
-        precision=options.localization_precision or options.precision,
-    )
-    first = yield from segment_in_one_pass(volumes, model, coarse, clamped, should_stop)
-    box = found_box(localization, first.labels)
-    if box is None:  # absent, or too small for the coarse pass: segment the whole scan
-        box = (slice(0, native.shape[0]), slice(0, native.shape[1]), slice(0, native.shape[2]))
-    return Localized(
-        coarse,
-        box,
-        first.seconds,
-        first.bake_seconds,
-        first.probe_seconds,
-        first.peak_bytes,
-        first.precision,
-    )
-
-
 def segment_box_steps(
     volumes: Sequence[Volume],
     model: SpacingModel,
@@ -340,13 +265,15 @@ def segment_box_steps(
             paste(second.labels.array, box, native.shape), metadata=second.labels.metadata
         ),
     )
-    return _with_totals(_after(localized, result), localized.precision)
+    return _with_totals(_after(localized, result), localized.precision, localized.way)
 
 
-def _with_totals(result: SegmentResult, localization_precision: str | None) -> SegmentResult:
+def _with_totals(
+    result: SegmentResult, localization_precision: str | None, way: str | None = None
+) -> SegmentResult:
     """Complete the record of a result: what all passes took, and the digest of the labels.
 
-    Without a precision of a localization, the record keeps the one that it has.
+    Without precision and way of a localization, the record keeps those that it has.
     """
     metadata = result.labels.metadata
     record = metadata["record"]
@@ -355,6 +282,7 @@ def _with_totals(result: SegmentResult, localization_precision: str | None) -> S
     record = replace(
         record,
         localization_precision=localization_precision,
+        localized=record.localized if way is None else way,
         labels_digest=digest_of_labels(result.labels.array),
         seconds=result.seconds,
         peak_bytes=result.peak_bytes,

@@ -122,6 +122,9 @@ class Record:
         Precision that the network ran in, as in `InferenceOptions`; never ``"auto"``.
     localization_precision
         That of the coarse first pass; empty without one.
+    localized
+        How that pass found the region: ``"found"``, ``"found-from-top"`` (of the head) or
+        ``"whole-scan"`` (not found); empty without one.
     device
         Kind of the device that the labels were computed on: ``"cpu"``, ``"cuda"``, ….
     outside
@@ -156,6 +159,7 @@ class Record:
     spacing_mm: Triple
     precision: str
     localization_precision: str = ""
+    localized: str = ""
     device: str
     outside: OutsideRange = "refuse"
     tile_shape: tuple[int, ...] | None = None

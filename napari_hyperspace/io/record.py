@@ -105,6 +105,7 @@ class _Record(_Stored):
     spacing_mm: _Spacing
     precision: _Text
     localization_precision: _Text = ""
+    localized: _Text = ""
     device: _Text
     outside: OutsideRange = "refuse"
     tile_shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=3)] | None = (
@@ -138,6 +139,7 @@ class _Record(_Stored):
             spacing_mm=self.spacing_mm,
             precision=printable(self.precision),
             localization_precision=printable(self.localization_precision),
+            localized=printable(self.localized),
             device=printable(self.device),
             outside=self.outside,
             tile_shape=self.tile_shape,

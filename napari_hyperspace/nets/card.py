@@ -111,10 +111,27 @@ class LocalizationConfig(Config):
     """Margin around the bounding box of what was found, in mm."""
     extent_mm: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     """Typical size in mm of that box (z, y, x), margin included; used by estimates."""
+    plausible_ml: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Smallest and largest plausible volume in ml of what is found; null: nothing is checked."""
+    from_top_mm: PositiveFloat | None = None
+    """If what was found is implausible, it is looked for again in this height in mm below the top
+    of the head; null: it is not."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.plausible_ml is not None and self.plausible_ml[0] > self.plausible_ml[1]:
+            raise ValueError(f"plausible_ml needs smallest ≤ largest; found {self.plausible_ml}")
+        return self
 
     def build(self) -> Localization:
         """Return the localization that it describes."""
-        return Localization(self.spacing_mm, self.margin_mm, self.extent_mm)
+        return Localization(
+            self.spacing_mm,
+            self.margin_mm,
+            self.extent_mm,
+            self.plausible_ml,
+            self.from_top_mm,
+        )
 
 
 class GuidanceConfig(Config):

@@ -122,3 +122,47 @@ def test_an_estimate_includes_both_passes_and_the_usual_box(rates) -> None:
     assert found.working_shape == (50, 60, 40)
     assert found.peak_bytes == max(first.peak_bytes, second.peak_bytes)
     assert estimate(grid, whole).working_shape == grid.shape
+
+
+def _with_neck() -> Volume:
+    """A head whose neck the first pass takes for a part of it, unless it is out of view."""
+    array = np.zeros((70, 40, 40), np.float32)
+    array[5:30, 8:32, 8:32] = 4.0
+    array[30:, 12:28, 12:28] = 3.0
+    return Volume(array, Grid.from_spacing(array.shape, (4, 4, 4)))
+
+
+def _checked(top_mm: float | None, high_ml: float = 1200.0) -> Localization:
+    return Localization(4.0, 8.0, (120.0, 120.0, 120.0), (500.0, high_ml), top_mm)
+
+
+def test_an_implausible_finding_is_looked_for_again_from_the_top_of_the_head() -> None:
+    volume = _with_neck()
+    plain = bright_model(localization=Localization(4.0, 8.0, (120, 120, 120)))
+    found = segment(volume, plain)
+    assert found.array[60].any() and found.metadata["record"].localized == "found"
+    found = segment(volume, bright_model(localization=_checked(104.0)))
+    assert found.metadata["record"].localized == "found-from-top"
+    assert found.array[5:30].any() and not found.array[35:].any()
+    np.testing.assert_array_equal(found.array[:30], segment(volume, plain).array[:30])
+
+
+def test_the_whole_scan_is_segmented_with_a_warning_if_nothing_plausible_is_found() -> None:
+    volume = _with_neck()
+    expected = segment(volume, bright_model(localization=None)).array
+    for localization in (_checked(None), _checked(104.0, high_ml=600.0)):
+        with pytest.warns(hs.HyperspaceWarning, match="whole scan"):
+            found = segment(volume, bright_model(localization=localization))
+        assert found.metadata["record"].localized == "whole-scan"
+        np.testing.assert_array_equal(found.array, expected)
+
+
+def test_a_plausible_finding_is_segmented_as_without_the_check() -> None:
+    volume = _with_neck()
+    cropped = Volume(volume.array[:40], volume.grid.crop((0, 0, 0), (40, 40, 40)))
+    asked = bright_model(localization=_checked(104.0, 5000.0))
+    plain = bright_model(localization=Localization(4.0, 8.0, (120, 120, 120)))
+    found = segment(cropped, asked)
+    assert found.metadata["record"].localized == "found"
+    np.testing.assert_array_equal(found.array, segment(cropped, plain).array)
+    assert len(asked.asked) == len(plain.asked)

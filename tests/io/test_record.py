@@ -28,6 +28,7 @@ RECORD = Record(
     spacing_mm=(0.1 + 0.2, 1 / 3, 2.5),
     precision="bf16-channels-last",
     localization_precision="fp32",
+    localized="found-from-top",
     device="cuda",
     outside="clamp",
     tile_shape=(64, 48, 32),

@@ -19,8 +19,15 @@ class Localization:
         Margin kept around the bounding box of what was found.
     extent_mm
         Typical size of that box, margin included; estimates use it before the first pass has run.
+    plausible_ml
+        Smallest and largest plausible volume of what is found; `None`: nothing is checked.
+    from_top_mm
+        If what was found is implausible, it is looked for again in this height below the top of the
+        body part; `None`: it is not.
     """
 
     spacing_mm: float
     margin_mm: float
     extent_mm: Triple
+    plausible_ml: tuple[float, float] | None = None
+    from_top_mm: float | None = None
