@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+from napari_hyperspace.api.guidance import AnyGuidance, Guidance
+from napari_hyperspace.api.scan_files import list_scans as list_scans
+from napari_hyperspace.api.scan_files import read_guidance
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.api.spacing_search import spacing_for
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
-from napari_hyperspace.core.files import create_folder, suffix_of
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.postprocess import postprocess
 from napari_hyperspace.core.progress import Progress, ReportProgress, run_to_end
@@ -22,11 +23,7 @@ from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.io import read, write
 from napari_hyperspace.io.api import check_target
-from napari_hyperspace.io.files import is_folder, look_up
 from napari_hyperspace.support.log import log_error
-
-_READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-_WRITTEN_AS = {".nhdr": ".nrrd", ".mhd": ".mha"}
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,8 @@ class Reading:
     fill: float | None = None
 
     def read(self, source: Path, model: SpacingModel) -> list[Volume]:
-        """Return the input channels of a model: one volume, or the first volumes of the file."""
-        indices = range(model.in_channels) if model.in_channels > 1 else [self.volume]
+        """Return the images that a model wants: one volume, or the first volumes of the file."""
+        indices = range(model.image_channels) if model.image_channels > 1 else [self.volume]
         return [
             read(
                 source,
@@ -139,7 +136,11 @@ class ScanBudget:
     memory_bytes: int | None = None
 
     def spacing(
-        self, volumes: Sequence[Volume], model: SpacingModel, options: InferenceOptions | None
+        self,
+        volumes: Sequence[Volume],
+        model: SpacingModel,
+        options: InferenceOptions | None,
+        guidance: AnyGuidance | None = None,
     ) -> Triple:
         """Return the finest working spacing of a scan within the budget.
 
@@ -155,6 +156,7 @@ class ScanBudget:
             memory_bytes=self.memory_bytes,
             device=None if options is None else options.device,
             first_run=False,
+            guidance=guidance,
         )
 
 
@@ -174,61 +176,6 @@ class BatchStep(Progress):
     finished: Prediction | None = None
 
 
-def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Return each scan with the file for its labels.
-
-    Parameters
-    ----------
-    source
-        A file, a folder with one DICOM series, or a folder of scans (files of the supported
-        formats, or else one DICOM folder each).
-    target
-        A file for one scan, a folder for several; the folder is created.
-
-    Raises
-    ------
-    HyperspaceError
-        If there is no scan, several scans have the same target, or the folder cannot be created.
-    """
-    status = look_up(source)
-    if status is None or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        raise HyperspaceError("no such file or folder", where=source)
-    if stat.S_ISREG(status.st_mode):
-        return [(source, target / _output_name(source) if is_folder(target) else target)]
-    found = sorted(path for path in source.iterdir() if not path.name.startswith("."))
-    scans = [path for path in found if _suffix(path) in _READABLE]
-    folders = [path for path in found if path.is_dir()]
-    if not scans and not folders and found:
-        return [(source, target)]
-    scans = scans or folders
-    if not scans:
-        raise HyperspaceError("no scan in this folder", where=source)
-    pairs = [(path, target / _output_name(path)) for path in scans]
-    names = [written.name for _, written in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise HyperspaceError(
-            "the labels of several scans would be written to the same file",
-            where=source,
-            found=", ".join(twice),
-            fix="Rename the scans",
-        )
-    create_folder(target)
-    return pairs
-
-
-def _suffix(path: Path) -> str:
-    """Return the extension in lower case, ``".nii.gz"`` as one; none for a folder."""
-    return "" if path.is_dir() else suffix_of(path).removeprefix(".seg")
-
-
-def _output_name(path: Path) -> str:
-    suffix = _suffix(path)
-    if suffix not in _READABLE:
-        return f"{path.stem if path.is_file() else path.name}.nii.gz"
-    return path.name[: len(path.name) - len(suffix)] + _WRITTEN_AS.get(suffix, suffix)
-
-
 class PredictKeywords(TypedDict, total=False):
     """The keyword arguments of `predict_steps` that say how to segment."""
 
@@ -237,6 +184,7 @@ class PredictKeywords(TypedDict, total=False):
     options: InferenceOptions | None
     reading: Reading | None
     cleaning: Cleaning | None
+    guidance: Guidance | Path | None
 
 
 def predict(
@@ -269,6 +217,7 @@ def predict_steps(
     options: InferenceOptions | None = None,
     reading: Reading | None = None,
     cleaning: Cleaning | None = None,
+    guidance: Guidance | Path | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Generator[Progress, None, Prediction]:
     """Segment one scan and write its labels, step by step.
@@ -285,6 +234,8 @@ def predict_steps(
         How to read the scan.
     cleaning
         How to postprocess the labels.
+    guidance
+        For a guided model: a coarse pass; or a file of labels, or a folder with one for each scan.
 
     Raises
     ------
@@ -296,10 +247,13 @@ def predict_steps(
     check_target(target, source)
     yield Progress(0.0, "reading")
     volumes = (reading or Reading()).read(source, model)
+    given = read_guidance(guidance, source) if isinstance(guidance, Path) else guidance
     if budget is not None:
         yield Progress(0.0, "finding the spacing")
-        spacing_mm = budget.spacing(volumes, model, options)
-    result = yield from segment_steps(volumes, model, spacing_mm, options, should_stop=should_stop)
+        spacing_mm = budget.spacing(volumes, model, options, given)
+    result = yield from segment_steps(
+        volumes, model, spacing_mm, options, guidance=given, should_stop=should_stop
+    )
     labels = (cleaning or Cleaning()).apply(result.labels)
     receipt = write(labels, target)
     unit = labels.grid.voxel_volume_ml

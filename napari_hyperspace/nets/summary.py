@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from napari_hyperspace.core.format import format_range, format_spacing
-from napari_hyperspace.nets.card import DiceRecord, ModelCard, RealDice
+from napari_hyperspace.nets.card import DiceRecord, GuidanceConfig, ModelCard, RealDice
 
-__all__ = ["card_text", "one_line"]
+__all__ = ["card_text", "describe_guidance", "one_line"]
 
 _MAX_NAMES = 6  # label names listed on one line
 _END = re.compile(r"(?<=\w)\.(?:\s|$)")  # of a sentence
@@ -37,6 +37,7 @@ def _parts(card: ModelCard) -> Iterator[str]:
     names = ", ".join(f"{label.value} {label.name}" for label in card.labels)
     yield f"Structures: {names}"
     yield f"Input: {', '.join(card.channel_names)}"
+    yield f"Guidance: {describe_guidance(card.guidance)}" if card.guidance else ""
     ranges = card.trained_range_mm
     trained = f"{format_range(ranges, collapse=True)} (z, y, x)" if ranges else "not stated"
     yield f"Trained range: {trained}"
@@ -46,6 +47,14 @@ def _parts(card: ModelCard) -> Iterator[str]:
     yield f"Cite: {card.citation}" if card.citation else ""
     yield _dice_text(card.dice)
     yield _real_text(card.real)
+
+
+def describe_guidance(guidance: GuidanceConfig) -> str:
+    """Return what a guided model is guided by, on one line."""
+    low, high = guidance.spacing_mm
+    kind = "classes" if guidance.kind == "one-hot" else "distances to their surfaces"
+    also = "; also trained without" if guidance.optional else ""
+    return f"the same structures at {low:g} to {high:g} mm, as {kind}{also}"
 
 
 def _dice_text(records: tuple[DiceRecord, ...]) -> str:

@@ -15,6 +15,8 @@ from training.cli.options import (
     AllowImplausibleOption,
     DeviceOption,
     FillOption,
+    GuidanceDigestOption,
+    GuidanceOption,
     JsonOption,
     ModelOption,
     OutsideOption,
@@ -24,6 +26,7 @@ from training.cli.options import (
     SpacingOption,
     VolumeOption,
     app,
+    read_guidance_option,
 )
 
 
@@ -58,6 +61,15 @@ def predict(
     ] = "auto",
     localization_precision: Annotated[
         str | None, typer.Option(help="Precision of the coarse first pass. Default: the same.")
+    ] = None,
+    guidance: GuidanceOption = None,
+    guidance_digest: GuidanceDigestOption = None,
+    guidance_precision: Annotated[
+        str | None, typer.Option(help="Precision of its coarse pass. Default: the same.")
+    ] = None,
+    guidance_localization_precision: Annotated[
+        str | None,
+        typer.Option(help="Precision of the coarse pass's own first pass. Default: the same."),
     ] = None,
     tile_shape: Annotated[
         str | None,
@@ -131,6 +143,9 @@ def predict(
         localization_precision=localization_precision,
     )
     loaded = load_model(model, digest=model_digest)
+    guided_by = read_guidance_option(
+        guidance, guidance_digest, guidance_precision, guidance_localization_precision
+    )
     with progress("predict") as show:
 
         def shown(path: Path, fraction: float, message: str) -> None:
@@ -145,6 +160,7 @@ def predict(
             options=options,
             reading=reading,
             cleaning=Cleaning(largest_component, fill_holes_mm3, smallest_component_mm3),
+            guidance=guided_by,
             report=shown,
         )
     if table_file is not None:
@@ -170,6 +186,7 @@ def estimate(
     source: Annotated[Path, typer.Argument(help="Scan: a file or a DICOM folder.")],
     model: ModelOption = DEFAULT_MODEL,
     working_spacing: SpacingOption = None,
+    guidance: GuidanceOption = None,
     outside: OutsideOption = OutsideRule.refuse,
     device: DeviceOption = None,
     volume: VolumeOption = None,
@@ -182,15 +199,18 @@ def estimate(
     """Estimate time and memory of segmenting a scan, without segmenting it."""
     import napari_hyperspace as hs
     from napari_hyperspace.api.predict import Reading
+    from napari_hyperspace.api.scan_files import read_guidance
     from napari_hyperspace.inference.options import InferenceOptions
 
     loaded = hs.load_model(model)
     reading = Reading(volume, series, spacing(scan_spacing) if scan_spacing else None, fill)
+    guided_by = read_guidance_option(guidance)
     cost = hs.estimate(
         reading.read(source, loaded),
         loaded,
         spacing(working_spacing) if working_spacing else None,
         InferenceOptions(device=device, outside=outside.value, allow_implausible=allow_implausible),
+        guidance=read_guidance(guided_by, source) if isinstance(guided_by, Path) else guided_by,
     )
     values: dict[str, Any] = {
         "seconds": cost.seconds,
@@ -200,6 +220,7 @@ def estimate(
         "spacing_mm": list(cost.spacing_mm),
         "working_shape": list(cost.working_shape),
         "n_tiles": cost.n_tiles,
+        **({"guidance_seconds": cost.guidance_seconds} if cost.guidance_seconds else {}),
     }
     rows = [
         ("time", format_seconds(cost.seconds)),
@@ -210,6 +231,8 @@ def estimate(
         ("working grid", " × ".join(str(n) for n in cost.working_shape) + " voxels"),
         ("tiles", cost.n_tiles),
     ]
+    if cost.guidance_seconds:
+        rows.insert(1, ("of it, the coarse pass", format_seconds(cost.guidance_seconds)))
     emit(values, table(rows), as_json)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from napari_hyperspace.core.format import format_range, format_spacing
 from napari_hyperspace.nets.card import RealDice
 from napari_hyperspace.nets.model_file import ModelHeader
+from napari_hyperspace.nets.summary import describe_guidance
 from training.cli.console import table
 from training.evaluation.scores import SpacingScore, dice_table, markdown_table
 
@@ -29,6 +30,8 @@ def describe(header: ModelHeader) -> str:
         ("license", card.license or "-"),
         ("citation", card.citation or "-"),
     ]
+    if card.guidance is not None:
+        rows.insert(4, ("guidance", describe_guidance(card.guidance)))
     if "steps" in summary:
         minutes = f"{summary.get('seconds', 0) / 60:.0f} minutes"
         rows.append(

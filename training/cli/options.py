@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_hyperspace.core.errors import HyperspaceError
-from training.cli.console import Commands
+from training.cli.console import Commands, spacing
 
 if TYPE_CHECKING:
+    from napari_hyperspace.api.guidance import Guidance
     from training.data.base import DataSet
 
 app = typer.Typer(
@@ -83,6 +84,18 @@ ScanSpacingOption = Annotated[
 FillOption = Annotated[
     float | None, typer.Option(help="Value for voxels that are NaN or infinite.")
 ]
+GuidanceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--guidance",
+        help="For a guided model: FILE of labels on any grid (or a folder with one per scan, named "
+        "as its result), or a coarse pass, MODEL@SPACING such as brain@3 or brain@3,3,4.",
+    ),
+]
+GuidanceDigestOption = Annotated[
+    str | None,
+    typer.Option(help="Digest of the coarse pass's model in the record of a result."),
+]
 SplitOption = Annotated[
     Path | None,
     typer.Option(
@@ -92,6 +105,33 @@ SplitOption = Annotated[
 ]
 PartOption = Annotated[str, typer.Option(help="Part of the split: training or validation.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def read_guidance_option(
+    text: str | None,
+    digest: str | None = None,
+    precision: str | None = None,
+    localization_precision: str | None = None,
+) -> Guidance | Path | None:
+    """Return the guidance that an option names: a coarse pass, or a file or folder of labels."""
+    if text is None:
+        return None
+    if os.path.exists(text):
+        return Path(text)
+    name, at, spacing_text = text.rpartition("@")
+    if not at and not text.endswith(".safetensors"):
+        raise HyperspaceError(
+            "no such file of labels",
+            where=text,
+            field="--guidance",
+            expected="a file or folder, or MODEL@SPACING such as brain@3",
+        )
+    from napari_hyperspace import load_model
+    from napari_hyperspace.api.guidance import Guidance
+
+    model = load_model(name if at else text, digest=digest)
+    steps = spacing(spacing_text) if at else None
+    return Guidance(model, steps, precision, localization_precision)
 
 
 def part_of_split(data: DataSet, source: Path, split: Path | None, part: str) -> list[str]:
