@@ -32,7 +32,13 @@ HOST_RATES = HostRates(
     page_fault=2e-10,
 )
 CALIBRATION = Calibration(
-    dict.fromkeys(("fp32", "fp32-channels-last", "bf16-channels-last"), PRECISION_RATES),
+    dict.fromkeys(
+        (
+            *("fp32", "fp32-channels-last", "bf16-channels-last"),
+            *("openvino-fp32", "openvino-bf16"),
+        ),
+        PRECISION_RATES,
+    ),
     HOST_RATES,
 )
 

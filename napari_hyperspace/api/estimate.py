@@ -290,13 +290,16 @@ class _Estimator:
         shape = tile[3 - n_dim :]
 
         def seconds(name: str) -> float:
-            return len(plan.tiles) * trace.seconds(shape, rates.precisions[name], batch)
+            of_precision = rates.precisions[name]
+            compiling = trace.convolutions * of_precision.compiling
+            return compiling + len(plan.tiles) * trace.seconds(shape, of_precision, batch)
 
         if precision != "auto":
             known = precision in rates.precisions
             return precision, seconds(precision) if known else math.nan, 0.0
         choice = known_choice(self._model, device, plan.network_spacing_mm)
         if choice is not None:
+            choice = choice.for_voxels(len(plan.tiles) * math.prod(tile))
             return choice.precision, seconds(choice.precision), 0.0
         block = block_shape(plan.working.shape, n_dim)
         slices = 1 if n_dim == 3 else block[0]

@@ -14,7 +14,7 @@ import torch
 
 from napari_hyperspace.core import store
 from napari_hyperspace.core.errors import HyperspaceWarning
-from napari_hyperspace.cost.device_rates import measure_precision
+from napari_hyperspace.cost.device_rates import measure_compiled, measure_precision
 from napari_hyperspace.cost.host_rates import measure_host
 from napari_hyperspace.cost.rates import Calibration, decode, encode
 from napari_hyperspace.inference.execution import PRECISIONS
@@ -79,8 +79,15 @@ def _key(device: torch.device) -> str:
 
 def _measure(device: torch.device) -> Calibration:
     precisions, setting_up = {}, 0.0
+    by_type = {}  # rates of torch
     for name in candidates(device):
-        precisions[name], setting_up = measure_precision(PRECISIONS[name], device)
+        precision = PRECISIONS[name]
+        if precision.library == "torch":
+            precisions[name], setting_up = measure_precision(precision, device)
+            by_type[precision.dtype] = precisions[name]
+        else:
+            similar = by_type[precision.dtype]
+            precisions[name] = measure_compiled(precision, device, similar)
     return Calibration(precisions, measure_host(setting_up))
 
 

@@ -15,10 +15,10 @@ from napari_hyperspace.cost.rates import Rates
 from napari_hyperspace.cost.timing import shortest_seconds
 from napari_hyperspace.cost.trace import trace
 from napari_hyperspace.inference.execution import (
-    NetworkRunner,
     Precision,
     clock,
     fast_convolutions,
+    network_runner,
 )
 
 # (channels in, channels out, edge of the map): each about the work of a layer of a small U-Net.
@@ -65,7 +65,25 @@ def measure_precision(precision: Precision, device: torch.device) -> tuple[Rates
     """
     rates = _operation_rates(precision, device)
     overhead = _network_overhead(precision, device, rates)
-    return _raised(rates, overhead), overhead.setting_up
+    overhead = dataclasses.replace(overhead, factor=max(1.0, overhead.factor))
+    return _scaled(rates, overhead), overhead.setting_up
+
+
+def measure_compiled(precision: Precision, device: torch.device, similar: Rates) -> Rates:
+    """Return the rates of a precision in which networks are compiled as a whole.
+
+    Parameters
+    ----------
+    precision, device
+        What to measure.
+    similar
+        Rates of torch in the same data type. All are multiplied by the same factor, so that they
+        give the time of a small network.
+    """
+    whole = dataclasses.replace(similar, reordered=False, page_fault=0.0)
+    overhead = _network_overhead(precision, device, whole)
+    compiling = overhead.setting_up
+    return dataclasses.replace(_scaled(whole, overhead), compiling=compiling)
 
 
 def page_fault_seconds(device: torch.device) -> float:
@@ -148,24 +166,23 @@ def _operation_rates(precision: Precision, device: torch.device) -> Rates:
 
 def _network_overhead(precision: Precision, device: torch.device, rates: Rates) -> NetworkOverhead:
     network = _small_network()
-    runner = NetworkRunner(network, precision, device, 3)
     image, tiny = torch.zeros(1, *_SAMPLE_SHAPE), torch.zeros(1, *_TINY_SHAPE)
-    steady = shortest_seconds(lambda: runner(image), device)
-    least = shortest_seconds(lambda: runner(tiny), device)
-    traced = trace(network, 1, 3)
-    call = (least - traced.seconds(_TINY_SHAPE, rates)) / traced.convolutions
     longer = []
-    for number in range(1, _NEW_SHAPES + 1):
-        new = torch.zeros(1, *(n - 8 * number + 1 for n in _SAMPLE_SHAPE))
-        times = []
-        for _ in range(2):  # the first run is what is measured: no warm-up
-            started = clock(device)
-            runner(new)
-            times.append(clock(device) - started)
-        longer.append((times[0] - times[1]) / traced.convolutions)
-    expected = traced.seconds(_SAMPLE_SHAPE, rates)
+    traced = trace(network, 1, 3)
+    with network_runner(network, precision, device, 3) as runner:
+        steady = shortest_seconds(lambda: runner(image), device)
+        least = shortest_seconds(lambda: runner(tiny), device)
+        for number in range(1, _NEW_SHAPES + 1):
+            new = torch.zeros(1, *(n - 8 * number + 1 for n in _SAMPLE_SHAPE))
+            times = []
+            for _ in range(2):  # the first run is what is measured: no warm-up
+                started = clock(device)
+                runner(new)
+                times.append(clock(device) - started)
+            longer.append((times[0] - times[1]) / traced.convolutions)
+    call = (least - traced.seconds(_TINY_SHAPE, rates)) / traced.convolutions
     return NetworkOverhead(
-        factor=max(1.0, steady / expected),
+        factor=steady / traced.seconds(_SAMPLE_SHAPE, rates),
         call=max(0.0, call),
         setting_up=max(0.0, statistics.median(longer)),
     )
@@ -186,7 +203,7 @@ def _small_network() -> nn.Module:
     ).eval()
 
 
-def _raised(rates: Rates, overhead: NetworkOverhead) -> Rates:
+def _scaled(rates: Rates, overhead: NetworkOverhead) -> Rates:
     """Return rates with all times of work multiplied by the factor, and the call added."""
     factor = overhead.factor
     return dataclasses.replace(

@@ -127,10 +127,15 @@ def _network(
         size,
         batch,
         reordered=not precision.channels_last,
-        heap=device.type == "cpu",
+        heap=device.type == "cpu" and precision.library == "torch",
     )
     plane = plan.working.shape[1] * plan.working.shape[2]
     logits = size * model.out_channels * math.prod(tile)
+    weights = size * trace.parameters
+    if precision.library == "openvino":  # it returns float32, and its graph holds the weights twice
+        running += (_FLOAT - size) * model.out_channels * math.prod(tile)
+        logits = _FLOAT * model.out_channels * math.prod(tile)
+        weights += _FLOAT * trace.parameters
     labeling = 2 * _FLOAT * model.out_channels * plane + _interpolating(plan, model)
     if len(plan.tiles) == 1:
         most = max(running, logits + labeling)
@@ -138,7 +143,7 @@ def _network(
         slab = _FLOAT * model.out_channels * tile[0] * plane
         blending = logits + _FLOAT * (model.out_channels + 1) * math.prod(tile)
         most = slab + max(running, blending, labeling)
-    return int(most) + size * trace.parameters
+    return int(most) + weights
 
 
 def _interpolating(plan: Plan, model: SpacingModel) -> int:

@@ -13,7 +13,8 @@ from napari_hyperspace.core.intensity import Kind
 
 LARGE_SCAN = 8 << 20  # voxels; above this, temporary arrays are fresh memory from the system
 _SLOWEST = 1e3  # seconds per operation, byte or call; more is not a measurement
-_MAY_BE_ZERO = ("convolution_byte", "page_fault", "look_up", "setting_up")  # small differences
+# Small differences of times.
+_MAY_BE_ZERO = ("convolution_byte", "page_fault", "look_up", "setting_up", "compiling")
 _FORMER_KEYS = {"forms": "precisions", "fault": "page_fault", "normalise": "normalize"}
 
 
@@ -44,6 +45,8 @@ class Rates:
         Seconds per byte of fresh memory from the system.
     overhead
         Seconds per call of an operation.
+    compiling
+        Seconds per convolution to compile a network for an image of a new shape.
     """
 
     itemsize: int
@@ -58,6 +61,7 @@ class Rates:
     upsample: float
     page_fault: float
     overhead: float
+    compiling: float = 0.0
 
     def work_rate(self, kind: str, incoming: int, outgoing: int) -> float:
         """Return the seconds per multiply-accumulate, or per byte of operations without any."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Generator
@@ -18,10 +19,11 @@ from napari_hyperspace.inference.argmax import NativeArgmax, NonFiniteLogitsErro
 from napari_hyperspace.inference.blend import RollingSlab
 from napari_hyperspace.inference.execution import (
     PRECISIONS,
-    NetworkRunner,
     Precision,
+    Runner,
     choose_device,
     first_line,
+    network_runner,
 )
 from napari_hyperspace.inference.margin import NativeMargin
 from napari_hyperspace.inference.options import InferenceOptions
@@ -136,7 +138,7 @@ class InferenceRun:
             try:
                 return (yield from self._run(attempt, labels))
             except (NonFiniteLogitsError, DivergedError) as error:
-                if self.precision.dtype == torch.float32:
+                if self.precision.is_reference:
                     raise
                 reason = first_line(error)
                 spacing_mm = attempt.plan.network_spacing_mm
@@ -185,14 +187,24 @@ class InferenceRun:
         choice = self._choose(network, plan.network_spacing_mm)
         self.probe_seconds += time.perf_counter() - started
         self.precision = PRECISIONS[choice.precision if choice else self._requested_precision]
-        runner = NetworkRunner(
-            network, self.precision, self.device, self._model.n_dim, self._should_stop
-        )
         values = self._model.label_values
         sink = self._sink(plan.working, plan.native, values, labels, attempt.sums)
-        slab = RollingSlab(plan.tiles, len(values), attempt.sums)
-        done, total = 0, len(plan.tiles)
-        for end, tiles in plan.tiles.rows():
+        with network_runner(
+            network, self.precision, self.device, self._model.n_dim, self._should_stop
+        ) as runner:
+            yield from self._tiles(runner, sink, attempt)
+        voxels = self._image[0].numel()
+        if choice and choice.expected_difference(sink.border, voxels) > MAX_DIFFERENCE:
+            raise DivergedError("too many labels may differ from fp32", where=self.precision.name)
+        yield Progress(FINISHED, "finishing")
+
+    def _tiles(
+        self, runner: Runner, sink: NativeArgmax | NativeMargin, attempt: Attempt
+    ) -> Generator[Progress, None, None]:
+        """Run tile by tile; pass on the planes that are complete."""
+        slab = RollingSlab(self.plan.tiles, len(self._model.label_values), attempt.sums)
+        done, total = 0, len(self.plan.tiles)
+        for end, tiles in self.plan.tiles.rows():
             for tile in tiles:
                 self._check()
                 text = f"tile {done + 1} of {total}" if total > 1 else "segmenting"
@@ -202,18 +214,15 @@ class InferenceRun:
             for plane in slab.finish(end):
                 self._check()
                 sink.push(plane)
-        voxels = self._image[0].numel()
-        if choice and choice.expected_difference(sink.border, voxels) > MAX_DIFFERENCE:
-            raise DivergedError("too many labels may differ from fp32", where=self.precision.name)
-        yield Progress(FINISHED, "finishing")
 
     def _choose(self, network: nn.Module, spacing_mm: tuple[float, ...]) -> PrecisionChoice | None:
         """Return the precision chosen for the network, unless one was requested."""
         if self._requested_precision != "auto":
             return None
-        return choose_precision(
+        choice = choose_precision(
             self._model, network, spacing_mm, self._image, self.device, self._should_stop
         )
+        return choice.for_voxels(len(self.plan.tiles) * math.prod(self.plan.tiles.tile_shape))
 
     def _check(self) -> None:
         if self._should_stop is not None and self._should_stop():

@@ -1,17 +1,17 @@
 """Run a baked network: device, precision, and cancelling between layers.
 
-A *precision* is a data type and a memory format. All precisions compute the same function; their
-speed depends on the device and differs by several times.
+A *precision* is a data type, a memory format, and the library that computes. All precisions compute
+the same function; their speed depends on the device and differs by several times.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,16 +20,24 @@ from torch.overrides import TorchFunctionMode
 
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning, ShouldStop
 from napari_hyperspace.core.memory import keep_freed_blocks
+from napari_hyperspace.inference.openvino.runner import OpenVinoRunner
+from napari_hyperspace.inference.openvino.runner import is_available as openvino_is_available
 from napari_hyperspace.nets.base.modules import copy_module, use_fast_mode
 
 
 @dataclass(frozen=True)
 class Precision:
-    """A data type and a memory format to run a network in."""
+    """A data type and a memory format to run a network in, and the library that runs it."""
 
     name: str
     dtype: torch.dtype
     channels_last: bool
+    library: Literal["torch", "openvino"] = "torch"
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether its labels count as those of the network: other precisions may change some."""
+        return self.dtype == torch.float32 and self.library == "torch"
 
 
 PRECISIONS = {
@@ -39,6 +47,8 @@ PRECISIONS = {
         Precision("fp32-channels-last", torch.float32, True),
         Precision("bf16-channels-last", torch.bfloat16, True),
         Precision("fp16-channels-last", torch.float16, True),
+        Precision("openvino-fp32", torch.float32, True, "openvino"),
+        Precision("openvino-bf16", torch.bfloat16, True, "openvino"),
     )
 }
 
@@ -72,13 +82,22 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def check_precision(name: str) -> None:
-    """Raise a `HyperspaceError` if a precision is unknown."""
-    if name != "auto" and name not in PRECISIONS:
+    """Raise a `HyperspaceError` if a precision is unknown, or its library is not installed."""
+    if name == "auto":
+        return
+    if name not in PRECISIONS:
         raise HyperspaceError(
             "unknown precision",
             field="precision",
             found=name,
             expected=", ".join(("auto", *PRECISIONS)),
+        )
+    if PRECISIONS[name].library == "openvino" and not openvino_is_available():
+        raise HyperspaceError(
+            "this precision needs a package that is not installed",
+            field="precision",
+            found=name,
+            fix='Run: pip install "napari-hyperspace[openvino]"',
         )
 
 
@@ -235,6 +254,43 @@ class NetworkRunner:
         with fast_convolutions(self.device, self.precision.dtype):
             logits: Tensor = self._network(batch)
         return logits[0] if self._n_dim == 3 else logits.movedim(0, 1)
+
+
+class Runner(Protocol):
+    """Runs a network; see `NetworkRunner`."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """(C, D, H, W) float32 → logits (K, D, H, W)."""
+
+
+@contextmanager
+def network_runner(
+    network: nn.Module,
+    precision: Precision,
+    device: torch.device,
+    n_dim: int,
+    should_stop: ShouldStop | None = None,
+) -> Iterator[Runner]:
+    """Return a runner for a context, at whose end its memory is freed.
+
+    Parameters
+    ----------
+    network, precision, device, n_dim, should_stop
+        As in `NetworkRunner`.
+
+    Raises
+    ------
+    NotImplementedError
+        On the first run, if the library of the precision lacks an operation of the network.
+    """
+    if precision.library == "torch":
+        yield NetworkRunner(network, precision, device, n_dim, should_stop)
+        return
+    runner = OpenVinoRunner(network, precision.dtype, n_dim, should_stop)
+    try:
+        yield runner
+    finally:
+        runner.close()
 
 
 def clock(device: torch.device) -> float:

@@ -1,7 +1,7 @@
 """Choose the fastest precision of a network that keeps its labels.
 
 Measured once per (model, device, approximate spacing), on a block of the scan itself: the time of
-each precision, and for short data types the number of labels that differ from fp32 *relative to the
+each precision, and the number of labels that differ from those of torch in fp32 *relative to the
 border between classes* (labels change only where the logits of two classes are nearly equal). A
 precision is accepted if, at its rate, at most half of the allowed 0.1 % of that block would change.
 
@@ -16,7 +16,8 @@ import contextlib
 import math
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from typing import NamedTuple
 
 import torch
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 from napari_hyperspace.core import store
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.inference.argmax import border_voxels
-from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner, clock
+from napari_hyperspace.inference.execution import PRECISIONS, Runner, clock, network_runner
+from napari_hyperspace.inference.openvino.runner import is_available as openvino_is_available
 from napari_hyperspace.inference.protocols import SpacingModel
 
 MAX_DIFFERENCE = 1e-3  # fraction of the voxels whose label may differ from fp32
@@ -33,10 +35,13 @@ _MARGIN = 2  # the probe must stay below MAX_DIFFERENCE by this factor
 _BLOCK = {2: (4, 192, 192), 3: (48, 48, 48)}  # shape of the probed block in voxels
 _REPEATS = 2
 PROBE_RUNS = 1 + _REPEATS  # per precision
-_SHORT_TYPE_GAIN = 0.9  # a short type is used only if it takes less than this fraction of the time
+_LEAST_GAIN = 0.9  # others than the reference must take less than this fraction of its time
 _FORMER_KEYS = {"form": "precision"}
 _CANDIDATES = {
-    "cpu": ("fp32", "fp32-channels-last", "bf16-channels-last"),
+    "cpu": (
+        *("fp32", "fp32-channels-last", "bf16-channels-last"),
+        *("openvino-fp32", "openvino-bf16"),
+    ),
     "cuda": ("fp32", "fp32-channels-last", "bf16-channels-last", "fp16-channels-last"),
 }
 
@@ -55,12 +60,30 @@ class PrecisionChoice:
         Time of each precision on the probed block.
     shape
         Shape of the probed block.
+    accepted
+        The same estimate for each precision that may be used.
+    compiling
+        Seconds to compile the network, for each precision that has to be compiled.
     """
 
     precision: str
     flips_per_border: float
     seconds: dict[str, float]
     shape: tuple[int, ...]
+    accepted: dict[str, float] = field(default_factory=dict)
+    compiling: dict[str, float] = field(default_factory=dict)
+
+    def for_voxels(self, voxels: int) -> PrecisionChoice:
+        """Return the choice for an image of this size: compiling must be worth its time."""
+        if self.precision not in self.compiling:
+            return self
+        work = voxels / math.prod(self.shape)
+
+        def seconds(name: str) -> float:
+            return self.seconds[name] * work + self.compiling.get(name, 0.0)
+
+        best = min(self.accepted, key=seconds)
+        return replace(self, precision=best, flips_per_border=self.accepted[best])
 
     def expected_difference(self, border: int, voxels: int) -> float:
         """Return the fraction of the labels that may differ from fp32, by the border voxels."""
@@ -69,16 +92,21 @@ class PrecisionChoice:
 
 def candidates(device: torch.device) -> tuple[str, ...]:
     """Return the precisions to try on a device; the first is the reference."""
-    return _CANDIDATES.get(device.type, ("fp32",))
+    names = _CANDIDATES.get(device.type, ("fp32",))
+    installed = openvino_is_available()
+    return tuple(n for n in names if installed or PRECISIONS[n].library != "openvino")
 
 
 def device_name(device: torch.device) -> str:
-    """Return the key of measurements on a device: its name, torch's version, threads."""
+    """Return the key of measurements on a device: its name, versions of the libraries, threads."""
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
     else:
         hardware = f"{device.type} {platform.machine()} {_processor()}"
-    return f"{hardware} | torch {torch.__version__} | {torch.get_num_threads()} threads"
+    name = f"{hardware} | torch {torch.__version__} | {torch.get_num_threads()} threads"
+    if device.type == "cpu" and openvino_is_available():
+        name += f" | openvino {version('openvino')}"
+    return name
 
 
 def _processor() -> str:
@@ -139,10 +167,20 @@ def _decode(stored: object) -> PrecisionChoice | None:
     try:
         choice = PrecisionChoice(**{_FORMER_KEYS.get(key, str(key)): stored[key] for key in stored})
         choice = replace(choice, shape=tuple(choice.shape))
+        measured = {*choice.seconds}
         possible = (
-            {choice.precision, *choice.seconds} <= PRECISIONS.keys()
-            and 0 <= choice.flips_per_border < math.inf
+            {choice.precision} | measured <= PRECISIONS.keys()
+            and {*choice.accepted, *choice.compiling} <= measured
+            and (choice.precision in choice.accepted or not choice.compiling)
             and all(0 < seconds < math.inf for seconds in choice.seconds.values())
+            and all(
+                0 <= number < math.inf
+                for number in (
+                    choice.flips_per_border,
+                    *choice.accepted.values(),
+                    *choice.compiling.values(),
+                )
+            )
         )
     except (TypeError, AttributeError):  # written by another version, or damaged
         return None
@@ -189,10 +227,12 @@ def settle_on_fp32(model: SpacingModel, device: torch.device, spacing_mm: Sequen
     """Return the fastest fp32 precision, and store it in place of the choice made before."""
     known = known_choice(model, device, spacing_mm)
     seconds = known.seconds if known is not None else {}
-    exact = {name: t for name, t in seconds.items() if PRECISIONS[name].dtype == torch.float32}
+    exact = {name: t for name, t in seconds.items() if PRECISIONS[name].is_reference}
     precision = min(exact, key=exact.__getitem__) if exact else "fp32-channels-last"
     if known is not None:
-        settled = replace(known, precision=precision, flips_per_border=0.0)
+        settled = replace(
+            known, precision=precision, flips_per_border=0.0, accepted=dict.fromkeys(exact, 0.0)
+        )
         store.keep("precisions", choice_key(model, device, spacing_mm), asdict(settled))
     return precision
 
@@ -220,20 +260,25 @@ def _probe(
     """Measure each precision on a block; return the choice and the number of border voxels."""
     border = 0
     seconds: dict[str, float] = {}
+    compiling: dict[str, float] = {}
     rates: dict[str, float] = {}
     reference: Tensor | None = None
     for name in candidates(device):
         precision = PRECISIONS[name]
         try:
-            seconds[name], logits = _timed(
-                NetworkRunner(network, precision, device, n_dim, should_stop), block
-            )
+            with network_runner(network, precision, device, n_dim, should_stop) as runner:
+                started = clock(device)
+                runner(block)
+                first = clock(device) - started
+                seconds[name], logits = _timed(runner, block, device)
+            if precision.library != "torch":
+                compiling[name] = max(0.0, first - seconds[name])
         except (NotImplementedError, torch.OutOfMemoryError):
             continue  # the device lacks the memory, or an operation in this type
         labels = logits.float().max(dim=0).indices
         if reference is None:
             reference, border = labels, border_voxels(labels)
-        if precision.dtype == torch.float32:
+        if precision.is_reference:
             rates[name] = 0.0
         elif torch.isfinite(logits).all():
             flips = int((labels != reference).sum())
@@ -242,22 +287,22 @@ def _probe(
                 rates[name] = rate
     if not rates:
         return PrecisionChoice("fp32", 0.0, {}, tuple(block.shape[1:])), 0
-    exact = min((name for name in rates if rates[name] == 0), key=seconds.__getitem__)
+    exact = min((n for n in rates if PRECISIONS[n].is_reference), key=seconds.__getitem__)
     best = min(rates, key=seconds.__getitem__)
-    if seconds[best] > _SHORT_TYPE_GAIN * seconds[exact]:
+    if seconds[best] > _LEAST_GAIN * seconds[exact]:
         best = exact
-    return PrecisionChoice(best, rates[best], seconds, tuple(block.shape[1:])), border
+    shape = tuple(block.shape[1:])
+    return PrecisionChoice(best, rates[best], seconds, shape, rates, compiling), border
 
 
-def _timed(runner: NetworkRunner, block: Tensor) -> tuple[float, Tensor]:
-    """Return the shortest time of a few runs after a warm-up, and the logits."""
-    logits = runner(block)
-    shortest = math.inf
+def _timed(runner: Runner, block: Tensor, device: torch.device) -> tuple[float, Tensor]:
+    """Return the shortest time of a few runs, and the logits."""
+    times = []
     for _ in range(_REPEATS):
-        started = clock(runner.device)
+        started = clock(device)
         logits = runner(block)
-        shortest = min(shortest, clock(runner.device) - started)
-    return shortest, logits
+        times.append(clock(device) - started)
+    return min(times), logits
 
 
 def upper_rate(flips: int, border: int) -> float:

@@ -65,7 +65,7 @@ class TestEstimate:
             images.append(working_image(*given))
             return images[0]
 
-        monkeypatch.setattr("napari_hyperspace.api.segment.working_image", kept)
+        monkeypatch.setattr("napari_hyperspace.api.one_pass.working_image", kept)
         steps = segment_steps(volume, model, (2, 2, 2), tile_shape=(16, 16, 16), precision="fp32")
         with pytest.warns(HyperspaceWarning, match="sheared"):
             messages = [step.message for step in steps]
@@ -207,7 +207,7 @@ class TestSpacingFor:
             more = {"seconds": found.seconds + 100, "probe_seconds": found.probe_seconds + 100}
             return replace(found, **more)
 
-        monkeypatch.setattr("napari_hyperspace.api.estimate.estimate", with_probe)
+        monkeypatch.setattr("napari_hyperspace.api.spacing_search.estimate", with_probe)
         found = spacing_for(grid(), model, seconds=budget + 1e-9, first_run=False)
         assert 1.5 < found[0] <= 1.72
         with pytest.raises(HyperspaceError):

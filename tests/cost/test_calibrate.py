@@ -35,6 +35,7 @@ def measured(monkeypatch):
     monkeypatch.setattr(
         calibration, "measure_precision", lambda precision, device: (PRECISION_RATES, 0.0)
     )
+    monkeypatch.setattr(calibration, "measure_compiled", lambda *_: PRECISION_RATES)
     monkeypatch.setattr(calibration, "measure_host", measure_host)
     return rounds
 

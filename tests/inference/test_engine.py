@@ -102,7 +102,7 @@ def test_unavailable_device_is_replaced_by_the_cpu_with_a_warning(model):
 def test_lost_device_is_replaced_by_the_cpu_with_a_warning(model, monkeypatch):
     """Fault 58. The meta device stands for a GPU: it fails as soon as values are needed."""
     monkeypatch.setattr(
-        "napari_hyperspace.api.segment.choose_device", lambda device: torch.device("meta")
+        "napari_hyperspace.api.one_pass.choose_device", lambda device: torch.device("meta")
     )
     with pytest.warns(HyperspaceWarning, match="meta failed .*computing on the CPU"):
         labels = segment(scan(), model, precision="fp32")

@@ -21,7 +21,7 @@ from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference import precision as precision_module
 from napari_hyperspace.inference.argmax import border_voxels
-from napari_hyperspace.inference.execution import PRECISIONS, NetworkRunner
+from napari_hyperspace.inference.execution import PRECISIONS, network_runner
 from napari_hyperspace.inference.precision import choose_precision, known_choice, upper_rate
 from tests.models import FakeModel, local_network
 
@@ -53,9 +53,9 @@ def fast_short_types(monkeypatch):
     """Make the choice independent of this machine: short types take half the time."""
     timed = precision_module._timed
 
-    def steady(runner, block):
-        _, logits = timed(runner, block)
-        return {torch.float32: 1.0}.get(runner.precision.dtype, 0.5), logits
+    def steady(runner, block, device):
+        _, logits = timed(runner, block, device)
+        return {torch.float32: 1.0}.get(logits.dtype, 0.5), logits
 
     monkeypatch.setattr(precision_module, "_timed", steady)
 
@@ -83,7 +83,10 @@ def test_every_precision_computes_the_same_function(name, n_dim):
     image = torch.randn(1, 9, 12, 11, generator=torch.Generator().manual_seed(0))
     expected = double_precision(network, image, n_dim)
     magnitude = double_precision(network, image, n_dim, absolute=True)
-    logits = NetworkRunner(network, PRECISIONS[name], CPU, n_dim)(image)
+    if PRECISIONS[name].library != "torch":
+        pytest.importorskip(PRECISIONS[name].library)
+    with network_runner(network, PRECISIONS[name], CPU, n_dim) as runner:
+        logits = runner(image)
     short, single = (torch.finfo(t).eps for t in (PRECISIONS[name].dtype, torch.float32))
     bound = 2 * (3 * short + (4 * 27 + 1) * single) * magnitude
     assert ((logits.double() - expected).abs() <= bound).all()

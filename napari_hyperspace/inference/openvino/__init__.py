@@ -1,0 +1,1 @@
+"""Networks on Intel's OpenVINO runtime: an optional way to run them on a CPU."""
