@@ -39,6 +39,21 @@ class SignedDistanceHead(ConfigSection):
     """Weight of the total variation, the mean norm of the gradient."""
 
 
+class HintShares(ConfigSection):
+    """How often each kind of rough mask is given, relative to the others."""
+
+    coarse: NonNegativeFloat = 0.15
+    """The structure on a coarse grid."""
+    smooth: NonNegativeFloat = 0.1
+    """The structure eroded or dilated."""
+    slices: NonNegativeFloat = 0.15
+    """A few slices of it."""
+    answer: NonNegativeFloat = 0.2
+    """A wrong answer of a network, with strokes where it is wrong."""
+    strokes: NonNegativeFloat = 0.4
+    """No mask, strokes only."""
+
+
 class ClassConditionalHead(ConfigSection):
     """One structure per pass, selected by channels after the image (Hu et al., HighSeg, 2025).
 
@@ -65,9 +80,17 @@ class ClassConditionalHead(ConfigSection):
     """Smallest and largest standard deviation of the blur that erodes or dilates masks, in mm."""
     defect_probability: Probability = 0.3
     """Probability that a part of a rough mask is missing, or that it has one too many."""
+    hints: HintShares = HintShares()
+    """Kinds of rough masks."""
+    largest_from_strokes_ml: PositiveFloat = 40.0
+    """Largest volume, in ml, of structures that are hinted at by strokes only."""
+    crop_voxels: Annotated[int, Field(ge=16, le=512)] = 48
+    """Largest size of a sample along each axis: a part of the patch, around the hints."""
+    structures_per_patch: Annotated[int, Field(ge=1, le=64)] = 1
+    """Samples made from each patch, with different structures and hints."""
     stroke_probability: Probability = 0.5
     """Probability of strokes in addition to a rough mask; without a mask there always are some."""
-    max_strokes: Annotated[int, Field(ge=1, le=100)] = 4
+    max_strokes: Annotated[int, Field(ge=1, le=100)] = 10
     """Largest number of strokes inside, and outside, of a structure."""
     stroke_mm: PositiveFloat = 20.0
     """Largest length of a stroke, in mm."""

@@ -23,7 +23,7 @@ from training.data.splits import Split, random_split, read_split
 from training.fit.checkpoint import Checkpoint, read_checkpoint
 from training.fit.export import make_card
 from training.fit.run_folder import RunFolder
-from training.sampling.conditional import HINTS
+from training.sampling.hints import HINTS
 from training.sampling.sizes import check_sizes
 
 # Sections that change how to compute or what to call things, and not the result.

@@ -123,7 +123,7 @@ class TrainingBatches(Dataset[Batch]):
             return self._batch(step)
 
     def _batch(self, step: int) -> Batch:
-        config, parameters = self.config, self.parameters(step)
+        config, head, parameters = self.config, self.config.head, self.parameters(step)
         shape, margin = self.shape(parameters), self._margin(parameters.spacing_mm)
         images, labels, names, grids = [], [], [], []
         for sample in range(self.rank, len(parameters.sources), self.world_size):
@@ -147,13 +147,15 @@ class TrainingBatches(Dataset[Batch]):
             if config.spacing.resampled_mm is not None:
                 target_mm = config.spacing.resampled_mm
                 image, label = bring_to(image, label, parameters.spacing_mm, target_mm)
-            image, label, grid = self._with_head(
-                image, label, parameters.spacing_mm, margin, (step, sample)
-            )
-            images.append(image)
-            labels.append(label)
-            names.append(source.name)
-            grids += [] if grid is None else [grid]
+            count = head.structures_per_patch if isinstance(head, ClassConditionalHead) else 1
+            for part in range(count):
+                shown, target, grid = self._with_head(
+                    image, label, parameters.spacing_mm, margin, (step, sample, part)
+                )
+                images.append(shown)
+                labels.append(target)
+                names.append(source.name)
+                grids += [] if grid is None else [grid]
         spacing_mm = config.spacing.resampled_mm or parameters.spacing_mm
         return Batch(
             step, torch.stack(images), torch.stack(labels), spacing_mm, tuple(names), tuple(grids)
@@ -174,7 +176,7 @@ class TrainingBatches(Dataset[Batch]):
         label: Tensor,
         spacing_mm: Triple,
         margin: Shape,
-        place: tuple[int, int],
+        place: tuple[int, int, int],
     ) -> tuple[Tensor, Tensor, CoarseGrid | None]:
         """Return what the network sees and is to return, and the grid of the consistency."""
         config, head, grid = self.config, self.config.head, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def open_label_maps(path: Path) -> SynthesisInput:
     HyperspaceError
         If the configuration describes other data or is not valid.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # false for a name that is too long, too
         return SynthesisInput(LabelMaps(path))
     section, base = load_data_section(path)
     if not isinstance(section, LabelMapsSection):

@@ -16,7 +16,8 @@ from training.data.labels import OUTSIDE
 from training.fit.preflight import held_out
 from training.fit.validation import validation_cases
 from training.sampling.batches import TrainingBatches
-from training.sampling.conditional import HINTS, conditional_sample, sample_hints, standardized
+from training.sampling.conditional import conditional_sample, standardized
+from training.sampling.hints import HINTS, sample_hints
 
 SPACING = (1.3, 0.8, 2.1)
 HEAD = ClassConditionalHead(kind="class-conditional", blob_probability=0.0)
@@ -89,7 +90,7 @@ def test_rough_masks_are_near_the_structure_and_not_equal_to_it(labels: torch.Te
 
 def test_a_coarse_mask_without_displacement_has_its_center_of_mass() -> None:
     """Down and up again moves nothing by more than a part of a coarse voxel."""
-    from training.sampling.conditional import _coarse
+    from training.sampling.hints import _coarse
 
     structure = np.zeros((40, 44, 36), bool)
     structure[8:30, 10:31, 9:28] = True
