@@ -202,8 +202,8 @@ class TestSpacingFor:
         late = estimate(grid(), model, (1.7, 1.7, 1.7))
         budget = late.seconds - late.probe_seconds
 
-        def with_probe(*args):
-            found = estimate(*args)
+        def with_probe(*args, **options):
+            found = estimate(*args, **options)
             more = {"seconds": found.seconds + 100, "probe_seconds": found.probe_seconds + 100}
             return replace(found, **more)
 
