@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         OptionNeededError,
     )
     from napari_hyperspace.core.geometry import Grid
-    from napari_hyperspace.core.postprocess import postprocess
+    from napari_hyperspace.core.labels.postprocess import postprocess
     from napari_hyperspace.core.volume import Record, Volume
     from napari_hyperspace.io import read, write
     from napari_hyperspace.io.labels import write_label_table
@@ -48,7 +48,7 @@ _MODULES = {
     "estimate": "api.estimate",
     "spacing_for": "api.spacing_search",
     "Grid": "core.geometry",
-    "postprocess": "core.postprocess",
+    "postprocess": "core.labels.postprocess",
     "ExportedNetwork": "api.export_network",
     "export_network": "api.export_network",
     "AdaptResult": "api.corrections.adapt",

@@ -16,13 +16,15 @@ from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.api.spacing_search import spacing_for
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.core.postprocess import postprocess
+from napari_hyperspace.core.labels.postprocess import apply_postprocessing
 from napari_hyperspace.core.progress import Progress, ReportProgress, run_to_end
-from napari_hyperspace.core.volume import PostprocessingStep, Volume
+from napari_hyperspace.core.structures import BRAIN_NAME, brain_volume_ml
+from napari_hyperspace.core.volume import PostprocessingOptions, PostprocessingStep, Record, Volume
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.io import read, write
 from napari_hyperspace.io.api import check_target
+from napari_hyperspace.io.record import record_to_dict
 from napari_hyperspace.support.log import log_error
 
 
@@ -51,24 +53,6 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Cleaning:
-    """Options of `napari_hyperspace.postprocess` for the labels."""
-
-    largest_component: bool = False
-    fill_holes_mm3: float = 0.0
-    smallest_component_mm3: float = 0.0
-
-    def apply(self, labels: Volume) -> Volume:
-        """Return the postprocessed labels; with default options they are unchanged."""
-        return postprocess(
-            labels,
-            largest_component=self.largest_component,
-            smallest_component_mm3=self.smallest_component_mm3,
-            fill_holes_mm3=self.fill_holes_mm3,
-        )
-
-
-@dataclass(frozen=True)
 class Prediction:
     """The result for one scan.
 
@@ -88,6 +72,8 @@ class Prediction:
         Volume of each structure, by name.
     postprocessing
         The postprocessing steps of the labels.
+    record
+        How the labels were made.
     """
 
     source: Path
@@ -98,20 +84,32 @@ class Prediction:
     spacing_mm: tuple[float, ...] = ()
     volumes_ml: dict[str, float] | None = None
     postprocessing: tuple[PostprocessingStep, ...] = ()
+    record: Record | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {**self.__dict__, "source": str(self.source), "target": str(self.target)}
+        """Return plain data that JSON can store; the record as in `io.record`."""
+        return {
+            **self.__dict__,
+            "source": str(self.source),
+            "target": str(self.target),
+            "record": None if self.record is None else record_to_dict(self.record),
+        }
 
 
 def table_of(predictions: Sequence[Prediction]) -> str:
-    """Return results as comma-separated values: one row per scan, volumes of structures in ml."""
+    """Return results as comma-separated values: one row per scan, volumes of structures in ml.
+
+    Structures of a brain are followed by the volume of the brain without its fluid.
+    """
     names = list(dict.fromkeys(name for each in predictions for name in each.volumes_ml or {}))
+    brains = [brain_volume_ml((each.volumes_ml or {}).items()) for each in predictions]
+    brain_column = any(brain is not None for brain in brains)
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     spacings = [f"spacing {axis} (mm)" for axis in "zyx"]
-    rows.writerow(["scan", "error", *spacings, "seconds", *(f"{name} (ml)" for name in names)])
-    for each in predictions:
+    columns = [*names, *([BRAIN_NAME] if brain_column else [])]
+    rows.writerow(["scan", "error", *spacings, "seconds", *(f"{name} (ml)" for name in columns)])
+    for each, brain in zip(predictions, brains, strict=True):
         volumes = each.volumes_ml or {}
         rows.writerow(
             [
@@ -120,6 +118,7 @@ def table_of(predictions: Sequence[Prediction]) -> str:
                 *(each.spacing_mm or ("",) * len(spacings)),
                 each.seconds if not each.error else "",
                 *(volumes.get(name, "") for name in names),
+                *(["" if brain is None else round(brain, 4)] if brain_column else []),
             ]
         )
     return text.getvalue()
@@ -183,7 +182,7 @@ class PredictKeywords(TypedDict, total=False):
     budget: ScanBudget | None
     options: InferenceOptions | None
     reading: Reading | None
-    cleaning: Cleaning | None
+    postprocessing: PostprocessingOptions | None
     guidance: Guidance | Path | None
 
 
@@ -216,7 +215,7 @@ def predict_steps(
     budget: ScanBudget | None = None,
     options: InferenceOptions | None = None,
     reading: Reading | None = None,
-    cleaning: Cleaning | None = None,
+    postprocessing: PostprocessingOptions | None = None,
     guidance: Guidance | Path | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Generator[Progress, None, Prediction]:
@@ -232,7 +231,7 @@ def predict_steps(
         Find the working spacing within this budget, instead of ``spacing_mm``.
     reading
         How to read the scan.
-    cleaning
+    postprocessing
         How to postprocess the labels.
     guidance
         For a guided model: a coarse pass; or a file of labels, or a folder with one for each scan.
@@ -254,7 +253,7 @@ def predict_steps(
     result = yield from segment_steps(
         volumes, model, spacing_mm, options, guidance=given, should_stop=should_stop
     )
-    labels = (cleaning or Cleaning()).apply(result.labels)
+    labels = apply_postprocessing(result.labels, postprocessing or PostprocessingOptions())
     receipt = write(labels, target)
     unit = labels.grid.voxel_volume_ml
     return Prediction(
@@ -265,9 +264,10 @@ def predict_steps(
         spacing_mm=tuple(result.spacing_mm),
         volumes_ml={
             name: round(float((labels.array == value).sum()) * unit, 4)
-            for value, name in model.label_names.items()
+            for value, name in labels.metadata.get("label_names", {}).items()
         },
         postprocessing=labels.metadata.get("postprocessing", ()),
+        record=labels.metadata.get("record"),
     )
 
 

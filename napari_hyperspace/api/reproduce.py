@@ -284,6 +284,7 @@ def _cleaning(step: PostprocessingOptions) -> dict[str, object]:
         "largest_component": step.largest_component,
         "smallest_component_mm3": step.smallest_component_mm3,
         "fill_holes_mm3": step.fill_holes_mm3,
+        "split_sides": step.split_sides,
     }
     return {name: value for name, value in given.items() if value}
 

@@ -19,7 +19,9 @@ from napari_hyperspace.core.geometry import Shape
 from napari_hyperspace.core.volume import Laterality, Side
 
 __all__ = [
+    "BRAIN_NAME",
     "LABEL_COLORS",
+    "SIDE_VALUES",
     "Origin",
     "Structure",
     "brain_volume_ml",
@@ -30,6 +32,8 @@ __all__ = [
     "measure",
     "sum_sides",
     "to_csv",
+    "value_on_side",
+    "with_brain",
 ]
 
 # The list of Okabe and Ito (2008), continued: each color is the one farthest from those before it
@@ -40,8 +44,15 @@ LABEL_COLORS = (
 )  # fmt: skip
 """Colors for labels without a color; the color-blind can tell them apart."""
 
+SIDE_VALUES: Mapping[Side, int] = {"left": 1000, "right": 2000}
+"""What is added to the value of a label of both sides for its left and right part."""
+
+BRAIN_NAME = "brain without fluid"
+"""What `brain_volume_ml` is called in tables."""
+
 _BRAIN = (("cortex", "grey matter", "gray matter"), ("white matter",))  # one word of each
 _NO_BRAIN = ("ventricle", "csf", "cerebrospinal", "fluid", "skull", "scalp", "air", "other")
+_COMPARED = ("compared_with", "compared_volume_ml", "volume_difference_ml", "dice")
 _NO_SIDE = Laterality(None, "")
 _SIDE_IN_NAME = re.compile(r"(left|right)\b", re.IGNORECASE)
 _FEW = 4096  # below this largest value, every plane is counted by the values themselves
@@ -183,6 +194,11 @@ def laterality_in_name(name: str) -> Laterality:
     return Laterality(side, name.removeprefix(f"{side} "))
 
 
+def value_on_side(value: int, side: Side) -> int:
+    """Return the value of the left or right part of a label of both sides: 1017 or 2017 of 17."""
+    return value + SIDE_VALUES[side]
+
+
 def sum_sides(structures: Sequence[Structure]) -> list[Structure]:
     """Add up the left and right counterparts among structures."""
     pairs: dict[str, list[Structure]] = defaultdict(list)
@@ -222,11 +238,27 @@ def brain_volume_ml(volumes: Iterable[tuple[str, float]]) -> float | None:
     volumes
         Name and volume in ml of each structure. Those of a brain contain cortex and white matter.
     """
-    known = [(name.lower(), ml) for name, ml in volumes]
+    known = list(volumes)
+    members = _brain_members([name for name, _ in known])
+    return sum(known[i][1] for i in members) if members else None
+
+
+def with_brain(structures: Sequence[Structure]) -> list[Structure]:
+    """Return structures, and after those of a brain the brain without its fluid."""
+    members = _brain_members([one.name for one in structures])
+    if not members:
+        return list(structures)
+    brain = replace(_sum([structures[i] for i in members]), name=BRAIN_NAME, laterality=_NO_SIDE)
+    return [*structures, brain]
+
+
+def _brain_members(names: Sequence[str]) -> list[int]:
+    """Return the indices of the names that belong to a brain; none if they are not of a brain."""
+    known = [name.lower() for name in names]
     for part in _BRAIN:
-        if not any(word in name for name, _ in known for word in part):
-            return None
-    return sum(ml for name, ml in known if not any(word in name for word in _NO_BRAIN))
+        if not any(word in name for name in known for word in part):
+            return []
+    return [i for i, name in enumerate(known) if not any(word in name for word in _NO_BRAIN)]
 
 
 def has_sides(structures: Sequence[Structure]) -> bool:
@@ -234,8 +266,28 @@ def has_sides(structures: Sequence[Structure]) -> bool:
     return len(sum_sides(structures)) < len(structures)
 
 
-def to_csv(structures: Sequence[Structure], origin: Origin, *, delimiter: str = ",") -> str:
-    """Return a table of structures as CSV: a line of column names, then one row per structure."""
+def to_csv(
+    structures: Sequence[Structure],
+    origin: Origin,
+    *,
+    delimiter: str = ",",
+    compared: Sequence[tuple[float, float]] | None = None,
+    compared_with: str = "",
+) -> str:
+    """Return a table of structures as CSV: a line of column names, then one row per structure.
+
+    Parameters
+    ----------
+    structures, origin
+        The rows, and the columns that are the same in all of them.
+    delimiter
+        Between columns.
+    compared
+        For each structure its volume in ml in another label map, and the Dice of the two; NaN where
+        unknown. `None`: there is no comparison, and there are no columns for it.
+    compared_with
+        What made the other label map.
+    """
     z, y, x = origin.spacing_mm or ("",) * 3
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
@@ -243,19 +295,28 @@ def to_csv(structures: Sequence[Structure], origin: Origin, *, delimiter: str = 
         [
             *("image", "model", "spacing_z_mm", "spacing_y_mm", "spacing_x_mm"),
             *("postprocessing", "labels", "structure", "voxels", "volume_ml", "mean_intensity"),
+            *(_COMPARED if compared is not None else ()),
         ]
     )
-    for one in structures:
-        mean = "" if math.isnan(one.mean) else f"{one.mean:.6g}"
+    for place, one in enumerate(structures):
+        more: list[str] = []
+        if compared is not None:
+            other_ml, dice = compared[place]
+            numbers = (other_ml, other_ml - one.volume_ml, dice)
+            more = [_as_text(compared_with), *(_number(value) for value in numbers)]
         labels = " ".join(str(value) for value in one.values)
         writer.writerow(
             [
                 *(_as_text(origin.image), _as_text(origin.model), z, y, x),
                 *(_as_text(origin.postprocessing), labels, _as_text(one.name)),
-                *(one.voxels, f"{one.volume_ml:.6g}", mean),
+                *(one.voxels, f"{one.volume_ml:.6g}", _number(one.mean), *more),
             ]
         )
     return text.getvalue()
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
 
 
 def _indexed(

@@ -44,10 +44,13 @@ class Laterality(NamedTuple):
         `None` for a structure in the middle, or one label for both sides.
     structure
         Name without the side. Two structures with the same one on opposite sides are counterparts.
+    paired
+        Whether one label contains the structures of both sides, which post-processing can divide.
     """
 
     side: Side | None
     structure: str
+    paired: bool = False
 
 
 class PostprocessingStep(TypedDict):
@@ -56,7 +59,7 @@ class PostprocessingStep(TypedDict):
     step: str
     """In words."""
     connectivity: int
-    """Number of neighbors of a voxel that count as connected to it."""
+    """Number of neighbors of a voxel that count as connected to it; 0 where none plays a part."""
     changed_mm3: float
     """Volume of the voxels whose label changed."""
 
@@ -76,6 +79,7 @@ class PostprocessingOptions:
     largest_component: bool = False
     smallest_component_mm3: float = 0.0
     fill_holes_mm3: float = 0.0
+    split_sides: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

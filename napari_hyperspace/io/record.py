@@ -71,6 +71,7 @@ class _Postprocessing(_Stored):
     largest_component: bool = False
     smallest_component_mm3: _Amount = 0.0
     fill_holes_mm3: _Amount = 0.0
+    split_sides: bool = False
 
 
 class _Guidance(_Stored):
@@ -149,7 +150,10 @@ class _Record(_Stored):
             reading=reading,
             postprocessing=tuple(
                 PostprocessingOptions(
-                    one.largest_component, one.smallest_component_mm3, one.fill_holes_mm3
+                    one.largest_component,
+                    one.smallest_component_mm3,
+                    one.fill_holes_mm3,
+                    one.split_sides,
                 )
                 for one in self.postprocessing
             ),
@@ -170,6 +174,7 @@ class _Label(_Stored):
     color: _Color | None = None
     side: Side | None = None
     structure: _Text | None = None
+    paired: bool = False
 
 
 class _Description(_Stored):
@@ -219,7 +224,8 @@ def describe_labels(metadata: VolumeMetadata) -> bytes:
         if value in colors:
             label["color"] = colors[value]
         if value in sides:
-            label["side"], label["structure"] = sides[value]
+            label["side"], label["structure"], paired = sides[value]
+            label |= {"paired": True} if paired else {}
         labels.append(label)
     if not labels and record is None:
         return b""
@@ -257,7 +263,8 @@ def labels_described(content: bytes) -> VolumeMetadata | None:
         if label.color is not None:
             colors[label.value] = label.color.lower()
         if label.structure is not None:
-            sides[label.value] = Laterality(label.side, printable(label.structure))
+            structure = printable(label.structure)
+            sides[label.value] = Laterality(label.side, structure, label.paired and not label.side)
     if names:
         metadata["label_names"] = names
     if colors:

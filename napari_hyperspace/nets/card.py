@@ -9,7 +9,12 @@ from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.intensity import Normalization
-from napari_hyperspace.core.structures import LABEL_COLORS, colors_for, laterality_in_name
+from napari_hyperspace.core.structures import (
+    LABEL_COLORS,
+    colors_for,
+    laterality_in_name,
+    value_on_side,
+)
 from napari_hyperspace.core.volume import Laterality, Side
 from napari_hyperspace.nets.base.config import Config, Range
 from napari_hyperspace.nets.base.guidance import GuidanceChannels, GuidanceKind
@@ -18,13 +23,15 @@ from napari_hyperspace.nets.base.localization import Localization
 Contrast = Literal["t1", "t2", "pd", "flair"]
 """Contrast of an MR image."""
 
+LARGEST_VALUE = 65535
+"""Of a label."""
 HexColor = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
 class LabelClass(Config):
     """One structure that a model segments."""
 
-    value: Annotated[int, Field(ge=1, le=65535)]
+    value: Annotated[int, Field(ge=1, le=LARGEST_VALUE)]
     """Value in the label map."""
     name: str
     """Name shown to users."""
@@ -34,6 +41,9 @@ class LabelClass(Config):
     """Side of the body; null: neither side, or both sides in one label."""
     structure: str = ""
     """Name without the side, the same as of its counterpart on the other side."""
+    paired: bool = False
+    """Whether it contains the structures of both sides of the body, which post-processing can
+    divide into left and right."""
 
     @model_validator(mode="before")
     @classmethod
@@ -44,12 +54,19 @@ class LabelClass(Config):
         name = values.get("name")
         if not isinstance(name, str):
             return values
-        return {**values, **laterality_in_name(name)._asdict()}
+        side, structure, _ = laterality_in_name(name)
+        return {**values, "side": side, "structure": structure}
+
+    @model_validator(mode="after")
+    def _on_both_sides(self) -> Self:
+        if self.paired and self.side is not None:
+            raise ValueError(f"a label of both sides of the body has no side; found {self.side}")
+        return self
 
     @property
     def laterality(self) -> Laterality:
         """Side and name without it."""
-        return Laterality(self.side, self.structure or self.name)
+        return Laterality(self.side, self.structure or self.name, self.paired)
 
 
 class NormalizationConfig(Config):
@@ -215,6 +232,13 @@ class ModelCard(Config):
         values = [label.value for label in self.labels]
         if len(set(values)) != len(values):
             raise ValueError(f"label values must differ; found {values}")
+        for value in (label.value for label in self.labels if label.paired):
+            divided = {value_on_side(value, "left"), value_on_side(value, "right")}
+            if divided & set(values) or max(divided) > LARGEST_VALUE:
+                raise ValueError(
+                    f"a label of both sides needs two free values up to {LARGEST_VALUE} for its "
+                    f"left and right part; found {sorted(divided)}"
+                )
         for low, high in self.trained_range_mm or ():
             if not 0 < low <= high:
                 raise ValueError(f"a range in mm needs 0 < smallest ≤ largest; found {low, high}")

@@ -12,7 +12,6 @@ import pytest
 import napari_hyperspace as hs
 from napari_hyperspace.api import predict as module
 from napari_hyperspace.api.predict import (
-    Cleaning,
     Reading,
     ScanBudget,
     list_scans,
@@ -22,7 +21,9 @@ from napari_hyperspace.api.predict import (
     table_of,
 )
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError
+from napari_hyperspace.core.volume import PostprocessingOptions
 from napari_hyperspace.inference.options import InferenceOptions
+from napari_hyperspace.io.record import record_from_dict
 from tests.models import FakeModel, local_network
 from tests.scans import scan
 
@@ -106,12 +107,12 @@ def test_labels_are_written_on_the_grid_of_the_scan(folder, tmp_path, model):
         model,
         spacing_mm=(2, 1, 1.3),
         options=options,
-        cleaning=Cleaning(largest_component=True),
+        postprocessing=PostprocessingOptions(largest_component=True),
         report=lambda fraction, message: steps.append(fraction),
     )
     written = hs.read(target)
     expected = hs.segment(hs.read(folder / "a.nii.gz"), model, (2, 1, 1.3), options)
-    cleaned = Cleaning(largest_component=True).apply(expected)
+    cleaned = hs.postprocess(expected, largest_component=True)
     np.testing.assert_array_equal(written.array, cleaned.array)
     assert written.grid.is_close(expected.grid)
     assert found.error == ""
@@ -122,6 +123,7 @@ def test_labels_are_written_on_the_grid_of_the_scan(folder, tmp_path, model):
     plain = found.to_dict()
     assert plain["target"] == str(target)
     assert len(plain["postprocessing"]) == 1
+    assert record_from_dict(plain["record"]) == written.metadata["record"]
 
 
 def test_an_error_stops_only_its_own_scan(folder, tmp_path, model):

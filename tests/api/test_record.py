@@ -11,7 +11,7 @@ import torch
 
 from napari_hyperspace import __version__
 from napari_hyperspace.api.segment import segment, segment_steps
-from napari_hyperspace.core.postprocess import postprocess
+from napari_hyperspace.core.labels.postprocess import postprocess
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import PostprocessingOptions, digest_of_labels
 from napari_hyperspace.inference import engine

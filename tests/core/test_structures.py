@@ -15,6 +15,7 @@ from napari_hyperspace.core.structures import (
     LABEL_COLORS,
     Origin,
     Structure,
+    brain_volume_ml,
     colors_for,
     has_sides,
     laterality_in_name,
@@ -22,6 +23,7 @@ from napari_hyperspace.core.structures import (
     measure,
     sum_sides,
     to_csv,
+    with_brain,
 )
 from napari_hyperspace.core.volume import Laterality
 
@@ -189,6 +191,34 @@ def test_the_table_names_its_origin():
     assert float(second["mean_intensity"]) == pytest.approx(1 / 3, rel=1e-5)
     (plain,) = csv.DictReader(io.StringIO(to_csv(rows[:1], Origin())))
     assert plain["model"] == plain["spacing_z_mm"] == ""
+
+
+def test_a_comparison_adds_columns():
+    rows = [structure("a", 1, voxels=3, volume=2.0), structure("b", 2, voxels=1, volume=0.5)]
+    compared = [(2.5, 0.75), (math.nan, math.nan)]
+    text = to_csv(rows, Origin(), compared=compared, compared_with="brain 3 mm")
+    first, second = csv.DictReader(io.StringIO(text))
+    assert first["compared_with"] == "brain 3 mm"
+    assert float(first["compared_volume_ml"]) == 2.5
+    assert float(first["volume_difference_ml"]) == 0.5
+    assert float(first["dice"]) == 0.75
+    assert second["compared_volume_ml"] == second["volume_difference_ml"] == second["dice"] == ""
+    assert "dice" not in to_csv(rows, Origin())
+
+
+def test_a_brain_is_followed_by_its_volume_without_fluid():
+    rows = [
+        structure("left cortex", 1001, voxels=3, volume=3.0, mean=10.0),
+        structure("right Cortex", 2001, voxels=1, volume=1.0, mean=30.0),
+        structure("white matter", 2, voxels=4, volume=4.0, mean=5.0),
+        structure("ventricles", 9, voxels=8, volume=8.0, mean=100.0),
+    ]
+    *same, brain = with_brain(rows)
+    assert same == rows
+    assert (brain.name, brain.values) == ("brain without fluid", (1001, 2001, 2))
+    assert (brain.voxels, brain.volume_ml, brain.mean) == (8, 8.0, 10.0)
+    assert brain_volume_ml([(one.name, one.volume_ml) for one in rows]) == 8.0
+    assert with_brain(rows[2:]) == rows[2:]
 
 
 def _lab(rgb: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from napari_hyperspace.api.sweeps.sweep import Sweep
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import Progress
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import PostprocessingOptions, Volume
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.protocols import SpacingModel
 from tests.gui.conftest import FakeServices
@@ -58,9 +58,11 @@ class SweepServices(FakeServices):
         fixed_mm: Triple,
         box: tuple[slice, slice, slice] | None,
         reference: Volume | None,
+        postprocessing: PostprocessingOptions,
         options: InferenceOptions,
     ) -> Sweep:
         self.swept.append({"range_mm": range_mm, "count": count, "axis": axis, "box": box})
+        self.swept[-1]["postprocessing"] = postprocessing
         plan = plan_sweep(
             volumes,
             model,
@@ -71,6 +73,14 @@ class SweepServices(FakeServices):
             options=options,
         )
         aligned = None if reference is None else align_labels(reference, volumes[0].grid)
-        made = _FakeSweep(volumes, model, plan, options, box=box, reference=aligned)
+        made = _FakeSweep(
+            volumes,
+            model,
+            plan,
+            options,
+            box=box,
+            reference=aligned,
+            postprocessing=postprocessing,
+        )
         made.services = self
         return made

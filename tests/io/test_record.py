@@ -36,7 +36,7 @@ RECORD = Record(
     allow_implausible=True,
     channels=("T1", "T2"),
     reading={"volume": 2, "spacing_mm": (0.7, 0.7, 1 / 7), "fill": -1.5},
-    postprocessing=(PostprocessingOptions(True, 1.5, 2.5), PostprocessingOptions()),
+    postprocessing=(PostprocessingOptions(True, 1.5, 2.5, True), PostprocessingOptions()),
     guidance=GuidanceRecord(
         labels_digest="ee" * 16,
         model="coarse",
@@ -95,9 +95,13 @@ def test_a_description_keeps_names_colors_sides_and_the_record_and_no_path():
         "path": "/patients/doe/scan.nii",
         "image": "DOE^JANE",
         "header": object(),
-        "label_names": {1: "left “a”", 600: "b"},
+        "label_names": {1: "left “a”", 2: "c", 600: "b"},
         "label_colors": {1: "#010203", 600: "#0a0b0c"},
-        "label_sides": {1: Laterality("left", "“a”"), 600: Laterality(None, "b")},
+        "label_sides": {
+            1: Laterality("left", "“a”"),
+            2: Laterality(None, "c", paired=True),
+            600: Laterality(None, "b"),
+        },
         "postprocessing": ({"step": "cleaned", "connectivity": 26, "changed_mm3": 1.5},),
         "record": RECORD,
     }

@@ -14,16 +14,20 @@ from training.cli.console import emit, progress, spacing, table, voxels
 from training.cli.options import (
     AllowImplausibleOption,
     DeviceOption,
+    FillHolesOption,
     FillOption,
     GuidanceDigestOption,
     GuidanceOption,
     JsonOption,
+    LargestComponentOption,
     ModelOption,
     OutsideOption,
     OutsideRule,
     ScanSpacingOption,
     SeriesOption,
+    SmallestComponentOption,
     SpacingOption,
+    SplitSidesOption,
     VolumeOption,
     app,
     read_guidance_option,
@@ -87,21 +91,10 @@ def predict(
     series: SeriesOption = None,
     scan_spacing: ScanSpacingOption = None,
     fill: FillOption = None,
-    largest_component: Annotated[
-        bool,
-        typer.Option(
-            "--largest-component",
-            help="Keep the largest connected component of each structure; of a structure that "
-            "exists on both sides of the body under one label, keep one per side.",
-        ),
-    ] = False,
-    smallest_component_mm3: Annotated[
-        float,
-        typer.Option(min=0, help="Remove connected components below this volume, in mm³."),
-    ] = 0.0,
-    fill_holes_mm3: Annotated[
-        float, typer.Option(min=0, help="Fill holes up to this volume, in mm³. Default: none.")
-    ] = 0.0,
+    largest_component: LargestComponentOption = False,
+    smallest_component_mm3: SmallestComponentOption = 0.0,
+    fill_holes_mm3: FillHolesOption = 0.0,
+    split_sides: SplitSidesOption = False,
     table_file: Annotated[
         Path | None,
         typer.Option(
@@ -114,13 +107,13 @@ def predict(
     """Segment scans; labels are on each scan's own grid. Continues after a scan that fails."""
     from napari_hyperspace import load_model
     from napari_hyperspace.api.predict import (
-        Cleaning,
         Reading,
         ScanBudget,
         list_scans,
         predict_all,
         table_of,
     )
+    from napari_hyperspace.core.volume import PostprocessingOptions
     from napari_hyperspace.inference.options import DEFAULT_OVERLAP, InferenceOptions
 
     wanted = spacing(working_spacing) if working_spacing else None
@@ -159,7 +152,9 @@ def predict(
             budget=budget,
             options=options,
             reading=reading,
-            cleaning=Cleaning(largest_component, fill_holes_mm3, smallest_component_mm3),
+            postprocessing=PostprocessingOptions(
+                largest_component, smallest_component_mm3, fill_holes_mm3, split_sides
+            ),
             guidance=guided_by,
             report=shown,
         )

@@ -81,6 +81,28 @@ ScanSpacingOption = Annotated[
         "is missing or wrong."
     ),
 ]
+LargestComponentOption = Annotated[
+    bool,
+    typer.Option(
+        "--largest-component",
+        help="Keep the largest connected component of each structure; of a structure that exists "
+        "on both sides of the body under one label, keep one per side.",
+    ),
+]
+SmallestComponentOption = Annotated[
+    float, typer.Option(min=0, help="Remove connected components below this volume, in mm³.")
+]
+FillHolesOption = Annotated[
+    float, typer.Option(min=0, help="Fill holes up to this volume, in mm³. Default: none.")
+]
+SplitSidesOption = Annotated[
+    bool,
+    typer.Option(
+        "--split-sides",
+        help="Divide structures that have one label for both sides of the body into left (1000 + "
+        "the label's value) and right (2000 + it), at the mid-sagittal plane of the labels.",
+    ),
+]
 FillOption = Annotated[
     float | None, typer.Option(help="Value for voxels that are NaN or infinite.")
 ]

@@ -19,13 +19,17 @@ from training.cli.console import emit, progress, spacing, spacings
 from training.cli.options import (
     AllowImplausibleOption,
     DeviceOption,
+    FillHolesOption,
     FillOption,
     JsonOption,
+    LargestComponentOption,
     ModelOption,
     OutsideOption,
     OutsideRule,
     ScanSpacingOption,
     SeriesOption,
+    SmallestComponentOption,
+    SplitSidesOption,
     VolumeOption,
     app,
 )
@@ -96,6 +100,10 @@ def sweep(
     series: SeriesOption = None,
     scan_spacing: ScanSpacingOption = None,
     fill: FillOption = None,
+    largest_component: LargestComponentOption = False,
+    smallest_component_mm3: SmallestComponentOption = 0.0,
+    fill_holes_mm3: FillHolesOption = 0.0,
+    split_sides: SplitSidesOption = False,
     allow_implausible: AllowImplausibleOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -103,11 +111,12 @@ def sweep(
 
     The folder gets sweep.csv and sweep.json (complete after each spacing), sweep.png and sweep.svg,
     and stability.nii.gz: the share of the spacings that agree on the label of each voxel. What is
-    finished is kept if the command is stopped.
+    finished is kept if the command is stopped. Post-processing is that of predict, at each spacing.
     """
     import napari_hyperspace as hs
     from napari_hyperspace.api.predict import Reading
     from napari_hyperspace.core.files import create_folder
+    from napari_hyperspace.core.volume import PostprocessingOptions
     from napari_hyperspace.inference.options import InferenceOptions
 
     if (range_mm is None) == (at is None):
@@ -126,6 +135,9 @@ def sweep(
         fixed_mm=spacing(fixed) if fixed else None,
         box=part,
         reference=None if reference is None else hs.read(reference),
+        postprocessing=PostprocessingOptions(
+            largest_component, smallest_component_mm3, fill_holes_mm3, split_sides
+        ),
         options=InferenceOptions(
             device=device, outside=outside.value, allow_implausible=allow_implausible
         ),

@@ -6,8 +6,8 @@ Each result can be used as soon as it is finished, and is kept when the sweep is
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Unpack, cast
 
@@ -27,37 +27,26 @@ from napari_hyperspace.api.segment import (
 from napari_hyperspace.api.sweeps.comparison import SweepComparison
 from napari_hyperspace.api.sweeps.packed_labels import PackedLabels, stability
 from napari_hyperspace.api.sweeps.plan import SweepPlan, align_labels, check_box, plan_sweep
+from napari_hyperspace.api.sweeps.postprocessing import labels_after, postprocessed
+from napari_hyperspace.api.sweeps.progress import SweepProgress, reported
 from napari_hyperspace.api.sweeps.result import SweepPoint, SweepSummary
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import Progress, as_part
 from napari_hyperspace.core.spacing import Range, in_ranges
-from napari_hyperspace.core.volume import Volume, VolumeMetadata
+from napari_hyperspace.core.volume import PostprocessingOptions, Volume, VolumeMetadata
 from napari_hyperspace.inference.execution import choose_device
 from napari_hyperspace.inference.inputs import as_volumes
-from napari_hyperspace.inference.localize import Box, crop
+from napari_hyperspace.inference.localize import Box, crop, paste
 from napari_hyperspace.inference.normalized import NormalizedModel
 from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
 from napari_hyperspace.inference.precision import choice_key
 from napari_hyperspace.inference.protocols import SpacingModel
 
-__all__ = ["Sweep", "SweepProgress", "sweep"]
+__all__ = ["Sweep", "sweep"]
 
 _LOCALIZATION = 0.2  # fraction of a spacing's progress for the coarse first pass
 _REPORTED = 0.02  # fraction of the whole progress at each spacing for comparing it
-
-
-@dataclass(frozen=True)
-class SweepProgress(Progress):
-    """Progress of a sweep.
-
-    Parameters
-    ----------
-    summary
-        All finished spacings, once after each of them; otherwise `None`.
-    """
-
-    summary: SweepSummary | None = None
 
 
 def sweep(
@@ -71,6 +60,7 @@ def sweep(
     fixed_mm: Sequence[float] | None = None,
     box: Sequence[slice] | None = None,
     reference: Volume | None = None,
+    postprocessing: PostprocessingOptions | None = None,
     options: InferenceOptions | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> Sweep:
@@ -108,6 +98,9 @@ def sweep(
     reference
         Labels on the grid of the scan to measure Dice with, in the box if there is one; `None`: the
         finest finished spacing. Structures are matched by name; see `agreement`.
+    postprocessing
+        What is done to the labels of each spacing, as by `postprocess`: in the box, if there is
+        one. Its time is not included in that of the spacings.
     options, **keywords
         As in `segment`. Outside the trained range, spacings are refused, clamped (duplicates are
         left out) or extrapolated, as `InferenceOptions.outside` says.
@@ -131,7 +124,15 @@ def sweep(
     )
     inside = None if box is None else check_box(box, volumes[0].shape)
     aligned = None if reference is None else align_labels(reference, volumes[0].grid)
-    return Sweep(volumes, model, plan, options, box=inside, reference=aligned)
+    return Sweep(
+        volumes,
+        model,
+        plan,
+        options,
+        box=inside,
+        reference=aligned,
+        postprocessing=postprocessing,
+    )
 
 
 class Sweep:
@@ -147,6 +148,8 @@ class Sweep:
         Array order; `None`: the whole scan.
     reference
         In the array order of the scan; `None`: the finest finished spacing.
+    postprocessing
+        What is done to the labels of each spacing.
 
     Attributes
     ----------
@@ -163,13 +166,17 @@ class Sweep:
         *,
         box: Box | None = None,
         reference: Volume | None = None,
+        postprocessing: PostprocessingOptions | None = None,
     ) -> None:
         self.plan = plan
         self._volumes = volumes
         self._model = model
         self._options = options
         self._box = box
-        self._comparison = SweepComparison(model.label_names, box, reference)
+        self._postprocessing = postprocessing or PostprocessingOptions()
+        names, self._label_colors = labels_after(model, self._postprocessing)
+        self._label_names = names
+        self._comparison = SweepComparison(names, box, reference)
         self._localized: Localized | None = None
         self._block: ScanBlock | None = None
 
@@ -255,9 +262,9 @@ class Sweep:
             end = start + weight / sum(weights)
             if spacing not in done:
                 message = f"spacing {i + 1} of {n}"
-                steps = self._segment(spacing, should_stop)
+                steps = self._labels(spacing, should_stop)
                 part = as_part(steps, start, end - _REPORTED / n)
-                result = yield from _reported(part, message, sum(weights[i + 1 :]))
+                result = yield from reported(part, message, sum(weights[i + 1 :]))
                 self._add(result, i, should_stop)
                 yield SweepProgress(end, message, summary=self.summary)
             start = end
@@ -269,13 +276,13 @@ class Sweep:
     @property
     def summary(self) -> SweepSummary:
         """The finished spacings, compared."""
-        dice, model = self._comparison.dice(), self._model
+        dice = self._comparison.dice()
         return SweepSummary(
             tuple(self._comparison.points),
             tuple(scores for scores, _ in dice),
             tuple(mean for _, mean in dice),
-            dict(model.label_names),
-            dict(model.label_colors),
+            dict(self._label_names),
+            dict(self._label_colors),
             self.plan.axis,
             self._comparison.reference is not None,
         )
@@ -302,6 +309,15 @@ class Sweep:
         return first_pass_spacing(
             self._volumes, self._model, localization, spacing_mm, self._options
         )
+
+    def _labels(
+        self, spacing_mm: Triple, should_stop: ShouldStop | None
+    ) -> Generator[Progress, None, SegmentResult]:
+        """Segment at a spacing, and post-process the labels."""
+        result = yield from self._segment(spacing_mm, should_stop)
+        if self._box is not None:  # done in the box
+            return result
+        return replace(result, labels=postprocessed(result.labels, self._postprocessing))
 
     def _segment(
         self, spacing_mm: Triple, should_stop: ShouldStop | None
@@ -338,7 +354,10 @@ class Sweep:
         result = yield from segment_steps(
             block.images, block.model, spacing_mm, self._options, should_stop=should_stop
         )
-        return replace(result, labels=block.paste(result.labels, self._volumes[0]))
+        inside = postprocessed(crop(result.labels, block.kept), self._postprocessing)
+        array = paste(inside.array, block.kept, result.labels.shape)
+        whole = result.labels.with_array(array, metadata=inside.metadata)
+        return replace(result, labels=block.paste(whole, self._volumes[0]))
 
     # -- comparing -----------------------------------------------------------------------------
 
@@ -346,14 +365,13 @@ class Sweep:
         spacing = self.plan.spacings_mm[index]
         packed = PackedLabels.pack(result.labels.array)
         unit = result.labels.grid.voxel_volume_ml
-        names: Mapping[int, str] = self._model.label_names
         self._comparison.add(
             SweepPoint(
                 spacing,
                 self.plan.position_mm(spacing),
                 in_ranges(spacing, self._model.trained_range_mm),
                 packed,
-                {value: packed.voxels.get(value, 0) * unit for value in names},
+                {value: packed.voxels.get(value, 0) * unit for value in self._label_names},
                 result.seconds - result.probe_seconds,
                 result.probe_seconds,
                 result.peak_bytes,
@@ -365,19 +383,3 @@ class Sweep:
             ),
             should_stop or (lambda: False),
         )
-
-
-def _reported(
-    steps: Generator[Progress, None, SegmentResult], message: str, later_s: float
-) -> Generator[SweepProgress, None, SegmentResult]:
-    """Add the number of the spacing, and the time of the later ones, to the steps of one."""
-    try:
-        while True:
-            step = next(steps)
-            left = None if step.seconds_left is None else step.seconds_left + later_s
-            yield SweepProgress(step.fraction, f"{message}, {step.message}", left)
-    except StopIteration as finished:
-        result: SegmentResult = finished.value
-        return result
-    finally:
-        steps.close()

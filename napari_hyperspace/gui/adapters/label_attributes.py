@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.labels.sides import colors_of_sides
 from napari_hyperspace.core.structures import LABEL_COLORS, colors_for
-from napari_hyperspace.core.volume import VolumeMetadata
+from napari_hyperspace.core.volume import Laterality, VolumeMetadata
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,21 +93,38 @@ def color_of(colormap: Colormap, value: int) -> str:
     return _hex(colormap.map(value))
 
 
-def visible_colors(colors: Mapping[int, str]) -> dict[int, str]:
+def visible_colors(
+    colors: Mapping[int, str], sides: Mapping[int, Laterality] | None = None
+) -> dict[int, str]:
     """Return colors that can be seen on a scan, which is gray: grays and white are replaced.
 
     Each of them becomes the one of `LABEL_COLORS` that looks most different from all other colors.
+    The right one of two gray counterparts, as ``sides`` states, becomes a shade of the left one.
     """
     kept = {value: color for value, color in colors.items() if not _is_gray(color)}
+    left_of = _left_of(colors.keys() - kept.keys(), sides or {})
     seen = dict(kept)
-    for value in sorted(colors.keys() - kept.keys()):
+    for value in sorted(colors.keys() - kept.keys() - left_of.keys()):
         taken = [_lab(color) for color in seen.values()]
 
         def distance(color: str, taken: Sequence[NDArray[np.float64]] = taken) -> float:
             return min((float(np.linalg.norm(_lab(color) - one)) for one in taken), default=0.0)
 
         seen[value] = max(LABEL_COLORS, key=distance)
+    for right, left in left_of.items():
+        seen[right] = colors_of_sides(seen[left])[1]
     return {value: seen[value] for value in colors}
+
+
+def _left_of(values: Iterable[int], sides: Mapping[int, Laterality]) -> dict[int, int]:
+    """Return the left counterpart of each value of a structure on the right."""
+    known = {sides[value]: value for value in values if value in sides}
+    counterparts = {
+        value: known.get(one._replace(side="left"))
+        for one, value in known.items()
+        if one.side == "right"
+    }
+    return {right: left for right, left in counterparts.items() if left is not None}
 
 
 def _is_gray(color: str) -> bool:

@@ -268,9 +268,9 @@ class LayerSource:
         facts
             What the result was made with; metadata of its volume.
         """
-        attributes = self.placed(name) | label_attributes(names, visible_colors(colors))
-        attributes["opacity"] = OPACITY
         sides = labels.metadata.get("label_sides")
+        attributes = self.placed(name) | label_attributes(names, visible_colors(colors, sides))
+        attributes["opacity"] = OPACITY
         result: VolumeMetadata = {"image": self.name, **facts}
         if sides:
             result["label_sides"] = sides

@@ -12,7 +12,7 @@ from napari_hyperspace.api.reproduce import ResultOrigin, scan_file
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.progress import Progress
-from napari_hyperspace.core.volume import PostprocessingStep, VolumeMetadata
+from napari_hyperspace.core.volume import PostprocessingOptions, PostprocessingStep, VolumeMetadata
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, ORIGIN_KEY, LayerData
 from napari_hyperspace.gui.adapters.viewer import (
@@ -101,10 +101,11 @@ class SegmentationController:
         self._watched: tuple[Any, ...] = ()
         runner.finished.connect(self._unwatch)
 
-    def set_postprocessing(self, largest_component: bool, fill_holes_mm3: float) -> None:
-        """Set the post-processing of later runs."""
-        self._choices.largest_component = largest_component
-        self._choices.fill_holes_mm3 = fill_holes_mm3
+    def set_postprocessing(self, options: PostprocessingOptions) -> None:
+        """Set the post-processing of later runs, sweeps and batches."""
+        self._choices.largest_component = options.largest_component
+        self._choices.fill_holes_mm3 = options.fill_holes_mm3
+        self._choices.split_sides = options.split_sides
 
     def run(self) -> None:
         """Segment the chosen layers, unless a job is running."""
@@ -136,12 +137,10 @@ class SegmentationController:
                 volumes, model, choices.spacing_mm, options, should_stop
             )
             labels = result.labels
-            if choices.largest_component or choices.fill_holes_mm3:
-                labels = self._services.postprocess(
-                    labels,
-                    largest_component=choices.largest_component,
-                    fill_holes_mm3=choices.fill_holes_mm3,
-                )
+            cleaning = choices.postprocessing()
+            if cleaning != PostprocessingOptions():
+                yield Progress(1.0, "post-processing")
+                labels = self._services.postprocess(labels, cleaning)
             postprocessing = labels.metadata.get("postprocessing", ())
             name = f"{model.name} {format_spacing(result.spacing_mm, collapse=True)}"
             facts: VolumeMetadata = {

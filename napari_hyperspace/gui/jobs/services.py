@@ -11,7 +11,7 @@ from napari_hyperspace._resources import REFINE_MODEL
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.geometry import Grid, Triple
 from napari_hyperspace.core.progress import Progress
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import PostprocessingOptions, Volume
 from napari_hyperspace.gui.adapters.readers import ReadOptions
 from napari_hyperspace.gui.jobs.correction_services import CorrectionServices
 
@@ -207,6 +207,7 @@ class Services(CorrectionServices):
         fixed_mm: Triple,
         box: tuple[slice, slice, slice] | None,
         reference: Volume | None,
+        postprocessing: PostprocessingOptions,
         options: InferenceOptions,
     ) -> Sweep:
         """Prepare a sweep over spacings; see `napari_hyperspace.sweep`."""
@@ -221,6 +222,7 @@ class Services(CorrectionServices):
             fixed_mm=fixed_mm,
             box=box,
             reference=reference,
+            postprocessing=postprocessing,
             options=options,
         )
 
@@ -245,8 +247,7 @@ class Services(CorrectionServices):
         spacing_mm: Triple | None,
         limits: tuple[float, int | None] | None,
         options: InferenceOptions,
-        largest_component: bool,
-        fill_holes_mm3: float,
+        postprocessing: PostprocessingOptions,
         should_stop: ShouldStop,
     ) -> Iterator[BatchStep]:
         """Segment scans; see `napari_hyperspace.api.predict.predict_all_steps`.
@@ -256,7 +257,7 @@ class Services(CorrectionServices):
         limits
             Seconds and bytes of the budget per scan; `None`: no budget.
         """
-        from napari_hyperspace.api.predict import Cleaning, ScanBudget, predict_all_steps
+        from napari_hyperspace.api.predict import ScanBudget, predict_all_steps
 
         return predict_all_steps(
             pairs,
@@ -264,19 +265,15 @@ class Services(CorrectionServices):
             spacing_mm=spacing_mm,
             budget=None if limits is None else ScanBudget(*limits),
             options=options,
-            cleaning=Cleaning(largest_component, fill_holes_mm3),
+            postprocessing=postprocessing,
             should_stop=should_stop,
         )
 
-    def postprocess(
-        self, labels: Volume, *, largest_component: bool, fill_holes_mm3: float
-    ) -> Volume:
-        """Clean a label map; see `napari_hyperspace.postprocess`."""
-        from napari_hyperspace.core.labels.postprocess import postprocess
+    def postprocess(self, labels: Volume, options: PostprocessingOptions) -> Volume:
+        """Clean a label map, and divide left and right; see `napari_hyperspace.postprocess`."""
+        from napari_hyperspace.core.labels.postprocess import apply_postprocessing
 
-        return postprocess(
-            labels, largest_component=largest_component, fill_holes_mm3=fill_holes_mm3
-        )
+        return apply_postprocessing(labels, options)
 
     def refiners(self) -> list[tuple[str, str]]:
         """Return the installed class-conditional models: (key, name), the bundled one first."""

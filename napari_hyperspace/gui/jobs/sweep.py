@@ -33,7 +33,7 @@ class SweepRequest:
     sources
         The layers to segment, one per input channel.
     choices
-        Model and device, and the spacing along the axes that are not swept.
+        Model, device and post-processing, and the spacing along the axes that are not swept.
     sweep
         The spacings.
     box
@@ -53,13 +53,14 @@ class SweepRequest:
         wanted, source = self.sweep, self.sources[0]
         return services.sweep(
             [each.volume() for each in self.sources],
-            library.load(self.choices.model),
+            library.load_to_run(self.choices.model),
             range_mm=(wanted.low_mm, wanted.high_mm),
             count=wanted.count,
             axis=wanted.axis or None,
             fixed_mm=self.choices.spacing_mm,
             box=None if self.box is None else box_of_volume(self.box, source),
             reference=self.reference,
+            postprocessing=self.choices.postprocessing(),
             options=self.choices.inference_options(),
         )
 

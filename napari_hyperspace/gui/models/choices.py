@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from psygnal import SignalGroupDescriptor
 
 from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.core.volume import PostprocessingOptions
 
 if TYPE_CHECKING:
     from napari_hyperspace.inference.options import InferenceOptions
@@ -42,7 +43,7 @@ class Choices:
         Time and memory that the button "Fit to budget" allows; 0 GB: the free memory.
     lock_preferred
         Whether the user wants one slider for all axes, where the scan's spacing permits it.
-    largest_component, fill_holes_mm3
+    largest_component, fill_holes_mm3, split_sides
         Post-processing of the labels; see `napari_hyperspace.postprocess`.
     """
 
@@ -59,7 +60,16 @@ class Choices:
     lock_preferred: bool = True
     largest_component: bool = False
     fill_holes_mm3: float = 0.0
+    split_sides: bool = False
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    def postprocessing(self) -> PostprocessingOptions:
+        """Return the options of the post-processing."""
+        return PostprocessingOptions(
+            largest_component=self.largest_component,
+            fill_holes_mm3=self.fill_holes_mm3,
+            split_sides=self.split_sides,
+        )
 
     def inference_options(self) -> InferenceOptions:
         """Return the options of a run. Imports torch: not for the main thread before a model is

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from napari_hyperspace.core.format import format_bytes, format_seconds
+from napari_hyperspace.core.format import format_bytes, format_seconds, format_spacing
 from napari_hyperspace.core.volume import VolumeMetadata
 from napari_hyperspace.gui.models.formatting import format_number
 
@@ -71,6 +71,16 @@ def describe_run(facts: VolumeMetadata) -> str:
         return ""
     parts = [format_seconds(record.seconds), format_bytes(record.peak_bytes), record.precision]
     return " · ".join(parts)
+
+
+def describe_origin(facts: VolumeMetadata) -> str:
+    """Describe what made a result, for tables: "brain 3 mm, post-processed"; empty if unknown."""
+    parts = [facts.get("model", "")]
+    spacing = facts.get("working_spacing_mm", ())
+    if spacing:
+        parts.append(format_spacing(spacing, collapse=True))
+    text = " ".join(part for part in parts if part)
+    return f"{text}, post-processed" if text and facts.get("postprocessing") else text
 
 
 def describe_agreement(agreement: Agreement) -> str:

@@ -295,6 +295,9 @@ def describe_totals(volumes: Sequence[tuple[str, float]]) -> str:
 def describe_postprocessing(steps: Sequence[PostprocessingStep]) -> str:
     """Write how much each step of post-processing changed; empty if there was none."""
     changed = (
-        f"{step['step']} ({format_ml(step['changed_mm3'] / 1000)} ml changed)" for step in steps
+        f"{step['step']} ({format_ml(step['changed_mm3'] / 1000)} ml changed)"
+        if step["connectivity"]
+        else step["step"]
+        for step in steps
     )
     return f" Post-processing: {'; '.join(changed)}." if steps else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QWidget
 
+from napari_hyperspace.core.volume import PostprocessingOptions
 from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
 from napari_hyperspace.gui.widgets.parts.tool_button import text_button
 
@@ -14,8 +15,8 @@ _TITLE = "Post-processing"
 class PostprocessingPanel(CollapsibleSection):
     """The options of `napari_hyperspace.postprocess`; the heading shows whether any is on."""
 
-    changed = Signal(bool, float)
-    """Whether to keep only the largest components; the largest hole to fill in mm³ (0: none)."""
+    changed = Signal(object)
+    """The options, as `PostprocessingOptions`."""
 
     applyRequested = Signal()
 
@@ -40,6 +41,12 @@ class PostprocessingPanel(CollapsibleSection):
         self._volume.setSuffix(" mm³")
         self._volume.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
         self._volume.setKeyboardTracking(False)
+        self._sides = QCheckBox("Left and right apart", self)
+        self._sides.setObjectName("hyperspace.split_sides")
+        self._sides.setToolTip(
+            "Divide structures that have one label for both sides at the mid-sagittal plane, for "
+            "models that state which structures these are"
+        )
         self.apply = text_button(
             self,
             "Apply to result",
@@ -52,14 +59,19 @@ class PostprocessingPanel(CollapsibleSection):
         self.column.setSpacing(4)
         self.column.addWidget(self._largest)
         self.column.addLayout(row)
+        self.column.addWidget(self._sides)
         self.column.addWidget(self.apply)
-        for box in (self._largest, self._fill):
+        for box in (self._largest, self._fill, self._sides):
             box.toggled.connect(self._emit_changed)
         self._volume.valueChanged.connect(self._emit_changed)
 
         self.apply.clicked.connect(lambda: self.applyRequested.emit())
 
     def _emit_changed(self, _: object = None) -> None:
-        largest, fill = self._largest.isChecked(), self._fill.isChecked()
-        self.setText(f"{_TITLE}: on" if largest or fill else _TITLE)
-        self.changed.emit(largest, self._volume.value() if fill else 0.0)
+        options = PostprocessingOptions(
+            largest_component=self._largest.isChecked(),
+            fill_holes_mm3=self._volume.value() if self._fill.isChecked() else 0.0,
+            split_sides=self._sides.isChecked(),
+        )
+        self.setText(f"{_TITLE}: on" if options != PostprocessingOptions() else _TITLE)
+        self.changed.emit(options)

@@ -6,6 +6,8 @@ import pytest
 
 pytest.importorskip("napari")
 
+from napari_hyperspace.core.labels.sides import colors_of_sides
+from napari_hyperspace.core.volume import Laterality
 from napari_hyperspace.gui.adapters.label_attributes import visible_colors
 
 
@@ -18,6 +20,22 @@ def test_gray_labels_get_a_color_that_no_other_label_has():
     for color in seen.values():
         channels = bytes.fromhex(color[1:])
         assert max(channels) - min(channels) > 50
+
+
+def test_gray_counterparts_get_shades_of_one_color():
+    colors = {1002: "#f5f5f5", 2002: "#878787", 1001: "#cd3e4e", 2001: "#e28b95", 9: "#909090"}
+    sides = {
+        1002: Laterality("left", "white matter"),
+        2002: Laterality("right", "white matter"),
+        1001: Laterality("left", "cortex"),
+        2001: Laterality("right", "cortex"),
+        9: Laterality(None, "ventricles"),
+    }
+    seen = visible_colors(colors, sides)
+    assert seen[1001] == "#cd3e4e" and seen[2001] == "#e28b95"
+    assert (seen[1002], seen[2002]) == colors_of_sides(seen[1002])
+    assert len(set(seen.values())) == 5
+    assert seen == visible_colors(dict(reversed(colors.items())), sides)
 
 
 @pytest.mark.parametrize("colors", [{}, {1: "#cd3e4e"}, {3: "#ffffff"}])

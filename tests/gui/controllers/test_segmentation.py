@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("pytestqt")
 
 from napari_hyperspace.api.reproduce import ResultOrigin, ScanFile
-from napari_hyperspace.core.postprocess import postprocess
+from napari_hyperspace.core.labels.postprocess import postprocess
 from napari_hyperspace.core.volume import PostprocessingOptions, digest_of_labels
 from napari_hyperspace.gui.adapters import layers as convert
 
@@ -72,7 +72,7 @@ def test_post_processed_labels_are_named_and_described_as_such(
     controller, viewer, view, services, qtbot, results, run
 ):
     run(qtbot, controller)
-    controller.segmentation.set_postprocessing(True, 20.0)
+    controller.segmentation.set_postprocessing(PostprocessingOptions(True, 0.0, 20.0))
     run(qtbot, controller)
     cleaned, plain = results(viewer)
     if cleaned.name == "fake 1 mm · scan":
@@ -89,7 +89,7 @@ def test_post_processed_labels_are_named_and_described_as_such(
     message = view.last("message")[0]
     assert "Post-processing: largest component of each structure (0." in message
     assert "ml changed); holes up to 20 mm³ filled (" in message
-    controller.segmentation.set_postprocessing(False, 0.0)
+    controller.segmentation.set_postprocessing(PostprocessingOptions(False, 0.0, 0.0))
     run(qtbot, controller)
     assert "ost-process" not in view.last("message")[0]
 
@@ -103,7 +103,7 @@ def test_a_result_carries_its_record_and_where_its_scan_is(
         convert.METADATA_KEY: {"shape": scan.data.shape, "affine": affine, "path": path}
     }
     scan.translate = (1.0, 0.0, 0.0)  # the controller looks at the layer again
-    controller.segmentation.set_postprocessing(True, 0.0)
+    controller.segmentation.set_postprocessing(PostprocessingOptions(True, 0.0, 0.0))
     run(qtbot, controller)
     (result,) = results(viewer)
     volume = convert.to_volume(*result.as_layer_data_tuple()[:2])

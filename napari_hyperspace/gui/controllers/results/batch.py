@@ -176,6 +176,8 @@ class BatchController:
             cleaning.append("largest component")
         if choices.fill_holes_mm3:
             cleaning.append(f"holes up to {choices.fill_holes_mm3:g} mm³ filled")
+        if choices.split_sides:
+            cleaning.append("left and right divided")
         parts.append(f"post-processing: {', '.join(cleaning) or 'none'}")
         return " · ".join(parts)
 
@@ -204,15 +206,14 @@ class BatchController:
         sources = [source for source, _ in pairs]
 
         def steps(should_stop: ShouldStop) -> Steps[None]:
-            model = self._library.load(choices.model)
+            model = self._library.load_to_run(choices.model)
             each_step = self._services.predict_all_steps(
                 pairs,
                 model,
                 spacing_mm=fixed,
                 limits=request.limits(),
                 options=choices.inference_options(),
-                largest_component=choices.largest_component,
-                fill_holes_mm3=choices.fill_holes_mm3,
+                postprocessing=choices.postprocessing(),
                 should_stop=should_stop,
             )
             for step in each_step:

@@ -29,6 +29,7 @@ from napari_hyperspace.gui.models.comparison import (
     ComparedResult,
     ComparisonState,
     describe_agreement,
+    describe_origin,
     describe_pair,
     describe_run,
 )
@@ -270,7 +271,8 @@ class ComparisonController:
         if shown is None:
             return
         self._summary = describe_agreement(found)
-        self._structures.show_agreement(shown.first, found)
+        other = describe_origin(shown.second.metadata.get(RESULT_KEY, {}))
+        self._structures.show_agreement(shown.first, found, other)
         names = {pair.value: describe_pair(pair) for pair in found.pairs}
         colors = {pair.value: DIFFERENT_COLORS[pair.kind] for pair in found.pairs}
         shown.set_different(found.different, names, colors)

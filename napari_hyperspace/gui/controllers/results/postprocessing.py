@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
-from napari_hyperspace.core.volume import VolumeMetadata
+from napari_hyperspace.core.volume import PostprocessingOptions, VolumeMetadata
+from napari_hyperspace.gui.adapters.label_attributes import label_attributes
 from napari_hyperspace.gui.adapters.layers import RESULT_KEY, LayerData, take, to_volume
 from napari_hyperspace.gui.adapters.viewer import add_layer
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
@@ -71,8 +72,8 @@ class PostprocessingController:
         if layer is None:
             self._view.show_message("There are no labels to post-process.", "warning")
             return
-        largest, fill = self._choices.largest_component, self._choices.fill_holes_mm3
-        if not largest and not fill:
+        options = self._choices.postprocessing()
+        if options == PostprocessingOptions():
             self._view.show_message("Choose what to do to the labels first.", "warning")
             return
         data, attributes, _ = layer.as_layer_data_tuple()
@@ -85,14 +86,13 @@ class PostprocessingController:
 
         def steps(should_stop: ShouldStop) -> Steps[_Cleaned]:
             yield from ()
-            cleaned = self._services.postprocess(
-                volume, largest_component=largest, fill_holes_mm3=fill
-            )
+            cleaned = self._services.postprocess(volume, options)
             done = cleaned.metadata.get("postprocessing", ())
             new = done[len(volume.metadata.get("postprocessing", ())) :]
             if not any(step["changed_mm3"] for step in new):
                 return _Cleaned(None, "")
-            made = _attributes(attributes, cleaned.metadata)
+            divided = cleaned.metadata.get("label_names") != volume.metadata.get("label_names")
+            made = _attributes(attributes, cleaned.metadata, divided=divided)
             array = orientation.to_canonical(cleaned.array).copy()
             return _Cleaned((array, made, "labels"), describe_postprocessing(new).strip())
 
@@ -107,14 +107,30 @@ class PostprocessingController:
         self._runner.start(steps, finished, f"Post-processing {layer.name}")
 
 
-def _attributes(former: Mapping[str, Any], metadata: VolumeMetadata) -> dict[str, Any]:
-    """Return the attributes of the new layer: those of the former one, and what was done."""
+def _attributes(
+    former: Mapping[str, Any], metadata: VolumeMetadata, *, divided: bool
+) -> dict[str, Any]:
+    """Return the attributes of the new layer: those of the former one, and what was done.
+
+    Parameters
+    ----------
+    former, metadata
+        Attributes of the former layer; metadata of the new labels.
+    divided
+        Whether left and right got names and colors of their own.
+    """
     result = cast(VolumeMetadata, dict(former["metadata"].get(RESULT_KEY, {})))
     result["postprocessing"] = metadata.get("postprocessing", ())
     if "record" in metadata:
         result["record"] = metadata["record"]
+    look = {}
+    if divided:
+        names, colors = metadata.get("label_names", {}), metadata.get("label_colors", {})
+        look = label_attributes(names, colors)
+        result["label_sides"] = metadata.get("label_sides", {})
     return {
         **{name: former[name] for name in (*_KEPT, *_LOOK) if name in former},
+        **look,
         "name": postprocessed_name(former["name"]),
         "metadata": {**former["metadata"], RESULT_KEY: result},
     }

@@ -21,6 +21,7 @@ from napari_hyperspace.core.structures import (
     measure,
     sum_sides,
     to_csv,
+    with_brain,
 )
 from napari_hyperspace.gui.adapters.label_attributes import color_of, label_names
 from napari_hyperspace.gui.adapters.layers import (
@@ -87,6 +88,7 @@ class StructuresController:
         self._only_selected = False
         self._sum_sides = False
         self._agreements: WeakKeyDictionary[Any, Agreement] = WeakKeyDictionary()
+        self._compared_with = ""
         self.layer: Any = None
         self._images: list[Any] = []  # layers whose means may be shown
         self._closed = False
@@ -243,9 +245,20 @@ class StructuresController:
         ]
         self._view.show_structures(rows, layer.name, has_sides(measured.structures))
 
-    def show_agreement(self, layer: Any, agreement: Agreement | None) -> None:
-        """Show how well a layer agrees with another one; `None`: it is not compared any more."""
+    def show_agreement(
+        self, layer: Any, agreement: Agreement | None, compared_with: str = ""
+    ) -> None:
+        """Show how well a layer agrees with another one; `None`: it is not compared any more.
+
+        Parameters
+        ----------
+        layer, agreement
+            The layer, and how well it agrees.
+        compared_with
+            What made the other layer, for the exported table.
+        """
         self._agreements.pop(layer, None)
+        self._compared_with = compared_with
         if agreement is not None:
             self._agreements[layer] = agreement
         if layer is self.layer:
@@ -308,20 +321,32 @@ class StructuresController:
     # -- export --------------------------------------------------------------------------------
 
     def export(self, path: str) -> None:
-        """Write the table as it is shown: CSV in UTF-8."""
+        """Write the table: CSV in UTF-8, with the columns of a comparison that is shown."""
         if self._measured is None:
             return
         try:
-            write_text(Path(path), to_csv(self.structures(), self._origin(self._measured)))
+            write_text(Path(path), self._table(","))
         except HyperspaceError as error:
             self._show_message(str(error), "error")
             return
         self._show_message(f"Saved {Path(path).name}.", "good")
 
     def table_text(self) -> str:
-        """Return the table as it is shown, with tabs between the columns."""
+        """Return the table as `export` writes it, with tabs between the columns."""
+        return self._table("\t")
+
+    def _table(self, delimiter: str) -> str:
         origin = Origin() if self._measured is None else self._origin(self._measured)
-        return to_csv(self.structures(), origin, delimiter="\t")
+        rows = with_brain(self.structures())
+        compared = [self._compared(one) for one in rows]
+        pairs = [(ml, dice) for ml, dice in compared if ml is not None and dice is not None]
+        return to_csv(
+            rows,
+            origin,
+            delimiter=delimiter,
+            compared=pairs if pairs else None,
+            compared_with=self._compared_with,
+        )
 
     def suggest_path(self) -> str:
         """Return a path for the table: next to the scan, named after it."""

@@ -143,7 +143,11 @@ def _labels_layer(report: SweepReport, index: int) -> LayerData:
     request, point = report.request, report.summary.points[index]
     labels, source = point.labels(), request.sources[0]
     model = report.sweep.model_name
-    facts: VolumeMetadata = {"model": model, "working_spacing_mm": point.spacing_mm}
+    facts: VolumeMetadata = {
+        "model": model,
+        "working_spacing_mm": point.spacing_mm,
+        "postprocessing": labels.metadata.get("postprocessing", ()),
+    }
     record = labels.metadata.get("record")
     if record is not None:
         facts["record"] = replace(
@@ -152,7 +156,8 @@ def _labels_layer(report: SweepReport, index: int) -> LayerData:
             predicted_peak_bytes=point.predicted.peak_bytes,
         )
     spacing = format_spacing(point.spacing_mm, collapse=True, digits=3)
-    names, colors = report.summary.label_names, report.summary.label_colors
+    names = labels.metadata.get("label_names", report.summary.label_names)
+    colors = labels.metadata.get("label_colors", report.summary.label_colors)
     name = f"{model} {spacing}, sweep · {source.name}"
     data, attributes, kind = source.result_layer_data(labels, name, names, colors, facts)
     volumes = [each.volume() for each in request.sources]

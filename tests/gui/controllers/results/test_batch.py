@@ -15,6 +15,7 @@ from napari.layers import Image, Labels
 import napari_hyperspace as hs
 from napari_hyperspace.core.errors import Cancelled
 from napari_hyperspace.core.format import format_spacing
+from napari_hyperspace.core.volume import PostprocessingOptions
 from napari_hyperspace.gui.controllers.results.batch import BatchRequest, BatchRow, BatchView
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.view import Tone
@@ -97,7 +98,7 @@ def test_each_scan_at_its_own_spacing_with_the_docks_post_processing(
     qtbot, controller, window, folder
 ):
     (folder / "b.nii.gz").unlink()
-    controller.segmentation.set_postprocessing(True, 20.0)
+    controller.segmentation.set_postprocessing(PostprocessingOptions(True, 0.0, 20.0))
     assert "largest component, holes up to 20 mm³ filled" in controller.batch.describe()
     target = run(qtbot, controller, folder)
     own = hs.read(folder / "a.nii.gz").grid.canonical().spacing_mm

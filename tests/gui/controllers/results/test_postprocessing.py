@@ -7,14 +7,15 @@ import pytest
 
 pytest.importorskip("pytestqt")
 
-from napari_hyperspace.core.postprocess import postprocess
+from napari_hyperspace.core.labels.postprocess import postprocess
+from napari_hyperspace.core.volume import PostprocessingOptions
 from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, to_volume
 
 
 def test_a_result_is_cleaned_into_a_new_layer(controller, viewer, view, qtbot, results, run):
     run(qtbot, controller)
     (plain,) = results(viewer)
-    controller.segmentation.set_postprocessing(True, 20.0)
+    controller.segmentation.set_postprocessing(PostprocessingOptions(True, 0.0, 20.0))
     controller.postprocessing.apply()
     qtbot.waitUntil(lambda: not controller.running)
     cleaned, before = results(viewer)

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("pytestqt")
 
 import napari_hyperspace as hs
+from napari_hyperspace.core.volume import PostprocessingOptions
 from napari_hyperspace.gui.adapters import layers as convert
 from napari_hyperspace.gui.adapters.readers import read_layers
 from napari_hyperspace.gui.controllers.results.reproduce import ReproduceController
@@ -127,7 +128,7 @@ def test_copied_code_makes_the_labels_of_a_corrected_scan_again(
     viewer = dock.viewer
     layer = opened(viewer, scan_file)
     layer.scale = (1.7, 0.8, 1.25)  # corrected
-    dock.segmentation.set_postprocessing(True, 5.0)
+    dock.segmentation.set_postprocessing(PostprocessingOptions(True, 0.0, 5.0))
     dock.spacing.set_spacing((1.5, 1.1, 2.0))
     run_to_the_end(qtbot, dock)
     (labels,) = results(viewer)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.postprocess import postprocess
+from napari_hyperspace.core.labels.postprocess import postprocess
 from napari_hyperspace.core.volume import Laterality, Volume
 
 SPACING = (2.0, 0.5, 1.5)  # 1.5 mm³ per voxel

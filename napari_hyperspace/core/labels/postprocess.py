@@ -1,4 +1,6 @@
-"""Optional cleaning of a label map after segmentation, with sizes in mm³.
+"""Optional cleaning of a label map after segmentation, and dividing left and right.
+
+Sizes are in mm³.
 
 Structures are connected across faces, edges and corners (26 neighbors), holes across faces only
 (6 neighbors): the pair for which inside and outside are well defined on a voxel grid.
@@ -9,7 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.labels.sides import describe_sides, divide_sides
 from napari_hyperspace.core.structures import laterality_of
 from napari_hyperspace.core.volume import (
     Laterality,
@@ -27,7 +30,7 @@ from napari_hyperspace.core.volume import (
     digest_of_labels,
 )
 
-__all__ = ["CONNECTIVITY", "postprocess"]
+__all__ = ["CONNECTIVITY", "apply_postprocessing", "postprocess"]
 
 CONNECTIVITY = {"structure": 26, "hole": 6}
 
@@ -43,12 +46,13 @@ def postprocess(
     largest_component: bool = False,
     smallest_component_mm3: float = 0.0,
     fill_holes_mm3: float = 0.0,
+    split_sides: bool = False,
     names: Mapping[int, str] | None = None,
     sides: Mapping[int, Laterality] | None = None,
 ) -> Volume:
     """Remove small errors from a label map; without options the label map is returned as it is.
 
-    Parts of structures are removed first, then holes are filled.
+    Parts of structures are removed first, then holes are filled, then left and right are divided.
 
     Parameters
     ----------
@@ -63,6 +67,12 @@ def postprocess(
     fill_holes_mm3
         Fill enclosed background up to this volume, not at the border of the volume, with the label
         that most of its faces touch.
+    split_sides
+        Divide the structures that have one label for both sides of the body, as the model's card
+        states, at the mid-sagittal plane of the labels: value v becomes 1000 + v on the left and
+        2000 + v on the right, and its name begins with "left" or "right". The head may be tilted,
+        and the field of view partial. Without a plane of symmetry there is a warning, and the
+        labels stay as they are.
     names
         Names of the label values; by default those in the metadata of ``labels``.
     sides
@@ -85,11 +95,7 @@ def postprocess(
     _check(labels, fill_holes_mm3, "fill_holes_mm3")
     before = labels.array
     if not before.any():
-        warnings.warn(
-            f"{labels.name or 'the label map'} is all background: nothing to post-process",
-            HyperspaceWarning,
-            stacklevel=2,
-        )
+        _warn(labels, "is all background: nothing to post-process")
         return labels
     if sides is None:
         sides = labels.metadata.get("label_sides", {}) if names is None else {}
@@ -99,11 +105,11 @@ def postprocess(
     cleaned = before.copy()
     steps: list[PostprocessingStep] = []
 
-    def done(step: str, what: str, changed: int) -> None:
+    def done(step: str, changed: int = 0, what: str = "") -> None:
         steps.append(
             {
                 "step": step,
-                "connectivity": CONNECTIVITY[what],
+                "connectivity": CONNECTIVITY.get(what, 0),
                 "changed_mm3": round(changed * voxel_mm3, 6),
             }
         )
@@ -120,23 +126,48 @@ def postprocess(
             words += f", none below {smallest_component_mm3:g} mm³" * (smallest_component_mm3 > 0)
         else:
             words = f"components below {smallest_component_mm3:g} mm³ removed"
-        done(words, "structure", removed)
+        done(words, removed, "structure")
     if fill_holes_mm3 > 0:
         filled = _fill_holes(cleaned, math.floor(fill_holes_mm3 / voxel_mm3 + 1e-9))
-        done(f"holes up to {fill_holes_mm3:g} mm³ filled", "hole", filled)
+        done(f"holes up to {fill_holes_mm3:g} mm³ filled", filled, "hole")
+    metadata: VolumeMetadata = {**labels.metadata}
+    if split_sides:
+        divided = divide_sides(labels.with_array(cleaned), sides)
+        if divided.reason:
+            _warn(labels, f"has left and right under one label: {divided.reason}")
+            done(f"left and right not divided: {divided.reason}")
+        else:
+            changed = int(np.count_nonzero(divided.array != cleaned))
+            unknown = labels.metadata.get("orientation_unknown")
+            note = " (the file does not state its orientation: they may be swapped)"
+            done(f"left and right divided{note if unknown else ''}", changed)
+            cleaned = divided.array
+            metadata = describe_sides({**metadata, "label_names": names, "label_sides": sides})
     if not steps:
         return labels
     former = labels.metadata.get("postprocessing", ())
-    metadata: VolumeMetadata = {**labels.metadata, "postprocessing": (*former, *steps)}
+    metadata["postprocessing"] = (*former, *steps)
     record = labels.metadata.get("record")
     if record is not None:
-        options = PostprocessingOptions(largest_component, smallest_component_mm3, fill_holes_mm3)
+        options = PostprocessingOptions(
+            largest_component, smallest_component_mm3, fill_holes_mm3, split_sides
+        )
         metadata["record"] = replace(
             record,
             postprocessing=(*record.postprocessing, options),
             labels_digest=digest_of_labels(cleaned),
         )
     return labels.with_array(cleaned, metadata=metadata)
+
+
+def apply_postprocessing(labels: Volume, options: PostprocessingOptions) -> Volume:
+    """Return post-processed labels; see `postprocess`. With default options they are unchanged."""
+    return postprocess(labels, **asdict(options))
+
+
+def _warn(labels: Volume, what: str) -> None:
+    text = f"{labels.name or 'the label map'} {what}"
+    warnings.warn(text, HyperspaceWarning, stacklevel=3)
 
 
 def _check(labels: Volume, volume_mm3: float, field: str) -> None:
