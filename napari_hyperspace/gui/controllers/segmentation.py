@@ -158,11 +158,14 @@ class SegmentationController:
             layer = sources[0].result_layer_data(
                 labels,
                 f"{name}, post-processed" if postprocessing else name,
-                model.label_names,
-                model.label_colors,
+                labels.metadata.get("label_names", model.label_names),
+                labels.metadata.get("label_colors", model.label_colors),
                 facts,
             )
-            origin = ResultOrigin(choices.model, tuple(scan_file(volume) for volume in volumes))
+            files = tuple(scan_file(volume) for volume in volumes)
+            origin = ResultOrigin(choices.model, files)
+            if guidance is not None and model.guidance is not None:
+                origin = guidance.origin(choices.model, files)
             return _Segmented(layer, origin, predicted, result, postprocessing)
 
         self.started.emit()
