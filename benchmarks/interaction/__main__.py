@@ -30,7 +30,7 @@ from benchmarks.interaction.cases import (
 )
 from benchmarks.interaction.coarse import coarse_rows
 from benchmarks.interaction.loop import Answer, Case, interact, replay
-from benchmarks.interaction.methods import Painting, RandomWalker, Refinement
+from benchmarks.interaction.methods import Painting, RandomWalker, Refinement, Walked
 from napari_hyperspace.core.files import write_text
 
 PARTS = ("strokes", "coarse", "memory")
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--model", default="refine", help="name or file of the model")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--cases", type=int, default=20, help="number of real hippocampi")
-    parser.add_argument("--hand-back", type=int, default=5, help="of these, with answers handed on")
+    parser.add_argument("--more", type=int, default=20, help="of these, with other ways to ask")
     parser.add_argument("--no-heads", action="store_true", help="real hippocampi alone")
     parser.add_argument("--seed", type=int, default=0, help="seed of cases and synthetic images")
     parser.add_argument("--threads", type=int, help="threads of torch; default: its own")
@@ -108,24 +108,24 @@ def _strokes(
     source: Labeled, model: hs.Model, brain: hs.Model, given: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     """Yield a row per structure, scenario and method."""
-    walker, refinement = RandomWalker(), Refinement(model)
+    walker, handed = RandomWalker(), Refinement(model, hand_back=True)
     for case in loop_cases(source):
-        answers, strokes = interact(case, refinement)
+        answers, strokes = interact(case, handed)
         yield _row(case, "nothing", "model", answers)
-        if source.group == "hippocampus MR" and given.hand_back > 0:
-            given.hand_back -= 1
-            handed = Refinement(model, hand_back=True)
-            yield _row(case, "nothing", "model, answers handed back", interact(case, handed)[0])
+        if source.group == "hippocampus MR" and given.more > 0:
+            given.more -= 1
+            fresh, walked = Refinement(model), Walked(Refinement(model))
+            yield _row(case, "nothing", "model, strokes only", interact(case, fresh)[0])
+            yield _row(case, "nothing", "model after random walker", interact(case, walked)[0])
         same = replay(case, walker, strokes)
         yield _row(case, "nothing", "random walker, same strokes", same)
         own = interact(case, walker)[0]
         yield _row(case, "nothing", "random walker, its own strokes", own)
-        alone = replay(case, Painting(), strokes)
-        yield _row(case, "nothing", "strokes alone", alone)
+        yield _row(case, "nothing", "strokes alone", replay(case, Painting(), strokes))
     if source.group == "hippocampus MR":
         return  # `brain` needs more of the head than these scans show
     for case in loop_cases(source, brain=brain):
-        answers, strokes = interact(case, refinement)
+        answers, strokes = interact(case, handed)
         yield _row(case, "brain", "model", answers)
         same = replay(case, walker, strokes)
         yield _row(case, "brain", "random walker, same strokes", same)

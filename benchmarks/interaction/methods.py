@@ -142,6 +142,30 @@ class RandomWalker:
 
 
 @dataclass(frozen=True)
+class Walked:
+    """The class-conditional model; the answer of the random walker is its rough mask.
+
+    Parameters
+    ----------
+    refinement, walker
+        The two methods.
+    name
+        Name in the tables.
+    """
+
+    refinement: Refinement
+    walker: RandomWalker = RandomWalker()
+    name: str = "model after random walker"
+
+    def answer(
+        self, scan: hs.Volume, start: Mask | None, before: Mask, include: Mask, exclude: Mask
+    ) -> Mask:
+        """Return the refined answer of the random walker."""
+        rough = self.walker.answer(scan, start, before, include, exclude)
+        return self.refinement.answer(scan, rough, before, include, exclude)
+
+
+@dataclass(frozen=True)
 class Painting:
     """Nothing but the strokes: what a user gets who corrects by hand."""
 

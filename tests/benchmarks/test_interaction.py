@@ -18,7 +18,7 @@ from benchmarks.interaction.cases import Labeled, loop_cases, nearer, one_side
 from benchmarks.interaction.coarse import coarse_labels, coarse_rows, upsampled
 from benchmarks.interaction.loop import COUNTS, Case, dice, interact, replay
 from benchmarks.interaction.memory import balls
-from benchmarks.interaction.methods import Painting, RandomWalker, Refinement
+from benchmarks.interaction.methods import Painting, RandomWalker, Refinement, Walked
 from tests.api.corrections.test_refine import MASK, linear_model
 
 STEPS = (1.0, 1.5, 1.0)
@@ -78,6 +78,9 @@ def test_the_model_gets_strokes_and_the_result_or_the_answer_before() -> None:
     drawn = linear_model(include=1.0, offset=-0.5)
     alone = Refinement(drawn).answer(scan, None, nothing, painted, nothing)
     assert np.array_equal(alone, painted)
+    reached = RandomWalker().answer(scan, None, nothing, painted, nothing)
+    walked = Walked(Refinement(MASK)).answer(scan, None, nothing, painted, nothing)
+    assert np.array_equal(walked, reached) and reached.sum() > painted.sum()
 
 
 def test_a_right_answer_stays_what_it_is() -> None:
