@@ -46,7 +46,7 @@ def import_checkpoint(source: str | os.PathLike[str], target: str | os.PathLike[
         If the file cannot be read, has more than tensors, or is not a HyperSpace hypernetwork.
     """
     source = Path(source)
-    if not source.is_file():
+    if not os.path.isfile(source):  # false for a name that is too long, too
         raise HyperspaceError("there is no such file", where=source)
     check_model_target(target)
     state = _unpickle(source)

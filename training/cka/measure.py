@@ -15,6 +15,7 @@ from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.progress import Progress, ReportProgress, run_to_end
 from napari_hyperspace.core.spacing import in_ranges
+from napari_hyperspace.inference.execution import choose_device
 from napari_hyperspace.inference.protocols import SpacingModel
 from training.cka.activations import activations, find_layers
 from training.cka.blocks import cut_block, largest_box
@@ -48,16 +49,18 @@ def measure_cka(
     settings
         What to measure.
     device
-        Where the networks run; `None`: where the models were loaded.
+        Where the networks run; `None`: where the models were loaded. The CPU, with a warning, if it
+        is not available.
     report
         Called with the progress.
 
     Raises
     ------
     HyperspaceError
-        If the numbers of channels of models and data set differ, a model is not 3-D, or there are
-        too few cases.
+        If the numbers of channels of models and data set differ, a model is not 3-D, there are too
+        few cases, or the device is unknown.
     """
+    device = None if device is None else choose_device(device)
     settings = settings or CKASettings()
     _check(models, dataset, names)
     _warn_outside_range(models, settings.spacings)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import create_folder, read_text, write_text
+from napari_hyperspace.io.files import look_up
 
 _BLOCK = re.compile(r"<!-- begin (?P<name>\S+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
 
@@ -23,7 +24,7 @@ def check_page(path: Path) -> None:
     Raises
     ------
     HyperspaceError
-        If the name has no extension, or the file exists and has no generated block.
+        If the name has no extension or is not valid, or the file exists and has no generated block.
     """
     if not path.suffix:
         raise HyperspaceError(
@@ -31,7 +32,7 @@ def check_page(path: Path) -> None:
             where=path,
             fix="Choose a name such as report.md",
         )
-    if path.exists() and not _BLOCK.search(_read(path)):
+    if look_up(path) is not None and not _BLOCK.search(_read(path)):
         raise HyperspaceError(
             "the file is not a report of a comparison, and it is not replaced",
             where=path,

@@ -13,6 +13,7 @@ import pandas as pd
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import read_text, replacing, write_text
 from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.io.files import look_up
 
 SPACING = ["z_mm", "y_mm", "x_mm"]
 NETWORK_SPACING = ["network_z_mm", "network_y_mm", "network_x_mm"]
@@ -155,9 +156,9 @@ def read_rows(path: Path, n_labels: int) -> pd.DataFrame:
     Raises
     ------
     HyperspaceError
-        If the file is not a table of measurements.
+        If the file is not a table of measurements, or the path is not valid.
     """
-    if not path.exists():
+    if look_up(path) is None:
         return to_frame([])
     try:
         text = read_text(path)

@@ -278,7 +278,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         If the file does not exist, is not a checkpoint, does not have the content that was
         written, or was written by a newer version. Older files without a checksum are accepted.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # false for a name that is too long, too
         raise HyperspaceError("there is no checkpoint", where=path, fix="Train without --resume")
     try:
         with safe_open(path, framework="pt") as file:

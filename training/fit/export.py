@@ -50,6 +50,7 @@ def make_card(
             value=value,
             name=config.data.names.get(value, dataset.label_names[value]),
             color=config.data.colors.get(value, DEFAULT_COLORS[i % len(DEFAULT_COLORS)]),
+            paired=value in config.data.paired,
         )
         for i, value in enumerate(sorted(dataset.label_names))
     )

@@ -100,6 +100,8 @@ def test_models_and_cases_that_do_not_fit_are_refused(data, names, make_model):
     for few in (names[:3], [names[0]] * 5):
         with pytest.raises(HyperspaceError, match="at least four"):
             measure_cka([model], data, few, SMALL)
+    with pytest.raises(HyperspaceError, match="unknown device"):
+        measure_cka([model], data, names, SMALL, device="notes.txt/x")
 
 
 def test_spacings_outside_the_trained_range_give_a_warning(data, names, make_model):

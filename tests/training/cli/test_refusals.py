@@ -52,6 +52,26 @@ def test_an_empty_argument_is_wrong_usage(
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("export", "LONG", "new.safetensors"),
+        ("import-checkpoint", "LONG", "new.safetensors"),
+        ("synthesize", "LONG", "new"),
+        ("compare", "run.yaml", "--report", "LONG.md"),
+    ],
+)
+def test_a_name_that_is_too_long_is_refused(
+    words: tuple[str, ...], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = content(tmp_path)
+    result = run(*(word.replace("LONG", "x" * 300) for word in words))
+    assert result.exit_code == 1 and result.stderr.startswith("error:"), result.output
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(
     ("words", "status"),
     [
         (("predict", "tiny/imagesTr", "FILE", "--model", "first.safetensors"), 1),

@@ -54,6 +54,12 @@ def test_another_file_is_not_taken_for_an_empty_table(tmp_path: Path, content: b
         read_rows(path, 2)
 
 
+def test_a_name_that_is_too_long_is_not_an_empty_table(tmp_path: Path) -> None:
+    assert read_rows(tmp_path / "missing.csv", 2).empty
+    with pytest.raises(HyperspaceError, match="path is not valid"):
+        read_rows(tmp_path / ("x" * 300), 2)
+
+
 def test_numbers_of_more_than_64_bits_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     row = {name: "x" for name in Row.__annotations__}
