@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.distributed.nn  # torch 2.8 makes a temporary folder when it is imported, and keeps it
 
 from tests.fuzz import mutations
 from tests.fuzz.case import Case, Refused, Target, Wrong
