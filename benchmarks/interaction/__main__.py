@@ -22,6 +22,9 @@ import torch
 import napari_hyperspace as hs
 from benchmarks.interaction import memory, report
 from benchmarks.interaction.cases import (
+    LOOP_STRUCTURES,
+    REAL_HEADS,
+    SYNTHETIC_MAPS,
     Labeled,
     hippocampi,
     loop_cases,
@@ -34,6 +37,7 @@ from benchmarks.interaction.methods import Painting, RandomWalker, Refinement, W
 from napari_hyperspace.core.files import write_text
 
 PARTS = ("strokes", "coarse", "memory")
+HEADS = (*REAL_HEADS, *SYNTHETIC_MAPS)
 
 
 def main() -> None:
@@ -47,7 +51,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--cases", type=int, default=20, help="number of real hippocampi")
     parser.add_argument("--more", type=int, default=20, help="of these, with other ways to ask")
-    parser.add_argument("--no-heads", action="store_true", help="real hippocampi alone")
+    parser.add_argument("--heads", nargs="*", choices=HEADS, default=HEADS, help="which heads")
+    parser.add_argument(
+        "--structures", nargs="+", choices=LOOP_STRUCTURES, default=LOOP_STRUCTURES, help="of heads"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of cases and synthetic images")
     parser.add_argument("--threads", type=int, help="threads of torch; default: its own")
     parser.add_argument("--json", type=Path, default=Path("docs/results/refine/summary.json"))
@@ -99,9 +106,10 @@ def measure(given: argparse.Namespace) -> None:
 
 def _sources(given: argparse.Namespace) -> Iterator[Labeled]:
     yield from hippocampi(given.cases, given.seed)
-    if not given.no_heads:
-        yield from real_heads()
-        yield from synthetic_heads(seed=given.seed)
+    yield from real_heads([name for name in REAL_HEADS if name in given.heads])
+    yield from synthetic_heads(
+        [name for name in SYNTHETIC_MAPS if name in given.heads], seed=given.seed
+    )
 
 
 def _strokes(
@@ -109,7 +117,7 @@ def _strokes(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row per structure, scenario and method."""
     walker, handed = RandomWalker(), Refinement(model, hand_back=True)
-    for case in loop_cases(source):
+    for case in loop_cases(source, given.structures):
         answers, strokes = interact(case, handed)
         yield _row(case, "nothing", "model", answers)
         if source.group == "hippocampus MR" and given.more > 0:
@@ -124,7 +132,7 @@ def _strokes(
         yield _row(case, "nothing", "strokes alone", replay(case, Painting(), strokes))
     if source.group == "hippocampus MR":
         return  # `brain` needs more of the head than these scans show
-    for case in loop_cases(source, brain=brain):
+    for case in loop_cases(source, given.structures, brain):
         answers, strokes = interact(case, handed)
         yield _row(case, "brain", "model", answers)
         same = replay(case, walker, strokes)

@@ -38,6 +38,7 @@ BRAIN_MM = 2.0
 CRANIAL = {name: value for value, (name, _) in STRUCTURES.items()}
 """Values of the structures in the model `brain`, and in the labels of the heads here."""
 _REAL_WITHOUT = {"icbm152": ("white matter", "ventral diencephalon"), "mne-sample": ()}
+REAL_HEADS = tuple(_REAL_WITHOUT)
 
 
 def data_folder() -> Path:
@@ -113,7 +114,7 @@ def _synthetic(head: LabeledHead, contrast: str, numbers: Sequence[int], seed: i
     return Labeled(name, "synthetic heads", pair.image, truth.astype(np.uint8), CRANIAL)
 
 
-def real_heads(names: Sequence[str] = tuple(_REAL_WITHOUT)) -> Iterator[Labeled]:
+def real_heads(names: Sequence[str] = REAL_HEADS) -> Iterator[Labeled]:
     """Yield real heads with the labels of `brain`."""
     for name in names:
         folder = data_folder() / "brain-real" / name
