@@ -135,11 +135,11 @@ QPushButton[objectName="hyperspace.run"]:enabled {
 }
 QPushButton[objectName="hyperspace.run"]:enabled:hover { background: @hover; }
 QLabel[objectName="hyperspace.estimate"] { font-weight: 600; }
-QPushButton, QToolButton, QComboBox, QAbstractSpinBox, QCheckBox, QTableWidget {
-    border: 1px solid transparent;
-}
+QPushButton, QToolButton, QComboBox, QAbstractSpinBox, QCheckBox, QTableWidget, QListWidget,
+QPlainTextEdit, QTextBrowser { border: 1px solid transparent; }
 QPushButton:focus, QToolButton:focus, QComboBox:focus, QAbstractSpinBox:focus, QCheckBox:focus,
-QTableWidget:focus { border: 1px solid @accent; }
+QTableWidget:focus, QListWidget:focus, QPlainTextEdit:focus,
+QTextBrowser:focus { border: 1px solid @accent; }
 QPushButton[objectName="hyperspace.run"]:focus { border-color: @text; }
 QProgressBar {
     background: transparent; border: none; border-radius: 2px; color: @text; text-align: center;

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -37,7 +38,7 @@ from napari_hyperspace.gui.models.view import Tone
 from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, plain_tip
 from napari_hyperspace.gui.widgets.parts.theme import Colors
-from napari_hyperspace.gui.widgets.windows.opening import resize_within_screen
+from napari_hyperspace.gui.widgets.windows.opening import resize_within_screen, set_tab_order
 
 _COLUMNS = ("Scan", "Spacing", "Time", "Result")
 _WIDTHS = (200, 130, 90)  # the last column takes the rest
@@ -81,6 +82,9 @@ class BatchWindow(QDialog):
         self._save.clicked.connect(self._ask_table)
         self._close.clicked.connect(self.reject)
         self._table.cellDoubleClicked.connect(lambda row, column: controller.open_result(row))
+        enter = QShortcut(QKeySequence(Qt.Key.Key_Return), self._table)
+        enter.setContext(Qt.ShortcutContext.WidgetShortcut)
+        enter.activated.connect(lambda: controller.open_result(self._table.currentRow()))
         self.finished.connect(lambda result: controller.close())
         controller.open(self)
 
@@ -111,7 +115,7 @@ class BatchWindow(QDialog):
         self._with.setText(self._controller.describe())
         self._table = QTableWidget(0, len(_COLUMNS), self)
         self._table.setObjectName("hyperspace.batch.table")
-        tip = "The scans and their results; a double click opens a scan with its labels"
+        tip = "The scans and their results; a double click or Enter opens a scan with its labels"
         self._describe(self._table, "Results", tip)
         self._table.setHorizontalHeaderLabels(_COLUMNS)
         self._table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -169,6 +173,11 @@ class BatchWindow(QDialog):
         column.addWidget(self._table, 1)
         column.addWidget(self._bar)
         column.addLayout(end)
+        set_tab_order(
+            *(self._source, self._browse_source, self._target, self._browse_target),
+            *(self._policy, self._spacing, self._seconds, self._gigabytes, self._table),
+            *(self._save, self._run, self._cancel, self._close),
+        )
         resize_within_screen(self, 760, 520)
 
     def _button(self, text: str, name: str, tip: str) -> QPushButton:

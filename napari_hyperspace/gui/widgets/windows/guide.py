@@ -56,6 +56,7 @@ class GuideDialog(QDialog):
         self.text = QTextBrowser(self)
         self.text.setObjectName(f"{name}.text")
         self.text.setAccessibleName(title)
+        self.text.setAccessibleDescription("Text to read; it cannot be edited")
         self.text.setTabChangesFocus(True)
         column = QVBoxLayout(self)
         column.addWidget(self.text)

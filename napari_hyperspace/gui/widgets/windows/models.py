@@ -23,7 +23,7 @@ from napari_hyperspace.gui.controllers.manager import ManagerController, ModelRo
 from napari_hyperspace.gui.models.view import Tone
 from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, plain_tip
-from napari_hyperspace.gui.widgets.windows.opening import resize_within_screen
+from napari_hyperspace.gui.widgets.windows.opening import resize_within_screen, set_tab_order
 from napari_hyperspace.gui.widgets.windows.web_address import WebAddressDialog
 
 _KEY = Qt.ItemDataRole.UserRole
@@ -123,6 +123,11 @@ class ModelsWindow(QDialog):
         column.addLayout(add)
         column.addWidget(self._bar)
         column.addLayout(end)
+        set_tab_order(
+            *(self._list, self._card, self._file, self._web, self._folder, self._remove),
+            *(self._cancel, self._choose, self._close),
+        )
+        self._list.setFocus()
         resize_within_screen(self, 820, 540)
 
     # -- what the user does --------------------------------------------------------------------

@@ -1,8 +1,9 @@
-"""Opening windows: one of a kind at a time, and never larger than the screen."""
+"""Opening windows: one of a kind, never larger than the screen, with the keys in reading order."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeVar
 
 from qtpy.QtWidgets import QDialog, QWidget
@@ -31,6 +32,15 @@ def open_one(parent: QWidget, kind: type[Window], make: Callable[[], Window]) ->
     window.raise_()
     window.activateWindow()
     return window
+
+
+def set_tab_order(*controls: QWidget) -> None:
+    """Let the key Tab go through the controls in this order.
+
+    Otherwise it is the order in which Qt got them, which splitters and forms change.
+    """
+    for one, following in pairwise(controls):
+        QWidget.setTabOrder(one, following)
 
 
 def resize_within_screen(window: QWidget, width: int, height: int) -> None:

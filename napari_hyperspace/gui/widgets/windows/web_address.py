@@ -7,6 +7,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLineEdit, QWidget
 
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel
+from napari_hyperspace.gui.widgets.windows.opening import set_tab_order
 
 _NOTE = (
     "The checksum (SHA-256, 64 digits) is stated where the model is offered. With it, the file is "
@@ -49,6 +50,8 @@ class WebAddressDialog(QDialog):
             form.addRow(line.label, line.native)
         form.addRow(note)
         form.addRow(buttons)
+        set_tab_order(self._url.native, self._sha256.native, self._name.native, accept, decline)
+        self._url.native.setFocus()
         self.resize(560, 200)
 
     def answer(self) -> tuple[str, str, str]:
