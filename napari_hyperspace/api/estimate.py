@@ -16,6 +16,7 @@ import torch
 
 from napari_hyperspace.api.guidance import (
     AnyGuidance,
+    CoarselyGuidedModel,
     Guidance,
     as_pass,
     check_guidance,
@@ -160,6 +161,8 @@ class _Estimator:
         options: InferenceOptions,
         guidance: AnyGuidance | None = None,
     ) -> None:
+        if isinstance(model, CoarselyGuidedModel):
+            guidance, model = guidance or model.coarse_pass, model.model
         check_guidance(model, guidance)
         self._coarse_pass: Guidance | None = None
         if guidance is not None and not isinstance(guidance, Volume):

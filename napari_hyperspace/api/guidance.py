@@ -14,12 +14,14 @@ from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.volume import GuidanceRecord, Volume, digest_of_labels
 from napari_hyperspace.inference.guidance import NO_GUIDANCE, GuidedModel
 from napari_hyperspace.inference.inputs import guidance_needed
+from napari_hyperspace.inference.normalized import NormalizedModel
 from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.io import check_labels
 from napari_hyperspace.nets.base.guidance import GivenGuidance
 
 __all__ = [
     "AnyGuidance",
+    "CoarselyGuidedModel",
     "Guidance",
     "as_pass",
     "check_guidance",
@@ -239,3 +241,28 @@ def coarse_pass_spacing(
         return float(given), float(given), float(given)
     z, y, x = (float(step) for step in given)
     return z, y, x
+
+
+class CoarselyGuidedModel(NormalizedModel):
+    """A guided model with the coarse pass that guides it: both run in one call.
+
+    Parameters
+    ----------
+    model
+        A guided model.
+    coarse_pass
+        Runs first.
+
+    Raises
+    ------
+    HyperspaceError
+        As `check_guidance`.
+    """
+
+    def __init__(self, model: SpacingModel, coarse_pass: Guidance) -> None:
+        check_guidance(model, coarse_pass)
+        super().__init__(model)
+        self.normalization = model.normalization
+        self.localization = model.localization
+        self.model = model
+        self.coarse_pass = coarse_pass

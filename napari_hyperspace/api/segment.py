@@ -8,6 +8,7 @@ from typing import Unpack
 
 from napari_hyperspace.api.guidance import (
     AnyGuidance,
+    CoarselyGuidedModel,
     Guidance,
     as_pass,
     check_guidance,
@@ -139,6 +140,8 @@ def segment_steps(
             where=model.name,
             fix="Use refine, or another model",
         )
+    if isinstance(model, CoarselyGuidedModel):
+        guidance, model = guidance or model.coarse_pass, model.model
     check_guidance(model, guidance)
     if guidance is None:
         return (yield from _passes(volume, model, spacing_mm, options, should_stop))

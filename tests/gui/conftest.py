@@ -359,6 +359,11 @@ class MockView:
     ) -> None:
         self._say("layers", entries, current, channels)
 
+    def show_guidance(
+        self, entries: Entries | None, current: str, spacing_mm: float | None
+    ) -> None:
+        self._say("guidance", entries, current, spacing_mm)
+
     def show_scan(self, text: str, hint: str = "") -> None:
         self._say("scan", text, *([hint] if hint else []))
 

@@ -141,7 +141,7 @@ class BudgetController:
 
         def steps(should_stop: ShouldStop) -> Steps[_Found]:
             yield from ()
-            model = self._library.load(choices.model)
+            model = self._library.load_to_run(choices.model)
             options = choices.inference_options()
 
             def cost(spacing_mm: Triple) -> Estimate:

@@ -11,6 +11,7 @@ from napari_hyperspace.gui.controllers.about import AboutController
 from napari_hyperspace.gui.controllers.budget import BudgetController
 from napari_hyperspace.gui.controllers.corrections.section import CorrectionController
 from napari_hyperspace.gui.controllers.files import FileController
+from napari_hyperspace.gui.controllers.guidance import GuidanceController
 from napari_hyperspace.gui.controllers.live import LiveController
 from napari_hyperspace.gui.controllers.manager import ManagerController
 from napari_hyperspace.gui.controllers.model import ModelController
@@ -51,8 +52,8 @@ class DockController:
 
     Attributes
     ----------
-    scan, models, spacing, live, segmentation, files, budget, structures, comparison, about,
-    planes, sweep, reproduce, networks, manager, batch, corrections
+    scan, models, guidance, spacing, live, segmentation, files, budget, structures, comparison,
+    about, planes, sweep, reproduce, networks, manager, batch, corrections
         What the user can do.
     choices, layers
         The settings, and the layers to segment.
@@ -80,6 +81,7 @@ class DockController:
         self.layers = layers
         view.show_choices(choices)
         self.models = ModelController(view, library, choices)
+        self.guidance = GuidanceController(viewer, view, self.models, library)
         self.scan = ScanController(viewer, view, layers, self.models)
         self.spacing = SpacingController(view, choices, layers, self.models)
         self.live = LiveController(
@@ -128,6 +130,7 @@ class DockController:
         self.layers.opened.connect(self._scan_opened)
         self.models.chosen.connect(self._model_chosen)
         self.models.loaded.connect(self._model_loaded)
+        self.guidance.changed.connect(self._query)
         events = self.choices.events
         for event in (events.spacing_mm, events.device, events.preview_ms, events.outside):
             event.connect(self._query)
@@ -161,6 +164,7 @@ class DockController:
         self._runner.close()
         self.manager.close()
         self.segmentation.close()
+        self.guidance.close()
         self.live.close()
         for emitter in self._moves:
             emitter.disconnect(self._view_moved)
@@ -226,6 +230,7 @@ class DockController:
 
     def _layers_listed(self) -> None:
         self.scan.show_layers()
+        self.guidance.refresh()
         self.segmentation.stop_if_removed()
         self.sweep.stop_if_removed()
         self.sweep.refresh()
@@ -233,6 +238,7 @@ class DockController:
         self._refresh_buttons()
 
     def _model_chosen(self) -> None:
+        self.guidance.model_changed()
         self.live.remove_preview()  # it has the names and colors of the previous model
         self.live.show_nothing()
         self.sweep.set_model(None)
@@ -242,7 +248,8 @@ class DockController:
     def _model_loaded(self) -> None:
         model = self.models.model
         if model is not None:
-            self.layers.set_channels(model.in_channels)
+            self.layers.set_channels(model.image_channels)
+        self.guidance.model_changed()
         self.sweep.set_model(model)
         self.spacing.refresh()
         self._refresh_buttons()

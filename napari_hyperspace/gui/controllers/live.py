@@ -11,6 +11,7 @@ from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.viewer import PREVIEW_MARK, PreviewLayer, view_position
 from napari_hyperspace.gui.controllers.model import ModelController
 from napari_hyperspace.gui.controllers.spacing import SpacingController
+from napari_hyperspace.gui.jobs.guidance import GuidanceChoice
 from napari_hyperspace.gui.jobs.later import later
 from napari_hyperspace.gui.jobs.preview import (
     BakeTime,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 _ESTIMATING = "estimating…"
 _MEASURING = "measuring this machine, once…"
 
-_CostKey = tuple[Grid, "Model", Triple, str]
+_CostKey = tuple[Grid, "Model", Triple, str, GuidanceChoice | None]
 
 
 class LiveController:
@@ -170,7 +171,7 @@ class LiveController:
 
     def _make_query(self, model: Model, preview: bool) -> SpacingQuery | None:
         source = self._layers.first()
-        if source is None or len(self._layers.layers) != model.in_channels:
+        if source is None or len(self._layers.layers) != model.image_channels:
             return None
         choices, request = self._choices, None
         if preview and choices.live and not self._runner.running:
@@ -183,6 +184,8 @@ class LiveController:
             choices.inference_options(),
             self._spacing.scales.together,
             request,
+            self._models.guidance if model.guidance is not None else None,
+            self._models.bind,
         )
 
     # -- answers -------------------------------------------------------------------------------
@@ -248,4 +251,4 @@ class LiveController:
 def _cost_key(query: SpacingQuery) -> _CostKey:
     """Return what the cost of a query depends on."""
     grid = query.sources[0].placement.grid
-    return grid, query.model, query.spacing_mm, str(query.options.device)
+    return grid, query.model, query.spacing_mm, str(query.options.device), query.guidance

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from psygnal import Signal
 
 from napari_hyperspace.core.spacing import Range
+from napari_hyperspace.gui.jobs.guidance import GuidanceChoice
 from napari_hyperspace.gui.jobs.model_library import (
     AvailableDevices,
     LoadedModel,
@@ -19,6 +20,7 @@ from napari_hyperspace.gui.models.formatting import describe_card, describe_mode
 from napari_hyperspace.gui.models.view import Entries, View
 
 if TYPE_CHECKING:
+    from napari_hyperspace.inference.protocols import SpacingModel
     from napari_hyperspace.nets.model import Model
 
 
@@ -45,6 +47,7 @@ class ModelController:
         self._library = library
         self._choices = choices
         self.model: Model | None = None
+        self.coarse_models: Entries = ()
         choices.model = library.find(choices.model)
         self._devices: Entries = [("cpu", "CPU")]  # until all of them are known
         view.show_devices(self._devices, "cpu")
@@ -53,8 +56,10 @@ class ModelController:
 
     @property
     def channel_names(self) -> Sequence[str]:
-        """Names of the input channels; of one image until a model is loaded."""
-        return self.model.card.channel_names if self.model is not None else ("image",)
+        """Names of the images that the model wants; of one until a model is loaded."""
+        if self.model is None:
+            return ("image",)
+        return self.model.channel_names[: self.model.image_channels]
 
     @property
     def trained_range_mm(self) -> tuple[Range, ...] | None:
@@ -116,7 +121,7 @@ class ModelController:
             self._view.show_model_purposes(answer.lines)
             return
         if isinstance(answer, LoadedModel):
-            self.model = answer.model
+            self.model, self.coarse_models = answer.model, answer.coarse
             self._view.show_model(describe_model(answer.model), describe_card(answer.model))
             self.loaded.emit()
             return
@@ -125,6 +130,15 @@ class ModelController:
             with self._choices.events.device.blocked():  # the default is no change
                 self._choices.device = answer.entries[0][0]
         self._view.show_devices(answer.entries, self._choices.device)
+
+    @property
+    def guidance(self) -> GuidanceChoice | None:
+        """What guides the loaded model."""
+        return self._library.guidance
+
+    def bind(self, model: Model) -> SpacingModel:
+        """Return a loaded model with its guidance; see `ModelLibrary.bind`."""
+        return self._library.bind(model)
 
     def show_failure(self) -> None:
         """Show that the chosen model could not be loaded."""

@@ -116,10 +116,11 @@ class SegmentationController:
         except HyperspaceError as error:
             self._view.show_message(str(error), "error")
             return
+        guidance = self._library.guidance
         choices = replace(self._choices)  # the user may change them during the run
 
         def steps(should_stop: ShouldStop) -> Steps[_Segmented | _NotFinite]:
-            model = self._library.load(choices.model)
+            model = self._library.load_to_run(choices.model)
             volumes = [source.volume() for source in sources]
             not_finite = [count_not_finite(volume.array) for volume in volumes]
             if any(not_finite):

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from napari_hyperspace._resources import DEFAULT_MODEL, REFINE_MODEL
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.gui.jobs.guidance import GuidanceChoice
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.view import Entries
 
 if TYPE_CHECKING:
+    from napari_hyperspace.inference.protocols import SpacingModel
     from napari_hyperspace.nets.model import Model
 
 
@@ -33,10 +35,11 @@ class ModelPurposes:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model that was loaded, and its key."""
+    """A model that was loaded, its key, and the models that can make a coarse pass for it."""
 
     key: str
     model: Model
+    coarse: Entries = ()
 
 
 class _Slot:
@@ -54,10 +57,16 @@ class ModelLibrary:
     ----------
     services
         Loads the models.
+
+    Attributes
+    ----------
+    guidance
+        What guides a guided model. Set on the main thread.
     """
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self.guidance: GuidanceChoice | None = None
         self._own: dict[str, str] = {}
         self._purposes: dict[str, str] = {}
         self._slots: dict[str, _Slot] = {}
@@ -132,6 +141,52 @@ class ModelLibrary:
                 slot.model = model
             return slot.model
 
+    def load_to_run(self, key: str) -> SpacingModel:
+        """Return a model with its guidance, if it is a guided one; not for the main thread.
+
+        Raises
+        ------
+        HyperspaceError
+            As `load`; or the model needs guidance, and there is none.
+        """
+        return self.bind(self.load(key))
+
+    def bind(self, model: Model) -> SpacingModel:
+        """Return a loaded model with its guidance, if it is a guided one; see `load_to_run`."""
+        guidance = self.guidance
+        if model.guidance is None:
+            return model
+        if guidance is None:
+            raise HyperspaceError(
+                "this model needs guidance: labels of its structures",
+                where=model.name,
+                fix="Open or paint labels, or open a model of the same structures for a coarse "
+                "pass",
+            )
+        return guidance.bind(model, self.load)
+
+    def coarse_models(self, key: str, model: Model) -> Entries:
+        """Return the models that segment the structures of a guided one, for a coarse pass.
+
+        The guided model itself comes last: it was not made for that.
+        """
+        if model.guidance is None:
+            return ()
+        names = {name.casefold() for name in model.label_names.values()}
+        found = []
+        for other, text in self.entries():
+            try:
+                card = self._services.read_card(other)
+            except HyperspaceError:  # said when it is chosen
+                continue
+            fits = {label.name.casefold() for label in card.labels} <= names
+            same_images = len(card.channel_names) == model.image_channels
+            if other != key and card.head == "labels" and not card.guidance and fits:
+                found += [(other, text)] if same_images else []
+        if model.guidance.optional:
+            found.append((key, model.name))
+        return tuple(found)
+
     def load_steps(self, key: str) -> Iterator[AvailableDevices | ModelPurposes | LoadedModel]:
         """List the devices, read what the models are for, and load a model.
 
@@ -139,4 +194,5 @@ class ModelLibrary:
         """
         yield AvailableDevices(tuple(self._services.devices()))
         yield ModelPurposes(self.purposes())
-        yield LoadedModel(key, self.load(key))
+        model = self.load(key)
+        yield LoadedModel(key, model, self.coarse_models(key, model))

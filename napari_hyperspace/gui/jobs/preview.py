@@ -19,6 +19,7 @@ from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters.layers import LayerSource
+from napari_hyperspace.gui.jobs.guidance import GuidanceChoice
 from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.jobs.worker import Stop
 from napari_hyperspace.gui.models.blocks import (
@@ -39,6 +40,7 @@ from napari_hyperspace.inference.normalized import NormalizedModel
 if TYPE_CHECKING:
     from napari_hyperspace.api.estimate import Estimate
     from napari_hyperspace.inference.options import InferenceOptions
+    from napari_hyperspace.inference.protocols import SpacingModel
     from napari_hyperspace.nets.model import Model
 
 _QUICK_S = 0.06  # a sharp preview this fast is not preceded by a coarse one
@@ -78,6 +80,10 @@ class SpacingQuery:
         Range of spacings of the cost curve.
     preview
         `None`: no preview.
+    guidance
+        What guides the model, if it is a guided one.
+    bind
+        Returns the model with its guidance.
     """
 
     sources: tuple[LayerSource, ...]
@@ -86,6 +92,8 @@ class SpacingQuery:
     options: InferenceOptions
     scale: Scale
     preview: PreviewRequest | None = None
+    guidance: GuidanceChoice | None = None
+    bind: Callable[[Model], SpacingModel] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,8 @@ class NoPreview:
 SpacingAnswer = BakeTime | SpacingCost | CostOverSpacing | PreviewLabels | NoPreview
 
 
-_CurveKey = tuple[Grid, "Model", str, tuple[float, ...]]
+_CurveKey = tuple[Grid, "SpacingModel", str, tuple[float, ...]]
+_GuidedKey = tuple[tuple[LayerSource, ...], "SpacingModel"]
 _SideKey = tuple[Grid, "Model", Triple, float]
 _ScanKey = tuple[tuple[LayerSource, ...], Normalization]
 
@@ -163,6 +172,7 @@ class PreviewEngine:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._normalized: tuple[_ScanKey, tuple[Volume, ...]] | None = None
+        self._guided: tuple[_GuidedKey, SpacingModel] | None = None
         self._curve: tuple[_CurveKey, CostOverSpacing] | None = None
         self._side: tuple[_SideKey, float] | None = None
         # Measured time of previews over their predicted time, smoothed; it scales predictions.
@@ -184,16 +194,16 @@ class PreviewEngine:
         if stop():
             return
         grid = query.sources[0].placement.grid
-        yield SpacingCost(
-            self._services.estimate(grid, query.model, query.spacing_mm, query.options)
-        )
+        model = query.model if query.bind is None else query.bind(query.model)
+        yield SpacingCost(self._services.estimate(grid, model, query.spacing_mm, query.options))
         if stop():
             return
-        yield self._cost_curve(query, grid)
+        yield self._cost_curve(query, grid, model)
         if query.preview is None:
+            self._guided = None
             self._normalized = None  # it takes at least as much memory as the scan
         elif not stop():
-            yield from self._previews(query, query.preview, stop)
+            yield from self._previews(query, query.preview, model, stop)
 
     def _bake(self, query: SpacingQuery) -> float:
         model = query.model
@@ -201,20 +211,20 @@ class PreviewEngine:
         model.network(query.spacing_mm[-model.n_dim :], query.options.device)
         return time.perf_counter() - started
 
-    def _cost_curve(self, query: SpacingQuery, grid: Grid) -> CostOverSpacing:
+    def _cost_curve(self, query: SpacingQuery, grid: Grid, model: SpacingModel) -> CostOverSpacing:
         spacings = curve_spacings(query.scale, query.spacing_mm)
         # Rounded: the same proportions come with different last bits.
         ends = tuple(round(value, 6) for value in (*spacings[0], *spacings[-1]))
-        key = (grid, query.model, str(query.options.device), ends)
+        key = (grid, model, str(query.options.device), ends)
         if self._curve is None or self._curve[0] != key:
             options = replace(query.options, outside="extrapolate")
-            estimates = self._services.estimate_curve(grid, query.model, spacings, options)
+            estimates = self._services.estimate_curve(grid, model, spacings, options)
             means = tuple(mean_spacing(one) for one in spacings)
             self._curve = key, CostOverSpacing(means, tuple(estimates))
         return self._curve[1]
 
     def _previews(
-        self, query: SpacingQuery, request: PreviewRequest, stop: Stop
+        self, query: SpacingQuery, request: PreviewRequest, guided: SpacingModel, stop: Stop
     ) -> Iterator[PreviewLabels | NoPreview]:
         volumes = self._normalize(query)
         grid = volumes[0].grid
@@ -223,7 +233,7 @@ class PreviewEngine:
             query.model, spacing, None if device is None else str(device)
         )
         options = replace(query.options, precision=precision)
-        model = NormalizedModel(query.model)
+        model = NormalizedModel(self._with_guidance(query, guided, options, stop))
 
         def seconds(block: Grid) -> float:
             return self._services.estimate(block, model, spacing, options).seconds * self._pace
@@ -259,6 +269,18 @@ class PreviewEngine:
         error = final.seconds / max(predicted, 1e-3)
         self._pace *= min(max(error, 0.25), 4.0) ** 0.5
         yield final
+
+    def _with_guidance(
+        self, query: SpacingQuery, model: SpacingModel, options: InferenceOptions, stop: Stop
+    ) -> SpacingModel:
+        """Return a guided model with labels; a coarse pass runs once for all its previews."""
+        if query.guidance is None:
+            return model
+        key = (query.sources, model)
+        if self._guided is None or self._guided[0] != key:
+            volumes = [source.layer_volume() for source in query.sources]
+            self._guided = key, self._services.guide(volumes, model, options, stop)
+        return self._guided[1]
 
     def _side_mm(
         self,

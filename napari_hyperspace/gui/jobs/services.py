@@ -196,6 +196,23 @@ class Services(CorrectionServices):
 
         return segment_steps(volumes, model, spacing_mm, options, should_stop=should_stop)
 
+    def guide(
+        self,
+        volumes: Sequence[Volume],
+        model: SpacingModel,
+        options: InferenceOptions,
+        should_stop: ShouldStop,
+    ) -> SpacingModel:
+        """Return a guided model with labels: those of its coarse pass, if it has one."""
+        from napari_hyperspace.api.guidance import CoarselyGuidedModel
+        from napari_hyperspace.api.segment import guide_steps
+        from napari_hyperspace.core.progress import run_to_end
+
+        if not isinstance(model, CoarselyGuidedModel):
+            return model
+        steps = guide_steps(volumes, model.model, model.coarse_pass, options, should_stop)
+        return run_to_end(steps)[0]
+
     def sweep(
         self,
         volumes: Sequence[Volume],

@@ -122,6 +122,11 @@ class View(Protocol):
     ) -> None:
         """Fill the choosers of layers: one per input channel of the model."""
 
+    def show_guidance(
+        self, entries: Entries | None, current: str, spacing_mm: float | None
+    ) -> None:
+        """Show what can guide the model, and the spacing of a coarse pass; `None`: nothing."""
+
     def show_scan(self, text: str, hint: str = "") -> None:
         """Describe the chosen layer; if there is none, ``hint`` says why, or what to do."""
 

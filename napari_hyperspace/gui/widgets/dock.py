@@ -198,6 +198,8 @@ class HyperspaceWidget(QWidget):
         )
         scan.model.chosen.connect(controller.models.choose)
         scan.device.chosen.connect(controller.models.choose_device)
+        scan.guidance.chosen.connect(controller.guidance.choose)
+        scan.guidance.spacingChanged.connect(controller.guidance.set_spacing)
         self._spacing.spacingChanged.connect(controller.spacing.set_spacing)
         self._spacing.limited.connect(lambda why: self.show_message(why, "warning"))
         self._spacing.lockedChanged.connect(controller.spacing.set_locked)
@@ -306,6 +308,12 @@ class HyperspaceWidget(QWidget):
     ) -> None:
         """Fill the choosers of layers: one per input channel of the model."""
         self._scan.show_layers(entries, current, channels)
+
+    def show_guidance(
+        self, entries: Entries | None, current: str, spacing_mm: float | None
+    ) -> None:
+        """Show what can guide the model, and the spacing of a coarse pass; `None`: nothing."""
+        self._scan.guidance.show_guidance(entries, current, spacing_mm)
 
     def show_scan(self, text: str, hint: str = "") -> None:
         """Describe the chosen layer; if there is none, ``hint`` says why, or what to do."""

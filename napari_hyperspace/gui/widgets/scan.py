@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtGui import QAction
 from qtpy.QtWidgets import QMenu, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
@@ -15,9 +15,66 @@ from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.choosers import Chooser, channel_name
 from napari_hyperspace.gui.widgets.parts.labels import PlainLabel, heading, plain_tip
 from napari_hyperspace.gui.widgets.parts.layouts import row
+from napari_hyperspace.gui.widgets.parts.spacing_box import SpacingBox
 from napari_hyperspace.gui.widgets.parts.tool_button import text_button
 
 _DEVICE_WIDTH = 90
+
+
+class GuidanceRow(QWidget):
+    """Shown for guided models only."""
+
+    chosen = Signal(str)
+    """The key of a Labels layer, or of a coarse pass."""
+    spacingChanged = Signal(float)
+    """The spacing of the coarse pass, in mm."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("hyperspace.guidance")
+        label = PlainLabel(self, name="hyperspace.guidance.label")
+        label.setText("Guidance")
+        tip = "Where the structures are, roughly: labels of a layer, or a coarse pass of a model"
+        self._source = Chooser("hyperspace.guidance.source", tip, self)
+        self._source.setAccessibleName("Guidance")
+        self._source.setAccessibleDescription(tip)
+        self._at = PlainLabel(self, name="hyperspace.guidance.at")
+        self._at.setText("at")
+        self._spacing = SpacingBox(self)
+        self._spacing.setObjectName("hyperspace.guidance.spacing")
+        self._spacing.setToolTip("Working spacing of the coarse pass")
+        self._spacing.setAccessibleName("Spacing of the coarse pass")
+        self._spacing.setAccessibleDescription("Working spacing of the coarse pass, in mm")
+        for text in (label, self._at):
+            text.setWordWrap(False)
+            text.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
+        label.setBuddy(self._source)
+        line = row(label, self._source, self._at, self._spacing, stretch=1)
+        line.setContentsMargins(0, 0, 0, 0)
+        self.setLayout(line)
+        self._source.chosen.connect(self.chosen)
+        self._spacing.valueChanged.connect(self.spacingChanged)
+        self.hide()
+
+    def show_guidance(
+        self, entries: Entries | None, current: str, spacing_mm: float | None
+    ) -> None:
+        """Show what can guide the model; `None`: hide the row.
+
+        Parameters
+        ----------
+        entries, current
+            Layers and coarse passes, and the chosen one.
+        spacing_mm
+            Spacing of the coarse pass; `None` for labels.
+        """
+        self.setVisible(entries is not None)
+        self._source.fill(entries or (), current, "open or paint labels")
+        for widget in (self._at, self._spacing):
+            widget.setVisible(spacing_mm is not None)
+        if spacing_mm is not None:
+            with QSignalBlocker(self._spacing):
+                self._spacing.setValue(spacing_mm)
 
 
 class ScanPanel(QWidget):
@@ -70,6 +127,7 @@ class ScanPanel(QWidget):
         for chooser, name in ((self.layer, "Scan"), (self.model, "Model"), (self.device, "Device")):
             chooser.setAccessibleName(name)
         self._model_facts = PlainLabel(self, faint=True, name="hyperspace.model_facts")
+        self.guidance = GuidanceRow(self)
         self._lay_out()
         self.open.clicked.connect(self._open_scan)
         open_file.triggered.connect(self._open_scan)
@@ -88,6 +146,7 @@ class ScanPanel(QWidget):
         column.addWidget(heading("Model", self))
         column.addLayout(row(self.model, self.device, stretch=0))
         column.addWidget(self._model_facts)
+        column.addWidget(self.guidance)
 
     def show_models(self, entries: Entries, current: str) -> None:
         """Fill the chooser of models."""
