@@ -82,6 +82,9 @@ class DataSection(ConfigSection):
     """Name of a label value; default: the name in the data set."""
     colors: dict[PositiveInt, HexColor] = Field(default_factory=dict)
     """Color of a label value as `#rrggbb`."""
+    paired: tuple[PositiveInt, ...] = ()
+    """Label values of structures on both sides of the body, which can be divided into left and
+    right after a segmentation."""
     normalization: NormalizationConfig = NormalizationConfig()
     """Intensity normalization, stored in the model."""
 

@@ -97,7 +97,12 @@ def check(
     found = Listing(problems=list(data.listing.problems))
     if not data.listing.cases:
         found.error("missing", "no labeled case was found", where=data.folder)
-    for key, values in (("names", data.section.names), ("colors", data.section.colors)):
+    section = data.section
+    for key, values in (
+        ("names", section.names),
+        ("colors", section.colors),
+        ("paired", section.paired),
+    ):
         for value in sorted(set(values) - set(data.label_names)):
             found.error("configuration", f"data.{key}: the label value {value} does not exist")
     if max(data.label_names) > _LARGEST_UINT8:

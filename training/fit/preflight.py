@@ -211,7 +211,12 @@ def check_classes(config: FitConfig, dataset: DataSet) -> None:
                 expected=expected,
                 fix=f"Set {key}: {expected}",
             )
-    for key, values in (("data.names", config.data.names), ("data.colors", config.data.colors)):
+    section = config.data
+    for key, values in (
+        ("data.names", section.names),
+        ("data.colors", section.colors),
+        ("data.paired", section.paired),
+    ):
         unknown = sorted(set(values) - set(dataset.label_names))
         if unknown:
             raise HyperspaceError(

@@ -243,12 +243,19 @@ def test_a_patient_in_both_parts_of_a_split_is_a_warning(tmp_path: Path) -> None
 
 def test_names_colors_and_exclusions_without_a_match(dataset: Path, tmp_path: Path) -> None:
     path = tmp_path / "data.yaml"
-    data = {"folder": "tiny", "names": {5: "x"}, "colors": {6: "#ffffff"}, "exclude": ["huge*"]}
+    data = {
+        "folder": "tiny",
+        "names": {5: "x"},
+        "colors": {6: "#ffffff"},
+        "paired": [7],
+        "exclude": ["huge*"],
+    }
     path.write_text(yaml.safe_dump({"data": data}))
     report = check(path)
     assert [text for _, _, text in _found(report)] == [
         "data.names: the label value 5 does not exist",
         "data.colors: the label value 6 does not exist",
+        "data.paired: the label value 7 does not exist",
     ]
     assert _only(path, "warning")[2] == "data.exclude: no case matches huge*"
 

@@ -36,6 +36,7 @@ def test_a_run_writes_a_model_and_a_report(dataset: Path) -> None:
         validation__every_steps=30,
         data__names={2: "behind"},
         data__colors={1: "#123456"},
+        data__paired=[1],
         card__description="Two halves.",
     )
     run = base / "run"
@@ -52,6 +53,7 @@ def test_a_run_writes_a_model_and_a_report(dataset: Path) -> None:
     model = hs.load_model(run / "model.safetensors")
     assert model.label_names == {1: "front", 2: "behind"}
     assert model.label_colors[1] == "#123456"
+    assert [value for value, one in model.label_sides.items() if one.paired] == [1]
     assert model.trained_range_mm == ((1.0, 2.5), (1.2, 3.0), (1.0, 2.0))
     card = model.card
     assert card.description == "Two halves." and card.license == "CC0"
