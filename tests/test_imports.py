@@ -22,8 +22,8 @@ MAX_LINES = 400
 
 HS = "napari_hyperspace"
 _ENGINE = (
-    *("core", "core.labels", "io", "nets", "nets.base", "inference", "cost", "support"),
-    *("api", "api.sweeps", "api.corrections"),
+    *("core", "core.labels", "io", "nets", "nets.base", "inference", "inference.best"),
+    *("cost", "support", "api", "api.sweeps", "api.corrections"),
 )
 _TRAINING = (
     *("config", "synthesis", "data", "sampling", "evaluation", "evaluation.real", "fit"),
@@ -50,10 +50,12 @@ RULES: dict[str, set[str]] = {
     f"{HS}.nets": _hs("", "core", "nets.base", "nets.plain", "nets.hypernetwork", "nets.harmonic"),
     f"{HS}.inference.openvino": _hs("core", "nets.base"),
     f"{HS}.inference": _hs("core", "nets", "nets.base", "inference.openvino"),
+    f"{HS}.inference.best": _hs("core", "inference"),
     f"{HS}.cost": _hs("core", "nets", "nets.base", "inference"),
     f"{HS}.support": _hs("", "core", "nets", "inference", "cost"),
     f"{HS}.api": _hs(
-        *("", "core", "core.labels", "io", "nets", "nets.base", "inference", "cost", "support")
+        *("", "core", "core.labels", "io", "nets", "nets.base", "inference", "inference.best"),
+        *("cost", "support"),
     ),
     f"{HS}.api.sweeps": _hs("", *_ENGINE[:-3], "api"),
     f"{HS}.api.corrections": _hs("", *_ENGINE[:-3], "api"),

@@ -101,6 +101,8 @@ def localize_steps(
         options,
         outside="clamp",
         precision=options.localization_precision or options.precision,
+        best=False,
+        uncertainty=False,
     )
     upper = below_the_top(localization, native)
     # The second pass is due rarely: the first one has most of the progress.

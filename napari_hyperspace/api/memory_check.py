@@ -18,11 +18,22 @@ from napari_hyperspace.inference.protocols import SpacingModel
 
 
 def check_main_memory(
-    volumes: Sequence[Volume], plan: Plan, model: SpacingModel, device: torch.device
+    volumes: Sequence[Volume],
+    plan: Plan,
+    model: SpacingModel,
+    device: torch.device,
+    held_bytes: int = 0,
 ) -> None:
     """Refuse a segmentation that needs more main memory than is available.
 
     A network that cannot be traced is not refused.
+
+    Parameters
+    ----------
+    volumes, plan, model, device
+        The segmentation.
+    held_bytes
+        What is held in main memory besides, during all of it.
 
     Raises
     ------
@@ -34,7 +45,7 @@ def check_main_memory(
     except CannotTraceError:
         return
     free = available_bytes(torch.device("cpu"))
-    needed = min(
+    needed = held_bytes + min(
         peaks(volumes, plan, model, trace, PRECISIONS[name], device)[1]
         for name in ("fp32-channels-last", "bf16-channels-last")
     )

@@ -18,6 +18,8 @@ from napari_hyperspace.core.memory import PeakMemory
 from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.core.resample import resample_to_grid
 from napari_hyperspace.core.volume import Record, Volume, VolumeMetadata
+from napari_hyperspace.inference.best.probabilities import mean_bytes
+from napari_hyperspace.inference.best.run import BestRun
 from napari_hyperspace.inference.engine import FINISHED, InferenceRun
 from napari_hyperspace.inference.execution import choose_device
 from napari_hyperspace.inference.inputs import as_volumes, straight_grid, working_image
@@ -52,6 +54,9 @@ class SegmentResult:
         Working spacing, canonical order (z, y, x).
     precision, device
         Precision and device of the last attempt, which made the labels.
+    uncertainty
+        If `InferenceOptions.uncertainty` asked for it: 1 minus the mean probability of each voxel's
+        label, float32 on the grid of the labels; 0 where nothing was looked for.
     """
 
     labels: Volume
@@ -62,6 +67,7 @@ class SegmentResult:
     precision: str
     device: str
     probe_seconds: float = 0.0
+    uncertainty: Volume | None = None
 
 
 def segment_in_one_pass(
@@ -94,9 +100,11 @@ def segment_in_one_pass(
     first_step = "resampling to perpendicular axes" if sheared else "preparing the image"
     with PeakMemory(device) as memory:
         yield Progress(0.0, first_step)
-        check_main_memory(volumes, plan, model, device)
+        best = options.best and not on_working_grid
+        held = mean_bytes(model.out_channels, straight.shape) if best else 0
+        check_main_memory(volumes, plan, model, device, held)
         try:
-            image = working_image(volumes, model, plan, stop)
+            image = None if best else working_image(volumes, model, plan, stop)
         except MemoryError as error:
             raise HyperspaceError(
                 "not enough main memory to prepare the image",
@@ -108,12 +116,21 @@ def segment_in_one_pass(
         grid = plan.working if on_working_grid else straight
         labels = np.zeros(grid.shape, np.min_scalar_type(max(model.label_values)))
         canonical = labels if on_working_grid else straight.orientation.to_canonical(labels)
-        inference = InferenceRun(target, model, image, options, should_stop)
+        inference: InferenceRun | BestRun
+        if image is None:
+            inference = BestRun(volumes, plan, model, options, should_stop)
+        else:
+            inference = InferenceRun(target, model, image, options, should_stop)
         yield from inference.run(canonical)
+        doubt = inference.uncertainty if isinstance(inference, BestRun) else None
+        if doubt is not None:
+            doubt = straight.orientation.from_canonical(doubt)
         if sheared and not on_working_grid:
             yield Progress(FINISHED, "resampling the labels to the scan's grid")
             found = Volume(labels, straight)
             labels = resample_to_grid(found, native.grid, order="nearest", should_stop=stop).array
+            if doubt is not None:
+                doubt = resample_to_grid(Volume(doubt, straight), native.grid).array
     description: VolumeMetadata = {
         "label_names": dict(model.label_names),
         "label_colors": dict(model.label_colors),
@@ -138,6 +155,7 @@ def segment_in_one_pass(
         inference.precision.name,
         str(inference.device),
         inference.probe_seconds,
+        None if doubt is None else native.with_array(np.ascontiguousarray(doubt), metadata={}),
     )
 
 
@@ -147,7 +165,7 @@ def _record(
     plan: Plan,
     spacing_mm: Sequence[float] | None,
     options: InferenceOptions,
-    inference: InferenceRun,
+    inference: InferenceRun | BestRun,
 ) -> Record:
     """Return how one pass was made. Spacing and tiles are such that the options repeat it."""
     # The spacing of the working grid may differ from it by rounding.
@@ -167,6 +185,7 @@ def _record(
         tile_shape=tiles,
         overlap=options.overlap,
         allow_implausible=options.allow_implausible,
+        best=isinstance(inference, BestRun),
         channels=model.channel_names[: model.image_channels],
         reading=native.metadata.get("reading", {}),
         guidance=None if model.given_guidance is None else model.given_guidance.record,

@@ -113,7 +113,7 @@ def segment_steps(
         planes of labels, and every few planes while a sheared scan is resampled.
     **keywords
         The fields of `InferenceOptions`, instead of ``options``: ``device``, ``outside``,
-        ``tile_shape``, ``overlap``, ``precision``, ``allow_implausible``.
+        ``tile_shape``, ``overlap``, ``precision``, ``allow_implausible``, ``best``.
 
     Yields
     ------
@@ -262,11 +262,15 @@ def segment_box_steps(
     native, box = volumes[0], localized.box
     within = [crop(each, box) for each in volumes]
     second = yield from segment_in_one_pass(within, model, spacing_mm, options, should_stop)
+    doubt = second.uncertainty
     result = replace(
         second,
         labels=native.with_array(
             paste(second.labels.array, box, native.shape), metadata=second.labels.metadata
         ),
+        uncertainty=None
+        if doubt is None
+        else native.with_array(paste(doubt.array, box, native.shape), metadata={}),
     )
     return _with_totals(_after(localized, result), localized.precision, localized.way)
 

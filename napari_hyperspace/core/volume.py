@@ -139,6 +139,8 @@ class Record:
         Smallest fraction of a tile that it shares with the next one.
     allow_implausible
         Whether implausible spacings and sizes were accepted.
+    best
+        Whether several networks were averaged.
     channels
         Names of the model's input channels, in the order of the scans.
     reading
@@ -169,6 +171,7 @@ class Record:
     tile_shape: tuple[int, ...] | None = None
     overlap: float
     allow_implausible: bool = False
+    best: bool = False
     channels: tuple[str, ...] = ("image",)
     reading: ReadingOptions = field(default_factory=ReadingOptions)
     postprocessing: tuple[PostprocessingOptions, ...] = ()

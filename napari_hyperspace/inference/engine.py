@@ -25,7 +25,7 @@ from napari_hyperspace.inference.execution import (
     first_line,
     network_runner,
 )
-from napari_hyperspace.inference.margin import NativeMargin
+from napari_hyperspace.inference.margin import NativeValues
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.plan import Plan
 from napari_hyperspace.inference.precision import (
@@ -82,7 +82,7 @@ class InferenceRun:
     should_stop
         Called between tiles, between layers and between planes of labels.
     sink
-        What the logits become on the native grid: labels, or the margin between two classes.
+        What the logits become on the native grid: labels, or values such as a margin.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class InferenceRun:
         image: Tensor,
         options: InferenceOptions,
         should_stop: ShouldStop | None,
-        sink: type[NativeArgmax] | type[NativeMargin] = NativeArgmax,
+        sink: type[NativeArgmax] | type[NativeValues] = NativeArgmax,
     ) -> None:
         self._model = model
         self._image = image
@@ -199,7 +199,7 @@ class InferenceRun:
         yield Progress(FINISHED, "finishing")
 
     def _tiles(
-        self, runner: Runner, sink: NativeArgmax | NativeMargin, attempt: Attempt
+        self, runner: Runner, sink: NativeArgmax | NativeValues, attempt: Attempt
     ) -> Generator[Progress, None, None]:
         """Run tile by tile; pass on the planes that are complete."""
         slab = RollingSlab(self.plan.tiles, len(self._model.label_values), attempt.sums)

@@ -206,7 +206,7 @@ def crop_grid(grid: Grid, box: Box) -> Grid:
     return grid.crop([each.start for each in box], [each.stop - each.start for each in box])
 
 
-def paste(block: NDArray[np.integer], box: Box, shape: Sequence[int]) -> NDArray[np.integer]:
+def paste(block: NDArray[Any], box: Box, shape: Sequence[int]) -> NDArray[Any]:
     """Return an array of this shape with a block in the box and 0 elsewhere."""
     array = np.zeros(shape, block.dtype)
     array[box] = block

@@ -27,6 +27,8 @@ class OptionKeywords(TypedDict, total=False):
     precision: str
     localization_precision: str | None
     allow_implausible: bool
+    best: bool
+    uncertainty: bool
     form: str  # former name of `precision`
 
 
@@ -52,11 +54,17 @@ class InferenceOptions:
         That of the coarse first pass, for models with one; `None`: as ``precision``.
     allow_implausible
         Accept spacings and sizes that no scanner makes (`napari_hyperspace.core.spacing`).
+    best
+        Average the probabilities of several networks, for neighboring spacings and for the mirrored
+        image (`napari_hyperspace.inference.best`): more accurate, and several times as slow.
+    uncertainty
+        Also return how uncertain the average is of each voxel's label; only with ``best``.
 
     Raises
     ------
     HyperspaceError
-        If ``outside`` or ``precision`` is unknown.
+        If ``outside`` or ``precision`` is unknown, or ``uncertainty`` is asked for without
+        ``best``.
     """
 
     device: str | torch.device | None = None
@@ -66,6 +74,8 @@ class InferenceOptions:
     precision: str = "auto"
     allow_implausible: bool = False
     localization_precision: str | None = None
+    best: bool = False
+    uncertainty: bool = False
 
     def __post_init__(self) -> None:
         if self.outside not in get_args(Outside):
@@ -78,6 +88,12 @@ class InferenceOptions:
         check_precision(self.precision)
         if self.localization_precision is not None:
             check_precision(self.localization_precision)
+        if self.uncertainty and not self.best:
+            raise HyperspaceError(
+                "the uncertainty is that of several networks",
+                field="uncertainty",
+                fix="Ask for best, too",
+            )
 
 
 def options_from(options: InferenceOptions | None, keywords: OptionKeywords) -> InferenceOptions:
@@ -107,4 +123,6 @@ def options_from(options: InferenceOptions | None, keywords: OptionKeywords) -> 
         precision=keywords.get("precision", keywords.get("form", default.precision)),
         allow_implausible=keywords.get("allow_implausible", default.allow_implausible),
         localization_precision=keywords.get("localization_precision"),
+        best=keywords.get("best", default.best),
+        uncertainty=keywords.get("uncertainty", default.uncertainty),
     )

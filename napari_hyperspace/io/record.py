@@ -114,6 +114,7 @@ class _Record(_Stored):
     )
     overlap: Annotated[float, Field(ge=0, lt=1)]
     allow_implausible: bool = False
+    best: bool = False
     channels: Annotated[tuple[_Text, ...], Field(max_length=1000)] = ("image",)
     reading: _Reading = _Reading()
     postprocessing: Annotated[tuple[_Postprocessing, ...], Field(max_length=1000)] = ()
@@ -146,6 +147,7 @@ class _Record(_Stored):
             tile_shape=self.tile_shape,
             overlap=self.overlap,
             allow_implausible=self.allow_implausible,
+            best=self.best,
             channels=tuple(printable(name) for name in self.channels),
             reading=reading,
             postprocessing=tuple(

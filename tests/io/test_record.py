@@ -34,6 +34,7 @@ RECORD = Record(
     tile_shape=(64, 48, 32),
     overlap=0.5,
     allow_implausible=True,
+    best=True,
     channels=("T1", "T2"),
     reading={"volume": 2, "spacing_mm": (0.7, 0.7, 1 / 7), "fill": -1.5},
     postprocessing=(PostprocessingOptions(True, 1.5, 2.5, True), PostprocessingOptions()),

@@ -1,0 +1,1 @@
+"""The most accurate and slowest way to segment: several networks of a model, averaged."""

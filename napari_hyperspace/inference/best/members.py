@@ -1,0 +1,76 @@
+"""The members that are averaged: neighboring spacings, each also with the image mirrored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.core.spacing import clamp_spacing
+from napari_hyperspace.inference.options import Outside
+from napari_hyperspace.inference.protocols import SpacingModel
+
+FACTORS = (1.0, 0.9, 1.1, 1.2)
+"""Spacings of the members relative to the working spacing, which comes first."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of the networks that are averaged.
+
+    Parameters
+    ----------
+    spacing_mm
+        Working spacing, canonical order (z, y, x).
+    mirrored
+        Whether it sees the image with left and right exchanged.
+    """
+
+    spacing_mm: Triple
+    mirrored: bool
+
+
+def members_at(
+    model: SpacingModel, spacing_mm: Triple, outside: Outside = "refuse"
+) -> list[Member]:
+    """Return the members for a working spacing; those of one spacing follow each other.
+
+    Spacings are clamped to the trained range, unless the model extrapolates, and equal ones left
+    out. A 2-D model keeps the spacing of the slices. A model whose classes cannot be mirrored, or
+    that is guided, has no mirrored members.
+    """
+    spacings: list[Triple] = []
+    for factor in FACTORS:
+        z, y, x = (factor * step for step in spacing_mm)
+        scaled = (spacing_mm[0], y, x) if model.n_dim == 2 else (z, y, x)
+        if outside != "extrapolate":
+            scaled = clamp_spacing(scaled, model.trained_range_mm)
+        if factor == 1.0:
+            scaled = spacing_mm
+        if scaled not in spacings:
+            spacings.append(scaled)
+    both = (False, True) if mirrored_classes(model) is not None else (False,)
+    return [Member(spacing, mirrored) for spacing in spacings for mirrored in both]
+
+
+def mirrored_classes(model: SpacingModel) -> Sequence[int] | None:
+    """Return the class of the mirrored image that each class of the image corresponds to.
+
+    Structures on one side of the body correspond to their counterparts. `None` if one of them has
+    none, or the model sees guidance beside the image.
+    """
+    if model.given_guidance is not None:
+        return None
+    places = {
+        (side.side, side.structure): model.label_values.index(value)
+        for value, side in model.label_sides.items()
+    }
+    opposite = {"left": "right", "right": "left"}
+    classes = list(range(len(model.label_values)))
+    for value, side in model.label_sides.items():
+        if side.side is not None:
+            counterpart = places.get((opposite[side.side], side.structure))
+            if counterpart is None:
+                return None
+            classes[model.label_values.index(value)] = counterpart
+    return classes
