@@ -90,14 +90,16 @@ KINDS: dict[str, Callable[[Volume, Volume], Pair]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """Mean Dice of one scan, by one model at one spacing.
+    """Mean Dice of each scan, by one model at one spacing.
 
     Parameters
     ----------
     kind
-        How the scan was changed.
+        How the scan was changed that the model was adapted to.
     scored_on
-        `kind`, or `UNCHANGED`: the scan and its labels as they are.
+        `kind`, or `UNCHANGED`: the scans and their labels as they are.
+    dice
+        In the order of the scans.
     """
 
     kind: str
@@ -105,8 +107,7 @@ class Row:
     seed: int
     scored_on: str
     spacing_mm: float
-    scan: str
-    dice: float
+    dice: list[float]
 
 
 def plain_model(model: Model) -> Model:
@@ -209,10 +210,10 @@ class Study:
             "seed": seed,
             "adapted_to": self.adapted_to[seed],
             "steps": result.steps,
-            "seconds": time.perf_counter() - started,
-            "cpu_seconds": time.process_time() - cpu,
-            "dice_before": result.mean_dice_before,
-            "dice_after": result.mean_dice_after,
+            "seconds": round(time.perf_counter() - started, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+            "dice_before": round(result.mean_dice_before, 5),
+            "dice_after": round(result.mean_dice_after, 5),
         }
         self.runs.append(run)
         parts: list[tuple[str, tuple[float, ...]]] = [(kind, SPACINGS)]
@@ -229,12 +230,14 @@ class Study:
         parts: list[tuple[str, tuple[float, ...]]],
     ) -> Iterator[Row]:
         for scored_on, spacings in parts:
-            for name in self.scans:
-                image, labels = self.pair(name, scored_on)
-                for spacing in spacings:
-                    found = hs.segment(image, model, (spacing,) * 3, precision="fp32-channels-last")
-                    dice = mean_dice(found.array, labels.array)
-                    yield Row(kind, method, seed, scored_on, spacing, name, dice)
+            for spacing in spacings:
+                dice = [self._score(model, name, scored_on, spacing) for name in self.scans]
+                yield Row(kind, method, seed, scored_on, spacing, dice)
+
+    def _score(self, model: Model, name: str, kind: str, spacing: float) -> float:
+        image, labels = self.pair(name, kind)
+        found = hs.segment(image, model, (spacing,) * 3, precision="fp32-channels-last")
+        return round(mean_dice(found.array, labels.array), 5)
 
     def _add(self, rows: Iterator[Row]) -> None:
         new = list(rows)
@@ -243,7 +246,7 @@ class Study:
         own = [row.dice for row in new if row.scored_on == first.kind]
         print(first.kind, first.method, first.seed, f"{np.mean(own):.3f}", flush=True)
         values = {
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, "
+            "machine": f"{platform.machine()}, threads: {torch.get_num_threads()}, "
             f"torch {torch.__version__}",
             "adapted_to": self.adapted_to,
             "scans": self.scans,

@@ -89,37 +89,29 @@ class _Table:
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.scans: Sequence[str] = values["scans"]
-        keys = ("kind", "method", "seed", "scored_on", "spacing_mm", "scan")
+        keys = ("kind", "method", "seed", "scored_on", "spacing_mm")
         self._dice = {tuple(row[key] for key in keys): row["dice"] for row in values["rows"]}
         self.seeds = sorted({row["seed"] for row in values["rows"]})
         self.kinds = [kind for kind in KINDS if "adapted" in self.rows(kind)]
 
     def rows(self, kind: str) -> list[str]:
         """Return the rows of a table whose runs are complete."""
-        scan = self.scans[0]
         return [
             name
             for name in _ROWS
-            if all((kind, name.split(",")[0], i, kind, 2.0, scan) in self._dice for i in self.seeds)
+            if all((kind, name.split(",")[0], i, kind, 2.0) in self._dice for i in self.seeds)
         ]
 
     def bundled(self, kind: str, spacing: float) -> NDArray[np.float64]:
         """Return the Dice of the bundled model (scans,)."""
-        return np.array(
-            [self._dice[kind, "bundled", 0, kind, spacing, scan] for scan in self.scans]
-        )
+        return np.array(self._dice[kind, "bundled", 0, kind, spacing])
 
     def adapted(
         self, kind: str, method: str, spacing: float, scored_on: str | None = None
     ) -> NDArray[np.float64]:
         """Return the Dice of the adapted models (runs, scans)."""
         on = scored_on or kind
-        return np.array(
-            [
-                [self._dice[kind, method, seed, on, spacing, scan] for scan in self.scans]
-                for seed in self.seeds
-            ]
-        )
+        return np.array([self._dice[kind, method, seed, on, spacing] for seed in self.seeds])
 
     def row(self, kind: str, name: str) -> list[NDArray[np.float64]]:
         """Return the Dice of a row of a table, at each spacing."""

@@ -51,11 +51,9 @@ def test_the_page_shows_complete_methods_only() -> None:
                 "seed": seed,
                 "scored_on": on,
                 "spacing_mm": at,
-                "scan": scan,
-                "dice": dice + at / 100,
+                "dice": [dice + at / 100] * len(scans),
             }
             for at in adapt.SPACINGS
-            for scan in scans
         )
 
     for kind in ("outline", adapt.UNCHANGED):

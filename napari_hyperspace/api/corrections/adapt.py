@@ -38,6 +38,7 @@ LEARNING_RATE = 1e-3
 PULL = 0.0
 SPREAD = 2.0
 
+_MOST_BYTES = 1 << 30  # that a step keeps for the gradients
 _LOCALIZED, _BEFORE, _TUNED = 0.05, 0.15, 0.85  # fractions of the progress
 
 
@@ -244,8 +245,8 @@ def adapt_steps(
     part = volumes if localized is None else [crop(each, localized.box) for each in volumes]
     grid = straight_grid(part[0].grid)
     views = [
-        corrections.view(part, model, make_plan(grid, model, each, clamped), seed, stop)
-        for each, clamped in _spacings(grid, model, spacing_mm, options, spread)
+        corrections.view(part, model, make_plan(grid, model, each, rule), seed, n_bytes, stop)
+        for each, rule, n_bytes in _spacings(grid, model, spacing_mm, options, spread)
     ]
     factory = copy.deepcopy(model.factory).to(options.device)
     parameters = factory.common_parameters()
@@ -324,20 +325,21 @@ def _spacings(
     spacing_mm: Sequence[float] | None,
     options: InferenceOptions,
     spread: float,
-) -> list[tuple[Triple, InferenceOptions]]:
-    """Return the spacings to fine-tune at, the working spacing first.
+) -> list[tuple[Triple, InferenceOptions, int]]:
+    """Return the spacings to fine-tune at, the working spacing first, and the memory for each.
 
-    The others are in the trained range, and no finer than working spacing and scan.
+    The others are in the trained range, and no finer than working spacing and scan. With less
+    memory their patches are smaller: a step at a fine spacing must not take most of the time.
     """
     first = working_spacing(grid, model, spacing_mm, options.outside)
-    found = [(first, options)]
+    found = [(first, options, _MOST_BYTES)]
     clamped = replace(options, outside="clamp")
     own = grid.canonical().spacing_mm
     finer = [max(step / spread, min(step, scan)) for step, scan in zip(first, own, strict=True)]
     for other in (finer, [step * spread for step in first]):
         spacing = working_spacing(grid, model, other, "clamp")
-        if not any(np.allclose(spacing, each, rtol=0.05) for each, _ in found):
-            found.append((spacing, clamped))
+        if not any(np.allclose(spacing, each, rtol=0.05) for each, *_ in found):
+            found.append((spacing, clamped, _MOST_BYTES // 4))
     return found
 
 

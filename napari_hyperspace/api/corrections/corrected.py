@@ -20,7 +20,6 @@ from napari_hyperspace.io.labels import check_labels
 from napari_hyperspace.nets.model import Model
 
 _MOST_POINTS = 1 << 21
-_MOST_BYTES = 1 << 30  # kept for the gradients of a step
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +116,7 @@ class CorrectedLabels:
         model: Model,
         plan: Plan,
         seed: int,
+        most_bytes: int,
         should_stop: ShouldStop,
     ) -> TuningView:
         """Return the image of a network, and the known voxels inside of it as points.
@@ -129,6 +129,8 @@ class CorrectedLabels:
             Normalization, and the working grid.
         seed
             Of the choice of points, if there are very many.
+        most_bytes
+            Of what a step keeps for the gradients; it limits the patch.
         should_stop
             As in `working_image`.
         """
@@ -149,7 +151,7 @@ class CorrectedLabels:
             model.factory,
             plan.network_spacing_mm,
             tile[3 - n_dim :],
-            _MOST_BYTES // max([1, *planes]),
+            most_bytes // max([1, *planes]),
         )
         z, y, x = (*planes, *size)
         return TuningView(
