@@ -161,8 +161,8 @@ def adapt_steps(
 ) -> Generator[Progress, None, AdaptResult]:
     """Adapt a model to a corrected scan, step by step.
 
-    The part of the weights that is common to all spacings is fine-tuned at one spacing, so that the
-    networks of all spacings change alike. The model itself is not changed.
+    The part of the weights that is common to all spacings is fine-tuned, so that the networks of
+    all spacings change alike. The model itself is not changed.
 
     Parameters
     ----------
