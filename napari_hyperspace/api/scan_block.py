@@ -53,9 +53,11 @@ class ScanBlock:
     kept: Box
 
     @classmethod
-    def of(cls, volumes: Sequence[Volume], model: SpacingModel, box: Box) -> ScanBlock:
-        """Normalize scans, one per input channel, and keep their block."""
-        seen, images = seen_box(box, volumes[0].grid), []
+    def of(
+        cls, volumes: Sequence[Volume], model: SpacingModel, box: Box, seen: Box | None = None
+    ) -> ScanBlock:
+        """Normalize scans, one per input channel, and keep their block; by default `seen_box`."""
+        seen, images = seen or seen_box(box, volumes[0].grid), []
         for volume in volumes:
             values = np.ascontiguousarray(model.normalization.apply(volume.array)[seen])
             images.append(Volume(values, crop_grid(volume.grid, seen), volume.name))

@@ -96,9 +96,10 @@ def refine_box_steps(
 ) -> Generator[Progress, None, BoxResult]:
     """Refine labels in a box step by step.
 
-    The model sees the box and 16 mm around it, at the given spacing. A model of all labels segments
-    it; a class-conditional one refines each structure that it finds there. In a band inside the
-    box, the surfaces pass gradually from the given ones to the new ones (`merge_labels`).
+    The model sees the box with its context (`box_with_context`), at the given spacing. A model of
+    all labels segments it; a class-conditional one refines each structure that it finds there. In a
+    band inside the box, the surfaces pass gradually from the given ones to the new ones
+    (`merge_labels`).
 
     Parameters
     ----------
@@ -152,7 +153,8 @@ def refine_box_steps(
     if model.head == "class-conditional":
         answer = yield from _refined(volumes, labels, model, box, spacing_mm, options, should_stop)
     else:
-        block = ScanBlock.of(as_volumes(volumes, model), model, box)
+        seen = box_with_context(box, labels.grid, model, spacing_mm)
+        block = ScanBlock.of(as_volumes(volumes, model), model, box, seen)
         steps = segment_steps(
             block.images, block.model, spacing_mm, options, should_stop=should_stop
         )
@@ -174,6 +176,46 @@ def refine_box_steps(
         volumes[0], model, spacing_mm, options.outside, allow_implausible=True
     )
     return BoxResult(refined, box, changed, spacing, time.perf_counter() - started)
+
+
+def box_with_context(
+    box: Box, grid: Grid, model: SpacingModel, spacing_mm: Sequence[float] | None = None
+) -> Box:
+    """Return what a model has to see of a scan to segment a box: at least what it was trained on.
+
+    Normalization layers depend on all of their input, and structures are told apart by their
+    surroundings.
+
+    Parameters
+    ----------
+    box
+        In array order.
+    grid
+        Of the scan.
+    model
+        The sides of the shortest region, or else of the tiles, that it was trained on count.
+    spacing_mm
+        Working spacing in canonical order; `None`: the scan's own.
+    """
+    seen = seen_box(box, grid)
+    if model.head == "class-conditional":
+        return seen
+    spacing = grid.canonical().spacing_mm if spacing_mm is None else spacing_mm
+    sides: list[float] = []
+    if model.localization is not None:
+        sides = list(model.localization.extent_mm)
+    else:
+        for tile, unit in ((model.tile_shape, spacing), (model.tile_mm, (1.0,) * 3)):
+            if tile is not None:
+                n = len(tile)
+                sides += [size * step for size, step in zip(tile, unit[-n:], strict=True)]
+    least = min(sides, default=0.0)
+    ends = []
+    for inner, each, n, step in zip(box, seen, grid.shape, grid.spacing_mm, strict=True):
+        size = min(n, max(each.stop - each.start, round(least / step)))
+        start = min(max((inner.start + inner.stop - size) // 2, 0), n - size)
+        ends.append(slice(min(start, each.start), max(start + size, each.stop)))
+    return ends[0], ends[1], ends[2]
 
 
 def _refined(

@@ -54,9 +54,9 @@ def merge_labels(
 ) -> NDArray[np.integer]:
     """Blend two label maps of a box.
 
-    Where both agree nothing changes. Elsewhere the label with the largest weighted mean of its two
-    signed distances wins, so that a surface moves continuously from where it was, at weight 0, to
-    where the answer has it, at weight 1.
+    Where both agree nothing changes. Elsewhere the one of the two labels with the larger weighted
+    mean of its signed distances in both maps wins, so that a surface moves continuously from where
+    it was, at weight 0, to where the answer has it, at weight 1.
 
     Parameters
     ----------
@@ -72,15 +72,15 @@ def merge_labels(
     if not between.any():
         return merged
     share = weights[between].astype(np.float64)
-    best = np.full(share.shape, -np.inf)
-    chosen = np.zeros(share.shape, merged.dtype)
-    for value in np.union1d(present[between], answer[between]):
+    before, after = present[between], answer[between]
+    former, latter = (np.zeros(share.shape) for _ in range(2))
+    for value in np.union1d(before, after):
         new = _signed_distance(answer == value, spacing_mm)[between]
         old = _signed_distance(present == value, spacing_mm)[between]
         score = share * new + (1 - share) * old
-        better = score > best
-        best[better], chosen[better] = score[better], value
-    merged[between] = chosen
+        former[before == value] = score[before == value]
+        latter[after == value] = score[after == value]
+    merged[between] = np.where(latter > former, after, before)
     return merged
 
 

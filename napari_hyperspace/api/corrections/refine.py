@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_hyperspace._resources import REFINE_MODEL
 from napari_hyperspace.api.memory_check import check_main_memory
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.geometry import Grid
@@ -33,7 +34,7 @@ from napari_hyperspace.nets.model_file import load_model
 CONTEXT_MM = 16.0
 """How much of the scan around the hints is segmented, in mm."""
 
-DEFAULT_MODEL = "refine"
+DEFAULT_MODEL = REFINE_MODEL
 """Name of the bundled class-conditional model."""
 
 _BOX_STEP_MM = 8.0

@@ -78,6 +78,15 @@ class CorrectionServices:
             should_stop=should_stop,
         )
 
+    def box_with_context(
+        self, box: tuple[slice, slice, slice], grid: Grid, model: SpacingModel, spacing_mm: Triple
+    ) -> Grid:
+        """Return the grid that a model sees; see `api.corrections.box.box_with_context`."""
+        from napari_hyperspace.api.corrections.box import box_with_context
+
+        seen = box_with_context(box, grid, model, spacing_mm)
+        return grid.crop([each.start for each in seen], [each.stop - each.start for each in seen])
+
     def refine_box_steps(
         self,
         volumes: Sequence[Volume],

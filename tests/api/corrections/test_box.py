@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 import napari_hyperspace as hs
-from napari_hyperspace.api.corrections.box import refine_box_steps
+from napari_hyperspace.api.corrections.box import box_with_context, refine_box_steps
+from napari_hyperspace.api.scan_block import seen_box
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.nets.base.localization import Localization
 from tests.models import FakeModel
 from tests.scans import rotated_affine
 
@@ -108,6 +110,21 @@ def test_a_class_conditional_model_refines_what_is_in_the_box(
     assert np.array_equal(same.array, labels.array)
     empty = labels.with_array(np.zeros_like(labels.array))
     assert not hs.refine_box(scan, empty, linear_model(), BOX).array.any()
+
+
+def test_a_model_sees_at_least_what_it_was_trained_on(linear_model) -> None:
+    grid = Grid((100, 60, 80), np.diag([1.0, 2.0, 1.5, 1.0]))
+    box = (slice(2, 12), slice(30, 40), slice(70, 80))
+    plain = brightness_model()
+    assert box_with_context(box, grid, plain) == (slice(0, 28), slice(22, 48), slice(59, 80))
+    plain.tile_mm = (90.0, 80.0, 90.0)
+    assert box_with_context(box, grid, plain) == (slice(0, 80), slice(15, 55), slice(27, 80))
+    plain.tile_mm, plain.tile_shape = None, (40, 40, 40)
+    assert box_with_context(box, grid, plain, (1, 1, 1))[1] == slice(22, 48)
+    assert box_with_context(box, grid, plain, (2, 2, 2))[1] == slice(15, 55)
+    plain.localization = Localization(4.0, 8.0, (300.0, 300.0, 300.0))
+    assert box_with_context(box, grid, plain) == (slice(0, 100), slice(0, 60), slice(0, 80))
+    assert box_with_context(box, grid, linear_model()) == seen_box(box, grid)
 
 
 def test_labels_of_another_model_are_refused(scan: Volume, labels: Volume) -> None:

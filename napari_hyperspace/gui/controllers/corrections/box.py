@@ -11,7 +11,7 @@ from psygnal import Signal
 
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
 from napari_hyperspace.core.format import format_seconds
-from napari_hyperspace.core.geometry import Grid, Triple
+from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.core.volume import Volume, VolumeMetadata
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
@@ -32,13 +32,13 @@ from napari_hyperspace.gui.jobs.worker import Lane, Stop
 from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.correction import DRAW_HINT, BoxState, Place, describe_box
 from napari_hyperspace.gui.models.view import View
+from napari_hyperspace.inference.normalized import NormalizedModel
 
 if TYPE_CHECKING:
     from napari_hyperspace.api.corrections.box import BoxResult
     from napari_hyperspace.api.estimate import Estimate
 
 _REST_S = 0.3  # time without a change before the cost is estimated again
-_SEEN_MM = 16.0  # around the box
 _FINER = 0.5  # of the spacing that the labels were made at
 
 
@@ -174,7 +174,8 @@ class BoxController:
         def steps(stop: Stop) -> Iterator[Estimate]:
             stop.rest(_REST_S)
             model = self._library.load(key)
-            yield self._services.estimate(_seen(grid, box), model, spacing, options())
+            seen = self._services.box_with_context(box, grid, model, spacing)
+            yield self._services.estimate(seen, NormalizedModel(model), spacing, options())
 
         def take_estimate(estimate: Estimate) -> None:
             size = " × ".join(
@@ -266,14 +267,3 @@ class BoxController:
         watched, self._watched = self._watched, None
         if watched is not None:
             unwatch_layer(watched, self._edited, "paint")
-
-
-def _seen(grid: Grid, box: Box) -> Grid:
-    """Return the grid of a box with what the model sees around it."""
-    starts, sizes = [], []
-    for each, n, step in zip(box, grid.shape, grid.spacing_mm, strict=True):
-        margin = round(_SEEN_MM / step)
-        start, stop = max(0, each.start - margin), min(n, each.stop + margin)
-        starts.append(start)
-        sizes.append(stop - start)
-    return grid.crop(starts, sizes)
