@@ -22,7 +22,7 @@ from napari_hyperspace.inference.plan import working_spacing
 from napari_hyperspace.inference.protocols import SpacingModel
 
 _MERGED = 0.97  # of the work is done before the answer is merged
-_SEARCH_STEPS = 20
+_COARSEST_STEP = 16  # a factor of 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,13 +254,12 @@ def answer_spacing(
     """
     canonical = grid.canonical()
     own = np.array(canonical.spacing_mm)
-    wanted = np.maximum(finest_mm, own)
     extent = np.array(canonical.field_of_view_mm)
-    for _ in range(_SEARCH_STEPS):
-        ratio = float(np.prod(extent / wanted)) / most_voxels
-        if ratio <= 1:
+    # In steps, so that networks are made for a few spacings only.
+    for step in range(_COARSEST_STEP + 1):
+        wanted = np.maximum(finest_mm * 2 ** (step / 4), own)
+        if float(np.prod(extent / wanted)) <= most_voxels:
             break
-        wanted = np.maximum(wanted, wanted.min() * max(ratio ** (1 / 3), 1.01))  # finest axes first
     if model.trained_range_mm is not None:
         low, high = np.array(model.trained_range_mm).T
         wanted = np.clip(wanted, low, high)

@@ -128,7 +128,7 @@ def test_the_spacing_of_an_answer_fits_scan_model_and_time(linear_model) -> None
     grid = Grid((100, 100, 20), np.diag([-0.5, -0.5, -3.0, 1.0]))
     assert answer_spacing(grid, model, 1.0, 10**6) == (3.0, 1.0, 1.0)
     z, y, x = answer_spacing(grid, model, 1.0, 20_000)
-    assert z == 3.0
-    assert 50 * 50 * 60 / (z * y * x) == pytest.approx(20_000, rel=0.1)
+    assert (z, y) == (3.0, x)
+    assert 50 * 50 * 60 / (z * y * x) <= 20_000 < 50 * 50 * 60 / (z * y * x) * 2**0.5
     model.trained_range_mm = ((0.5, 2.0), (1.5, 2.0), (0.5, 2.0))
     assert answer_spacing(grid, model, 1.0, 10**6) == (2.0, 1.5, 1.0)
