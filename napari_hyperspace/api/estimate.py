@@ -32,6 +32,8 @@ from napari_hyperspace.cost.cost_model import Trace
 from napari_hyperspace.cost.memory_model import peaks, resampling_stages
 from napari_hyperspace.cost.rates import Calibration
 from napari_hyperspace.cost.trace_cache import trace_of
+from napari_hyperspace.inference.best.members import members_at
+from napari_hyperspace.inference.best.probabilities import mean_bytes
 from napari_hyperspace.inference.execution import PRECISIONS, choose_device
 from napari_hyperspace.inference.inputs import straight_grid, straightening_bytes
 from napari_hyperspace.inference.localize import coarse_spacing, crop, crop_grid, usual_box
@@ -40,6 +42,8 @@ from napari_hyperspace.inference.plan import Plan, grid_of, make_plan, working_s
 from napari_hyperspace.inference.precision import PROBE_RUNS, block_shape, candidates, known_choice
 from napari_hyperspace.inference.protocols import SpacingModel
 
+# Probabilities at native size: taps of three axes, and bytes that are written, read and added.
+_TAPS, _MOVED = 6, 16
 # Resampling a sheared scan and its labels is not calibrated. The time per point is given as a
 # number of values gathered along an axis, measured on one CPU.
 _GATHERED_PER_IMAGE_POINT, _GATHERED_PER_LABEL_POINT = 160, 20
@@ -213,7 +217,7 @@ class _Estimator:
         """Estimate the passes of the model: with localization, a coarse one and one over a box."""
         localization, options = self._model.localization, self._options
         if localization is None:
-            return self._one_pass(volume, spacing_mm, options)
+            return self._members(volume, spacing_mm, options)
         spacing = working_spacing(
             volume,
             self._model,
@@ -231,7 +235,7 @@ class _Estimator:
             within = crop(volume, box)
         else:
             within = [crop(each, box) for each in volume]
-        second = self._one_pass(within, spacing_mm, options)
+        second = self._members(within, spacing_mm, options)
         return replace(
             second,
             seconds=first.seconds + second.seconds,
@@ -240,6 +244,40 @@ class _Estimator:
             n_tiles=first.n_tiles + second.n_tiles,
             probe_seconds=first.probe_seconds + second.probe_seconds,
             localization_seconds=first.seconds,
+        )
+
+    def _members(
+        self,
+        volume: Volume | Grid | Sequence[Volume],
+        spacing_mm: Sequence[float] | None,
+        options: InferenceOptions,
+    ) -> Estimate:
+        """Estimate one pass, or with ``best`` all of its members and their mean."""
+        first = self._one_pass(volume, spacing_mm, options)
+        if not options.best:
+            return first
+        model, grid = self._model, straight_grid(grid_of(volume))
+        host = calibrate(self._device).host
+        options = replace(options, outside="extrapolate", allow_implausible=True)
+        members = members_at(model, first.spacing_mm, self._options.outside)
+        spent, tiles, peak, peak_host = 0.0, 0, 0, 0
+        for member in members:
+            # The first member measures the fastest precision, and each spacing makes its network.
+            one = self._one_pass(volume, member.spacing_mm, options)
+            again = trace_of(model, member.spacing_mm[3 - model.n_dim :]).bake_seconds
+            spent += one.seconds - one.probe_seconds - (again if member.mirrored else 0.0)
+            tiles += one.n_tiles
+            peak, peak_host = max(peak, one.peak_bytes), max(peak_host, one.peak_host_bytes)
+            values = model.out_channels * math.prod(grid.shape)
+            logits = model.out_channels * math.prod(one.working_shape)
+            spent += logits * host.winner + values * (_TAPS * host.gather + _MOVED * host.copy)
+        held = mean_bytes(model.out_channels, grid.shape)
+        return replace(
+            first,
+            seconds=first.probe_seconds + spent,
+            peak_bytes=peak + (held if self._device.type == "cpu" else 0),
+            peak_host_bytes=peak_host + held,
+            n_tiles=tiles,
         )
 
     def _one_pass(

@@ -15,6 +15,7 @@ from napari_hyperspace.api.scan_files import read_guidance
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.api.spacing_search import spacing_for
 from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
+from napari_hyperspace.core.files import stem_of, suffix_of
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.labels.postprocess import apply_postprocessing
 from napari_hyperspace.core.progress import Progress, ReportProgress, run_to_end
@@ -156,6 +157,7 @@ class ScanBudget:
             device=None if options is None else options.device,
             first_run=False,
             guidance=guidance,
+            best=options is not None and options.best,
         )
 
 
@@ -244,6 +246,8 @@ def predict_steps(
         If the scan cannot be read, segmented or written, or no spacing is within the budget.
     """
     check_target(target, source)
+    if options is not None and options.uncertainty:
+        check_target(uncertainty_path(target), source)
     yield Progress(0.0, "reading")
     volumes = (reading or Reading()).read(source, model)
     given = read_guidance(guidance, source) if isinstance(guidance, Path) else guidance
@@ -255,6 +259,8 @@ def predict_steps(
     )
     labels = apply_postprocessing(result.labels, postprocessing or PostprocessingOptions())
     receipt = write(labels, target)
+    if result.uncertainty is not None:
+        write(result.uncertainty, uncertainty_path(target))
     unit = labels.grid.voxel_volume_ml
     return Prediction(
         source,
@@ -268,6 +274,14 @@ def predict_steps(
         },
         postprocessing=labels.metadata.get("postprocessing", ()),
         record=labels.metadata.get("record"),
+    )
+
+
+def uncertainty_path(target: Path) -> Path:
+    """Return the file for the uncertainty of labels that are written to ``target``."""
+    suffix = suffix_of(target)
+    return target.with_name(
+        f"{stem_of(target)}_uncertainty{'.nrrd' if suffix == '.seg.nrrd' else suffix}"
     )
 
 

@@ -185,6 +185,8 @@ def command_for(record: Record, origin: ResultOrigin, *, windows: bool | None = 
         arguments += ["--tile-shape", _joined(record.tile_shape)]
     if record.allow_implausible:
         arguments.append("--allow-implausible")
+    if record.best:
+        arguments.append("--best")
     arguments += _guidance_options(record.guidance, origin)
     if scan.series is not None:
         arguments += ["--series", scan.series]
@@ -276,6 +278,8 @@ def _options(record: Record) -> dict[str, object]:
         options["tile_shape"] = record.tile_shape
     if record.allow_implausible:
         options["allow_implausible"] = True
+    if record.best:
+        options["best"] = True
     return options
 
 

@@ -35,6 +35,7 @@ def spacing_for(
     device: str | torch.device | None = None,
     first_run: bool = True,
     guidance: AnyGuidance | None = None,
+    best: bool = False,
     **former: Unpack[_FormerBudget],
 ) -> Triple:
     """Return the finest working spacing within a budget of time, memory or both.
@@ -53,6 +54,8 @@ def spacing_for(
         Largest peak memory of the device that computes. Its former name ``bytes`` is accepted.
     first_run
         Whether ``seconds`` includes the time in which a first run finds the fastest precision.
+    best
+        Whether several networks are to be averaged, as in `InferenceOptions`.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def spacing_for(
         raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(former))}")
     if memory_bytes is None:
         memory_bytes = former.get("bytes")
-    options = InferenceOptions(device=choose_device(device), outside="clamp")
+    options = InferenceOptions(device=choose_device(device), outside="clamp", best=best)
     own = working_spacing(volume, model, None, "clamp")
     ranges = model.trained_range_mm
     coarsest = max(high for _, high in ranges) if ranges else 4 * max(own)

@@ -8,11 +8,15 @@ import torch
 from torch import nn
 
 import napari_hyperspace as hs
+from napari_hyperspace.api.estimate import estimate
 from napari_hyperspace.api.segment import segment, segment_steps
+from napari_hyperspace.api.spacing_search import spacing_for
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Laterality, Volume
+from napari_hyperspace.inference.best.members import members_at
+from napari_hyperspace.inference.best.probabilities import mean_bytes
 from napari_hyperspace.nets.base.localization import Localization
 from tests.models import FakeModel, local_network
 from tests.scans import rotated_affine
@@ -108,3 +112,29 @@ def test_averaging_can_be_stopped() -> None:
     with pytest.raises(hs.HyperspaceError):
         steps = segment_steps(_scan(), _model(), best=True, should_stop=lambda: next(answers))
         run_to_end(steps)
+
+
+def test_the_price_is_that_of_all_members(rates) -> None:
+    grid = Grid.from_spacing((60, 70, 80), (2.0, 2.0, 2.0))
+    model = FakeModel(lambda _: local_network())
+    single = estimate(grid, model, precision="fp32")
+    best = estimate(grid, model, precision="fp32", best=True)
+    members = members_at(model, (2.0, 2.0, 2.0))
+    alone = [
+        estimate(grid, model, one.spacing_mm, precision="fp32", outside="extrapolate")
+        for one in members
+    ]
+    least = sum(one.seconds for one in alone) / 2  # a network is made once for two members
+    assert best.seconds > max(single.seconds, least)
+    held = mean_bytes(3, grid.shape)
+    assert best.peak_host_bytes == max(one.peak_host_bytes for one in alone) + held
+    assert (best.working_shape, best.spacing_mm) == (single.working_shape, single.spacing_mm)
+    assert best.n_tiles == sum(one.n_tiles for one in alone)
+
+
+def test_a_budget_counts_all_members(rates) -> None:
+    grid = Grid.from_spacing((60, 70, 80), (1.0, 1.0, 1.0))
+    model = FakeModel(lambda _: local_network(), trained_range_mm=((0.5, 6.0),) * 3)
+    budget = 2 * estimate(grid, model).seconds
+    assert spacing_for(grid, model, seconds=budget) == (1, 1, 1)
+    assert min(spacing_for(grid, model, seconds=budget, best=True)) > 1

@@ -126,6 +126,21 @@ def test_labels_are_written_on_the_grid_of_the_scan(folder, tmp_path, model):
     assert record_from_dict(plain["record"]) == written.metadata["record"]
 
 
+def test_the_uncertainty_is_written_beside_the_labels(folder, tmp_path, model):
+    options = InferenceOptions(precision="fp32", best=True, uncertainty=True)
+    for name, beside in (
+        ("labels.nii.gz", "labels_uncertainty.nii.gz"),
+        ("labels.seg.nrrd", "labels_uncertainty.nrrd"),
+    ):
+        target = tmp_path / "out" / name
+        target.parent.mkdir(exist_ok=True)
+        found = predict(folder / "a.nii.gz", target, model, options=options)
+        assert found.record is not None and found.record.best
+        doubt = hs.read(target.with_name(beside))
+        assert doubt.grid.is_close(hs.read(folder / "a.nii.gz").grid)
+        assert 0 <= doubt.array.min() < doubt.array.max() < 1
+
+
 def test_an_error_stops_only_its_own_scan(folder, tmp_path, model):
     (folder / "aa.nii.gz").write_bytes(b"damaged")
     reported = set()
@@ -257,7 +272,14 @@ def test_each_scan_gets_the_finest_spacing_within_a_budget(folder, tmp_path, mod
     )
     for each in found:
         assert each.spacing_mm == pytest.approx((2.0, 2.0, 2.0))
-    limits = {"seconds": 3.0, "memory_bytes": 10**9, "device": "cpu", "first_run": False}
+    limits = {
+        "seconds": 3.0,
+        "memory_bytes": 10**9,
+        "device": "cpu",
+        "first_run": False,
+        "guidance": None,
+        "best": False,
+    }
     assert [each for _, each in asked] == [limits] * 2
 
 

@@ -119,6 +119,15 @@ def test_guidance_by_a_coarse_pass_is_repeated_with_its_precision():
     assert pairs["--guidance-digest"] == "dd" * 16
 
 
+def test_an_average_is_repeated_as_one():
+    assert RECORD.best
+    assert "    best=True," in python_code(SIMPLE, origin())
+    assert "--best" in shlex.split(command_for(SIMPLE, origin(), windows=False))
+    single = replace(SIMPLE, best=False)
+    assert "best" not in python_code(single, origin())
+    assert "--best" not in command_for(single, origin(), windows=False)
+
+
 def test_guidance_by_labels_is_read_from_their_file():
     labels = GuidanceRecord(labels_digest="ee" * 16)
     guided = replace(SIMPLE, guidance=labels)

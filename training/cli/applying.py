@@ -13,6 +13,7 @@ from napari_hyperspace.core.format import format_bytes, format_seconds, format_s
 from training.cli.console import emit, progress, spacing, table, voxels
 from training.cli.options import (
     AllowImplausibleOption,
+    BestOption,
     DeviceOption,
     FillHolesOption,
     FillOption,
@@ -66,6 +67,15 @@ def predict(
     localization_precision: Annotated[
         str | None, typer.Option(help="Precision of the coarse first pass. Default: the same.")
     ] = None,
+    best: BestOption = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="With --best: also write NAME_uncertainty beside the labels: 0 where the networks "
+            "are sure of them, up to 1.",
+        ),
+    ] = False,
     guidance: GuidanceOption = None,
     guidance_digest: GuidanceDigestOption = None,
     guidance_precision: Annotated[
@@ -134,6 +144,8 @@ def predict(
         precision=precision,
         allow_implausible=allow_implausible,
         localization_precision=localization_precision,
+        best=best,
+        uncertainty=uncertainty,
     )
     loaded = load_model(model, digest=model_digest)
     guided_by = read_guidance_option(
@@ -181,6 +193,7 @@ def estimate(
     source: Annotated[Path, typer.Argument(help="Scan: a file or a DICOM folder.")],
     model: ModelOption = DEFAULT_MODEL,
     working_spacing: SpacingOption = None,
+    best: BestOption = False,
     guidance: GuidanceOption = None,
     outside: OutsideOption = OutsideRule.refuse,
     device: DeviceOption = None,
@@ -204,7 +217,12 @@ def estimate(
         reading.read(source, loaded),
         loaded,
         spacing(working_spacing) if working_spacing else None,
-        InferenceOptions(device=device, outside=outside.value, allow_implausible=allow_implausible),
+        InferenceOptions(
+            device=device,
+            outside=outside.value,
+            allow_implausible=allow_implausible,
+            best=best,
+        ),
         guidance=read_guidance(guided_by, source) if isinstance(guided_by, Path) else guided_by,
     )
     values: dict[str, Any] = {

@@ -82,10 +82,9 @@ class BestRun:
             message = f"member {index + 1} of {len(members)}"
             if image is None or member.spacing_mm != members[index - 1].spacing_mm:
                 yield Progress(start, f"{message}: preparing the image")
-                if index:
-                    plan = make_plan(
-                        native, model, member.spacing_mm, replace(options, outside="extrapolate")
-                    )
+                if index:  # the working spacing was checked, and these are near it
+                    near = replace(options, outside="extrapolate", allow_implausible=True)
+                    plan = make_plan(native, model, member.spacing_mm, near)
                 image = working_image(
                     self._volumes, model, plan, self._should_stop or (lambda: False)
                 )
