@@ -97,3 +97,11 @@ def test_a_model_that_refines_given_labels_is_refused(controller, view, services
     qtbot.waitUntil(lambda: bool((view.last("message") or ("",))[0]))
     assert "refines labels that are given" in view.last("message")[0]
     assert view.last("model")[0] == "could not be loaded"
+
+
+def test_the_model_of_the_section_correct_is_not_listed(services, monkeypatch):
+    """It does not segment by itself."""
+    monkeypatch.setattr(services, "bundled_models", lambda: {"fake": None, "refine": None})
+    library = ModelLibrary(services)
+    assert library.entries() == [("fake", "fake")]
+    assert library.find("refine") == "fake"
