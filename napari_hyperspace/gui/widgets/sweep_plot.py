@@ -95,6 +95,7 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
         self.ci.layout.setSpacing(0)
         self.ci.layout.setContentsMargins(0, 0, 4, 0)
         self._curves: SweepCurves | None = None
+        self._dots: list[dict[str, Any]] = []  # of the lines of one plot
         self._axes = [_ValueAxis("left") for _ in _HEIGHTS]
         self._plots: list[Any] = []
         for i, (axis, height) in enumerate(zip(self._axes, _HEIGHTS, strict=True)):
@@ -199,6 +200,7 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
             self._draw_structure(plot, one, curves, x, np.asarray(one.dice))
         mean = np.asarray(curves.mean_dice)
         self._line(plot, x, mean, self._colors.text, 2)
+        self._put_dots(plot)
         chosen = [one.dice for one in curves.structures if one.value in curves.emphasized]
         self._fit(plot, [mean, *map(np.asarray, chosen)], most=1.02)
         name = self._chosen_name(curves)
@@ -216,6 +218,7 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
 
         for one in curves.structures:
             self._draw_structure(plot, one, curves, x, scaled(np.asarray(one.volumes_ml)))
+        self._put_dots(plot)
         self._fit(plot, [scaled(one) for one in fitted], least=-math.inf if wide else 0.0)
         name = self._chosen_name(curves)
         names = ", ".join(one.name for one in curves.structures)
@@ -232,6 +235,7 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
         self._axes[index].logarithmic = bool(wide)
         values = np.log10(np.where(y > 0, y, np.nan)) if wide else y
         self._line(plot, x, values, self._colors.text, 1.5)
+        self._put_dots(plot)
         self._fit(plot, [values], least=-math.inf if wide else 0.0)
         self._title(plot, title)
 
@@ -260,19 +264,21 @@ class SweepPlot(pg.GraphicsLayoutWidget):  # type: ignore[misc]  # pyqtgraph has
     ) -> None:
         if not np.isfinite(y).any():  # pyqtgraph warns of it
             return
-        plot.addItem(
-            pg.PlotDataItem(
-                x,
-                y,
-                pen=pg.mkPen(color, width=width),
-                symbol="o" if points else None,
-                symbolSize=4 + width,
-                symbolBrush=color,
-                symbolPen=pg.mkPen(None),
-                antialias=True,
-                connect="finite",
-            )
-        )
+        # Not a `PlotDataItem`: it computes its points again whenever it is added or a range is set.
+        pen = pg.mkPen(color, width=width)
+        plot.addItem(pg.PlotCurveItem(x, y, pen=pen, antialias=True, connect="finite"))
+        if points:
+            brush = pg.mkBrush(color)
+            self._dots += [
+                {"pos": place, "size": 4 + width, "brush": brush}
+                for place in zip(x.tolist(), y.tolist(), strict=True)
+                if math.isfinite(place[1])
+            ]
+
+    def _put_dots(self, plot: Any) -> None:
+        """Draw the points of all lines of a plot: one item instead of one per line."""
+        dots, self._dots = self._dots, []
+        plot.addItem(pg.ScatterPlotItem(spots=dots, pen=None, antialias=True))
 
     def _fit(
         self,
