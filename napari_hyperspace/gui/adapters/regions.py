@@ -124,6 +124,29 @@ def stability_layer_data(source: LayerSource, share: NDArray[np.float32], name: 
     return data, attributes, "image"
 
 
+def uncertainty_layer_data(source: LayerSource, doubt: NDArray[np.float32], name: str) -> LayerData:
+    """Return the Image layer of an uncertainty: bright where it is high, else nothing.
+
+    Parameters
+    ----------
+    source
+        The layer of the scan.
+    doubt
+        Uncertainty of each voxel, 0 to 1, in the order of the scan's file.
+    name
+        Name of the layer.
+    """
+    attributes = source.placed(name)
+    attributes["metadata"] = {**attributes["metadata"], VIEW_KEY: "uncertainty"}
+    data = np.ascontiguousarray(source.placement.orientation.to_canonical(doubt))
+    attributes |= {
+        "colormap": "inferno",
+        "blending": "additive",
+        "contrast_limits": (0.0, 0.7),
+    }
+    return data, attributes, "image"
+
+
 def _depth_axes(viewer: ViewerModel, ndim: int) -> list[int]:
     """Return the axes of a layer that are not displayed."""
     first = viewer.dims.ndim - ndim

@@ -142,7 +142,7 @@ class BudgetController:
         def steps(should_stop: ShouldStop) -> Steps[_Found]:
             yield from ()
             model = self._library.load_to_run(choices.model)
-            options = choices.inference_options()
+            options = choices.run_options()
 
             def cost(spacing_mm: Triple) -> Estimate:
                 return self._services.estimate(grid, model, spacing_mm, options)

@@ -132,7 +132,8 @@ class DockController:
         self.models.loaded.connect(self._model_loaded)
         self.guidance.changed.connect(self._query)
         events = self.choices.events
-        for event in (events.spacing_mm, events.device, events.preview_ms, events.outside):
+        asked = (events.spacing_mm, events.device, events.preview_ms, events.outside, events.best)
+        for event in asked:
             event.connect(self._query)
         events.live.connect(self._live_switched)
         self.segmentation.started.connect(self._run_started)

@@ -181,7 +181,7 @@ class LiveController:
             self._layers.sources(),
             model,
             choices.spacing_mm,
-            choices.inference_options(),
+            choices.run_options(),
             self._spacing.scales.together,
             request,
             self._models.guidance if model.guidance is not None else None,
@@ -251,4 +251,5 @@ class LiveController:
 def _cost_key(query: SpacingQuery) -> _CostKey:
     """Return what the cost of a query depends on."""
     grid = query.sources[0].placement.grid
-    return grid, query.model, query.spacing_mm, str(query.options.device), query.guidance
+    how = f"{query.options.device}, best {query.options.best}"
+    return grid, query.model, query.spacing_mm, how, query.guidance

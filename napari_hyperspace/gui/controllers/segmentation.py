@@ -15,6 +15,7 @@ from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.core.volume import PostprocessingOptions, PostprocessingStep, VolumeMetadata
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, ORIGIN_KEY, LayerData
+from napari_hyperspace.gui.adapters.regions import uncertainty_layer_data
 from napari_hyperspace.gui.adapters.viewer import (
     add_layer,
     hide_results,
@@ -28,6 +29,7 @@ from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.formatting import (
     NOT_FINITE,
+    describe_localization,
     describe_outcome,
     describe_postprocessing,
 )
@@ -47,6 +49,7 @@ class _Segmented:
     predicted: Estimate
     result: SegmentResult
     postprocessing: tuple[PostprocessingStep, ...]
+    uncertainty: LayerData | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,14 @@ class SegmentationController:
         self._choices.fill_holes_mm3 = options.fill_holes_mm3
         self._choices.split_sides = options.split_sides
 
+    def set_best(self, best: bool) -> None:
+        """Set whether later runs average several networks."""
+        self._choices.best = best
+
+    def set_uncertainty(self, uncertainty: bool) -> None:
+        """Set whether later runs that average several networks add a layer of uncertainty."""
+        self._choices.uncertainty = uncertainty
+
     def run(self) -> None:
         """Segment the chosen layers, unless a job is running."""
         if self._runner.running:
@@ -131,7 +142,7 @@ class SegmentationController:
                     where=sources[0].name,
                     found=volumes[0].array.flat[0],
                 )
-            options = choices.inference_options()
+            options = choices.run_options()
             predicted = self._services.estimate(volumes[0].grid, model, choices.spacing_mm, options)
             yield Progress(0.0, "preparing", seconds_left=predicted.seconds)
             result = yield from self._services.segment_steps(
@@ -144,6 +155,8 @@ class SegmentationController:
                 labels = self._services.postprocess(labels, cleaning)
             postprocessing = labels.metadata.get("postprocessing", ())
             name = f"{model.name} {format_spacing(result.spacing_mm, collapse=True)}"
+            if options.best:
+                name += ", best"
             facts: VolumeMetadata = {
                 "model": model.name,
                 "working_spacing_mm": result.spacing_mm,
@@ -167,7 +180,12 @@ class SegmentationController:
             origin = ResultOrigin(choices.model, files)
             if guidance is not None and model.guidance is not None:
                 origin = guidance.origin(choices.model, files)
-            return _Segmented(layer, origin, predicted, result, postprocessing)
+            doubt = None
+            if result.uncertainty is not None:
+                doubt = uncertainty_layer_data(
+                    sources[0], result.uncertainty.array, f"uncertainty · {sources[0].name}"
+                )
+            return _Segmented(layer, origin, predicted, result, postprocessing, doubt)
 
         self.started.emit()
         self._watched = self._layers.layers
@@ -215,10 +233,14 @@ class SegmentationController:
         attributes["metadata"][IMAGE_KEY] = weakref.ref(source)
         attributes["metadata"][ORIGIN_KEY] = outcome.origin
         hide_results(self._viewer, source)
+        if outcome.uncertainty is not None:
+            add_layer(self._viewer, outcome.uncertainty)
         layer = add_layer(self._viewer, (data, attributes, kind))
         result = outcome.result
         text, tone = describe_outcome(outcome.predicted, result)
-        self._view.show_message(text + describe_postprocessing(outcome.postprocessing), tone)
+        text += describe_postprocessing(outcome.postprocessing)
+        record = result.labels.metadata.get("record")
+        self._view.show_message(text + describe_localization(record), tone)
         self.added.emit(layer)
 
     def _edited(self, event: Any = None) -> None:

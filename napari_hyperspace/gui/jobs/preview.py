@@ -215,7 +215,7 @@ class PreviewEngine:
         spacings = curve_spacings(query.scale, query.spacing_mm)
         # Rounded: the same proportions come with different last bits.
         ends = tuple(round(value, 6) for value in (*spacings[0], *spacings[-1]))
-        key = (grid, model, str(query.options.device), ends)
+        key = (grid, model, f"{query.options.device}, best {query.options.best}", ends)
         if self._curve is None or self._curve[0] != key:
             options = replace(query.options, outside="extrapolate")
             estimates = self._services.estimate_curve(grid, model, spacings, options)
@@ -232,7 +232,7 @@ class PreviewEngine:
         precision = self._services.settled_precision(
             query.model, spacing, None if device is None else str(device)
         )
-        options = replace(query.options, precision=precision)
+        options = replace(query.options, precision=precision, best=False, uncertainty=False)
         model = NormalizedModel(self._with_guidance(query, guided, options, stop))
 
         def seconds(block: Grid) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from psygnal import SignalGroupDescriptor
@@ -43,6 +43,10 @@ class Choices:
         Time and memory that the button "Fit to budget" allows; 0 GB: the free memory.
     lock_preferred
         Whether the user wants one slider for all axes, where the scan's spacing permits it.
+    best, uncertainty
+        Whether a run averages several networks, and adds a layer of how uncertain they are; see
+        `napari_hyperspace.inference.options.InferenceOptions`. Previews, sweeps, batches and
+        corrections use one network.
     largest_component, fill_holes_mm3, split_sides
         Post-processing of the labels; see `napari_hyperspace.postprocess`.
     """
@@ -58,6 +62,8 @@ class Choices:
     budget_s: float = 30.0
     budget_gb: float = 0.0
     lock_preferred: bool = True
+    best: bool = False
+    uncertainty: bool = False
     largest_component: bool = False
     fill_holes_mm3: float = 0.0
     split_sides: bool = False
@@ -72,9 +78,15 @@ class Choices:
         )
 
     def inference_options(self) -> InferenceOptions:
-        """Return the options of a run. Imports torch: not for the main thread before a model is
-        loaded.
+        """Return the options of work with one network. Imports torch: not for the main thread
+        before a model is loaded.
         """
         from napari_hyperspace.inference.options import InferenceOptions
 
         return InferenceOptions(device=self.device or None, outside=self.outside)
+
+    def run_options(self) -> InferenceOptions:
+        """Return the options of a run, and of its estimate; imports torch, too."""
+        return replace(
+            self.inference_options(), best=self.best, uncertainty=self.best and self.uncertainty
+        )

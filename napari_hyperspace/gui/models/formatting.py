@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_hyperspace.core.format import format_range, format_seconds, format_spacing
 from napari_hyperspace.core.spacing import Range
 from napari_hyperspace.core.structures import brain_volume_ml, laterality_in_name
-from napari_hyperspace.core.volume import PostprocessingStep
+from napari_hyperspace.core.volume import PostprocessingStep, Record
 from napari_hyperspace.gui.models.view import Tone
 
 if TYPE_CHECKING:
@@ -184,6 +184,17 @@ def _measured_where(expected: Expected) -> str:
         return f"measured at {format_spacing(places[0], collapse=True)}"
     low = format_spacing(places[0], collapse=True, unit=False)
     return f"between measurements at {low} and {format_spacing(places[1], collapse=True)}"
+
+
+def describe_localization(record: Record | None) -> str:
+    """Write how the region was found, if that was not at first sight; else nothing."""
+    match None if record is None else record.localized:
+        case "found-from-top":
+            return " The first look was implausible: found from the top of the head down."
+        case "whole-scan":
+            return " No plausible region was found: the whole scan was segmented."
+        case _:
+            return ""
 
 
 def format_time(seconds: float) -> str:

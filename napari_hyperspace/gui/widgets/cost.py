@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_hyperspace.core.spacing import Range
 from napari_hyperspace.gui.models.view import Accuracy, CostOverSpacing
@@ -51,10 +51,32 @@ class CostPanel(QWidget):
             "differ from them."
         )
         self._bake = PlainLabel(self.section, faint=True, name="hyperspace.bake")
+        self.best = QCheckBox("Best: average 8 networks", self.section)
+        self.best.setObjectName("hyperspace.best")
+        self.best.setToolTip(
+            "Run four neighboring spacings, each also with left and right mirrored, and average "
+            "them: more accurate, about eight times as slow. Previews, sweeps and batches are not "
+            "averaged."
+        )
+        self.best.setAccessibleDescription(self.best.toolTip())
+        self.uncertainty = QCheckBox("Uncertainty layer", self.section)
+        self.uncertainty.setObjectName("hyperspace.uncertainty")
+        self.uncertainty.setToolTip(
+            "Add a layer that is bright where the averaged networks are unsure or disagree"
+        )
+        self.uncertainty.setAccessibleDescription(self.uncertainty.toolTip())
+        self.uncertainty.setEnabled(False)
+        self.best.toggled.connect(self.uncertainty.setEnabled)
+        averaging = QWidget(self.section)
+        boxes = QHBoxLayout(averaging)
+        boxes.setContentsMargins(0, 0, 0, 0)
+        boxes.addWidget(self.best)
+        boxes.addWidget(self.uncertainty)
+        boxes.addStretch()
         self.budget = BudgetRow(self.section)
         self.section.column.setSpacing(4)
-        details: tuple[QWidget, ...] = (self._curve, self._accuracy, self._bake, self.budget)
-        for part in details:
+        details: tuple[QWidget, ...] = (self._curve, self._accuracy, self._bake, averaging)
+        for part in (*details, self.budget):
             self.section.column.addWidget(part)
         for part in (self, self.section):  # free height belongs to the structures
             part.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)

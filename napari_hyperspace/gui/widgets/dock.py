@@ -206,6 +206,8 @@ class HyperspaceWidget(QWidget):
         self._native.clicked.connect(controller.spacing.use_native)
         self._preview.live.toggled.connect(controller.live.set_live)
         self._preview.milliseconds.valueChanged.connect(controller.live.set_preview_ms)
+        self._cost.best.toggled.connect(controller.segmentation.set_best)
+        self._cost.uncertainty.toggled.connect(controller.segmentation.set_uncertainty)
         self._cost.budget.fitRequested.connect(controller.budget.fit)
         self._cost.budget.changed.connect(controller.budget.set_budget)
         self._postprocessing.applyRequested.connect(controller.postprocessing.apply)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -257,3 +258,48 @@ def test_a_constant_image_is_refused(controller, viewer, view, services, qtbot, 
     text, tone = view.last("message")
     assert (tone, services.runs) == ("error", [])
     assert text.startswith("scan: all voxels have the same value: there is nothing to segment")
+
+
+def test_an_average_adds_its_uncertainty_beneath_the_labels(
+    controller, viewer, view, services, qtbot, run, monkeypatch
+):
+    plain, asked = services.segment_steps, []
+
+    def averaged(volumes, model, spacing_mm, options, should_stop):
+        asked.append(options)
+        result = yield from plain(volumes, model, spacing_mm, options, should_stop)
+        if not options.uncertainty:
+            return result
+        doubt = np.linspace(0, 1, volumes[0].array.size, dtype=np.float32)
+        doubt = volumes[0].with_array(doubt.reshape(volumes[0].shape))
+        record = replace(result.labels.metadata["record"], localized="found-from-top")
+        metadata = {**result.labels.metadata, "record": record}
+        labels = result.labels.with_array(result.labels.array, metadata=metadata)
+        return replace(result, labels=labels, uncertainty=doubt)
+
+    monkeypatch.setattr(services, "segment_steps", averaged)
+    controller.segmentation.set_uncertainty(True)
+    run(qtbot, controller)
+    assert not asked[-1].best and "uncertainty · scan" not in viewer.layers
+    controller.segmentation.set_best(True)
+    run(qtbot, controller)
+    assert asked[-1].best and asked[-1].uncertainty
+    layer, source = viewer.layers["uncertainty · scan"], viewer.layers["scan"]
+    np.testing.assert_array_equal(layer.scale, source.scale)
+    np.testing.assert_array_equal(layer.translate, source.translate)
+    assert layer.data.shape == source.data.shape and layer.data.max() == 1
+    assert layer.blending == "additive"
+    assert viewer.layers[-1].name == "fake 1 mm, best · scan"
+    assert view.last("message")[0].endswith("found from the top of the head down.")
+
+
+def test_the_price_of_an_average_is_shown(controller, services, qtbot, monkeypatch):
+    asked, plain = [], services.estimate
+
+    def estimate(grid, model, spacing_mm, options):
+        asked.append(options.best)
+        return plain(grid, model, spacing_mm, options)
+
+    monkeypatch.setattr(services, "estimate", estimate)
+    controller.segmentation.set_best(True)
+    qtbot.waitUntil(lambda: True in asked)

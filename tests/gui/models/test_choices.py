@@ -16,3 +16,12 @@ def test_inference_options_have_the_device_and_the_rule_for_untrained_spacings()
     options = Choices(device="cpu", outside="clamp").inference_options()
     assert (options.device, options.outside) == ("cpu", "clamp")
     assert Choices().inference_options().device is None  # the best one
+
+
+def test_only_a_run_averages_networks():
+    choices = Choices(best=True, uncertainty=True)
+    options = choices.run_options()
+    assert options.best and options.uncertainty
+    assert not choices.inference_options().best
+    choices.best = False  # the uncertainty is that of an average
+    assert not choices.run_options().best and not choices.run_options().uncertainty

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("pytestqt")
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QCheckBox, QLabel
 
 from napari_hyperspace.gui.widgets.cost import CostPanel
 
@@ -51,3 +51,14 @@ def test_the_unit_of_the_memory_is_always_shown(panel, child, qtbot):
     with qtbot.waitSignal(panel.budget.fitRequested) as asked:
         panel.budget.button.click()
     assert asked.args == [30.0, 2.5e9]
+
+
+def test_an_average_and_its_uncertainty_can_be_asked_for(panel, child):
+    best, uncertainty = (child(panel, name, QCheckBox) for name in ("best", "uncertainty"))
+    for box in (best, uncertainty):
+        assert box.toolTip() == box.accessibleDescription() != ""
+    assert not best.isChecked() and not uncertainty.isEnabled()
+    best.click()
+    assert uncertainty.isEnabled() and not uncertainty.isChecked()
+    best.click()
+    assert not uncertainty.isEnabled()
