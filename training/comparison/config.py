@@ -57,6 +57,8 @@ class MethodSection(ConfigSection):
     """Method whose networks it uses; none: it is trained itself."""
     seeds: tuple[NonNegativeInt, ...] | None = None
     """Seeds of its runs if these are fewer than those of the tables; none: all."""
+    guidance_only: bool = False
+    """Of guided networks: the guidance itself, interpolated to the working grid, without them."""
     outside: Literal["clamp", "extrapolate"] = "extrapolate"
     """What it does outside the trained range: `clamp` resamples the image to the nearest trained
     spacing and the labels back, `extrapolate` runs the network at the spacing itself."""
@@ -94,6 +96,9 @@ class ComparisonSection(ConfigSection):
     tile_shape: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     """Largest tile in voxels (z, y, x) of all networks, which is also stored in the models' cards;
     none: each model's own."""
+    guidance_mm: Annotated[float, Field(gt=0)] | None = None
+    """Spacing of the guidance of guided networks, in mm: the true labels on a grid of this spacing;
+    none: the middle of the range of each network's training."""
     times: bool = True
     """Whether the report shows times. Runs are measured one after the other: if the machine does
     other work meanwhile, their times cannot be compared."""
@@ -104,6 +109,8 @@ class ComparisonSection(ConfigSection):
     def _consistent(self) -> ComparisonSection:
         for name, method in self.methods.items():
             if method.run is None:
+                if method.guidance_only:
+                    raise ValueError(f"methods.{name}.guidance_only: needs `run`, a guided method")
                 continue
             if method.set or method.seeds is not None:
                 raise ValueError(f"methods.{name}: needs runs of its own or `run`, not both")
@@ -201,8 +208,9 @@ class Comparison:
     def used(self, owner: str, model: Path) -> list[Method]:
         """Return the methods that use the model file of a run."""
         return [
-            Method(name, str(model), self.section.methods[name].outside)
+            Method(name, str(model), method.outside, method.guidance_only)
             for name in self.section.trained_by(owner)
+            for method in [self.section.methods[name]]
         ]
 
 

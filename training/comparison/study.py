@@ -119,7 +119,11 @@ class Study:
                 dataset,
                 split.validation,
                 groups,
-                Settings(device, tile_shape=self.section.tile_shape),
+                Settings(
+                    device,
+                    tile_shape=self.section.tile_shape,
+                    guidance_mm=self.section.guidance_mm,
+                ),
                 processes=processes,
                 show=shown,
             )

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from napari_hyperspace.api.guidance import guided_by
 from napari_hyperspace.api.segment import SegmentResult, segment_steps
+from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.intensity import Normalization
 from napari_hyperspace.core.progress import run_to_end
+from napari_hyperspace.core.resample import resample_labels
 from napari_hyperspace.core.spacing import in_ranges
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.execution import choose_device
+from napari_hyperspace.inference.guidance import GuidedModel, guidance_channels
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.inference.plan import working_spacing
 from napari_hyperspace.nets.model import Model
@@ -45,12 +50,16 @@ class Settings:
         Tolerance of the surface Dice; `None`: see `default_tolerance`.
     tile_shape
         Largest tile in voxels (z, y, x) of all models; `None`: each model's own.
+    guidance_mm
+        Spacing of the guidance of guided models, which is the true labels on a coarse grid; `None`:
+        the middle of the range of their training.
     """
 
     device: str | None = None
     precision: str = "fp32"
     tolerance_mm: float | None = None
     tile_shape: tuple[int, int, int] | None = None
+    guidance_mm: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings that rows depend on, as plain data."""
@@ -59,6 +68,8 @@ class Settings:
             del values["tile_shape"]
         else:
             values["tile_shape"] = list(self.tile_shape)
+        if self.guidance_mm is None:
+            del values["guidance_mm"]
         return values
 
 
@@ -81,6 +92,18 @@ class _Measured:
     def seconds(self, result: SegmentResult) -> float:
         """Return the time of one of the two results, including that of making the network."""
         return result.seconds - result.bake_seconds + self.bake_seconds
+
+
+def _interpolated(model: GuidedModel, case: Case) -> SegmentResult:
+    """Return guidance that is interpolated to the grid of a case, as labels: no network runs."""
+    assert model.given_guidance is not None and model.guidance is not None
+    started = time.perf_counter()
+    one_hot = replace(model.guidance, kind="one-hot")
+    shares = guidance_channels(model.given_guidance, one_hot, model.out_channels, case.grid)
+    labels = np.array(model.label_values)[shares.argmax(dim=0).numpy()]
+    seconds = time.perf_counter() - started
+    found = Volume(labels, case.grid, case.name)
+    return SegmentResult(found, seconds, 0.0, 0, case.grid.spacing_mm, "fp32", "cpu")
 
 
 class Measurer:
@@ -124,12 +147,12 @@ class Measurer:
         working = case.at_spacing(spacing_mm)
         if working.grid.is_close(case.grid):
             working = case
-        measured: dict[tuple[str, Triple], _Measured] = {}
+        measured: dict[tuple[str, Triple, bool], _Measured] = {}
         rows = []
         for method in methods:
             model = self.model(method)
             network_mm = working_spacing(case.grid, model, spacing_mm, method.outside)
-            key = model.identity, network_mm
+            key = model.identity, network_mm, method.guidance_only
             if key not in measured:
                 measured[key] = self._measure(case, working, method, spacing_mm, network_mm)
             rows += self._rows(case, method, spacing_mm, network_mm, measured[key])
@@ -144,7 +167,23 @@ class Measurer:
             precision=self._settings.precision,
         )
         scan = [Volume(image.numpy(), case.grid, case.name) for image in case.image]
-        return run_to_end(segment_steps(scan, self.model(method), spacing_mm, options))
+        model = self.model(method)
+        guidance = None if model.guidance is None else self.guidance(case, model)
+        if method.guidance_only:
+            if guidance is None:
+                raise HyperspaceError("a model without guidance", where=method.label)
+            return _interpolated(guided_by(model, guidance), case)
+        return run_to_end(segment_steps(scan, model, spacing_mm, options, guidance=guidance))
+
+    def guidance(self, case: Case, model: Model) -> Volume:
+        """Return the guidance of a case: the label that covers most of each coarse voxel."""
+        assert model.guidance is not None
+        # That of the scan's own grid, also for a case on a working grid.
+        known = case if self._case is None or self._case.name != case.name else self._case
+        step = self._settings.guidance_mm or math.sqrt(math.prod(model.guidance.spacing_mm))
+        grid = known.grid.with_spacing([max(step, own) for own in known.spacing_mm])
+        truth = Volume(self.truth(known).clip(0).astype(np.int32), known.grid)
+        return resample_labels(truth, grid)
 
     def truth(self, case: Case) -> NDArray[Any]:
         """Return the true label values of a case (D, H, W); negative where unknown."""

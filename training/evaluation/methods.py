@@ -31,11 +31,14 @@ class Method:
         What to do outside the trained range. In the terms of the paper, ``"clamp"`` is MaxRes for a
         model that adapts and FS for a model trained at one spacing; ``"extrapolate"`` is FSNR for
         the latter.
+    guidance_only
+        Of a guided model: the guidance itself, interpolated, without the network.
     """
 
     label: str
     model: str
     outside: Outside = "refuse"
+    guidance_only: bool = False
 
     def load(self) -> Model:
         """Load the model."""
