@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
     from napari_hyperspace.core.geometry import Grid
     from napari_hyperspace.core.labels.postprocess import postprocess
-    from napari_hyperspace.core.volume import Record, Volume
+    from napari_hyperspace.core.volume import PostprocessingOptions, Record, Volume
     from napari_hyperspace.io import read, write
     from napari_hyperspace.io.labels import write_label_table
     from napari_hyperspace.nets.locations import bundled_models
@@ -63,6 +63,7 @@ _MODULES = {
     "sweep": "api.sweeps.sweep",
     "SweepPoint": "api.sweeps.result",
     "SweepSummary": "api.sweeps.result",
+    "PostprocessingOptions": "core.volume",
     "Record": "core.volume",
     "Volume": "core.volume",
     "read": "io",
@@ -86,6 +87,7 @@ __all__ = [
     "HyperspaceWarning",
     "Model",
     "OptionNeededError",
+    "PostprocessingOptions",
     "Record",
     "Sweep",
     "SweepPoint",

@@ -74,7 +74,10 @@ class ReadingOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class PostprocessingOptions:
-    """Options of one call of `napari_hyperspace.postprocess`; see there."""
+    """Options of `napari_hyperspace.postprocess`; see there.
+
+    For what post-processes the labels that it makes, such as `napari_hyperspace.sweep`.
+    """
 
     largest_component: bool = False
     smallest_component_mm3: float = 0.0

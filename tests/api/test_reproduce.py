@@ -91,6 +91,16 @@ def test_channels_of_one_file_make_a_command_and_those_of_several_do_not():
     assert "scan = [\n    hs.read('/a.nii'),\n    hs.read('/b.nii'),\n]" in code
 
 
+def test_dividing_left_and_right_is_repeated():
+    sides = replace(SIMPLE, postprocessing=(PostprocessingOptions(True, split_sides=True),))
+    code = python_code(sides, origin())
+    assert "hs.postprocess(labels, largest_component=True, split_sides=True)" in code
+    assert shlex.split(command_for(sides, origin()))[-2:] == [
+        "--largest-component",
+        "--split-sides",
+    ]
+
+
 def test_postprocessing_twice_is_python_only():
     step = PostprocessingOptions(largest_component=True)
     twice = replace(SIMPLE, postprocessing=(step, PostprocessingOptions(fill_holes_mm3=2.5)))

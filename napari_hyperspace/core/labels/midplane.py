@@ -39,7 +39,7 @@ _LARGEST_TILT_DEG = 40.0
 _STEPS = 60  # at most, of improving a plane
 _MOVED_MM = 0.01  # of a point 70 mm from the center in a step: the plane is good enough
 _RADIUS_MM = 70.0
-_SYMMETRIC = 0.15  # score of a plane that is one of symmetry; measured, see decision 30
+_SYMMETRIC = 0.15  # least score of a plane of symmetry; measured, see decision 34
 
 
 @dataclass(frozen=True)

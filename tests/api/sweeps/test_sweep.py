@@ -21,7 +21,7 @@ from napari_hyperspace.api.sweeps.result import knee_of
 from napari_hyperspace.api.sweeps.sweep import sweep
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.intensity import Normalization
-from napari_hyperspace.core.volume import Volume
+from napari_hyperspace.core.volume import Laterality, PostprocessingOptions, Volume
 from napari_hyperspace.nets.base.localization import Localization
 from tests.models import FakeModel
 
@@ -361,3 +361,49 @@ def test_the_table_has_a_row_per_spacing() -> None:
     data = summary.to_dict(0.9)
     assert data["points"][-1]["spacing_mm"] == [1, 1, 1] and data["knee_mm"] is not None
     assert sweep(scan(), bright_model(), [1]).summary.to_csv() == ""
+
+
+# -- post-processing ---------------------------------------------------------------------------
+
+
+def test_every_spacing_is_post_processed_as_a_run_is():
+    names = {1: "shell", 2: "core"}
+    model = bright_model(
+        label_names=names,
+        label_sides={v: Laterality(None, n, paired=True) for v, n in names.items()},
+    )
+    volume, options = scan(), PostprocessingOptions(smallest_component_mm3=5.0, split_sides=True)
+    swept = sweep(volume, model, [3, 1.5], postprocessing=options)
+    for point in swept:
+        run = segment(volume, model, point.spacing_mm)
+        expected = hs.postprocess(run, smallest_component_mm3=5, split_sides=True)
+        found = point.labels()
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found.array, expected.array)
+        assert found.metadata["label_names"] == expected.metadata["label_names"]
+        record = found.metadata["record"]
+        assert record.labels_digest == expected.metadata["record"].labels_digest
+        assert record.postprocessing == (options,)
+        ml = volume.grid.voxel_volume_ml
+        assert point.volumes_ml[1001] == pytest.approx((expected.array == 1001).sum() * ml)
+    summary = swept.summary
+    assert set(summary.label_names.values()) == {
+        *("left shell", "right shell", "left core", "right core")
+    }
+    assert summary.label_colors.keys() <= summary.label_names.keys()
+    one, other = (point.labels().array for point in summary.points)
+    assert summary.dice[0][2001] == pytest.approx(dice_of(one == 2001, other == 2001))
+    assert summary.dice[1][2001] == 1
+
+
+def test_in_a_box_its_labels_are_post_processed():
+    volume, model = scan(), bright_model()
+    box = (slice(4, 20), slice(3, 14), slice(8, 26))
+    options = PostprocessingOptions(smallest_component_mm3=400.0)
+    (plain,) = sweep(volume, model, [1.5], box=box)
+    (found,) = sweep(volume, model, [1.5], box=box, postprocessing=options)
+    inside = Volume(plain.labels().array[box], Grid.from_spacing((16, 11, 18), (1.1, 2.0, 0.7)))
+    expected = np.zeros(volume.shape, np.uint8)
+    expected[box] = hs.postprocess(inside, smallest_component_mm3=400).array
+    assert (expected != plain.labels().array).any()
+    np.testing.assert_array_equal(found.labels().array, expected)

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_hyperspace.core.volume import PostprocessingOptions
 from napari_hyperspace.gui.widgets.dock import HyperspaceWidget
 from napari_hyperspace.gui.widgets.parts import dialogs
 from napari_hyperspace.gui.widgets.parts.collapsible import CollapsibleSection
@@ -183,6 +184,11 @@ def test_post_processing_is_collapsed_and_off_by_default(dock, qtbot, child, cli
     fill.click()
     child(dock, "fill_holes_mm3").setValue(12.5)
     assert (choices.largest_component, choices.fill_holes_mm3) == (True, 12.5)
+    child(dock, "split_sides").click()
+    assert choices.postprocessing() == PostprocessingOptions(True, 0.0, 12.5, split_sides=True)
+    assert "left and right divided" in dock.controller.batch.describe()
+    child(dock, "split_sides").click()
+    assert not choices.split_sides
     click(toggle)
     assert toggle.text() == "Post-processing: on"  # also while it is collapsed
     largest.click()

@@ -132,3 +132,20 @@ def test_refusals(scan, model_file, tmp_path, options, status, message) -> None:
     assert result.exit_code == status, result.stderr
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_post_processes_as_predict_does(
+    scan: Path, model_file: Path, tmp_path: Path
+) -> None:
+    out, options = tmp_path / "sweep", ("--largest-component", "--fill-holes-mm3", "20")
+    result = run(
+        *("sweep", scan, "-m", model_file, "--spacings", "2", "--labels", "--out", out), *options
+    )
+    assert result.exit_code == 0, result.stderr
+    alone = tmp_path / "labels.nii.gz"
+    result = run("predict", scan, alone, "-m", model_file, "--spacing", "2", *options)
+    assert result.exit_code == 0, result.stderr
+    swept, predicted = hs.read(out / "labels-2mm.nii.gz"), hs.read(alone)
+    np.testing.assert_array_equal(swept.array, predicted.array)
+    assert swept.metadata["record"].postprocessing == predicted.metadata["record"].postprocessing
+    assert swept.metadata["record"].postprocessing[0].largest_component

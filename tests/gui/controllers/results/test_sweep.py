@@ -13,8 +13,8 @@ pytest.importorskip("pytestqt")
 from napari.layers import Image, Labels
 
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.gui.adapters.layers import take, to_layer_data
+from napari_hyperspace.core.volume import PostprocessingOptions, Volume
+from napari_hyperspace.gui.adapters.layers import RESULT_KEY, take, to_layer_data
 from napari_hyperspace.gui.adapters.regions import box_of_volume, rectangle_box, visible_box
 from napari_hyperspace.gui.adapters.viewer import image_layers
 from napari_hyperspace.gui.models.sweep import SweepChoices, default_choices, trained_along
@@ -246,3 +246,13 @@ def test_the_visible_part_is_what_the_layer_draws(viewer):
     assert visible_box(viewer, scan, take(scan)) == (slice(4, 9), slice(2, 9), slice(5, 10))
     viewer.dims.ndisplay = 3
     assert visible_box(viewer, scan, take(scan)) is None
+
+
+def test_a_sweep_takes_the_post_processing_of_the_dock(controller, viewer, qtbot, services):
+    options = PostprocessingOptions(smallest_component_mm3=0.0, fill_holes_mm3=20.0)
+    controller.segmentation.set_postprocessing(options)
+    sweep(controller, qtbot)
+    assert services.swept[-1]["postprocessing"] == options
+    (layer,) = labels_of(viewer)
+    steps = layer.metadata[RESULT_KEY]["postprocessing"]
+    assert [step["step"] for step in steps] == ["holes up to 20 mm³ filled"]
