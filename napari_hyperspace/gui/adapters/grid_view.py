@@ -206,6 +206,9 @@ class GridView:
                 layers.selection = {layer for layer in before.selected if layer in layers}
                 if before.active in layers:
                     layers.selection.active = before.active
+            # A result that has come meanwhile hides those of the same scan: they stay hidden.
+            shown = [layer for layer in self._wanted(self._panes()) if layer in layers]
+            hidden = {layer for layer in shown if not layer.visible}
             order = self._restored_order()
             for copy in self._copies:
                 if copy in layers:
@@ -216,7 +219,7 @@ class GridView:
                 before.layers, before.visible, before.named, strict=True
             ):
                 if layer in layers:
-                    layer.visible = visible
+                    layer.visible = visible and layer not in hidden
                     _show_name(layer, named)
             for name, value in before.grid.items():
                 setattr(grid_of(self._viewer), name, value)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_hyperspace.gui.controllers.results.export_network import ExportNetworkController
 from napari_hyperspace.gui.controllers.results.reproduce import ReproduceController
+from napari_hyperspace.gui.widgets.parts.dialogs import ask_path
 from napari_hyperspace.gui.widgets.parts.tool_button import MenuButton
 
-_EXTENSION = re.compile(r"\*(\.\w+)")
 _TABLES = "BIDS table (*.tsv);;ITK-SNAP label descriptions (*.txt *.label)"
 _NETWORKS = "ONNX (*.onnx);;PyTorch program (*.pt2)"
 
@@ -45,7 +44,7 @@ def add_handing_on_actions(
         suggestion = reproduce.suggest_table_path()
         if suggestion is None:
             return
-        path = _ask_path(parent, "Save label names", suggestion, _TABLES)
+        path = ask_path(parent, "Save label names", suggestion, _TABLES)
         if path is not None:
             reproduce.save_table(path)
 
@@ -53,7 +52,7 @@ def add_handing_on_actions(
         choice = networks.choose()
         if choice is None:
             return
-        path = _ask_path(parent, "Export network", choice.suggestion, _NETWORKS)
+        path = ask_path(parent, "Export network", choice.suggestion, _NETWORKS)
         if path is not None:
             networks.export(choice, path)
 
@@ -83,14 +82,3 @@ def add_handing_on_actions(
         "Save the network of one spacing for other programs: ONNX or PyTorch",
         export_network,
     )
-
-
-def _ask_path(parent: QWidget, title: str, suggestion: str, filters: str) -> str | None:
-    """Ask where to save; a name without an extension gets that of the chosen format."""
-    answer, chosen = QFileDialog.getSaveFileName(parent, title, suggestion, filters)
-    if not answer:
-        return None
-    path = str(answer)
-    if path.lower().endswith(tuple(_EXTENSION.findall(filters))):
-        return path
-    return path + str(_EXTENSION.findall(chosen or filters)[0])

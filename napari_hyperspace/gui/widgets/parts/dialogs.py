@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from qtpy.QtWidgets import QDialog, QFileDialog, QWidget
 
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.gui.widgets.parts.question_dialog import ChoiceDialog
+from napari_hyperspace.gui.widgets.parts.question_dialog import ChoiceDialog, QuestionDialog
 from napari_hyperspace.gui.widgets.parts.spacing_dialog import SpacingDialog
 
 OPENED = (
@@ -15,6 +17,7 @@ OPENED = (
 )
 SAVED = "NIfTI (*.nii.gz *.nii);;NRRD (*.nrrd);;MetaImage (*.mha)"
 TABLES = "Comma-separated values (*.csv)"
+_EXTENSION = re.compile(r"\*(\.[\w.]+)")
 MODELS = "HyperSpace models (*.safetensors)"
 
 
@@ -57,21 +60,39 @@ def ask_model_file(parent: QWidget) -> str | None:
 
 def ask_save_path(parent: QWidget, suggestion: str) -> str | None:
     """Ask where to save labels."""
-    return QFileDialog.getSaveFileName(parent, "Save labels", suggestion, SAVED)[0] or None
+    return ask_path(parent, "Save labels", suggestion, SAVED)
 
 
 def ask_table_path(parent: QWidget, suggestion: str) -> str | None:
     """Ask where to save a table."""
-    return QFileDialog.getSaveFileName(parent, "Save table", suggestion, TABLES)[0] or None
+    return ask_path(parent, "Save table", suggestion, TABLES)
 
 
 def ask_figure_path(parent: QWidget, suggestion: str, suffix: str) -> str | None:
     """Ask where to save a figure; a name without the extension gets it."""
-    kinds = f"{suffix.upper()} (*.{suffix})"
-    path = QFileDialog.getSaveFileName(parent, "Save curves", suggestion, kinds)[0]
-    if path and not path.lower().endswith(f".{suffix}"):
-        path += f".{suffix}"
-    return path or None
+    return ask_path(parent, "Save curves", suggestion, f"{suffix.upper()} (*.{suffix})")
+
+
+def ask_path(parent: QWidget, title: str, suggestion: str, filters: str) -> str | None:
+    """Ask where to save; a name without an extension gets the first one of the chosen format.
+
+    Parameters
+    ----------
+    title
+        Title of the dialog.
+    suggestion
+        Path to start with.
+    filters
+        Formats as in Qt: ``"NIfTI (*.nii.gz *.nii);;NRRD (*.nrrd)"``.
+    """
+    path, chosen = QFileDialog.getSaveFileName(parent, title, suggestion, filters)
+    if not path or path.lower().endswith(tuple(_EXTENSION.findall(filters))):
+        return path or None
+    path += _EXTENSION.findall(chosen or filters)[0]
+    if Path(path).exists():  # the dialog has asked for another name
+        question = f"{Path(path).name} exists already. Replace it?"
+        return path if _accepted(QuestionDialog(title, question, parent)) else None
+    return path
 
 
 def _accepted(dialog: QDialog) -> bool:

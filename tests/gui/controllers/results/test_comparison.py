@@ -167,6 +167,15 @@ def test_layers_that_come_and_go_meanwhile_stay_where_they_are(scene):
     assert [layer.visible for layer in scene.layers] == [True, True, True, False, True]
 
 
+def test_results_that_a_new_one_has_hidden_stay_hidden(scene):
+    one, two = scene.layers["one"], scene.layers["two"]
+    shown = GridView(scene, one, two)
+    scene.add_layer(make_labels(5, "new"))
+    one.visible = two.visible = False
+    shown.close()
+    assert [layer.name for layer in scene.layers if layer.visible] == ["scan", "new"]
+
+
 def test_layers_of_the_view_are_neither_scans_nor_results(scene):
     images, labels = image_layers(scene), label_layers(scene)
     one, two = scene.layers["one"], scene.layers["two"]

@@ -100,3 +100,37 @@ def test_the_first_field_has_the_focus_and_return_accepts(parent, qtbot):
     qtbot.keyClick(dialog.focusWidget(), Qt.Key.Key_Return)
     assert dialog.result() == QDialog.DialogCode.Accepted
     assert dialog.spacing() == (3.0, *ODD[1:])
+
+
+@pytest.mark.parametrize(
+    ("typed", "chosen", "path"),
+    [
+        ("result", 0, "result.nii.gz"),
+        ("result.v2", 1, "result.v2.nrrd"),
+        ("result.MHA", 0, "result.MHA"),
+        ("result.nii", 1, "result.nii"),
+        ("", 0, None),
+    ],
+)
+def test_a_name_without_an_extension_gets_that_of_the_format(
+    parent, monkeypatch, tmp_path, typed, chosen, path
+):
+    def ask(parent, title, suggestion, filters):
+        return str(tmp_path / typed) if typed else "", filters.split(";;")[chosen]
+
+    monkeypatch.setattr(dialogs.QFileDialog, "getSaveFileName", ask)
+    expected = None if path is None else str(tmp_path / path)
+    assert dialogs.ask_save_path(parent, "labels.nii.gz") == expected
+
+
+@pytest.mark.parametrize("button", ["ok", "cancel"])
+def test_a_file_that_gets_an_extension_is_replaced_only_on_request(
+    parent, answer, monkeypatch, tmp_path, button
+):
+    existing = tmp_path / "table.csv"
+    existing.touch()
+    name = str(existing.with_suffix(""))
+    monkeypatch.setattr(dialogs.QFileDialog, "getSaveFileName", lambda *_: (name, ""))
+    answer(button)
+    expected = str(existing) if button == "ok" else None
+    assert dialogs.ask_table_path(parent, "a.csv") == expected
