@@ -230,7 +230,7 @@ class _Symmetry:
             seen = ((index >= -0.5) & (index <= self._last)).all(axis=1)
             distances, places = tree.query(mirrored, distance_upper_bound=reach_mm)
             counterparts = tree.data[np.minimum(places, tree.n - 1)]
-            yield _Match(points, counterparts, distances, seen)
+            yield _Match(points, counterparts, np.asarray(distances), seen)
 
 
 def _plane(normal: NDArray[np.float64], point: Any) -> Plane:

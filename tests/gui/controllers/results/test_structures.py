@@ -14,6 +14,7 @@ pytest.importorskip("pytestqt")
 from napari.layers import Image, Labels, Layer
 from scipy import ndimage
 
+from napari_hyperspace.api.agreement import agreement
 from napari_hyperspace.gui.adapters import layers as convert
 from napari_hyperspace.gui.controllers.results.structures import StructuresController
 
@@ -157,3 +158,19 @@ def test_closing_disconnects_from_the_image(viewer, t1, structures, qtbot):
     assert any("Structures" in repr(one) for one in t1.events.data.callbacks)
     structures.close()
     assert not any("Structures" in repr(one) for one in t1.events.data.callbacks)
+
+
+def test_the_table_has_the_columns_of_a_comparison(result, structures, qtbot, tmp_path):
+    means(structures, qtbot)
+    one = convert.to_volume(*result.as_layer_data_tuple()[:2])
+    other = one.with_array(np.where(one.array == 1, 0, one.array))
+    structures.show_agreement(result, agreement(one, other), "brain 3 mm")
+    structures.export(str(tmp_path / "table.csv"))
+    first, second = csv.DictReader((tmp_path / "table.csv").read_text("utf-8").splitlines())
+    assert first["compared_with"] == "brain 3 mm"
+    assert (float(first["compared_volume_ml"]), float(first["dice"])) == (0, 0)
+    assert float(first["volume_difference_ml"]) == -float(first["volume_ml"])
+    assert (float(second["volume_difference_ml"]), float(second["dice"])) == (0, 1)
+    assert "\tdice\n" in structures.table_text()
+    structures.show_agreement(result, None)
+    assert "dice" not in structures.table_text()
