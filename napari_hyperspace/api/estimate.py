@@ -259,7 +259,9 @@ class _Estimator:
         model, grid = self._model, straight_grid(grid_of(volume))
         host = calibrate(self._device).host
         options = replace(options, outside="extrapolate", allow_implausible=True)
-        members = members_at(model, first.spacing_mm, self._options.outside)
+        members = members_at(
+            model, first.spacing_mm, grid.canonical().spacing_mm, self._options.outside
+        )
         spent, tiles, peak, peak_host = 0.0, 0, 0, 0
         for member in members:
             # The first member measures the fastest precision, and each spacing makes its network.

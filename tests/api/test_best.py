@@ -36,7 +36,7 @@ def _scan() -> Volume:
     """A bright block that is not symmetric, on rotated axes."""
     array = np.zeros((17, 14, 20), np.float32)
     array[4:12, 3:9, 5:17] = 1.0
-    return Volume(array, Grid(array.shape, rotated_affine((2.0, 2.5, 1.5), angle=0.1)))
+    return Volume(array, Grid(array.shape, rotated_affine((1.5, 1.9, 1.2), angle=0.1)))
 
 
 def _model(**changes: object) -> FakeModel:
@@ -83,7 +83,7 @@ def test_a_network_that_is_the_same_at_all_spacings_of_a_single_one_gives_its_la
 def test_only_the_box_that_was_found_is_averaged() -> None:
     array = np.zeros((41, 30, 53), np.float32)
     array[12:26, 9:17, 20:39] = 1.0
-    volume = Volume(array, Grid.from_spacing(array.shape, (1.1, 2.0, 0.7)))
+    volume = Volume(array, Grid.from_spacing(array.shape, (1.1, 1.9, 0.7)))
     model = _model(localization=Localization(3.0, 4.0, (30, 30, 30)))
     steps = segment_steps(volume, model, best=True, uncertainty=True, precision="fp32")
     progress = []
@@ -115,11 +115,11 @@ def test_averaging_can_be_stopped() -> None:
 
 
 def test_the_price_is_that_of_all_members(rates) -> None:
-    grid = Grid.from_spacing((60, 70, 80), (2.0, 2.0, 2.0))
+    grid, working = Grid.from_spacing((60, 70, 80), (1.9, 1.9, 1.9)), (2.0, 2.0, 2.0)
     model = FakeModel(lambda _: local_network())
-    single = estimate(grid, model, precision="fp32")
-    best = estimate(grid, model, precision="fp32", best=True)
-    members = members_at(model, (2.0, 2.0, 2.0))
+    single = estimate(grid, model, working, precision="fp32")
+    best = estimate(grid, model, working, precision="fp32", best=True)
+    members = members_at(model, (2.0, 2.0, 2.0), (1.9, 1.9, 1.9))
     alone = [
         estimate(grid, model, one.spacing_mm, precision="fp32", outside="extrapolate")
         for one in members

@@ -12,6 +12,8 @@ from napari_hyperspace.inference.protocols import SpacingModel
 
 FACTORS = (1.0, 0.9, 1.1, 1.2)
 """Spacings of the members relative to the working spacing, which comes first."""
+_COARSE_MM = 2.0  # voxels from this size on lose visibly when they are resampled to others
+_SAME = 1e-3  # relative difference of equal spacings
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,36 @@ class Member:
 
 
 def members_at(
-    model: SpacingModel, spacing_mm: Triple, outside: Outside = "refuse"
+    model: SpacingModel, spacing_mm: Triple, native_mm: Triple, outside: Outside = "refuse"
 ) -> list[Member]:
     """Return the members for a working spacing; those of one spacing follow each other.
 
     Spacings are clamped to the trained range, unless the model extrapolates, and equal ones left
-    out. A 2-D model keeps the spacing of the slices. A model whose classes cannot be mirrored, or
-    that is guided, has no mirrored members.
+    out. An axis that needs no resampling keeps its spacing if it is coarse: members that resample
+    it are worse than the mean gains. A 2-D model keeps the spacing of the slices. A model whose
+    classes cannot be mirrored, or that is guided, has no mirrored members.
+
+    Parameters
+    ----------
+    model
+        Its trained range and classes are used.
+    spacing_mm, native_mm
+        Working spacing, and the scan's own, canonical order (z, y, x).
+    outside
+        As in `InferenceOptions`.
     """
+    kept = [
+        own >= _COARSE_MM and abs(step / own - 1) < _SAME
+        for step, own in zip(spacing_mm, native_mm, strict=True)
+    ]
+    if model.n_dim == 2:
+        kept[0] = True
     spacings: list[Triple] = []
     for factor in FACTORS:
-        z, y, x = (factor * step for step in spacing_mm)
-        scaled = (spacing_mm[0], y, x) if model.n_dim == 2 else (z, y, x)
+        z, y, x = (
+            step if keep else factor * step for step, keep in zip(spacing_mm, kept, strict=True)
+        )
+        scaled = (z, y, x)
         if outside != "extrapolate":
             scaled = clamp_spacing(scaled, model.trained_range_mm)
         if factor == 1.0:

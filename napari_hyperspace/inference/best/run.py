@@ -73,7 +73,7 @@ class BestRun:
     def run(self, labels: NDArray[Any]) -> Generator[Progress, None, None]:
         """Run all members and fill the label map of the native grid (canonical order)."""
         model, options, native = self._model, self._options, self.plan.native
-        members = members_at(model, self.plan.spacing_mm, options.outside)
+        members = members_at(model, self.plan.spacing_mm, native.spacing_mm, options.outside)
         classes = mirrored_classes(model)
         mean = Mean(model.out_channels, native.shape)
         plan, image = self.plan, None
