@@ -23,6 +23,10 @@ NETWORKS = {
         channels=3, strides=((1, 2, 2),), norm="batch", down="max-pool", up="linear", stem=False
     ),
 }
+# One image and the guidance of three classes.
+NETWORKS["guided"] = UNetConfig(
+    in_channels=4, out_channels=3, channels=3, strides=((2, 2, 1),), convs_per_level=1
+)
 FACTORIES = {
     "residual": lambda n: HypernetworkConfig(range_mm=RANGE[:n], rank=5),
     "paper": lambda n: HypernetworkConfig.paper((4, 5)),

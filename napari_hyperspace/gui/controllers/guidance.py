@@ -113,7 +113,7 @@ class GuidanceController:
 
     def _entries(self) -> Entries:
         passes = [
-            (f"{_PASS}{key}", f"Coarse pass: {name}") for key, name in self._models.coarse_models
+            (f"{_PASS}{key}", f"{name}, coarse pass") for key, name in self._models.coarse_models
         ]
         layers = label_layers(self._viewer)
         # Labels that were opened or painted come before results.

@@ -65,7 +65,7 @@ def test_coarse_passes_and_labels_can_be_chosen(
 ):
     choose(controller, view, qtbot, "guided")
     entries, current, spacing = view.last("guidance")
-    names = ["Coarse pass: fake", "Coarse pass: other", "Coarse pass: guided"]
+    names = ["fake, coarse pass", "other, coarse pass", "guided, coarse pass"]
     assert [name for _, name in entries] == names
     assert (current, spacing) == ("pass:fake", 4.0)  # √(2 · 8)
     controller.guidance.set_spacing(3.0)
