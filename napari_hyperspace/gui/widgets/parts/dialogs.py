@@ -85,10 +85,11 @@ def ask_path(parent: QWidget, title: str, suggestion: str, filters: str) -> str 
     filters
         Formats as in Qt: ``"NIfTI (*.nii.gz *.nii);;NRRD (*.nrrd)"``.
     """
-    path, chosen = QFileDialog.getSaveFileName(parent, title, suggestion, filters)
+    answer, chosen = QFileDialog.getSaveFileName(parent, title, suggestion, filters)
+    path = str(answer)
     if not path or path.lower().endswith(tuple(_EXTENSION.findall(filters))):
         return path or None
-    path += _EXTENSION.findall(chosen or filters)[0]
+    path += str(_EXTENSION.findall(chosen or filters)[0])
     if Path(path).exists():  # the dialog has asked for another name
         question = f"{Path(path).name} exists already. Replace it?"
         return path if _accepted(QuestionDialog(title, question, parent)) else None
