@@ -57,7 +57,8 @@ brain: $(VENV)/train.stamp
 	$(BIN)/python -m training fit training/configs/brain.yaml --out runs/brain \
 		--init runs/brain-coarse/model.safetensors
 	$(BIN)/python -m training export runs/brain $(BRAIN) --dtype float16 \
-		--tile-voxels 256 --tile-mm 256 --localization-extent-mm 140,190,150
+		--tile-voxels 256 --tile-mm 256 --localization-extent-mm 140,190,150 \
+		--localization-plausible-ml 600,2000 --localization-from-top-mm 180
 	$(BIN)/python -m training evaluate-synthetic $(BRAIN) training/configs/brain.yaml --out runs/brain-synthetic --write-card
 
 test: $(VENV)/tox.stamp

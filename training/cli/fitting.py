@@ -74,6 +74,19 @@ def export(
             "them in mm (z,y,x)."
         ),
     ] = None,
+    localization_plausible_ml: Annotated[
+        str | None,
+        typer.Option(
+            help="Smallest and largest plausible volume of the structures in ml, such as 600,2000. "
+            "If the coarse pass finds another, the whole scan is segmented."
+        ),
+    ] = None,
+    localization_from_top_mm: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="Before that, look again in this height in mm below the top of the head."
+        ),
+    ] = None,
     search_extent_mm: Annotated[
         str | None, typer.Option(hidden=True, help="Former name of --localization-extent-mm.")
     ] = None,
@@ -90,8 +103,27 @@ def export(
         tile_voxels=tile_voxels,
         tile_mm=tile_mm,
         localization_extent_mm=spacing(extent) if extent else None,
+        plausible_ml=_two_volumes(localization_plausible_ml),
+        from_top_mm=localization_from_top_mm,
     )
     emit({"model": str(written)}, str(written), as_json)
+
+
+def _two_volumes(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(
+            "two numbers are wanted, such as 600,2000", param_hint="--localization-plausible-ml"
+        ) from error
+    if not 0 < low <= high:
+        raise typer.BadParameter(
+            "the first must be positive and no larger than the second",
+            param_hint="--localization-plausible-ml",
+        )
+    return low, high
 
 
 @app.command(epilog="Example: hyperspace import-checkpoint checkpoint.pt model.safetensors")

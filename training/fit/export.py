@@ -158,6 +158,8 @@ def export_checkpoint(
     tile_voxels: int | None = None,
     tile_mm: float | None = None,
     localization_extent_mm: Triple | None = None,
+    plausible_ml: tuple[float, float] | None = None,
+    from_top_mm: float | None = None,
 ) -> Path:
     """Write a model file from a run or one of its checkpoints; the run may still be training.
 
@@ -179,6 +181,8 @@ def export_checkpoint(
     localization_extent_mm
         The model localizes the structures in a coarse first pass and then segments only the box
         around them: the usual size of that box in mm (z, y, x). `None`: whole scans are segmented.
+    plausible_ml, from_top_mm
+        How the result of that pass is checked and looked for again; see `Localization`.
 
     Raises
     ------
@@ -205,6 +209,8 @@ def export_checkpoint(
         size = None if tile_mm is None else (tile_mm,) * 3
         card = card.model_copy(update={"tile_shape": shape, "tile_mm": size})
     if localization_extent_mm is not None:
-        localization = LocalizationConfig(extent_mm=localization_extent_mm)
+        localization = LocalizationConfig(
+            extent_mm=localization_extent_mm, plausible_ml=plausible_ml, from_top_mm=from_top_mm
+        )
         card = card.model_copy(update={"localization": localization})
     return save_model(build_model(checkpoint, card), target, dtype=dtype)

@@ -38,10 +38,13 @@ def test_a_run_is_exported_before_its_end(dataset: Path, monkeypatch: pytest.Mon
         tile_voxels=80,
         tile_mm=60,
         localization_extent_mm=(30, 40, 35),
+        plausible_ml=(2.0, 9.5),
+        from_top_mm=60.0,
     )
     card = hs.load_model(wide).card
     assert card.tile_shape == (80,) * 3 and card.tile_mm == (60,) * 3
     assert card.localization is not None and card.localization.extent_mm == (30, 40, 35)
+    assert (card.localization.plausible_ml, card.localization.from_top_mm) == ((2, 9.5), 60)
 
 
 @pytest.mark.parametrize(
