@@ -253,6 +253,7 @@ class DockController:
         self.guidance.model_changed()
         self.sweep.set_model(model)
         self.spacing.refresh()
+        self.corrections.refresh()
         self._refresh_buttons()
         self.live.query()
 

@@ -19,7 +19,7 @@ Place = Literal["rectangle", "view"]
 
 NO_REFINER = (
     "Painting needs a class-conditional model, and none is installed. Add its file under "
-    "Model ▸ Manage models…"
+    "Model ▸ Manage models…, and open this section again."
 )
 FIRST_HINT = (
     "“Paint structure”: paint it roughly on a slice or two, and its 3-D shape follows. "

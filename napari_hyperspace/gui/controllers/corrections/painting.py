@@ -127,12 +127,7 @@ class PaintingController:
         """Look for models when the section is expanded; stop when it is collapsed."""
         if not active:
             self.stop()
-        elif self._state.possible is None:
-            self._find()
-
-    def look_again(self) -> None:
-        """Look for models again: one may have been added or removed."""
-        if self._state.possible is not None and self._painted is None:
+        elif not self._state.possible:  # one may have been added meanwhile
             self._find()
 
     def choose_model(self, key: str) -> None:
