@@ -142,7 +142,7 @@ def describe_box(changed: int, volume_ml: float, spacing_mm: Triple, seconds: fl
         return f"Refined at {at} in {format_seconds(seconds)}: no voxel has changed."
     return (
         f"Refined at {at} in {format_seconds(seconds)}: {changed} voxels "
-        f"({format_number(volume_ml)} ml) have changed. Ctrl+Z on the labels takes it back."
+        f"({format_number(volume_ml)} ml) have changed. Ctrl+Z takes it back."
     )
 
 
