@@ -12,7 +12,6 @@ is written when it is known, so that an interrupted run continues.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import platform
@@ -30,11 +29,10 @@ from scipy import ndimage
 
 import napari_hyperspace as hs
 from benchmarks.adapt_page import write_page
-from napari_hyperspace.api.corrections.adapt import SPREAD
+from napari_hyperspace.api.corrections.adapt import SPREAD, AdaptedWeights
 from napari_hyperspace.core.files import write_text
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.nets.base.factory import Factory
 from napari_hyperspace.nets.build import build_factory
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
@@ -121,20 +119,12 @@ def plain_model(model: Model) -> Model:
     return Model(factory, model.card)
 
 
-def all_weights(model: Model) -> Model:
-    """Return a model of which `adapt` fine-tunes all weights."""
-    factory = copy.deepcopy(model.factory)
-    kind = type(factory)
-    parameters = {"common_parameters": Factory.common_parameters}
-    factory.__class__ = type(f"All{kind.__name__}", (kind,), parameters)
-    return Model(factory, model.card)
-
-
-# What is made of the model, and the spread; the plain network is meant for one spacing.
-METHODS: dict[str, tuple[Callable[[Model], Model], float]] = {
-    "adapted": (lambda model: model, SPREAD),
-    "plain": (plain_model, 1.0),
-    "all weights": (all_weights, SPREAD),
+# What is made of the model, the spread, and what is fine-tuned; the plain network is meant for one
+# spacing.
+METHODS: dict[str, tuple[Callable[[Model], Model], float, AdaptedWeights]] = {
+    "adapted": (lambda model: model, SPREAD, "common"),
+    "plain": (plain_model, 1.0, "all"),
+    "all weights": (lambda model: model, SPREAD, "all"),
 }
 
 
@@ -194,13 +184,14 @@ class Study:
 
     def _adapt(self, kind: str, method: str, seed: int) -> None:
         started, cpu = time.perf_counter(), time.process_time()
-        made, spread = METHODS[method]
+        made, spread, weights = METHODS[method]
         steps = hs.adapt_steps(
             made(self.model),
             *self.pair(self.adapted_to[seed], kind),
             (ADAPTED_AT,) * 3,
             seconds=None,
             spread=spread,
+            weights=weights,
             seed=seed,
         )
         result = run_to_end(steps)

@@ -39,7 +39,7 @@ def test_the_interval_contains_the_mean_and_is_exact_for_equal_differences() -> 
     assert low < differences.mean() < high and low > 0
 
 
-def test_the_page_shows_complete_methods_only() -> None:
+def test_the_page_shows_the_runs_that_there_are() -> None:
     scans = [f"s{i}" for i in range(4)]
     rows = []
 
@@ -65,9 +65,11 @@ def test_the_page_shows_complete_methods_only() -> None:
     run = {"kind": "outline", "method": "adapted", "seed": 1, "adapted_to": "s9", "steps": 7}
     run |= {"cpu_seconds": 3.2, "dice_before": 0.4, "dice_after": 0.8}
     page = adapt_page.page({"scans": scans, "rows": rows, "runs": [run], "machine": "a machine"})
-    assert "- *outline*: +0.250 at 1 mm, +0.250 at 2 mm, +0.250 at 3 mm." in page
+    assert "- *Outline*: +0.250 at 1 mm, +0.250 at 2 mm, +0.250 at 3 mm." in page
     assert "| adapted | 0.760: **+0.250** [+0.250, +0.250] |" in page
     assert "| outline | **-0.250** [-0.250, -0.250] |" in page
     assert "| outline | s9 | +0.250 | +0.250 | +0.250 | 0.400 → 0.800 | 7 | 3 s |" in page
-    assert "| plain" not in page
+    assert "| plain, as it is (runs: 1) | 0.710: **+0.200** [+0.200, +0.200] |" in page
+    assert "| adapted − plain, resampled | **+0.040** [+0.040, +0.040] |" in page
+    assert "| all weights" not in page
     assert "### Contrast" not in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,13 @@ from training.cli.options import (
     VolumeOption,
     app,
 )
+
+
+class WeightsPart(StrEnum):
+    """What is fine-tuned."""
+
+    common = "common"
+    all = "all"
 
 
 @app.command(
@@ -54,6 +62,13 @@ def adapt(
         ),
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Largest step of a weight.")] = None,
+    weights: Annotated[
+        WeightsPart,
+        typer.Option(
+            help="What changes: the part that all spacings share, or all weights, for large "
+            "changes of contrast."
+        ),
+    ] = WeightsPart.common,
     seed: Annotated[int, typer.Option(help="Of patches and changes of intensity.")] = 0,
     name: Annotated[
         str | None, typer.Option(help='Name in the card. Default: the model\'s, and "adapted".')
@@ -98,6 +113,7 @@ def adapt(
         steps=STEPS if steps is None else steps,
         seconds=SECONDS if seconds is None else seconds or None,
         learning_rate=LEARNING_RATE if learning_rate is None else learning_rate,
+        weights=weights.value,
         seed=seed,
         name=name,
         device=device,

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ from napari_hyperspace.inference.options import InferenceOptions, Outside
 from napari_hyperspace.inference.plan import make_plan, working_spacing
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.model import Model
+
+AdaptedWeights = Literal["common", "all"]
+"""What is fine-tuned."""
 
 STEPS = 40
 SECONDS = 30.0
@@ -102,6 +106,7 @@ def adapt(
     learning_rate: float = LEARNING_RATE,
     pull: float = PULL,
     spread: float = SPREAD,
+    weights: AdaptedWeights = "common",
     seed: int = 0,
     name: str | None = None,
     device: str | torch.device | None = None,
@@ -111,8 +116,8 @@ def adapt(
 
     Parameters
     ----------
-    model, volume, corrected, spacing_mm, known, slices, steps, seconds, learning_rate, pull, seed,
-    name, device, outside
+    model, volume, corrected, spacing_mm, known, slices, steps, seconds, learning_rate, pull,
+    spread, weights, seed, name, device, outside
         As in `adapt_steps`.
 
     Returns
@@ -132,6 +137,7 @@ def adapt(
         learning_rate=learning_rate,
         pull=pull,
         spread=spread,
+        weights=weights,
         seed=seed,
         name=name,
         device=device,
@@ -153,6 +159,7 @@ def adapt_steps(
     learning_rate: float = LEARNING_RATE,
     pull: float = PULL,
     spread: float = SPREAD,
+    weights: AdaptedWeights = "common",
     seed: int = 0,
     name: str | None = None,
     device: str | torch.device | None = None,
@@ -192,6 +199,9 @@ def adapt_steps(
     spread
         Every second step uses the working spacing divided or multiplied by this factor; 1: all
         steps use the working spacing.
+    weights
+        ``"common"``: the part that all spacings share; ``"all"``: all weights of the factory, for
+        large changes of contrast.
     seed
         Of patches and changes of intensity.
     name
@@ -223,7 +233,7 @@ def adapt_steps(
         `segment_steps`.
     """
     started = time.perf_counter()
-    _check(model, steps, seconds, learning_rate, pull, spread)
+    _check(model, steps, seconds, learning_rate, pull, spread, weights)
     corrections = CorrectedLabels.of(model, corrected, known, slices)
     # One precision for both segmentations, so that they differ by the weights only.
     options = InferenceOptions(choose_device(device), outside, precision="fp32-channels-last")
@@ -249,7 +259,8 @@ def adapt_steps(
         for each, rule, n_bytes in _spacings(grid, model, spacing_mm, options, spread)
     ]
     factory = copy.deepcopy(model.factory).to(options.device)
-    parameters = factory.common_parameters()
+    every = dict(factory.named_parameters())
+    parameters = every if weights == "all" else factory.common_parameters()
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     tuning = TuningOptions(steps, seconds, learning_rate, pull, seed)
@@ -266,6 +277,7 @@ def adapt_steps(
         "learning_rate": learning_rate,
         "pull": pull,
         "spread": spread,
+        "weights": weights,
         "seed": seed,
     }
     adapted = Model(factory.cpu(), _card(model, name, entry))
@@ -298,6 +310,7 @@ def _check(
     learning_rate: float,
     pull: float,
     spread: float,
+    weights: AdaptedWeights,
 ) -> None:
     """Refuse models that cannot be adapted, and impossible options."""
     if model.head != "labels" or model.guidance is not None:
@@ -314,6 +327,10 @@ def _check(
     if not 0 <= pull < math.inf:
         raise HyperspaceError(
             "pull must not be negative", field="pull", found=pull, expected="0 or more"
+        )
+    if weights not in get_args(AdaptedWeights):
+        raise HyperspaceError(
+            "unknown part of the weights", field="weights", found=weights, expected="common, all"
         )
     if not 1 <= spread < math.inf:
         raise HyperspaceError("spread must be at least 1", field="spread", found=spread)

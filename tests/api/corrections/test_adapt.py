@@ -131,6 +131,14 @@ def test_the_networks_of_all_spacings_change_alike(scan: Volume, corrected: Volu
     assert any(change.abs().max() > 1e-4 for change in changes[0].values())
 
 
+def test_all_weights_of_the_factory_can_be_adapted(scan: Volume, corrected: Volume) -> None:
+    model = small_model()
+    own = adapted(model, scan, corrected, weights="all")
+    changed = own.factory.state_dict()
+    for name, before in model.factory.named_parameters():
+        assert not torch.equal(before, changed[name]), name
+
+
 @pytest.mark.parametrize("way", ["known", "slices"])
 def test_voxels_that_are_not_known_are_ignored(scan: Volume, corrected: Volume, way: str) -> None:
     mask = np.zeros(scan.shape, np.uint8)
@@ -225,6 +233,7 @@ def test_what_does_not_fit_is_refused(scan: Volume, corrected: Volume) -> None:
         (Volume(corrected.array, Grid(corrected.shape, far)), {}, "outside of the scan"),
         (corrected, {"steps": 0}, "steps must be positive"),
         (corrected, {"learning_rate": float("nan")}, "learning_rate must be positive"),
+        (corrected, {"weights": "some"}, "unknown part"),
         (corrected, {"spread": 0.5}, "spread must be at least 1"),
         (corrected, {"learning_rate": 1e30}, "not finite"),
     ):
