@@ -129,7 +129,7 @@ def add_folder(path: str | os.PathLike[str]) -> list[InstalledModel]:
         If there is no such folder, it contains no model files, or the list cannot be written.
     """
     folder = resolved(path)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # false for a name that is too long, too
         raise HyperspaceError("no such folder", where=folder)
     if not any(folder.glob(f"*{_SUFFIX}")):
         raise HyperspaceError(f"no {_SUFFIX} file in this folder", where=folder)

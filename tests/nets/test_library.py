@@ -101,9 +101,9 @@ class TestOwnModels:
         with pytest.raises(HyperspaceError, match="not a folder that was added"):
             remove_folder(folder)
 
-    @pytest.mark.parametrize("kind", ["missing", "empty"])
+    @pytest.mark.parametrize("kind", ["missing", "empty", "too long"])
     def test_a_folder_without_models_is_refused(self, tmp_path, own_models, kind):
-        folder = tmp_path / "folder"
+        folder = tmp_path / ("x" * 300 if kind == "too long" else "folder")
         if kind == "empty":
             folder.mkdir()
         with pytest.raises(HyperspaceError, match="folder"):
