@@ -78,7 +78,7 @@ def test_other_readers_read_the_same_voxels(labels: Volume, tmp_path: Path, suff
         assert np.array_equal(other.affine, AFFINE)
         (extension,) = other.header.extensions
         assert extension.get_code() == 6  # a comment
-        assert extension.text.isascii()
+        assert extension.get_content().isascii()
         # nibabel keeps the extension of a file that it writes again.
         nib.save(other, tmp_path / "again.nii")
         assert read(tmp_path / "again.nii").metadata["record"] == labels.metadata["record"]
