@@ -94,6 +94,24 @@ class _Measured:
         return result.seconds - result.bake_seconds + self.bake_seconds
 
 
+def coarse_truth(truth: Volume, model: Model, spacing_mm: float | None = None) -> Volume:
+    """Return the guidance that an ideal coarse segmentation gives a guided model.
+
+    Parameters
+    ----------
+    truth
+        True label values of the model.
+    model
+        A guided model.
+    spacing_mm
+        Spacing of the guidance; `None`: the middle of the range of its training.
+    """
+    assert model.guidance is not None
+    step = spacing_mm or math.sqrt(math.prod(model.guidance.spacing_mm))
+    grid = truth.grid.with_spacing([max(step, own) for own in truth.spacing_mm])
+    return resample_labels(truth, grid)
+
+
 def _interpolated(model: GuidedModel, case: Case) -> SegmentResult:
     """Return guidance that is interpolated to the grid of a case, as labels: no network runs."""
     assert model.given_guidance is not None and model.guidance is not None
@@ -177,13 +195,10 @@ class Measurer:
 
     def guidance(self, case: Case, model: Model) -> Volume:
         """Return the guidance of a case: the label that covers most of each coarse voxel."""
-        assert model.guidance is not None
         # That of the scan's own grid, also for a case on a working grid.
         known = case if self._case is None or self._case.name != case.name else self._case
-        step = self._settings.guidance_mm or math.sqrt(math.prod(model.guidance.spacing_mm))
-        grid = known.grid.with_spacing([max(step, own) for own in known.spacing_mm])
         truth = Volume(self.truth(known).clip(0).astype(np.int32), known.grid)
-        return resample_labels(truth, grid)
+        return coarse_truth(truth, model, self._settings.guidance_mm)
 
     def truth(self, case: Case) -> NDArray[Any]:
         """Return the true label values of a case (D, H, W); negative where unknown."""

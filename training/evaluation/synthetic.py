@@ -23,6 +23,7 @@ from napari_hyperspace.nets.locations import find_model
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import load_model, save_model
 from training.data.labels import OUTSIDE
+from training.evaluation.measure import coarse_truth
 from training.evaluation.record import stored_dtype
 from training.evaluation.rows import SPACING
 from training.evaluation.scores import SpacingScore, dice_per_label, dice_table
@@ -114,7 +115,7 @@ def evaluate_synthetic(
     """Segment synthetic scans as a user's would be, and measure Dice on their own grids.
 
     Each scan shows a whole head at its spacing. It depends on seed, map, spacing and contrast only:
-    all models are evaluated on the same scans.
+    all models are evaluated on the same scans. Guided models get the truth on a coarse grid.
 
     Parameters
     ----------
@@ -173,8 +174,14 @@ def evaluate_synthetic(
             contrast=contrast,
         )
         pair = make_pair(head, parameters, f"{head.name} {contrast}")
-        found = segment(pair.image, loaded, device=device).array
         truth = covering_labels(head.head, parameters, head.targets).numpy()
+        guidance = None
+        if loaded.guidance is not None:
+            own = np.zeros(len(channels) + 1, np.int32)
+            own[[channels[name] for name in shared]] = [values[name] for name in shared]
+            known = pair.labels.with_array(own[truth.clip(0)], metadata={})
+            guidance = coarse_truth(known, loaded)
+        found = segment(pair.image, loaded, guidance=guidance, device=device).array
         dice.append(_dice(found, truth, shared, values, channels))
     index = pd.MultiIndex.from_tuples(
         [(head.name, *spacing, contrast) for head, spacing, contrast in scans],

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.core.resample import resample_to_grid
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.nets.card import LabelClass
+from napari_hyperspace.nets.build import build_factory
+from napari_hyperspace.nets.card import GuidanceConfig, LabelClass, ModelCard
+from napari_hyperspace.nets.model import Model
+from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
 from training.evaluation import synthetic
 from training.evaluation.synthetic import evaluate_synthetic
 from training.sampling.synthesize import open_label_maps
@@ -29,7 +33,8 @@ def test_the_true_labels_have_a_dice_of_1(
         truths.append(covering_labels(head.head, parameters, head.targets).numpy())
         return parameters
 
-    def right(image: Volume, model: Any, device: Any = None) -> Volume:
+    def right(image: Volume, model: Any, device: Any = None, guidance: Any = None) -> Volume:
+        assert guidance is None  # it is for guided models only
         table = np.zeros(14, np.uint8)
         table[1], table[2] = 9, 4  # cortex and white matter, as the model calls them
         return image.with_array(table[truths[-1]])
@@ -57,6 +62,33 @@ def test_the_true_labels_have_a_dice_of_1(
     assert (empty.dice == 0).all(axis=None)
     with pytest.raises(HyperspaceError, match="none of the maps' labels"):
         evaluate_synthetic(make_model(), maps, ["head_0"], [(2, 2, 2)], ["t1"])
+
+
+def test_guided_models_get_the_truth_on_a_coarse_grid(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Volume] = []
+
+    def guided(image: Volume, model: Any, device: Any = None, guidance: Any = None) -> Volume:
+        seen.append(guidance)
+        return resample_to_grid(guidance, image.grid, order="nearest")
+
+    monkeypatch.setattr(synthetic, "segment", guided)
+    labels = (LabelClass(value=4, name="white matter"), LabelClass(value=9, name="cortex"))
+    network = UNetConfig(in_channels=4, out_channels=3, channels=2, strides=((2, 2, 2),))
+    card = ModelCard(
+        name="guided",
+        labels=labels,
+        channel_names=("image", "none", "white matter", "cortex"),
+        guidance=GuidanceConfig(spacing_mm=(3.0, 3.0)),
+    )
+    model = Model(build_factory(network, ConstantConfig()), card)
+    scores = evaluate_synthetic(
+        model, open_label_maps(folder), ["head_0"], [(2.0, 2.0, 2.0)], ["t1"]
+    )
+    assert seen[0].spacing_mm == pytest.approx((3, 3, 3))
+    assert set(np.unique(seen[0].array)) == {0, 4, 9}
+    assert (scores.dice > 0.5).all(axis=None) and (scores.dice < 1).all(axis=None)
 
 
 def test_voxels_of_unknown_truth_are_ignored() -> None:
