@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("pytestqt")
+import pyqtgraph as pg
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QAction, QImage
 from qtpy.QtWidgets import QWidget
@@ -140,4 +142,30 @@ def test_the_plot_takes_any_values(qtbot):
         plot.setColors(colors(theme))
         plot.grab()
     plot.setCurves(None)
+    plot.grab()
+
+
+def test_all_points_of_a_plot_are_one_item(qtbot):
+    """Drawing happens for each finished spacing on the main thread: one item per curve is slow."""
+    plot = SweepPlot()
+    qtbot.addWidget(plot)
+    nan, positions = float("nan"), (1.0, 2.0, 4.0)
+    structures = tuple(
+        StructureCurve(i, str(i), "#ff0000", (1.0, 0.9, nan), (10.0, float(i), nan))
+        for i in range(1, 14)
+    )
+    curves = SweepCurves(
+        *(positions, (1.0, 4.0), "", None, (1.0, 0.9, 0.8), "the finest"),
+        *((9.0, 3.0, 1.0), (2.0, 1.0, 1.0), structures),
+    )
+    for emphasized in ((), (3,)):
+        plot.setCurves(replace(curves, emphasized=emphasized))
+        points = [
+            [item for item in one.items if isinstance(item, pg.ScatterPlotItem)]
+            for one in plot._plots
+        ]
+        assert [len(items) for items in points] == [1] * 4
+        n_shown = len(emphasized) or len(structures)
+        counts = [len(items[0].getData()[0]) for items in points]
+        assert counts == [2 * n_shown + 3, 2 * n_shown, 3, 3]  # a mean; points that are numbers
     plot.grab()
