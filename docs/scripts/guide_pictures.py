@@ -13,8 +13,10 @@ from tempfile import TemporaryDirectory
 import napari
 import numpy as np
 from demo import CLICK, PLUGIN, choose, control, sample_key, segment, wait_until
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QAction
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QWidget
 
 SIZE = (1440, 900)
 TALL = 1150  # for a section with all its curves
@@ -75,6 +77,21 @@ class Session:
         control(self.dock, name).grab().save(str(path))
         print(path)
 
+    def message_picture(self, name: str, folder: str) -> None:
+        """Wait for the end of a job, and write a screenshot without a path of this machine."""
+        wait_until(lambda: not self.dock.controller.running, 300, "the job is over")
+        QTest.qWait(500)
+        message = control(self.dock, "message")
+        message.setText(message.text().replace(folder, "/data"))
+        self.picture(name)
+
+    def dialog_picture(self, name: str) -> None:
+        """Write a picture of the open dialog, and decline it."""
+        dialog = self.dock.findChild(QWidget, "hyperspace.dialog")
+        dialog.grab().save(str(self.folder / f"{name}.png"))
+        print(self.folder / f"{name}.png")
+        QTest.mouseClick(control(dialog, "dialog.cancel"), CLICK)
+
     def close(self) -> None:
         """Close the window."""
         self.viewer.close()
@@ -119,6 +136,27 @@ def comparing(folder: Path) -> None:
     session.close()
 
 
+def handing_on(folder: Path) -> None:
+    """A result is saved and opened again, and the export of its network is asked for."""
+    with TemporaryDirectory() as temporary:
+        saved = Path(temporary, "labels.nii.gz")
+        session = Session(folder, "mni152_hippocampus", "hippocampus")
+        dock = session.dock
+        session.segment(1.0)
+        dock.ask_save_path = lambda suggestion: str(saved)
+        QTest.mouseClick(control(dock, "save"), CLICK)
+        session.message_picture("saved", temporary)
+        session.close()
+
+        session = Session(folder, "mni152_hippocampus", "hippocampus")
+        dock = session.dock
+        dock.controller.files.open(str(saved))
+        session.message_picture("reopened", temporary)
+        QTimer.singleShot(500, lambda: session.dialog_picture("export"))
+        dock.findChild(QAction, "hyperspace.result.network").trigger()
+        session.close()
+
+
 def other_windows(folder: Path) -> None:
     """The window of the models, and that of a batch with a damaged scan."""
     session = Session(folder, "mni152_hippocampus", "hippocampus")
@@ -154,6 +192,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tuning(folder)
     comparing(folder)
+    handing_on(folder)
     other_windows(folder)
 
 
