@@ -75,7 +75,7 @@ class Plane:
 def mid_sagittal_plane(labels: Volume, ignored: Collection[int] = ()) -> Plane | None:
     """Find the mid-sagittal plane of a label map.
 
-    Heads may be tilted by about 30° and lie anywhere, and parts of the body may be missing. Both
+    Heads may be tilted by about 25° and lie anywhere, and parts of the body may be missing. Both
     sides must be in the field of view, at least near the middle.
 
     Parameters
