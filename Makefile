@@ -45,6 +45,8 @@ picture: $(VENV)/app.stamp
 	$(MAKE) docs/images/hippocampus.png DEMO="--model hippocampus"
 	NAPARI_CONFIG="$$(mktemp -d)/settings.yaml" LIBGL_ALWAYS_SOFTWARE=1 \
 		xvfb-run -a -s "-screen 0 1600x1200x24" $(BIN)/python docs/scripts/guide_pictures.py
+	NAPARI_CONFIG="$$(mktemp -d)/settings.yaml" LIBGL_ALWAYS_SOFTWARE=1 \
+		xvfb-run -a -s "-screen 0 1600x1200x24" $(BIN)/python docs/scripts/guide_correcting.py
 
 docs/images/%.png: FORCE
 	NAPARI_CONFIG="$$(mktemp -d)/settings.yaml" DISPLAY= WAYLAND_DISPLAY= $(MAKE) run OUTPUT=$(OUTPUT)/$*

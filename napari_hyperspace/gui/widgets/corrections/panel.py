@@ -20,7 +20,10 @@ from napari_hyperspace.gui.widgets.parts.layouts import row
 from napari_hyperspace.gui.widgets.parts.spacing_box import SpacingBox
 from napari_hyperspace.gui.widgets.parts.tool_button import text_button
 
-_HINT_LINES = 3
+# Reserved, so that a longer text neither moves nor covers what is beneath.
+_HINT_LINES = 4
+_ESTIMATE_LINES = 2
+_ADAPT_LINES = 3
 _GAP = 6  # between the tools
 _MEANINGS: tuple[Meaning, ...] = ("rough", "exact")
 
@@ -61,7 +64,7 @@ class CorrectionPanel(CollapsibleSection):
         self._models.setAccessibleName("Model that answers to strokes")
         self._models.setVisible(False)
         self._hint = PlainLabel(self, name="hyperspace.correct.hint")
-        self._hint.setMinimumHeight(_HINT_LINES * self._hint.fontMetrics().lineSpacing())
+        self._hint.reserve_lines(_HINT_LINES)
 
     def _make_box(self) -> None:
         self._where = Chooser(
@@ -99,6 +102,7 @@ class CorrectionPanel(CollapsibleSection):
             "outside, and Ctrl+Z takes it back",
         )
         self._estimate = PlainLabel(self, faint=True, name="hyperspace.correct.estimate")
+        self._estimate.reserve_lines(_ESTIMATE_LINES)
 
     def _make_adapt(self) -> None:
         self._adapt = text_button(
@@ -122,6 +126,7 @@ class CorrectionPanel(CollapsibleSection):
             self, "Discard", "hyperspace.correct.discard", "Forget the adapted model"
         )
         self._adapt_text = PlainLabel(self, faint=True, name="hyperspace.correct.adapt_text")
+        self._adapt_text.reserve_lines(_ADAPT_LINES)
 
     def _lay_out(self) -> None:
         column = self.column

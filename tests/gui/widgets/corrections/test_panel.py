@@ -171,3 +171,12 @@ def test_texts_are_shown_as_they_are(opened, child):
     assert child(opened, "correct.adapt_text").text() == "<b>name</b>"
     shown = [b for b in panel.findChildren(QAbstractButton) if b.isVisible() and b.isChecked()]
     assert child(opened, "correct.before") in shown
+
+
+@pytest.mark.parametrize("text", ["short", "word " * 24])
+def test_a_long_hint_covers_nothing(opened, child, qtbot, text):
+    panel, hint = child(opened, "correct"), child(opened, "correct.hint")
+    panel.show_painting(PaintingState(hint=text))
+    qtbot.wait(20)
+    assert hint.height() >= hint.heightForWidth(hint.width())
+    assert hint.geometry().bottom() < child(opened, "correct.where").geometry().top()
