@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.spacing import clamp_spacing
+from napari_hyperspace.core.volume import Side
 from napari_hyperspace.inference.options import Outside
 from napari_hyperspace.inference.protocols import SpacingModel
 
@@ -85,7 +86,7 @@ def mirrored_classes(model: SpacingModel) -> Sequence[int] | None:
         (side.side, side.structure): model.label_values.index(value)
         for value, side in model.label_sides.items()
     }
-    opposite = {"left": "right", "right": "left"}
+    opposite: dict[Side, Side] = {"left": "right", "right": "left"}
     classes = list(range(len(model.label_values)))
     for value, side in model.label_sides.items():
         if side.side is not None:

@@ -43,3 +43,48 @@ def test_evaluate(dataset: Path, model_file: Path, tmp_path: Path) -> None:
 def test_evaluate_refuses_other_labels(make_dataset: Callable[..., Path], model_file: Path) -> None:
     result = run("evaluate", model_file, make_dataset("other", values=(4, 9)))
     assert result.exit_code == 1 and "label values" in result.stderr
+
+
+def test_evaluate_real(dataset: Path, model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "peer.py").write_text(
+        "import sys, nibabel\n"
+        "image = nibabel.load(sys.argv[1])\n"
+        "labels = (image.get_fdata() > 150).astype('uint8')\n"
+        "nibabel.save(nibabel.Nifti1Image(labels, image.affine), sys.argv[2])\n"
+    )
+    for folder in ("imagesTr", "labelsTr"):
+        (tmp_path / f"{folder}.nii.gz").write_bytes(
+            (dataset / folder / "tiny_001.nii.gz").read_bytes()
+        )
+    (tmp_path / "scans.yaml").write_text(
+        "name: tiny\nspacings_mm: [null, 2]\nscans:\n"
+        "  - {name: one, image: imagesTr.nii.gz, labels: labelsTr.nii.gz, contrast: t1}\n"
+        "  - {name: two, image: imagesTr.nii.gz, contrast: t1}\n"
+    )
+    page = tmp_path / "page.md"
+    result = run(
+        *("evaluate-real", model_file, tmp_path / "scans.yaml", "--out", tmp_path / "out"),
+        *("--peer", f"other={tmp_path / 'peer.py'}", "--page", page, "--write-card", "--json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.stdout)["rows"]
+    # By hand: the definition of Dice over the labels that `segment` gives.
+    scan, truth = (hs.read(tmp_path / f"{name}.nii.gz") for name in ("imagesTr", "labelsTr"))
+    found = hs.segment(scan, hs.load_model(model_file), (2, 2, 2), precision="fp32").array == 1
+    expected = 2 * (found & (truth.array == 1)).sum() / (found.sum() + (truth.array == 1).sum())
+    (row,) = [
+        row
+        for row in rows
+        if (row["scan"], row["structure"], row["method"]) == ("one", "structure 1", "tiny")
+        and not row["own"]
+    ]
+    assert row["dice"] == pytest.approx(expected)
+    assert {row["kind"] for row in rows} == {"accuracy", "agreement"}
+    assert "## Agreement" in page.read_text(encoding="utf-8")
+    card = hs.load_model(model_file).card
+    assert [(one.agreement, one.contrast) for one in card.real[::2]] == [
+        (False, "t1"),
+        (True, "t1"),
+    ]
+    shown = run("info", model_file).stdout
+    assert "Dice on real scans" in shown and "agreement with other" in shown

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -259,6 +260,12 @@ def _rows(
         reference = one.volume_ml
         rows.append(RealRow(*about, one.dice, one.hd95_mm, volume, reference))
     return rows
+
+
+def as_spacing(values: Iterable[Any]) -> Triple:
+    """Return a spacing (z, y, x) from a key or a row of a table."""
+    z, y, x = (float(value) for value in values)
+    return z, y, x
 
 
 def means(rows: pd.DataFrame, by: Sequence[str], metric: str = "dice") -> pd.Series:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import pandas as pd
 
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Triple
-from training.evaluation.real.measure import ACCURACY, AGREEMENT, NEITHER, RealScores, means
+from training.evaluation.real.measure import (
+    ACCURACY,
+    AGREEMENT,
+    NEITHER,
+    RealScores,
+    as_spacing,
+    means,
+)
 from training.evaluation.rows import SPACING
 from training.evaluation.scores import markdown_table
 
@@ -55,7 +63,7 @@ def _columns(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Return the working spacings with their rows: the scan's own, then the fixed ones."""
     columns = [(_OWN, rows[rows["own"]])] if rows["own"].any() else []
     for spacing, part in rows[~rows["own"]].groupby(SPACING, sort=False):
-        columns.append((_short(spacing), part))
+        columns.append((_short(as_spacing(cast(Triple, spacing))), part))
     return columns
 
 

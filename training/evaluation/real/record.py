@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from napari_hyperspace.nets.card import Contrast, RealDice
 from napari_hyperspace.nets.locations import find_model
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import load_model, save_model
-from training.evaluation.real.measure import ACCURACY, AGREEMENT, RealScores
+from training.evaluation.real.measure import ACCURACY, AGREEMENT, RealScores, as_spacing
 from training.evaluation.real.page import page
 from training.evaluation.record import stored_dtype
 from training.evaluation.rows import SPACING
@@ -55,22 +55,24 @@ def card_records(scores: RealScores) -> tuple[RealDice, ...]:
     records = []
     for kind in (ACCURACY, AGREEMENT):
         of_kind = rows[rows["kind"] == kind]
-        for contrast, group in of_kind.groupby("contrast", sort=False):
+        contrasts = dict.fromkeys(scan.contrast for scan in scores.scans.scans)
+        for contrast in contrasts:
             records += [
                 _record(scores, kind, contrast, spacing, part)
-                for spacing, part in _by_spacing(group)
+                for spacing, part in _by_spacing(of_kind[of_kind["contrast"] == contrast])
             ]
     return tuple(records)
 
 
 def _by_spacing(rows: pd.DataFrame) -> Iterator[tuple[Triple, pd.DataFrame]]:
-    fixed = [(spacing, part) for spacing, part in rows[~rows["own"]].groupby(SPACING, sort=False)]
+    groups = rows[~rows["own"]].groupby(SPACING, sort=False)
+    fixed = [(as_spacing(cast(Triple, spacing)), part) for spacing, part in groups]
     own = rows[rows["own"]]
     if len(own):
         mean = np.exp(np.log(own[SPACING]).mean())
         near = (np.log(own[SPACING] / mean).abs() <= math.log(_SAME_FACTOR)).all(axis=None)
         if near and not any(np.allclose(mean, spacing) for spacing, _ in fixed):
-            fixed.append((tuple(round(float(step), 2) for step in mean), own))
+            fixed.append((as_spacing(round(float(step), 2) for step in mean), own))
     yield from sorted(fixed, key=lambda pair: (math.prod(pair[0]), pair[0]))
 
 
