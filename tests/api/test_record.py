@@ -14,7 +14,7 @@ from napari_hyperspace.api.segment import segment, segment_steps
 from napari_hyperspace.core.labels.postprocess import postprocess
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import PostprocessingOptions, digest_of_labels
-from napari_hyperspace.inference import engine
+from napari_hyperspace.inference import execution
 from napari_hyperspace.inference.options import InferenceOptions
 from napari_hyperspace.nets.base.localization import Localization
 from tests.models import FakeModel, local_network
@@ -86,7 +86,7 @@ def test_the_precision_of_the_first_pass_is_recorded_and_can_be_given():
 
 
 def test_the_tiles_of_a_second_attempt_are_recorded(model, monkeypatch):
-    real, calls = engine.NetworkRunner.__call__, itertools.count()
+    real, calls = execution.NetworkRunner.__call__, itertools.count()
 
     def once_out_of_memory(self, image):
         if next(calls) == 0:
@@ -94,7 +94,7 @@ def test_the_tiles_of_a_second_attempt_are_recorded(model, monkeypatch):
         return real(self, image)
 
     volume = scan()
-    monkeypatch.setattr(engine.NetworkRunner, "__call__", once_out_of_memory)
+    monkeypatch.setattr(execution.NetworkRunner, "__call__", once_out_of_memory)
     labels = segment(volume, model, (1.0, 1.0, 1.0), precision="fp32")
     monkeypatch.undo()
     assert labels.metadata["record"].tile_shape is not None
