@@ -18,8 +18,8 @@ from napari_hyperspace.api.corrections.refine import CONTEXT_MM
 
 BETA = 200.0
 """Edge penalty of the random walker; see `RandomWalker`."""
-DOUBT_MM = 10.0
-"""Distance from a stroke within which the random walker does not trust a result."""
+DOUBT_MM = 4.0
+"""Distance from a stroke within which the random walker does not trust a result that differs."""
 
 
 class Method(Protocol):
@@ -87,7 +87,7 @@ class RandomWalker:
     """The random walker of scikit-image (Grady, 2006) in the box that the model has, too.
 
     The border of the box is outside. A result that is corrected is a seed except near its surface
-    and near strokes.
+    and near strokes that contradict it.
 
     Parameters
     ----------
@@ -119,9 +119,9 @@ class RandomWalker:
         inside = include[box]
         if start is not None:
             first, steps = start[box], scan.spacing_mm
-            far = _distance(inside | exclude[box], steps) > DOUBT_MM
-            inside = inside | (far & (_distance(~first, steps) > self.certain_mm))
-            outside = outside | (far & (_distance(first, steps) > self.certain_mm))
+            added, removed = (_distance(each[box], steps) > DOUBT_MM for each in (include, exclude))
+            inside = inside | (removed & (_distance(~first, steps) > self.certain_mm))
+            outside = outside | (added & (_distance(first, steps) > self.certain_mm))
         seeds = np.zeros(image.shape, np.int8)
         seeds[outside] = 2
         seeds[inside] = 1

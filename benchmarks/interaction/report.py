@@ -53,7 +53,7 @@ HYPERSPACE_DATA=… python -m benchmarks.interaction --model refine
 
 The result of the model `brain` at 2 mm (at 3 mm where the scan has 3 mm) is corrected; it needs
 more of the head than the crops show. The random walker has it as seeds, more than 2 mm from its
-surface and more than 10 mm from all strokes.
+surface and more than 4 mm from strokes that contradict it.
 
 {block("brain", "")}
 

@@ -156,3 +156,11 @@ def test_the_phantom_has_as_many_structures_as_asked() -> None:
     )
     counts = np.bincount(balls(scan, 100).array.ravel())[1:]
     assert len(counts) == 100 and len(set(counts.tolist())) == 1
+
+
+def test_strokes_that_take_away_leave_the_rest_of_a_result() -> None:
+    """A small structure lies near every stroke: its inside stays a seed of the random walker."""
+    start = TRUTH | ball((16, 18, 27), 3)
+    answers, strokes = interact(case(start), RandomWalker(), (0, 1))
+    assert not strokes[0].adds
+    assert answers[1].dice > max(answers[0].dice, 0.9)
