@@ -157,6 +157,8 @@ def test_labels_of_a_nifti_get_its_geometry_bit_for_bit(
 @settings(max_examples=30, deadline=None)
 @given(affines())
 def test_headers_of_other_programs_are_written_back_exactly(affine: np.ndarray[Any, Any]) -> None:
+    # ITK refuses subnormal numbers with a message, so they are written as 0.
+    affine = np.where(np.abs(affine) < np.finfo(np.float64).tiny, 0, affine)
     image = sitk.GetImageFromArray(counted((5, 4, 3), "int16"))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
