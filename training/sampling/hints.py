@@ -107,7 +107,7 @@ def _smooth(
     """Return the mask eroded or dilated, with its corners rounded."""
     sigma = rng.uniform(*smoothing_mm) / steps
     blurred = ndimage.gaussian_filter(structure.astype(np.float32), sigma, truncate=3)
-    mask = blurred > rng.uniform(0.25, 0.75) * blurred.max()
+    mask: Mask = blurred > rng.uniform(0.25, 0.75) * float(blurred.max())
     return mask.astype(np.float32)
 
 

@@ -145,7 +145,7 @@ class CorrectedLabels:
         if not (flat[kept[inside]] > 0).any():
             raise _elsewhere(self.labels)
         n_dim = model.n_dim
-        tile = np.minimum(plan.tiles.tile_shape, plan.working.shape).tolist()
+        tile: list[int] = np.minimum(plan.tiles.tile_shape, plan.working.shape).tolist()
         planes = tile[: 3 - n_dim]  # the batch of a 2-D network
         size = patch_within(
             model.factory,
