@@ -116,8 +116,9 @@ def adapt(
 
     Parameters
     ----------
-    model, volume, corrected, spacing_mm, known, slices, steps, seconds, learning_rate, pull,
-    spread, weights, seed, name, device, outside
+    model, volume, corrected, spacing_mm
+        As in `adapt_steps`.
+    known, slices, steps, seconds, learning_rate, pull, spread, weights, seed, name, device, outside
         As in `adapt_steps`.
 
     Returns
