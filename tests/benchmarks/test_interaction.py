@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("benchmarks")  # not in the source distribution
 pytest.importorskip("skimage")
 
 from dataclasses import asdict

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("benchmarks")  # not in the source distribution
 pytest.importorskip("skimage")
 
 from benchmarks.interaction.robot import BRUSH_MM, LENGTH_MM, next_stroke

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 import training
 from napari_hyperspace.core.errors import HyperspaceError
 from tests.training.conftest import config_values
-from training.config.base import nested_models
+from training.config.base import nested_models, read_yaml
 from training.config.fit import ConfigSection, FitConfig, load_config, parse_config
 from training.config.paths import resolve_path
+from training.evaluation.real.config import RealScans
 
 
 def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
@@ -28,15 +29,23 @@ def test_every_field_has_a_docstring() -> None:
                 assert field.description, f"{section.__name__}.{name}"
 
 
+CONFIGS = Path(training.__file__).parent / "configs"
+MEASUREMENTS = [CONFIGS / "brain-real.yaml"]  # of `evaluate-real`, which trains nothing
+
+
 @pytest.mark.parametrize(
-    "path",
-    sorted((Path(training.__file__).parent / "configs").glob("*.yaml")),
-    ids=lambda p: p.stem,
+    "path", sorted({*CONFIGS.glob("*.yaml")} - {*MEASUREMENTS}), ids=lambda p: p.stem
 )
 def test_shipped_configurations_are_valid(path: Path) -> None:
     config, base = load_config(path)
     assert base == path.parent
     assert config.factory.kind != "hypernetwork" or config.factory.range_mm is not None
+
+
+@pytest.mark.parametrize("path", MEASUREMENTS, ids=lambda p: p.stem)
+def test_shipped_lists_of_scans_are_valid(path: Path) -> None:
+    scans = RealScans.model_validate(read_yaml(path))
+    assert {scan.contrast for scan in scans.scans} >= {"t1", "t2", "flair"}
 
 
 def test_the_factory_uses_the_training_range() -> None:
