@@ -22,7 +22,8 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.config import IGNORE
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import UID
+from pydicom.encaps import generate_fragments
+from pydicom.uid import UID, RLELossless
 from SimpleITK import GetArrayFromImage, ImageFileReader
 
 from napari_hyperspace.core.errors import (
@@ -216,6 +217,10 @@ def _slice(data: FileDataset, path: Path) -> Slice:
         problem = f"color images ({photometric}, {samples} samples) cannot be segmented"
     elif (held := _held_bytes(data)) is not None and held < n_bytes:
         problem = f"the header states {n_bytes} bytes of pixels, the file has {held}"
+    elif (segments := _rle_segments(data)) is not None and segments != math.ceil(
+        samples * _whole(data, "BitsAllocated") / 8
+    ):  # for 0, the decoder ends the process by a division by zero
+        problem = f"the compressed pixels are damaged (RLE with {segments} segments)"
     elif not np.isfinite((*(slope or ()), *(intercept or ()))).all() or 0 in (slope or ()):
         problem = f"the rescaling is invalid (slope {slope}, intercept {intercept})"
     thickness = _numbers(data, "SpacingBetweenSlices") or _numbers(data, "SliceThickness")
@@ -249,6 +254,16 @@ def _held_bytes(data: FileDataset) -> int | None:
     element: Any = data.get_item("PixelData")
     compressed = getattr(element, "length", 0) == _UNDEFINED_LENGTH
     return None if compressed else len(element.value or b"")
+
+
+def _rle_segments(data: FileDataset) -> int | None:
+    """Return the number of segments of run-length encoded pixels; `None` for others."""
+    if _decoded(data.file_meta, "TransferSyntaxUID").strip(" \0") != RLELossless:
+        return None
+    element: Any = data.get_item("PixelData")
+    fragments = generate_fragments(element.value or b"")
+    next(fragments, b"")  # the table of offsets
+    return int.from_bytes(next(fragments, b"")[:4], "little")
 
 
 def _uid(data: Dataset, keyword: str, path: Path) -> str:

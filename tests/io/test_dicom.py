@@ -13,6 +13,7 @@ import SimpleITK as sitk  # noqa: N813
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.io import list_series, read, write
+from tests.fuzz.dicom import RLE, dicom_file
 
 Maker = Callable[..., Path]
 NORMAL = np.cross([0.8, 0.6, 0], [0, 0, -1])
@@ -386,3 +387,17 @@ def test_the_byte_that_makes_a_length_even_is_no_fault(dicom: Maker) -> None:
     eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
     folder = dicom(2, Rows=3, **eight, PixelData=bytes(range(9)) + b"\0")
     assert read(folder).shape == (3, 3, 2)
+
+
+def test_run_length_encoded_pixels_without_segments_are_refused(tmp_path: Path) -> None:
+    """GDCM divides by the number of segments, which ends the process."""
+    content = dicom_file(syntax=RLE, Rows=16, Columns=16, PixelData=bytes(range(256)) * 2)
+    path = tmp_path / "scan.dcm"
+    path.write_bytes(content)
+    assert read(path).shape == (16, 16, 1)
+    # Two segments, the second after 64 bytes of header and the first.
+    header = content.index((2).to_bytes(4, "little") + (64).to_bytes(4, "little"))
+    for number in (0, 1, 3, 1 << 31):
+        path.write_bytes(content[:header] + number.to_bytes(4, "little") + content[header + 4 :])
+        with pytest.raises(HyperspaceError, match=rf"RLE with {number} segments"):
+            read(path)
