@@ -21,6 +21,7 @@ from napari_hyperspace.inference.execution import PRECISIONS
 from napari_hyperspace.inference.precision import candidates, device_name
 
 _VERSION = 6
+_NEVER_S = 900.0  # seconds per convolution: such a precision is never expected to be the fastest
 _LOCK = threading.Lock()
 _decoded: dict[str, tuple[object, Calibration]] = {}  # by key: what is stored, and its decoded form
 
@@ -87,7 +88,10 @@ def _measure(device: torch.device) -> Calibration:
             by_type[precision.dtype] = precisions[name]
         else:
             similar = by_type[precision.dtype]
-            precisions[name] = measure_compiled(precision, device, similar)
+            try:
+                precisions[name] = measure_compiled(precision, device, similar)
+            except NotImplementedError:  # it cannot be used on this machine
+                precisions[name] = dataclasses.replace(similar, compiling=_NEVER_S)
     return Calibration(precisions, measure_host(setting_up))
 
 

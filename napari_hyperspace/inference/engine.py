@@ -156,12 +156,21 @@ class InferenceRun:
                         fix="Choose a coarser spacing",
                     ) from error
             except (RuntimeError, NotImplementedError) as error:
-                # The device was lost, or lacks an operation of the network: only the CPU is left.
-                # A bug fails there again.
-                if attempt.device == _CPU:
-                    raise
+                # The device was lost, or lacks an operation of the network: only the CPU is left,
+                # and torch. A bug fails there again.
                 reason = first_line(error)
-                del self._attempts[:-1]
+                if self.precision.library != "torch":
+                    warnings.warn(
+                        f"{self.precision.name} failed ({reason}): running in fp32",
+                        HyperspaceWarning,
+                        stacklevel=3,
+                    )
+                    self._requested_precision = "fp32-channels-last"
+                    self._attempts.insert(0, attempt)
+                elif attempt.device == _CPU:
+                    raise
+                else:
+                    del self._attempts[:-1]
             if self._attempts[0].device != attempt.device:
                 warnings.warn(
                     f"{attempt.device} failed ({reason}): computing on the CPU",

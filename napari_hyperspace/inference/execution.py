@@ -280,12 +280,21 @@ def network_runner(
 
     Raises
     ------
+    HyperspaceError
+        If the precision does not run on this device.
     NotImplementedError
-        On the first run, if the library of the precision lacks an operation of the network.
+        On the first run, if the library of the precision cannot run the network.
     """
     if precision.library == "torch":
         yield NetworkRunner(network, precision, device, n_dim, should_stop)
         return
+    if device.type != "cpu":
+        raise HyperspaceError(
+            f"the precision {precision.name} runs on CPUs only",
+            field="device",
+            found=str(device),
+            fix="Choose the device cpu, or another precision",
+        )
     runner = OpenVinoRunner(network, precision.dtype, n_dim, should_stop)
     try:
         yield runner

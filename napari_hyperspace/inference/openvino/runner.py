@@ -75,7 +75,7 @@ class OpenVinoRunner:
         Cancelled
             Once ``should_stop`` returns true.
         NotImplementedError
-            If the network has an operation that is not supported.
+            If OpenVINO cannot run the network.
         """
         import openvino
 
@@ -121,15 +121,16 @@ def _compile(
     with _LOCK:
         reference, compiled = _compiled.get(key, (None, None))
         if compiled is None or reference is None or reference() is not network:
-            compiled = _core().compile_model(
-                openvino_graph(network, shape),
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": _HINTS[dtype],
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": 1,
-                },
-            )
+            options = {
+                "INFERENCE_PRECISION_HINT": _HINTS[dtype],
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+            }
+            graph = openvino_graph(network, shape)
+            try:
+                compiled = _core().compile_model(graph, "CPU", options)
+            except RuntimeError as error:  # not for this processor
+                raise NotImplementedError(f"OpenVINO cannot compile the network: {error}") from None
             _compiled[key] = weakref.ref(network), compiled
             while len(_compiled) > _MOST_COMPILED:
                 _compiled.popitem(last=False)

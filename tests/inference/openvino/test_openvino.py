@@ -5,11 +5,16 @@ from __future__ import annotations
 import sys
 import threading
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from napari_hyperspace.core.errors import Cancelled, HyperspaceError
+from napari_hyperspace.api.segment import segment_steps
+from napari_hyperspace.core.errors import Cancelled, HyperspaceError, HyperspaceWarning
+from napari_hyperspace.core.geometry import Grid
+from napari_hyperspace.core.progress import run_to_end
+from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference import execution
 from napari_hyperspace.inference.execution import PRECISIONS, check_precision, network_runner
 from napari_hyperspace.inference.openvino import runner as runner_module
@@ -17,7 +22,7 @@ from napari_hyperspace.nets.base.levels import Average
 from napari_hyperspace.nets.build import build_factory
 from napari_hyperspace.nets.harmonic.config import HarmonicUNetConfig, PhysicalKernelsConfig
 from napari_hyperspace.nets.plain.config import ConstantConfig, UNetConfig
-from tests.models import local_network
+from tests.models import FakeModel, local_network
 from tests.nets.rounding import assert_within_rounding
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
@@ -82,6 +87,36 @@ class Sine(nn.Module):
 def test_a_missing_operation_is_named():
     with pytest.raises(NotImplementedError, match="aten::sin"):
         run(Sine(), torch.ones(1, 4, 4, 4), 3)
+
+
+def test_a_network_that_openvino_cannot_run_is_run_by_torch():
+    model = FakeModel(lambda spacing_mm: Sine(), out_channels=2, label_values=(0, 1))
+    scan = Volume(
+        np.indices((7, 9, 8))[2].astype(np.float32), Grid.from_spacing((7, 9, 8), SPACING)
+    )
+    with pytest.warns(HyperspaceWarning, match=r"openvino-fp32 failed .*aten::sin"):
+        result = run_to_end(segment_steps(scan, model, SPACING, precision="openvino-fp32"))
+    assert result.precision == "fp32-channels-last"
+    assert np.array_equal(result.labels.affine, scan.affine)
+
+
+def test_another_device_than_a_cpu_is_refused():
+    with (
+        pytest.raises(HyperspaceError, match="runs on CPUs only"),
+        network_runner(Sine(), PRECISIONS["openvino-fp32"], torch.device("meta"), 3),
+    ):
+        pass
+
+
+def test_a_processor_that_openvino_does_not_support_is_no_obstacle(monkeypatch):
+    class Core:
+        def compile_model(self, *_):
+            raise RuntimeError("unsupported")
+
+    monkeypatch.setattr(runner_module, "_core", Core)
+    monkeypatch.setattr(runner_module, "_compiled", type(runner_module._compiled)())
+    with pytest.raises(NotImplementedError, match="unsupported"):
+        run(local_network().eval(), torch.ones(1, 4, 5, 6), 3)
 
 
 def test_constants_are_computed_and_not_part_of_the_graph():
