@@ -18,9 +18,10 @@ from benchmarks.interaction.coarse import coarse_labels, coarse_rows, upsampled
 from benchmarks.interaction.loop import COUNTS, Case, dice, interact, replay
 from benchmarks.interaction.memory import balls
 from benchmarks.interaction.methods import Painting, RandomWalker, Refinement, Walked
-from tests.api.corrections.test_refine import MASK, linear_model
+from tests.models import linear_model
 
 STEPS = (1.0, 1.5, 1.0)
+MASK = linear_model(mask=1.0, offset=-0.5)  # its answer is the rough mask
 
 
 def ball(center: tuple[float, ...], radius: float) -> np.ndarray:

@@ -14,7 +14,7 @@ from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.nets.base.localization import Localization
-from tests.models import FakeModel
+from tests.models import FakeModel, linear_model
 from tests.scans import rotated_affine
 
 BOX = (slice(6, 24), slice(3, 17), slice(5, 25))
@@ -102,9 +102,7 @@ def test_surfaces_are_continuous_at_the_border(scan: Volume, labels: Volume) -> 
     assert step(6.0) <= usual + 0.02
 
 
-def test_a_class_conditional_model_refines_what_is_in_the_box(
-    scan: Volume, labels: Volume, linear_model
-) -> None:
+def test_a_class_conditional_model_refines_what_is_in_the_box(scan: Volume, labels: Volume) -> None:
     """The margin is the mask itself: nothing changes; and outside of the structures nothing is."""
     same = hs.refine_box(scan, labels, linear_model(mask=1.0, offset=-0.5), BOX, precision="fp32")
     assert np.array_equal(same.array, labels.array)
@@ -112,7 +110,7 @@ def test_a_class_conditional_model_refines_what_is_in_the_box(
     assert not hs.refine_box(scan, empty, linear_model(), BOX).array.any()
 
 
-def test_a_model_sees_at_least_what_it_was_trained_on(linear_model) -> None:
+def test_a_model_sees_at_least_what_it_was_trained_on() -> None:
     grid = Grid((100, 60, 80), np.diag([1.0, 2.0, 1.5, 1.0]))
     box = (slice(2, 12), slice(30, 40), slice(70, 80))
     plain = brightness_model()

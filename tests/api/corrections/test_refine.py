@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from scipy import ndimage
 from torch import nn
 
@@ -15,31 +14,8 @@ from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import check_labels
-from tests.models import FakeModel
+from tests.models import FakeModel, linear_model
 from tests.scans import rotated_affine
-
-
-def linear_model(image=0.0, mask=0.0, include=0.0, exclude=0.0, offset=0.0) -> FakeModel:
-    """A class-conditional model whose margin is a weighted sum of its channels."""
-
-    def make(spacing_mm):
-        network = nn.Conv3d(4, 2, 1)
-        network.weight.data.zero_()
-        network.weight.data[1, :, 0, 0, 0] = torch.tensor([image, mask, include, exclude])
-        network.bias.data = torch.tensor([0.0, offset])
-        return network
-
-    return FakeModel(
-        make,
-        head="class-conditional",
-        in_channels=4,
-        channel_names=("image", "rough mask", "voxels inside", "voxels outside"),
-        out_channels=2,
-        label_values=(0, 1),
-        label_names={1: "structure"},
-        label_colors={1: "#ff0000"},
-    )
-
 
 MASK = linear_model(mask=1.0, offset=-0.5)
 

@@ -14,6 +14,7 @@ from napari_hyperspace.api.corrections.strokes import (
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import run_to_end
 from napari_hyperspace.core.volume import Volume
+from tests.models import linear_model
 
 SHAPE = (24, 20, 28)
 
@@ -41,7 +42,7 @@ def boxed(box, value: int = 1) -> np.ndarray:
 LARGE = (slice(6, 16), slice(5, 13), slice(8, 20))
 
 
-def test_a_rough_mask_is_replaced_by_the_answer(scan: Volume, linear_model) -> None:
+def test_a_rough_mask_is_replaced_by_the_answer(scan: Volume) -> None:
     """The margin is positive in a part of what was painted, and where nothing was."""
     rough = boxed(LARGE, 3)
     model = linear_model(image=1.0, mask=0.5)
@@ -52,7 +53,7 @@ def test_a_rough_mask_is_replaced_by_the_answer(scan: Volume, linear_model) -> N
     assert np.array_equal(result.labels[clear], expected[clear])
 
 
-def test_strokes_are_exact_whatever_the_model_says(scan: Volume, linear_model) -> None:
+def test_strokes_are_exact_whatever_the_model_says(scan: Volume) -> None:
     present = boxed(LARGE, 2)
     include, exclude = boxed((5, slice(4, 6), slice(3, 6)), 2), boxed((9, 7, slice(9, 14)), 2)
     present[include > 0], present[exclude > 0] = 2, 0
@@ -67,7 +68,7 @@ def test_strokes_are_exact_whatever_the_model_says(scan: Volume, linear_model) -
         )
 
 
-def test_labels_change_in_the_kept_part_only(scan: Volume, linear_model) -> None:
+def test_labels_change_in_the_kept_part_only(scan: Volume) -> None:
     present = boxed(LARGE, 1)
     include = boxed((8, 8, slice(9, 12)), 1)
     kept = (slice(4, 12), slice(0, 20), slice(5, 15))
@@ -82,7 +83,7 @@ def test_labels_change_in_the_kept_part_only(scan: Volume, linear_model) -> None
 
 
 def test_lost_voxels_go_to_their_neighbors_and_erased_ones_to_none(
-    scan: Volume, linear_model
+    scan: Volume,
 ) -> None:
     present = boxed((slice(None), slice(None), slice(0, 14)), 1)
     present[:, :, 14:] = 2
@@ -94,7 +95,7 @@ def test_lost_voxels_go_to_their_neighbors_and_erased_ones_to_none(
     assert np.array_equal(labels == 2, erased == 0)
 
 
-def test_other_structures_can_be_protected(scan: Volume, linear_model) -> None:
+def test_other_structures_can_be_protected(scan: Volume) -> None:
     present = boxed(LARGE, 1)
     present[6:16, 5:13, 20:24] = 4
     strokes, grows = strokes_of(scan, present), linear_model(offset=5.0)
@@ -105,7 +106,7 @@ def test_other_structures_can_be_protected(scan: Volume, linear_model) -> None:
     assert np.array_equal(kept == 1, present != 4)
 
 
-def test_a_structure_of_which_nothing_is_left_is_removed(scan: Volume, linear_model) -> None:
+def test_a_structure_of_which_nothing_is_left_is_removed(scan: Volume) -> None:
     erased = boxed(LARGE, 1)
     strokes = strokes_of(scan, np.zeros(SHAPE, np.uint8), exclude=erased)
     assert not run_to_end(correct_steps(scan, strokes, [1], linear_model(offset=5.0))).labels.any()
@@ -123,7 +124,7 @@ def test_a_small_structure_is_seen_as_a_whole_and_a_large_one_near_the_strokes()
     assert kept == (slice(16, 66), slice(16, 57), slice(8, 33))
 
 
-def test_the_spacing_of_an_answer_fits_scan_model_and_time(linear_model) -> None:
+def test_the_spacing_of_an_answer_fits_scan_model_and_time() -> None:
     model = linear_model()
     grid = Grid((100, 100, 20), np.diag([-0.5, -0.5, -3.0, 1.0]))
     assert answer_spacing(grid, model, 1.0, 10**6) == (3.0, 1.0, 1.0)
