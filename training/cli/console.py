@@ -177,6 +177,9 @@ def spacings(text: str) -> list[Triple]:
 def progress(title: str) -> Iterator[ReportProgress]:
     """Show a progress bar on stderr during the work, if that is a terminal."""
     console = Console(stderr=True)
+    if not console.is_terminal:  # rich 14.0 would print an empty line at the end
+        yield lambda fraction, message: None
+        return
     bar = Progress(
         TextColumn("[bold]{task.fields[title]}"),
         BarColumn(),
@@ -184,7 +187,6 @@ def progress(title: str) -> Iterator[ReportProgress]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
     )
     task = bar.add_task("", total=1.0, title=title)
 

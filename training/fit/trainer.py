@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -24,7 +22,6 @@ from napari_hyperspace.nets.build import build_factory
 from napari_hyperspace.nets.model_file import save_model
 from training.config.fit import FitConfig
 from training.evaluation.scores import FixedSpacings, SpacingScore, channels_last, mean_dice
-from training.fit.allocator import keep_freed_memory
 from training.fit.checkpoint import (
     Checkpoint,
     TrainingProgress,
@@ -44,6 +41,7 @@ from training.fit.log import TrainingLog
 from training.fit.losses import ConsistentLoss, make_loss
 from training.fit.optimization import learning_rate, make_average, make_optimizer
 from training.fit.preflight import RunInputs, check_devices, read_inputs
+from training.fit.processes import start_fabric
 from training.fit.report import TrainingReport, write_report
 from training.fit.run_folder import RunFolder
 from training.fit.signals import Interrupted, StopRequest, stop_requests
@@ -56,8 +54,6 @@ from training.sampling.batches import (
     prepared,
 )
 from training.seeding import generator
-
-_PRECISION: dict[str, Literal["32-true", "bf16-mixed"]] = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
 def fit(
@@ -96,7 +92,7 @@ def fit(
         If configuration, data and run do not fit each other, or the loss is not finite.
     """
     check_devices(config.compute)
-    fabric = _start_fabric(config)
+    fabric = start_fabric(config.compute)
     run = RunFolder(out)
     try:
         with stop_requests() as request, run.locked() if fabric.is_global_zero else nullcontext():
@@ -107,23 +103,6 @@ def fit(
         if fabric.world_size > 1 and is_process_loss(error):
             raise ProcessLostError(run.path) from error
         raise
-
-
-def _start_fabric(config: FitConfig) -> Fabric:
-    """Start the processes of a run, one per device."""
-    compute = config.compute
-    keep_freed_memory()
-    if compute.threads:
-        torch.set_num_threads(compute.threads)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = Fabric(
-        accelerator=compute.device,
-        devices=compute.devices,
-        strategy="ddp" if compute.devices > 1 else "auto",
-        precision=_PRECISION[compute.precision],
-    )
-    fabric.launch()
-    return fabric
 
 
 class Trainer:

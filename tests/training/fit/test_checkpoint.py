@@ -243,7 +243,8 @@ def test_a_checkpoint_without_checksum_is_read(tmp_path: Path) -> None:
     _write([path])
     with safe_open(path, framework="pt") as file:
         header = file.metadata()["hyperspace-checkpoint"]
-    tensors = load_file(path)
+    # Copies: the tensors of some versions of safetensors are mapped from the file.
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
     save_file(tensors, path, {"hyperspace-checkpoint": header})
     read = read_checkpoint(path).tensors
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())

@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import sys
 import numpy as np, psutil
-from training.fit.allocator import keep_freed_memory
+from training.fit.processes import keep_freed_memory
 
 if sys.argv[1] == "keep" and not keep_freed_memory():
     print("not here")
