@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from napari_hyperspace.api.corrections.refine import CONTEXT_MM
+from napari_hyperspace.core.geodesic import mask_from_strokes
 from napari_hyperspace.core.separable import axis_matrix, resample_axes
 from training.config.head import ClassConditionalHead
 from training.data.labels import OUTSIDE
@@ -66,10 +68,25 @@ def conditional_sample(
     if structure is None:
         structure = _structure(rng, array, config, held_out)
     hints = sample_hints(rng, structure, spacing_mm, config)
+    _fill_mask(hints, image, steps)
     a, b, c = _crop(rng, hints, config.crop_voxels)
     target = torch.from_numpy(structure.astype(np.int16)).masked_fill(labels == OUTSIDE, OUTSIDE)
     shown = torch.cat([standardized(image[:, a, b, c]), torch.from_numpy(hints[:, a, b, c])])
     return shown, target[a, b, c].contiguous()
+
+
+def _fill_mask(hints: NDArray[np.float32], image: Tensor, steps: NDArray[np.float64]) -> None:
+    """Put the mask that `refine` makes of strokes where there is no other, in place."""
+    where = np.argwhere((hints > 0.5).any(axis=0))
+    if not len(where):
+        return
+    reach = CONTEXT_MM / steps
+    low = np.floor(where.min(axis=0) - reach).astype(int).clip(0)
+    high = np.minimum(np.ceil(where.max(axis=0) + 1 + reach).astype(int), hints.shape[1:])
+    a, b, c = (slice(start, stop) for start, stop in zip(low, high, strict=True))
+    rough, inside, outside = hints[:, a, b, c]
+    part = image[0, a, b, c].numpy()
+    hints[0, a, b, c] = mask_from_strokes(part, rough, inside > 0.5, outside > 0.5, steps)
 
 
 def _crop(

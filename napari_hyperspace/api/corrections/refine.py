@@ -15,6 +15,7 @@ from scipy import ndimage
 from napari_hyperspace._resources import REFINE_MODEL
 from napari_hyperspace.api.memory_check import check_main_memory
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
+from napari_hyperspace.core.geodesic import mask_from_strokes
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import Progress, as_part, run_to_end
 from napari_hyperspace.core.resample import resample_to_grid
@@ -320,6 +321,9 @@ def _margin_steps(
     image = Volume(model.normalization.apply(scan.array), grid, volume.name)
     nothing = Volume(np.zeros(grid.shape, np.float32), grid)
     hints = [nothing if mark is None else mark.on_grid(value, grid) for mark in marks]
+    rough, inside, outside = (hint.array for hint in hints)
+    shown = mask_from_strokes(image.array, rough, inside > 0.5, outside > 0.5, grid.spacing_mm)
+    hints[0] = Volume(shown, grid)
     normalized = NormalizedModel(model)
     volumes = as_volumes([image, *hints], normalized)
     straight = straight_grid(grid)
