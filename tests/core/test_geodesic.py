@@ -43,7 +43,7 @@ def test_a_short_stroke_fills_what_has_its_intensity(spacing: tuple[float, ...])
     structure = ball(shape, center, 9, spacing)
     rng = np.random.default_rng(3)
     image = np.where(structure, 3.0, 1.0) + rng.normal(0, 0.3, shape)
-    inside = ball(shape, center + (0, 0, 3), 3, spacing) & structure
+    inside = ball(shape, np.add(center, (0, 0, 3)), 3, spacing) & structure
     nothing = np.zeros(shape, bool)
     found = geodesic_membership(image, inside, nothing, spacing) > 0.5
     overlap = 2 * (found & structure).sum() / (found.sum() + structure.sum())

@@ -11,7 +11,7 @@ from napari_hyperspace.core.errors import HyperspaceError, OptionNeededError, Sh
 from napari_hyperspace.gui.adapters.input_layers import InputLayers
 from napari_hyperspace.gui.adapters.layers import LayerData, to_volume
 from napari_hyperspace.gui.adapters.readers import ReadOptions, holds_dicom, open_layers
-from napari_hyperspace.gui.adapters.viewer import add_layer, label_layers, labels_of
+from napari_hyperspace.gui.adapters.viewer import add_layer, hide_results, label_layers, labels_of
 from napari_hyperspace.gui.jobs.later import later
 from napari_hyperspace.gui.jobs.runner import JobRunner, Steps
 from napari_hyperspace.gui.jobs.services import Services
@@ -82,6 +82,8 @@ class FileController:
                 self._runner.afterwards(lambda: self._open_again(path, options, outcome.error))
                 return
             remember_scan(path)
+            if self._layers.layers and all(kind == "labels" for _, _, kind in outcome):
+                hide_results(self._viewer, self._layers.layers[0])
             layers = [add_layer(self._viewer, one) for one in outcome]
             text = f"Opened {', '.join(layer.name for layer in layers)}."
             later(lambda: self._view.show_message(text))  # once the scan is chosen and shown

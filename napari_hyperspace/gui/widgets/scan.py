@@ -118,7 +118,7 @@ class ScanPanel(QWidget):
         self._facts = PlainLabel(self, faint=True, name="hyperspace.scan")
         self.correct = text_button(
             self,
-            "Correct…",
+            "Spacing…",
             "hyperspace.respace",
             "Set the scan's spacing if the file states none or a wrong one",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from napari_hyperspace.core.errors import HyperspaceError, OptionNeededError, Se
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.gui.adapters import layers as convert
+from napari_hyperspace.gui.adapters.layers import IMAGE_KEY
 
 
 def volume(name="opened"):
@@ -28,6 +31,22 @@ def test_an_opened_scan_is_chosen(controller, viewer, view, services, qtbot):
     open_path(qtbot, controller, "/a.nii")
     assert [one.name for one in controller.layers.layers] == ["opened"]
     assert view.last("scan") == ("3 × 4 × 5 · 2 × 1 × 1 mm",)
+
+
+def test_opened_labels_hide_the_results_of_the_scan(controller, viewer, services, qtbot):
+    services.files["/a.nii"] = volume()
+    open_path(qtbot, controller, "/a.nii")
+    (scan,) = controller.layers.layers
+    made = {IMAGE_KEY: weakref.ref(scan)}
+    result = viewer.add_labels(np.zeros((3, 4, 5), int), name="result", metadata=made)
+    labels = volume("again")
+    services.files["/b.nii"] = labels.with_array(
+        np.zeros((3, 4, 5), np.uint8), metadata={"is_labels": True}
+    )
+    open_path(qtbot, controller, "/b.nii")
+    opened = viewer.layers[-1]
+    assert isinstance(opened, Labels) and opened.visible
+    assert scan.visible and not result.visible
 
 
 @pytest.mark.parametrize(

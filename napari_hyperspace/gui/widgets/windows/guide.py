@@ -12,7 +12,7 @@ _GUIDE = """
 # HyperSpace in short
 
 1. **Open a scan** with *Open…*, by drag and drop, or try *File ▸ Open Sample ▸ HyperSpace*. A wrong
-   voxel size is corrected with *Correct…*.
+   voxel size is corrected with *Spacing…*.
 2. **Choose a model.** The line below it says what it segments and at which spacings it was trained.
 3. **Choose the working spacing**, the voxel size at which the network sees the scan. Coarser is
    faster; structures thinner than two voxels get lost. The triangle on the slider is the scan's own
