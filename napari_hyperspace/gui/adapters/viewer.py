@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.gui.adapters.layers import IMAGE_KEY, LayerData, take
 from napari_hyperspace.gui.adapters.voxels import value_range
@@ -106,7 +108,7 @@ def show_opened_layer(viewer: ViewerModel, layer: Image) -> None:
     if ends is not None:  # the slider in napari's panel would end at the limits
         layer.contrast_limits_range = (min(ends[0], limits[0]), max(ends[1], limits[1]))
     show_scan(viewer, layer)
-    fit_to_view(viewer)
+    fit_to_view(viewer, layer)
     move_view_to(viewer, layer.extent.world.mean(axis=0)[-3:])
 
 
@@ -123,7 +125,7 @@ def show_scan(viewer: ViewerModel, layer: Layer) -> None:
     viewer.layers.selection.active = layer
     low, high = layer.extent.world[:, -3:]
     if not ((low <= view_position(viewer)) & (view_position(viewer) <= high)).all():
-        fit_to_view(viewer)
+        fit_to_view(viewer, layer)
         move_view_to(viewer, (low + high) / 2)
 
 
@@ -153,9 +155,18 @@ def grid_of(viewer: ViewerModel) -> GridCanvas:
     return viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid
 
 
-def fit_to_view(viewer: ViewerModel) -> None:
-    """Center the visible layers and fill the canvas with them; napari 0.9 renamed this."""
+def fit_to_view(viewer: ViewerModel, layer: Layer | None = None) -> None:
+    """Center all layers and fill the canvas with them; or with one of them, which may be smaller.
+
+    napari fits hidden layers too: a small scan opened beside a whole head would stay small.
+    """
     viewer.fit_to_view() if hasattr(viewer, "fit_to_view") else viewer.reset_view()
+    if layer is None:
+        return
+    shown = [axis - viewer.dims.ndim for axis in viewer.dims.displayed]
+    everything, own = (np.ptp(each.extent.world, axis=0) for each in (viewer.layers, layer))
+    ratios = [everything[axis] / own[axis] for axis in shown if own[axis] > 0]
+    camera_of(viewer).zoom *= float(min(ratios, default=1.0))
 
 
 def add_layer(viewer: ViewerModel, data: LayerData) -> Layer:

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from napari_hyperspace.gui.adapters import layers as convert
 from napari_hyperspace.gui.adapters.correction import CORRECTION_KEY
+from napari_hyperspace.gui.adapters.viewer import camera_of, fit_to_view, show_opened_layer
 from napari_hyperspace.gui.controllers.dock import DockController
 
 TURNED = np.eye(4)
@@ -85,6 +86,30 @@ def test_a_scan_that_is_opened_second_is_shown_instead_of_the_first(
     np.testing.assert_allclose(viewer.scene.camera.center[1:], center[1:])
     assert view.last("structures") == ((), "", False)
     assert view.last("ready")["save"] is False
+
+
+def test_a_small_scan_opened_beside_a_large_one_fills_the_view(viewer):
+    """napari fits the view to all layers, also to hidden ones."""
+    viewer.layers.clear()
+    large = viewer.add_image(np.zeros((90, 200, 120)), scale=(2, 1, 1), units=("mm",) * 3)
+    show_opened_layer(viewer, large)
+    whole = camera_of(viewer).zoom
+    offset = (-30.0, 10.0, 5.0)
+    small = viewer.add_image(
+        np.zeros((35, 25, 20)), scale=(1, 2, 1), translate=offset, units=("mm",) * 3
+    )
+    show_opened_layer(viewer, small)
+    everything = np.ptp(viewer.layers.extent.world, axis=0)
+    own = np.ptp(small.extent.world, axis=0)
+    fit_to_view(viewer)
+    fitted = camera_of(viewer).zoom
+    show_opened_layer(viewer, small)
+    assert camera_of(viewer).zoom == pytest.approx(fitted * min((everything / own)[1:]))
+    assert camera_of(viewer).zoom > 3 * whole
+    center = small.extent.world.mean(axis=0)
+    assert camera_of(viewer).center[-2:] == pytest.approx(center[1:])
+    assert viewer.dims.point[0] == pytest.approx(center[0], abs=1)
+    assert not large.visible
 
 
 def test_a_scan_that_is_chosen_in_the_box_is_shown(controller, viewer, qtbot, results, run):
