@@ -59,6 +59,9 @@ class MethodSection(ConfigSection):
     """Seeds of its runs if these are fewer than those of the tables; none: all."""
     guidance_only: bool = False
     """Of guided networks: the guidance itself, interpolated to the working grid, without them."""
+    guidance_from: Annotated[str, Field(pattern=r"^([^@]+@[0-9]+(\.[0-9]+)?)?$")] = ""
+    """Of guided networks: `MODEL@SPACING` segments each scan at this spacing, in mm, for the
+    guidance; none: guidance is made from the true labels."""
     outside: Literal["clamp", "extrapolate"] = "extrapolate"
     """What it does outside the trained range: `clamp` resamples the image to the nearest trained
     spacing and the labels back, `extrapolate` runs the network at the spacing itself."""
@@ -208,7 +211,7 @@ class Comparison:
     def used(self, owner: str, model: Path) -> list[Method]:
         """Return the methods that use the model file of a run."""
         return [
-            Method(name, str(model), method.outside, method.guidance_only)
+            Method(name, str(model), method.outside, method.guidance_only, method.guidance_from)
             for name in self.section.trained_by(owner)
             for method in [self.section.methods[name]]
         ]

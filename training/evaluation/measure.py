@@ -142,6 +142,7 @@ class Measurer:
         self._case: Case | None = None
         self._device = choose_device(settings.device)
         self._baked: dict[tuple[str, Triple], float] = {}
+        self._found: tuple[tuple[str, str], Volume] | None = None
 
     def model(self, method: Method) -> Model:
         """Return the model of a method."""
@@ -165,12 +166,12 @@ class Measurer:
         working = case.at_spacing(spacing_mm)
         if working.grid.is_close(case.grid):
             working = case
-        measured: dict[tuple[str, Triple, bool], _Measured] = {}
+        measured: dict[tuple[str, Triple, bool, str], _Measured] = {}
         rows = []
         for method in methods:
             model = self.model(method)
             network_mm = working_spacing(case.grid, model, spacing_mm, method.outside)
-            key = model.identity, network_mm, method.guidance_only
+            key = model.identity, network_mm, method.guidance_only, method.guidance_from
             if key not in measured:
                 measured[key] = self._measure(case, working, method, spacing_mm, network_mm)
             rows += self._rows(case, method, spacing_mm, network_mm, measured[key])
@@ -186,19 +187,31 @@ class Measurer:
         )
         scan = [Volume(image.numpy(), case.grid, case.name) for image in case.image]
         model = self.model(method)
-        guidance = None if model.guidance is None else self.guidance(case, model)
+        guidance = None if model.guidance is None else self.guidance(case, method)
         if method.guidance_only:
             if guidance is None:
                 raise HyperspaceError("a model without guidance", where=method.label)
             return _interpolated(guided_by(model, guidance), case)
         return run_to_end(segment_steps(scan, model, spacing_mm, options, guidance=guidance))
 
-    def guidance(self, case: Case, model: Model) -> Volume:
-        """Return the guidance of a case: the label that covers most of each coarse voxel."""
+    def guidance(self, case: Case, method: Method) -> Volume:
+        """Return the guidance of a case: the label that covers most of each coarse voxel.
+
+        Or the labels that another model finds at a coarse spacing.
+        """
         # That of the scan's own grid, also for a case on a working grid.
         known = case if self._case is None or self._case.name != case.name else self._case
-        truth = Volume(self.truth(known).clip(0).astype(np.int32), known.grid)
-        return coarse_truth(truth, model, self._settings.guidance_mm)
+        if not method.guidance_from:
+            truth = Volume(self.truth(known).clip(0).astype(np.int32), known.grid)
+            return coarse_truth(truth, self.model(method), self._settings.guidance_mm)
+        name, step = method.guidance_from.rsplit("@", 1)
+        key = known.name, method.guidance_from
+        if self._found is None or self._found[0] != key:
+            spacing = (float(step),) * 3
+            first = Method(name, name, "clamp")
+            labels = self.segment(known.at_spacing(spacing), first, spacing).labels
+            self._found = key, labels
+        return self._found[1]
 
     def truth(self, case: Case) -> NDArray[Any]:
         """Return the true label values of a case (D, H, W); negative where unknown."""

@@ -33,12 +33,16 @@ class Method:
         the latter.
     guidance_only
         Of a guided model: the guidance itself, interpolated, without the network.
+    guidance_from
+        Of a guided model: ``MODEL@SPACING``, what segments the scan at this spacing (mm) for the
+        guidance. Empty: guidance is made from the true labels.
     """
 
     label: str
     model: str
     outside: Outside = "refuse"
     guidance_only: bool = False
+    guidance_from: str = ""
 
     def load(self) -> Model:
         """Load the model."""

@@ -86,7 +86,7 @@ def _fill_mask(hints: NDArray[np.float32], image: Tensor, steps: NDArray[np.floa
     a, b, c = (slice(start, stop) for start, stop in zip(low, high, strict=True))
     rough, inside, outside = hints[:, a, b, c]
     part = image[0, a, b, c].numpy()
-    hints[0, a, b, c] = mask_from_strokes(part, rough, inside > 0.5, outside > 0.5, steps)
+    hints[0, a, b, c] = mask_from_strokes(part, rough, inside > 0.5, outside > 0.5, steps.tolist())
 
 
 def _crop(
