@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from demo import CLICK, control, wait_until
 from guide_pictures import Session
 from qtpy.QtCore import QPoint
@@ -81,6 +82,43 @@ def box(session: Session) -> None:
     session.picture("box-refined")
 
 
+def adapting(session: Session) -> None:
+    """Fix a result by strokes, and adapt the model to it."""
+    dock, viewer = session.dock, session.viewer
+    controller = dock.controller.corrections
+    labels = session.segment(2.0)
+    session.toggle("correct")
+    wait_until(lambda: controller.painting.state.possible is not None, 300, "the models are known")
+    viewer.layers.selection.active = labels
+    labels.selected_label = 1
+    QTest.mouseClick(control(dock, "correct.fix"), CLICK)
+    wait_until(lambda: controller.painting.is_idle, 300, "the model is ready")
+    where = np.argwhere(labels.data == 1)
+    middle = where.mean(axis=0)
+    slice_ = round(middle[0])
+    section = where[where[:, 0] == slice_]
+    viewer.dims.set_point(0, labels.data_to_world((slice_, 0, 0))[0])
+    labels.brush_size = 3
+    left = section[section[:, 2].argmin()]
+    y, x = labels.data_to_world(left)[-2:]
+    drag(session, [(y - 3 + i / 2, x - 1) for i in range(13)])  # along the border, a little outside
+    wait_until(lambda: "Answered" in controller.painting.state.hint, 300, "the answer is there")
+    session.picture("fixed")
+    QTest.mouseClick(control(dock, "correct.fix"), CLICK)
+    viewer.layers.selection.active = labels
+    adapt = control(dock, "correct.adapt")
+    wait_until(adapt.isEnabled, 60, "the model can be adapted")
+    control(dock, "page").parent().parent().ensureWidgetVisible(adapt)
+    QTest.mouseClick(adapt, CLICK)
+    wait_until(lambda: dock.controller.running, 60, "the model is being adapted")
+    wait_until(lambda: not dock.controller.running, 900, "the model is adapted")
+    control(dock, "page").parent().parent().ensureWidgetVisible(control(dock, "correct.discard"))
+    session.picture("adapted")
+    QTest.mouseClick(control(dock, "correct.before"), CLICK)
+    QTest.qWait(500)
+    QTest.mouseClick(control(dock, "correct.discard"), CLICK)
+
+
 def main() -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -90,6 +128,9 @@ def main() -> None:
     session = Session(folder, "mni152", "brain")
     if painting(session):
         box(session)
+        session.close()
+        session = Session(folder, "hippocampus", "hippocampus")
+        adapting(session)
     session.close()
 
 
