@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_hyperspace.api.agreement import Agreement, agreement
+    from napari_hyperspace.api.assessment.assess import assess, assess_steps, check_scan
     from napari_hyperspace.api.corrections.adapt import AdaptResult, adapt, adapt_steps
     from napari_hyperspace.api.corrections.box import refine_box
     from napari_hyperspace.api.corrections.refine import refine
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from napari_hyperspace.nets.locations import bundled_models
     from napari_hyperspace.nets.model import Model
     from napari_hyperspace.nets.model_file import load_model, save_model
+    from napari_hyperspace.quality.result import Quality, ScanCheck
 
     __version__: str
 
@@ -44,6 +46,11 @@ _MODULES = {
     "OptionNeededError": "core.errors",
     "Agreement": "api.agreement",
     "agreement": "api.agreement",
+    "assess": "api.assessment.assess",
+    "assess_steps": "api.assessment.assess",
+    "check_scan": "api.assessment.assess",
+    "Quality": "quality.result",
+    "ScanCheck": "quality.result",
     "Estimate": "api.estimate",
     "estimate": "api.estimate",
     "spacing_for": "api.spacing_search",
@@ -88,7 +95,9 @@ __all__ = [
     "Model",
     "OptionNeededError",
     "PostprocessingOptions",
+    "Quality",
     "Record",
+    "ScanCheck",
     "Sweep",
     "SweepPoint",
     "SweepSummary",
@@ -96,7 +105,10 @@ __all__ = [
     "adapt",
     "adapt_steps",
     "agreement",
+    "assess",
+    "assess_steps",
     "bundled_models",
+    "check_scan",
     "estimate",
     "export_network",
     "load_model",

@@ -22,9 +22,10 @@ MAX_LINES = 400
 
 HS = "napari_hyperspace"
 _ENGINE = (
-    *("core", "core.labels", "io", "nets", "nets.base", "inference", "inference.best"),
-    *("cost", "support", "api", "api.sweeps", "api.corrections"),
+    *("core", "core.labels", "io.base", "io", "nets", "nets.base", "inference", "inference.best"),
+    *("quality", "cost", "support", "api", "api.sweeps", "api.corrections", "api.assessment"),
 )
+_BELOW_API = _ENGINE[: _ENGINE.index("api")]
 _TRAINING = (
     *("config", "synthesis", "data", "sampling", "evaluation", "evaluation.real", "fit"),
     *("comparison", "cka", "cli"),
@@ -38,16 +39,20 @@ def _hs(*folders: str) -> set[str]:
 
 RULES: dict[str, set[str]] = {
     HS: _hs(
-        "core", "core.labels", "io", "nets", "api", "api.sweeps", "api.corrections"
+        *("core", "core.labels", "io", "nets", "quality"),
+        *("api", "api.sweeps", "api.corrections", "api.assessment"),
     ),  # the public names, loaded when first used
     f"{HS}.core": set(),
     f"{HS}.core.labels": _hs("core"),
-    f"{HS}.io": _hs("core"),
+    f"{HS}.io.base": _hs("core"),
+    f"{HS}.io.ome_zarr": _hs("core", "io.base"),
+    f"{HS}.io": _hs("core", "io.base", "io.ome_zarr"),
     f"{HS}.nets.base": _hs("core"),
     f"{HS}.nets.plain": _hs("core", "nets.base"),
     f"{HS}.nets.hypernetwork": _hs("core", "nets.base", "nets.plain"),
     f"{HS}.nets.harmonic": _hs("core", "nets.base"),
     f"{HS}.nets": _hs("", "core", "nets.base", "nets.plain", "nets.hypernetwork", "nets.harmonic"),
+    f"{HS}.quality": _hs("core", "nets.base"),
     f"{HS}.inference.openvino": _hs("core", "nets.base"),
     f"{HS}.inference": _hs("core", "nets", "nets.base", "inference.openvino"),
     f"{HS}.inference.best": _hs("core", "inference"),
@@ -55,10 +60,11 @@ RULES: dict[str, set[str]] = {
     f"{HS}.support": _hs("", "core", "nets", "inference", "cost"),
     f"{HS}.api": _hs(
         *("", "core", "core.labels", "io", "nets", "nets.base", "inference", "inference.best"),
-        *("cost", "support"),
+        *("quality", "cost", "support"),
     ),
-    f"{HS}.api.sweeps": _hs("", *_ENGINE[:-3], "api"),
-    f"{HS}.api.corrections": _hs("", *_ENGINE[:-3], "api"),
+    f"{HS}.api.sweeps": _hs("", *_BELOW_API, "api"),
+    f"{HS}.api.corrections": _hs("", *_BELOW_API, "api"),
+    f"{HS}.api.assessment": _hs("", *_BELOW_API, "api"),
     f"{HS}.gui": set(),
     f"{HS}.gui.adapters": _hs("", *_ENGINE),
     f"{HS}.gui.adapters.painting": _hs("", *_ENGINE, "gui.adapters"),
@@ -233,6 +239,7 @@ BLOCKED = {
     f"{HS}.nets": (*NAPARI, *TRAINING_ONLY),
     f"{HS}.inference": (*NAPARI, *TRAINING_ONLY),
     f"{HS}.cost": (*NAPARI, *TRAINING_ONLY),
+    f"{HS}.quality": (*NAPARI, *TRAINING_ONLY),
     f"{HS}.support": (*NAPARI, *TRAINING_ONLY),
     f"{HS}.api": (*NAPARI, *TRAINING_ONLY),
     f"{HS}.gui.models": NAPARI,

@@ -19,6 +19,7 @@ from napari_hyperspace.core.volume import Laterality, Side
 from napari_hyperspace.nets.base.config import Config, Range
 from napari_hyperspace.nets.base.guidance import GuidanceChannels, GuidanceKind
 from napari_hyperspace.nets.base.localization import Localization
+from napari_hyperspace.nets.base.quality import QualityConfig
 
 Contrast = Literal["t1", "t2", "pd", "flair"]
 """Contrast of an MR image."""
@@ -219,6 +220,8 @@ class ModelCard(Config):
     """Measured accuracy against spacing."""
     real: tuple[RealDice, ...] = ()
     """Measured on real scans, for models whose `dice` is that of synthetic ones."""
+    quality: QualityConfig | None = None
+    """What is known about good results; null: nothing."""
 
     @field_validator("labels")
     @classmethod

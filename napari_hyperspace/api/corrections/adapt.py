@@ -376,6 +376,7 @@ def _card(model: Model, name: str | None, entry: Mapping[str, object]) -> ModelC
             "name": name or (card.name if earlier else f"{card.name} (adapted)"),
             "description": f"{card.description} {text}".strip(),
             "training": {**card.training, "adapted": [*earlier, dict(entry)]},
-            "dice": (),  # that of the original model
+            "dice": (),  # that of the original model, as is the calibration
+            "quality": card.quality and card.quality.model_copy(update={"calibration": None}),
         }
     )

@@ -1,0 +1,1 @@
+"""What can be said about a scan and its labels without a network: figures, ranges, warnings."""
