@@ -22,12 +22,23 @@ MAX_LINES = 400
 
 HS = "napari_hyperspace"
 _ENGINE = (
-    *("core", "core.labels", "io.base", "io", "nets", "nets.base", "inference", "inference.best"),
-    *("quality", "cost", "support", "api", "api.sweeps", "api.corrections", "api.assessment"),
+    *("core", "core.labels", "io.base", "io.ome_zarr", "io", "nets", "nets.base"),
+    *(
+        "inference",
+        "inference.best",
+        "quality",
+        "cost",
+        "support",
+        "api",
+        "api.sweeps",
+        "api.corrections",
+        "api.assessment",
+    ),
 )
 _BELOW_API = _ENGINE[: _ENGINE.index("api")]
 _TRAINING = (
-    *("config", "synthesis", "data", "sampling", "evaluation", "evaluation.real", "fit"),
+    *("config", "synthesis", "data", "sampling", "evaluation", "evaluation.real"),
+    *("evaluation.quality", "fit"),
     *("comparison", "cka", "cli"),
 )
 _ADAPTERS = ("gui.adapters", "gui.adapters.painting")
@@ -59,8 +70,8 @@ RULES: dict[str, set[str]] = {
     f"{HS}.cost": _hs("core", "nets", "nets.base", "inference"),
     f"{HS}.support": _hs("", "core", "nets", "inference", "cost"),
     f"{HS}.api": _hs(
-        *("", "core", "core.labels", "io", "nets", "nets.base", "inference", "inference.best"),
-        *("quality", "cost", "support"),
+        *("", "core", "core.labels", "io.base", "io.ome_zarr", "io", "nets", "nets.base"),
+        *("inference", "inference.best", "quality", "cost", "support"),
     ),
     f"{HS}.api.sweeps": _hs("", *_BELOW_API, "api"),
     f"{HS}.api.corrections": _hs("", *_BELOW_API, "api"),

@@ -9,7 +9,8 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import create_folder, suffix_of
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.io import read
-from napari_hyperspace.io.files import is_folder, look_up
+from napari_hyperspace.io.base.files import is_folder, look_up
+from napari_hyperspace.io.ome_zarr.decode import image_stem, is_ome_zarr
 
 _READABLE = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _WRITTEN_AS = {".nhdr": ".nrrd", ".mhd": ".mha"}
@@ -25,7 +26,8 @@ def read_guidance(path: Path, source: Path) -> Volume:
     source
         The scan.
     """
-    return read(path / _output_name(source) if is_folder(path) else path)
+    inside = is_folder(path) and not is_ome_zarr(path)
+    return read(path / _output_name(source) if inside else path)
 
 
 def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
@@ -34,8 +36,8 @@ def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
     Parameters
     ----------
     source
-        A file, a folder with one DICOM series, or a folder of scans (files of the supported
-        formats, or else one DICOM folder each).
+        A file, an OME-Zarr image, a folder with one DICOM series, or a folder of scans (files of
+        the supported formats and OME-Zarr images, or else one DICOM folder each).
     target
         A file for one scan, a folder for several; the folder is created.
 
@@ -47,10 +49,10 @@ def list_scans(source: Path, target: Path) -> list[tuple[Path, Path]]:
     status = look_up(source)
     if status is None or not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise HyperspaceError("no such file or folder", where=source)
-    if stat.S_ISREG(status.st_mode):
+    if stat.S_ISREG(status.st_mode) or is_ome_zarr(source):
         return [(source, target / _output_name(source) if is_folder(target) else target)]
     found = sorted(path for path in source.iterdir() if not path.name.startswith("."))
-    scans = [path for path in found if _suffix(path) in _READABLE]
+    scans = [path for path in found if _suffix(path) in _READABLE or is_ome_zarr(path)]
     folders = [path for path in found if path.is_dir()]
     if not scans and not folders and found:
         return [(source, target)]
@@ -77,6 +79,8 @@ def _suffix(path: Path) -> str:
 
 
 def _output_name(path: Path) -> str:
+    if is_ome_zarr(path):
+        return f"{image_stem(path)}.nii.gz"
     suffix = _suffix(path)
     if suffix not in _READABLE:
         return f"{path.stem if path.is_file() else path.name}.nii.gz"

@@ -29,7 +29,7 @@ __all__ = [
     "digest_of_labels",
 ]
 
-Format = Literal["nifti", "nrrd", "metaimage", "dicom"]
+Format = Literal["nifti", "nrrd", "metaimage", "dicom", "ome-zarr"]
 Side = Literal["left", "right"]
 OutsideRange = Literal["refuse", "clamp", "extrapolate"]
 """What to do with a spacing outside the trained range."""

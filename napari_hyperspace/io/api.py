@@ -16,10 +16,11 @@ from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning, pr
 from napari_hyperspace.core.files import replacing, resolved, suffix_of
 from napari_hyperspace.core.geometry import check_spacing
 from napari_hyperspace.core.volume import ReadingOptions, Volume
-from napari_hyperspace.io.decoded import Decoded
-from napari_hyperspace.io.files import declared_memory, is_folder, look_up, open_unchanged
+from napari_hyperspace.io.base.decoded import Decoded
+from napari_hyperspace.io.base.files import declared_memory, is_folder, look_up, open_unchanged
+from napari_hyperspace.io.base.text import files_of, itk_reason, shortened
+from napari_hyperspace.io.ome_zarr.decode import is_ome_zarr
 from napari_hyperspace.io.series import Series
-from napari_hyperspace.io.text import files_of, itk_reason, shortened
 
 _FORMATS = {
     **dict.fromkeys((".nii", ".nii.gz"), "nifti"),
@@ -78,7 +79,8 @@ def read(
     ----------
     path
         A NIfTI (``.nii``, ``.nii.gz``), NRRD (``.nrrd``, ``.nhdr``), MetaImage (``.mha``,
-        ``.mhd``) or DICOM file, or a folder of DICOM files.
+        ``.mhd``) or DICOM file, or a folder of DICOM files; or an OME-Zarr image, a folder or a zip
+        file (``.zarr.zip``, ``.ozx``): its finest level, or the level whose folder is given.
     volume
         Which 3-D volume of a file with more axes (counted in file order), or 0 to take a 2-D image
         as one slice.
@@ -180,7 +182,7 @@ def _decode(
     spacing_mm: Sequence[float] | None = None,
 ) -> Decoded:
     # Formats are imported when needed: importing SimpleITK takes longer than reading a NIfTI file.
-    found = "dicom" if is_folder(path) else _sniff(path)
+    found = "ome-zarr" if is_ome_zarr(path) else "dicom" if is_folder(path) else _sniff(path)
     if found == "dicom":
         from napari_hyperspace.io import dicom
 
@@ -192,6 +194,8 @@ def _decode(
         from napari_hyperspace.io.nifti import decode
     elif found == "nrrd":
         from napari_hyperspace.io.nrrd import decode
+    elif found == "ome-zarr":
+        from napari_hyperspace.io.ome_zarr.decode import decode
     else:
         from napari_hyperspace.io.metaimage import decode
     return decode(path, volume=volume, spacing_mm=spacing_mm)
@@ -215,7 +219,7 @@ def _sniff(path: Path) -> str:
         raise HyperspaceError(
             "unknown file format",
             where=path,
-            expected="NIfTI, NRRD, MetaImage or DICOM",
+            expected="NIfTI, NRRD, MetaImage, DICOM or OME-Zarr",
         )
     if expected is not None and found != expected:
         raise HyperspaceError(

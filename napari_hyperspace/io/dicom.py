@@ -32,11 +32,16 @@ from napari_hyperspace.core.errors import (
     SeriesChoice,
     printable,
 )
-from napari_hyperspace.io.decoded import Decoded, override_spacing
-from napari_hyperspace.io.files import check_memory, declared_memory, fingerprint, open_unchanged
+from napari_hyperspace.io.base.decoded import Decoded, override_spacing
+from napari_hyperspace.io.base.files import (
+    check_memory,
+    declared_memory,
+    fingerprint,
+    open_unchanged,
+)
+from napari_hyperspace.io.base.streams import Layout, choose_block
+from napari_hyperspace.io.base.text import itk_reason
 from napari_hyperspace.io.series import Series, Slice, group, stack
-from napari_hyperspace.io.streams import Layout, choose_block
-from napari_hyperspace.io.text import itk_reason
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _QUIET = threading.Lock()  # the filters of warnings belong to all threads

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from SimpleITK import GetImageFromArray, WriteImage
 
 from napari_hyperspace.core.volume import Volume, VolumeMetadata
-from napari_hyperspace.io.decoded import turned
+from napari_hyperspace.io.base.decoded import turned
 from napari_hyperspace.io.metaimage import MetaHeader
 from napari_hyperspace.io.record import DESCRIPTION_KEY, describe_labels
 

@@ -26,11 +26,11 @@ from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import stem_of
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume, VolumeMetadata
-from napari_hyperspace.io.decoded import Decoded
-from napari_hyperspace.io.files import check_memory, open_unchanged
+from napari_hyperspace.io.base.decoded import Decoded
+from napari_hyperspace.io.base.files import check_memory, open_unchanged
+from napari_hyperspace.io.base.streams import InflateStream, Layout, check_layout, read_voxels, skip
 from napari_hyperspace.io.nifti_affine import SAME_AFFINE_MM, geometry_of
 from napari_hyperspace.io.record import LARGEST_DESCRIPTION, describe_labels, labels_described
-from napari_hyperspace.io.streams import InflateStream, Layout, check_layout, read_voxels, skip
 
 _MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
 _PAIR_MAGIC = {348: b"ni1\0", 540: b"ni2\0\r\n\x1a\n"}

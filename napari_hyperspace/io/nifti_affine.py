@@ -25,7 +25,12 @@ from numpy.typing import NDArray
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.format import format_spacing
 from napari_hyperspace.core.geometry import Grid
-from napari_hyperspace.io.decoded import UNIT_MM, missing_spacing, override_spacing, spacing_needed
+from napari_hyperspace.io.base.decoded import (
+    UNIT_MM,
+    missing_spacing,
+    override_spacing,
+    spacing_needed,
+)
 
 _UNITS = {0: 1.0, 1: UNIT_MM["m"], 2: UNIT_MM["mm"], 3: UNIT_MM["um"]}  # by the code's low bits
 _SPACING_TOLERANCE_MM = 1e-3

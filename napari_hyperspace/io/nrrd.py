@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import stem_of
-from napari_hyperspace.io.decoded import (
+from napari_hyperspace.io.base.decoded import (
     UNIT_MM,
     Decoded,
     affine_from,
@@ -28,10 +28,9 @@ from napari_hyperspace.io.decoded import (
     override_spacing,
     spacing_needed,
 )
-from napari_hyperspace.io.files import companion, open_unchanged
-from napari_hyperspace.io.record import DESCRIPTION_KEY, labels_described
-from napari_hyperspace.io.streams import Layout, read_data
-from napari_hyperspace.io.text import (
+from napari_hyperspace.io.base.files import companion, open_unchanged
+from napari_hyperspace.io.base.streams import Layout, read_data
+from napari_hyperspace.io.base.text import (
     MOST_AXES,
     check_axes,
     check_misspelled,
@@ -41,6 +40,7 @@ from napari_hyperspace.io.text import (
     shortened,
     stray_line,
 )
+from napari_hyperspace.io.record import DESCRIPTION_KEY, labels_described
 
 _WORLDS = {
     "right-anterior-superior": "RAS",

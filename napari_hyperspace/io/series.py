@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
-from napari_hyperspace.io.decoded import affine_from, missing_spacing
+from napari_hyperspace.io.base.decoded import affine_from, missing_spacing
 
 _COSINE_TOLERANCE = 1e-3  # between direction cosines of slices that belong together
 _SAME_POSITION_MM = 1e-3

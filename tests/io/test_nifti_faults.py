@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
-from napari_hyperspace.io import files, read, write
+from napari_hyperspace.io import read, write
+from napari_hyperspace.io.base import files
 
 from . import text_files
 

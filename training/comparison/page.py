@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import create_folder, read_text, write_text
-from napari_hyperspace.io.files import look_up
+from napari_hyperspace.io.base.files import look_up
 
 _BLOCK = re.compile(r"<!-- begin (?P<name>\S+) -->\n.*?<!-- end (?P=name) -->", re.DOTALL)
 

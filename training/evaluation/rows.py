@@ -13,7 +13,7 @@ import pandas as pd
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import read_text, replacing, write_text
 from napari_hyperspace.core.geometry import Triple
-from napari_hyperspace.io.files import look_up
+from napari_hyperspace.io.base.files import look_up
 
 SPACING = ["z_mm", "y_mm", "x_mm"]
 NETWORK_SPACING = ["network_z_mm", "network_y_mm", "network_x_mm"]

@@ -33,7 +33,7 @@ from napari_hyperspace.gui.adapters.label_attributes import (
 )
 from napari_hyperspace.gui.adapters.units import units_mm
 from napari_hyperspace.gui.adapters.voxels import contrast_limits, filled
-from napari_hyperspace.io.decoded import override_spacing
+from napari_hyperspace.io.base.decoded import override_spacing
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer

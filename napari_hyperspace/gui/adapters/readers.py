@@ -87,7 +87,9 @@ def open_layers(path: str, source: VolumeSource, **options: Unpack[ReadOptions])
     HyperspaceError
         If nothing can be read.
     """
-    if options or not os.path.isdir(path):
+    from napari_hyperspace.io.ome_zarr.decode import is_ome_zarr
+
+    if options or not os.path.isdir(path) or is_ome_zarr(Path(path)):
         return [layer_data(source.read(path, **options))]
     found = list(_series(Path(path), source))
     if len(found) < 2:

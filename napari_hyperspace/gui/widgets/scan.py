@@ -103,7 +103,7 @@ class ScanPanel(QWidget):
         self.open_menu = QMenu(self.open)
         open_file = QAction("Open file…", self)
         open_file.setObjectName("hyperspace.open.file")
-        open_folder = QAction("Open DICOM folder…", self)
+        open_folder = QAction("Open folder (DICOM, OME-Zarr)…", self)
         open_folder.setObjectName("hyperspace.open.folder")
         batch = QAction("Segment a folder…", self)
         batch.setObjectName("hyperspace.open.batch")

@@ -13,7 +13,8 @@ from napari_hyperspace.gui.widgets.parts.question_dialog import ChoiceDialog, Qu
 from napari_hyperspace.gui.widgets.parts.spacing_dialog import SpacingDialog
 
 OPENED = (
-    "Medical volumes (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.dicom *.ima);;All files (*)"
+    "Medical volumes (*.nii *.nii.gz *.nrrd *.nhdr *.mha *.mhd *.dcm *.dicom *.ima "
+    "*.zarr.zip *.ozx);;All files (*)"
 )
 SAVED = "NIfTI (*.nii.gz *.nii);;NRRD (*.nrrd);;MetaImage (*.mha)"
 TABLES = "Comma-separated values (*.csv)"

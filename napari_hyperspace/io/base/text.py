@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import suffix_of
-from napari_hyperspace.io.files import companion, open_unchanged
+from napari_hyperspace.io.base.files import companion, open_unchanged
 
 MOST_AXES = 16  # as in the library of the NRRD format
 _LARGEST_HEADER = 1 << 20

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_hyperspace.core.errors import HyperspaceError, OptionNeededError
-from napari_hyperspace.io.files import check_claim, check_memory
+from napari_hyperspace.io.base.files import check_claim, check_memory
 
 _CHUNK = 1 << 20
 _AUTO = 47  # zlib's code for "gzip or zlib, detected from the stream"
