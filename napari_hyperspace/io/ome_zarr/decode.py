@@ -140,8 +140,9 @@ def _image_of(path: Path) -> tuple[zarr.Group, str]:
 
 def _no_image(group: zarr.Group, path: Path) -> HyperspaceError:
     """Return the error for a group that is no image, with the images inside of it."""
-    found = group.attrs.asdict()
-    kind = "a plate" if "plate" in found.get("ome", found) else "a group"
+    found: dict[str, Any] = group.attrs.asdict()
+    ome = found.get("ome")
+    kind = "a plate" if "plate" in (ome if isinstance(ome, Mapping) else found) else "a group"
     inside = ", ".join(sorted(name for name, _ in group.groups())[:5])
     return HyperspaceError(
         f"this is {kind} and not an image",
