@@ -33,7 +33,7 @@ from benchmarks.interaction.cases import (
 )
 from benchmarks.interaction.coarse import coarse_rows
 from benchmarks.interaction.loop import Answer, Case, interact, replay
-from benchmarks.interaction.methods import Painting, RandomWalker, Refinement, Walked
+from benchmarks.interaction.methods import Painting, RandomWalker, Refinement
 from napari_hyperspace.core.files import write_text
 
 PARTS = ("strokes", "coarse", "memory")
@@ -116,15 +116,14 @@ def _strokes(
     source: Labeled, model: hs.Model, brain: hs.Model, given: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     """Yield a row per structure, scenario and method."""
-    walker, handed = RandomWalker(), Refinement(model, hand_back=True)
+    walker, fresh, handed = RandomWalker(), Refinement(model), Refinement(model, hand_back=True)
     for case in loop_cases(source, given.structures):
-        answers, strokes = interact(case, handed)
+        answers, strokes = interact(case, fresh)
         yield _row(case, "nothing", "model", answers)
+        yield _row(case, "nothing", "fronts alone", interact(case, Fronts())[0])
         if source.group == "hippocampus MR" and given.more > 0:
             given.more -= 1
-            fresh, walked = Refinement(model), Walked(Refinement(model))
-            yield _row(case, "nothing", "model, strokes only", interact(case, fresh)[0])
-            yield _row(case, "nothing", "model after random walker", interact(case, walked)[0])
+            yield _row(case, "nothing", "model, answers handed back", interact(case, handed)[0])
         same = replay(case, walker, strokes)
         yield _row(case, "nothing", "random walker, same strokes", same)
         own = interact(case, walker)[0]

@@ -15,6 +15,7 @@ from skimage.segmentation import random_walker
 import napari_hyperspace as hs
 from benchmarks.interaction.robot import Mask
 from napari_hyperspace.api.corrections.refine import CONTEXT_MM
+from napari_hyperspace.core.geodesic import geodesic_membership
 
 BETA = 200.0
 """Edge penalty of the random walker; see `RandomWalker`."""
@@ -142,27 +143,22 @@ class RandomWalker:
 
 
 @dataclass(frozen=True)
-class Walked:
-    """The class-conditional model; the answer of the random walker is its rough mask.
+class Fronts:
+    """The mask that the class-conditional model is given, without the model."""
 
-    Parameters
-    ----------
-    refinement, walker
-        The two methods.
-    name
-        Name in the tables.
-    """
-
-    refinement: Refinement
-    walker: RandomWalker = RandomWalker()
-    name: str = "model after random walker"
+    name: str = "fronts alone"
 
     def answer(
         self, scan: hs.Volume, start: Mask | None, before: Mask, include: Mask, exclude: Mask
     ) -> Mask:
-        """Return the refined answer of the random walker."""
-        rough = self.walker.answer(scan, start, before, include, exclude)
-        return self.refinement.answer(scan, rough, before, include, exclude)
+        """Return the voxels that the front from inside reaches first."""
+        del start, before
+        found = np.zeros(scan.shape, bool)
+        box = box_around(include | exclude, scan.spacing_mm, CONTEXT_MM)
+        image = scan.array[box].astype(np.float64)
+        member = geodesic_membership(image, include[box], exclude[box], scan.spacing_mm)
+        found[box] = member > 0.5
+        return found
 
 
 @dataclass(frozen=True)

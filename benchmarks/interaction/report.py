@@ -36,9 +36,11 @@ HYPERSPACE_DATA=… python -m benchmarks.interaction --model refine
   1 mm, made from two label maps that were kept back, T1 and T2; two real heads (ICBM152 at 1 mm,
   MNE's sample subject at 3 mm). One side of each structure is corrected; sides that touch count
   as one structure.
-- **Model**: the answer before is handed back as the rough mask of the next one, beside all strokes.
-  In the rows of other ways to ask, it gets the strokes only, or the answer of the random walker as
-  a rough mask.
+- **Model**: from nothing, it gets all strokes, and the mask that `hs.refine` makes of them by two
+  fronts; in one row of the crops, the answer before instead of that mask. A result that is
+  corrected is the rough mask of the first answer, and each answer that of the next one.
+- **Fronts alone**: where the front from inside arrives first, without the model. Parameters were
+  chosen on six other hippocampi.
 - **Random walker**: that of scikit-image, in the same box, with the border of the box as
   background. Its edge penalty is the best of six on six other hippocampi. "Same strokes" are
   those that the robot painted for the model; "its own strokes" are painted in reply to its own

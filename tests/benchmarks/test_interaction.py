@@ -17,7 +17,7 @@ from benchmarks.interaction.cases import Labeled, loop_cases, nearer, one_side
 from benchmarks.interaction.coarse import coarse_labels, coarse_rows, upsampled
 from benchmarks.interaction.loop import COUNTS, Case, dice, interact, replay
 from benchmarks.interaction.memory import balls
-from benchmarks.interaction.methods import Painting, RandomWalker, Refinement, Walked
+from benchmarks.interaction.methods import Fronts, Painting, RandomWalker, Refinement
 from tests.models import linear_model
 
 STEPS = (1.0, 1.5, 1.0)
@@ -73,14 +73,17 @@ def test_the_model_gets_strokes_and_the_result_or_the_answer_before() -> None:
     scan = case().scan
     copied = Refinement(MASK).answer(scan, start, nothing, painted, nothing)
     assert np.array_equal(copied, start | painted)
-    handed = Refinement(MASK, hand_back=True).answer(scan, start, painted, painted, nothing)
-    assert np.array_equal(handed, painted)
+    handed = Refinement(MASK, hand_back=True).answer(scan, None, start, painted, nothing)
+    assert np.array_equal(handed, copied)
     drawn = linear_model(include=1.0, offset=-0.5)
     alone = Refinement(drawn).answer(scan, None, nothing, painted, nothing)
     assert np.array_equal(alone, painted)
     reached = RandomWalker().answer(scan, None, nothing, painted, nothing)
-    walked = Walked(Refinement(MASK)).answer(scan, None, nothing, painted, nothing)
-    assert np.array_equal(walked, reached) and reached.sum() > painted.sum()
+    assert reached.sum() > painted.sum()
+    front = Fronts().answer(scan, None, nothing, painted, nothing)
+    masked = Refinement(MASK).answer(scan, None, nothing, painted, nothing)
+    # Their boxes differ by some voxels, and so does the border that is outside.
+    assert dice(front, masked) > 0.9 and front.sum() > painted.sum()
 
 
 def test_a_right_answer_stays_what_it_is() -> None:
