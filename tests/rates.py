@@ -17,6 +17,7 @@ PRECISION_RATES = Rates(
     convolutions={(1, 16): 2e-11, (16, 16): 1e-11, (64, 64): 5e-12},
     transposed=1e-11,
     norm=1e-10,
+    pool=1e-10,
     pointwise=1e-10,
     upsample=1e-10,
     page_fault=2e-10,
@@ -29,6 +30,7 @@ HOST_RATES = HostRates(
     gather=1e-10,
     winner=1e-9,
     look_up=1e-9,
+    interpolate=1e-9,
     page_fault=2e-10,
 )
 CALIBRATION = Calibration(

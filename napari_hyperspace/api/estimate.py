@@ -39,7 +39,12 @@ from napari_hyperspace.inference.inputs import straight_grid, straightening_byte
 from napari_hyperspace.inference.localize import coarse_spacing, crop, crop_grid, usual_box
 from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
 from napari_hyperspace.inference.plan import Plan, grid_of, make_plan, working_spacing
-from napari_hyperspace.inference.precision import PROBE_RUNS, block_shape, candidates, known_choice
+from napari_hyperspace.inference.precision import (
+    block_shape,
+    candidates,
+    known_choice,
+    probe_seconds,
+)
 from napari_hyperspace.inference.protocols import SpacingModel
 
 # Probabilities at native size: taps of three axes, and bytes that are written, read and added.
@@ -346,9 +351,13 @@ class _Estimator:
             return choice.precision, seconds(choice.precision), 0.0
         block = block_shape(plan.working.shape, n_dim)
         slices = 1 if n_dim == 3 else block[0]
-        probe = PROBE_RUNS * sum(
-            trace.seconds(block[3 - n_dim :], rates.precisions[name], slices)
-            for name in candidates(device)
+        names = candidates(device)
+        probe = probe_seconds(
+            {
+                name: trace.seconds(block[3 - n_dim :], rates.precisions[name], slices)
+                for name in names
+            },
+            {name: trace.convolutions * rates.precisions[name].compiling for name in names},
         )
         best = min(candidates(device), key=seconds)
         return best, seconds(best), probe

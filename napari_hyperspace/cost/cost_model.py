@@ -37,7 +37,7 @@ class Operation:
     ----------
     kind
         ``"conv"``, ``"depthwise"`` (a convolution in groups), ``"transposed"``, ``"product"`` (with
-        a matrix along an axis), ``"norm"``, ``"upsample"`` or ``"pointwise"``.
+        a matrix along an axis), ``"norm"``, ``"pool"``, ``"upsample"`` or ``"pointwise"``.
     map
         Index in `Trace.strides` of the map that determines its work: the output, or the input of a
         transposed convolution.

@@ -36,7 +36,7 @@ _CONVOLUTIONS = (
 _DEPTHWISE = (8, 16, 32)  # channels, with kernels of 5³ on maps of 32³
 _SAMPLE_SHAPE = (56, 60, 64)  # of the image that a small network is run on
 _TINY_SHAPE = (4, 4, 4)
-_NEW_SHAPES = 5
+_NEW_SHAPES = 3
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,28 @@ class NetworkOverhead:
     setting_up: float
 
 
-def measure_precision(precision: Precision, device: torch.device) -> tuple[Rates, float]:
+def measure_precision(
+    precision: Precision, device: torch.device, page_fault: float
+) -> tuple[Rates, float]:
     """Return the rates of one precision, and the `setting_up` of `HostRates`.
 
     A small network takes longer than its operations alone: all rates are raised by that factor.
+
+    Parameters
+    ----------
+    precision, device
+        What to measure.
+    page_fault
+        As `page_fault_seconds` returned.
     """
-    rates = _operation_rates(precision, device)
+    rates = _operation_rates(precision, device, page_fault)
     overhead = _network_overhead(precision, device, rates)
     overhead = dataclasses.replace(overhead, factor=max(1.0, overhead.factor))
     return _scaled(rates, overhead), overhead.setting_up
 
 
-def measure_compiled(precision: Precision, device: torch.device, similar: Rates) -> Rates:
-    """Return the rates of a precision in which networks are compiled as a whole.
+def measure_like(precision: Precision, device: torch.device, similar: Rates) -> Rates:
+    """Return the rates of a precision from those of a similar one: only a network is measured.
 
     Parameters
     ----------
@@ -80,9 +89,14 @@ def measure_compiled(precision: Precision, device: torch.device, similar: Rates)
         Rates of torch in the same data type. All are multiplied by the same factor, so that they
         give the time of a small network.
     """
-    whole = dataclasses.replace(similar, reordered=False, page_fault=0.0)
+    compiled = precision.library != "torch"  # as a whole: maps have no pages of their own
+    whole = dataclasses.replace(
+        similar,
+        reordered=device.type == "cpu" and not precision.channels_last,
+        page_fault=0.0 if compiled else similar.page_fault,
+    )
     overhead = _network_overhead(precision, device, whole)
-    compiling = overhead.setting_up
+    compiling = overhead.setting_up if compiled else 0.0
     return dataclasses.replace(_scaled(whole, overhead), compiling=compiling)
 
 
@@ -98,7 +112,7 @@ def page_fault_seconds(device: torch.device) -> float:
 
 
 @torch.inference_mode()
-def _operation_rates(precision: Precision, device: torch.device) -> Rates:
+def _operation_rates(precision: Precision, device: torch.device, page_fault: float) -> Rates:
     layout = torch.channels_last_3d if precision.channels_last else torch.contiguous_format
     keep_freed_blocks()
 
@@ -141,6 +155,9 @@ def _operation_rates(precision: Precision, device: torch.device) -> Rates:
 
     image, scale = tensor(1, 16, 64, 64, 64), tensor(16)
     norm = shortest_seconds(lambda: F.group_norm(image, 16, scale, scale), device)
+    # On CPUs torch pools float32 only.
+    finer = image.float() if device.type == "cpu" else image
+    pool = shortest_seconds(lambda: F.avg_pool3d(finer, 2), device)
     pointwise = shortest_seconds(lambda: F.relu_(image), device)
     coarse = tensor(1, 16, 32, 32, 32)
     upsample = shortest_seconds(
@@ -157,9 +174,10 @@ def _operation_rates(precision: Precision, device: torch.device) -> Rates:
         convolution_overhead=call,
         transposed=transposed,
         norm=norm / (2 * image.numel() * size),
+        pool=pool / (1.125 * finer.nbytes),
         pointwise=pointwise / (2 * image.numel() * size),
         upsample=upsample / ((image.numel() + coarse.numel()) * size),
-        page_fault=page_fault_seconds(device),
+        page_fault=page_fault,
         overhead=overhead,
     )
 
@@ -214,6 +232,7 @@ def _scaled(rates: Rates, overhead: NetworkOverhead) -> Rates:
         convolution_overhead=rates.convolution_overhead + overhead.call,
         transposed=factor * rates.transposed,
         norm=factor * rates.norm,
+        pool=factor * rates.pool,
         pointwise=factor * rates.pointwise,
         upsample=factor * rates.upsample,
     )

@@ -12,18 +12,23 @@ from numpy.typing import NDArray
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.intensity import Kind, Normalization
 from napari_hyperspace.core.separable import axis_matrix
-from napari_hyperspace.cost.device_rates import page_fault_seconds
 from napari_hyperspace.cost.rates import HostRates
 from napari_hyperspace.cost.timing import shortest_seconds
 from napari_hyperspace.inference.argmax import NativeArgmax
 
 _CPU = torch.device("cpu")
-_CLASSES = 4
+_CLASSES = 12
 
 
 @torch.inference_mode()
-def measure_host(setting_up: float) -> HostRates:
-    """Return the rates of the CPU; `setting_up` was measured with a network."""
+def measure_host(setting_up: float, page_fault: float) -> HostRates:
+    """Return the rates of the CPU.
+
+    Parameters
+    ----------
+    setting_up, page_fault
+        Measured already, with a network and by `page_fault_seconds`.
+    """
     z, y, x = np.indices((64, 128, 128), dtype=np.float32)
     scan = (100 * np.sin(z / 9) * np.sin(y / 17) + x).astype(np.int16)
     large = np.tile(scan, (8, 1, 1))  # too large for the heap: temporary arrays are fresh memory
@@ -47,22 +52,25 @@ def measure_host(setting_up: float) -> HostRates:
     taps = gathered.indices.shape[1]
     gather = shortest_seconds(lambda: gathered.apply(long, 0), _CPU) / (64 * 192 * 192 * taps)
 
-    working = Grid.from_spacing((16, 96, 96), (2, 2, 2))
-    fine = Grid.from_spacing((32, 192, 192), (1, 1, 1))
-    waves = torch.linspace(0, 9, 96).sin()
-    logits = torch.stack(
-        [(waves[:, None] * k - waves).expand(16, 96, 96) for k in range(_CLASSES)], dim=1
-    ).contiguous()
-    same_grid = _argmax_seconds(logits, working, working)
-    finer_grid = _argmax_seconds(logits, working, fine)
+    working = Grid.from_spacing((8, 64, 64), (2, 2, 2))
+    fine = Grid.from_spacing((16, 128, 128), (1, 1, 1))
+    # One class everywhere, and another one in each voxel: no borders, and nothing but borders.
+    uniform = torch.arange(_CLASSES, dtype=torch.float32)[:, None, None].expand(8, -1, 64, 64)
+    mixed = uniform.contiguous()
+    mixed[:, 0] += _CLASSES * (torch.arange(64)[:, None] + torch.arange(64)).remainder(2)
+    same_grid = _argmax_seconds(uniform.contiguous(), working, working)
+    without_borders = _argmax_seconds(uniform.contiguous(), working, fine)
+    with_borders = _argmax_seconds(mixed, working, fine)
+    voxels = math.prod(fine.shape)
     return HostRates(
         normalize=normalize,
         copy=copy,
         product=product,
         gather=gather,
-        winner=same_grid / logits.numel(),
-        look_up=max(0.0, finer_grid - same_grid) / math.prod(fine.shape),
-        page_fault=page_fault_seconds(_CPU),
+        winner=same_grid / mixed.numel(),
+        look_up=max(0.0, without_borders - same_grid) / voxels,
+        interpolate=max(0.0, with_borders - without_borders) / (voxels * _CLASSES),
+        page_fault=page_fault,
         setting_up=setting_up,
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +16,10 @@ from napari_hyperspace.core.intensity import Kind
 LARGE_SCAN = 8 << 20  # voxels; above this, temporary arrays are fresh memory from the system
 _SLOWEST = 1e3  # seconds per operation, byte or call; more is not a measurement
 # Small differences of times.
-_MAY_BE_ZERO = ("convolution_byte", "page_fault", "look_up", "setting_up", "compiling")
+_MAY_BE_ZERO = (
+    *("convolution_byte", "page_fault", "look_up", "interpolate"),
+    *("setting_up", "compiling"),
+)
 _FORMER_KEYS = {"forms": "precisions", "fault": "page_fault", "normalise": "normalize"}
 
 
@@ -39,7 +44,7 @@ class Rates:
         Seconds per byte read or written by a convolution, and per call.
     transposed
         Seconds per multiply-accumulate of a transposed convolution, bytes included.
-    norm, pointwise, upsample
+    norm, pool, pointwise, upsample
         Seconds per byte read or written.
     page_fault
         Seconds per byte of fresh memory from the system.
@@ -57,6 +62,7 @@ class Rates:
     convolution_overhead: float
     transposed: float
     norm: float
+    pool: float
     pointwise: float
     upsample: float
     page_fault: float
@@ -74,7 +80,8 @@ class Rates:
             return self.transposed
         if kind == "product":
             return self.convolution_rate(64, 64)  # as dense as torch's matrix products
-        return {"norm": self.norm, "upsample": self.upsample}.get(kind, self.pointwise)
+        rates = {"norm": self.norm, "pool": self.pool, "upsample": self.upsample}
+        return rates.get(kind, self.pointwise)
 
     def convolution_rate(self, incoming: int, outgoing: int) -> float:
         """Return the seconds per multiply-accumulate of a convolution.
@@ -117,7 +124,9 @@ class HostRates:
     winner
         Seconds per logit to find the class with the largest logit on the working grid.
     look_up
-        Seconds per native voxel to look up its label, with a typical fraction of borders.
+        Seconds per native voxel to look up its label.
+    interpolate
+        Seconds per native voxel at a border and per class, to interpolate its logits.
     page_fault
         Seconds per byte of fresh memory when it is first touched.
     setting_up
@@ -130,6 +139,7 @@ class HostRates:
     gather: float
     winner: float
     look_up: float
+    interpolate: float
     page_fault: float
     setting_up: float = 0.0
 
@@ -141,10 +151,25 @@ class HostRates:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The rates of a device, by name of the precision, and of its host."""
+    """The rates of a device, by name of the precision, and of its host.
+
+    Parameters
+    ----------
+    precisions, host
+        The rates.
+    slowdown
+        How many times as long work took while they were measured, because of other programs.
+    """
 
     precisions: dict[str, Rates]
     host: HostRates
+    slowdown: float = 1.0
+
+    @cached_property
+    def digest(self) -> str:
+        """Identifies these rates: predictions with others cannot be compared."""
+        text = json.dumps(encode(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def encode(calibration: Calibration) -> dict[str, Any]:
@@ -181,7 +206,8 @@ def decode(stored: object, required: Sequence[str] = ()) -> Calibration | None:
             grouped = {_count(channels): rate for channels, rate in rates["depthwise"]}
             precisions[name] = Rates(**{**rates, "convolutions": pairs, "depthwise": grouped})
         kinds = {kind: (a, b) for kind, (a, b) in value["host"]["normalize"].items()}
-        calibration = Calibration(precisions, HostRates(**{**value["host"], "normalize": kinds}))
+        host = HostRates(**{**value["host"], "normalize": kinds})
+        calibration = Calibration(precisions, host, value.get("slowdown", 1.0))
         _check(calibration)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
@@ -191,6 +217,7 @@ def decode(stored: object, required: Sequence[str] = ()) -> Calibration | None:
 def _check(calibration: Calibration) -> None:
     """Raise `ValueError` if a rate is not possible: estimates divide by rates and add them up."""
     host = calibration.host
+    _check_rates(calibration.slowdown)
     if set(get_args(Kind)) - host.normalize.keys() or not calibration.precisions:
         raise ValueError("incomplete")
     for pair in host.normalize.values():

@@ -12,7 +12,7 @@ import torch
 from napari_hyperspace.core.progress import check_stop
 from napari_hyperspace.inference.execution import clock
 
-_SECONDS_EACH = 0.05  # spent on the repetitions of each piece of work, at least
+_SECONDS_EACH = 0.025  # spent on the repetitions of each piece of work, at least
 
 
 def shortest_seconds(work: Callable[[], object], device: torch.device) -> float:

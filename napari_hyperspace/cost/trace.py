@@ -171,6 +171,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             kind = "norm"
         elif "upsample" in name:
             kind = "upsample"
+        elif "pool" in name:
+            kind = "pool"
         moved = sum(tensor.numel() for tensor in (*inputs, *outputs[:1]))
         channels = (inputs[0].shape[1], last.shape[1])
         self.operations.append(_TracedOperation(kind, at, output, channels, macs, moved, fresh))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import NamedTuple
@@ -26,21 +26,31 @@ from torch import Tensor, nn
 from napari_hyperspace.core import store
 from napari_hyperspace.core.errors import ShouldStop
 from napari_hyperspace.inference.argmax import border_voxels
-from napari_hyperspace.inference.execution import PRECISIONS, Runner, clock, network_runner
+from napari_hyperspace.inference.execution import (
+    PRECISIONS,
+    Precision,
+    Runner,
+    clock,
+    network_runner,
+)
 from napari_hyperspace.inference.openvino.runner import is_available as openvino_is_available
 from napari_hyperspace.inference.protocols import SpacingModel
 
 MAX_DIFFERENCE = 1e-3  # fraction of the voxels whose label may differ from fp32
 _MARGIN = 2  # the probe must stay below MAX_DIFFERENCE by this factor
 _BLOCK = {2: (4, 192, 192), 3: (48, 48, 48)}  # shape of the probed block in voxels
-_REPEATS = 2
-PROBE_RUNS = 1 + _REPEATS  # per precision
+_REPEATS = 2  # of a run, after the first; fewer of long ones
+_LONG_S, _VERY_LONG_S = 0.2, 2.0
+_PROMISING = 1.25  # a long run of more than this many times the fastest is not repeated
+_MOST_PROBE_S = 8.0  # after this time, no further precision is tried
 _LEAST_GAIN = 0.9  # others than the reference must take less than this fraction of its time
 _FORMER_KEYS = {"form": "precision"}
 _CANDIDATES = {
+    # The most promising first: there may be no time for the last.
     "cpu": (
-        *("fp32", "fp32-channels-last", "bf16-channels-last"),
+        *("fp32-channels-last", "bf16-channels-last"),
         *("openvino-fp32", "openvino-bf16"),
+        "fp32",
     ),
     "cuda": ("fp32", "fp32-channels-last", "bf16-channels-last", "fp16-channels-last"),
 }
@@ -91,7 +101,7 @@ class PrecisionChoice:
 
 
 def candidates(device: torch.device) -> tuple[str, ...]:
-    """Return the precisions to try on a device; the first is the reference."""
+    """Return the precisions to try on a device; the first is the reference, fp32 of torch."""
     names = _CANDIDATES.get(device.type, ("fp32",))
     installed = openvino_is_available()
     return tuple(n for n in names if installed or PRECISIONS[n].library != "openvino")
@@ -263,14 +273,20 @@ def _probe(
     compiling: dict[str, float] = {}
     rates: dict[str, float] = {}
     reference: Tensor | None = None
+    deadline = clock(device) + _MOST_PROBE_S
     for name in candidates(device):
         precision = PRECISIONS[name]
+        if rates and clock(device) > deadline:
+            break
         try:
             with network_runner(network, precision, device, n_dim, should_stop) as runner:
                 started = clock(device)
-                runner(block)
+                logits = runner(block)
                 first = clock(device) - started
-                seconds[name], logits = _timed(runner, block, device)
+                fastest = min(seconds.values(), default=math.inf)
+                seconds[name] = first
+                if repeats := _repeats(precision, first, fastest):
+                    seconds[name], logits = _timed(runner, block, device, repeats)
             if precision.library != "torch":
                 compiling[name] = max(0.0, first - seconds[name])
         except (NotImplementedError, torch.OutOfMemoryError):
@@ -295,10 +311,50 @@ def _probe(
     return PrecisionChoice(best, rates[best], seconds, shape, rates, compiling), border
 
 
-def _timed(runner: Runner, block: Tensor, device: torch.device) -> tuple[float, Tensor]:
+def probe_seconds(seconds: Mapping[str, float], compiling: Mapping[str, float]) -> float:
+    """Return the expected time of a probe.
+
+    Parameters
+    ----------
+    seconds
+        Of one run on the block, by name of the precision.
+    compiling
+        The same for compiling.
+    """
+    total, fastest = 0.0, math.inf
+    for name, each in seconds.items():
+        if total > _MOST_PROBE_S:
+            break
+        total += each * (1 + _repeats(PRECISIONS[name], each, fastest)) + compiling.get(name, 0.0)
+        fastest = min(fastest, each)
+    return total
+
+
+def _repeats(precision: Precision, first: float, fastest: float) -> int:
+    """Return how often to run again after a first run.
+
+    Parameters
+    ----------
+    precision
+        One that is compiled is run again, to know how long that takes.
+    first
+        Time of the first run.
+    fastest
+        Time of the fastest precision so far.
+    """
+    if first <= _LONG_S:
+        return _REPEATS
+    if precision.library != "torch":
+        return 1
+    return 0 if first > _VERY_LONG_S or first > _PROMISING * fastest else 1
+
+
+def _timed(
+    runner: Runner, block: Tensor, device: torch.device, repeats: int
+) -> tuple[float, Tensor]:
     """Return the shortest time of a few runs, and the logits."""
     times = []
-    for _ in range(_REPEATS):
+    for _ in range(repeats):
         started = clock(device)
         logits = runner(block)
         times.append(clock(device) - started)

@@ -14,7 +14,7 @@ from napari_hyperspace.core.progress import stopped_by
 from napari_hyperspace.cost import calibrate as calibration
 from napari_hyperspace.cost import device_rates, timing
 from napari_hyperspace.cost.calibrate import calibrate, is_calibrated
-from napari_hyperspace.cost.device_rates import measure_precision
+from napari_hyperspace.cost.device_rates import measure_precision, page_fault_seconds
 from napari_hyperspace.cost.host_rates import measure_host
 from napari_hyperspace.cost.rates import encode
 from napari_hyperspace.inference.execution import PRECISIONS
@@ -28,15 +28,15 @@ def measured(monkeypatch):
     """Count the measurements of a round, which give round rates."""
     rounds = []
 
-    def measure_host(setting_up):
+    def measure_host(setting_up, page_fault):
         rounds.append(setting_up)
-        return replace(HOST_RATES, setting_up=setting_up)
+        return replace(HOST_RATES, setting_up=setting_up, page_fault=page_fault)
 
-    monkeypatch.setattr(
-        calibration, "measure_precision", lambda precision, device: (PRECISION_RATES, 0.0)
-    )
-    monkeypatch.setattr(calibration, "measure_compiled", lambda *_: PRECISION_RATES)
+    monkeypatch.setattr(calibration, "page_fault_seconds", lambda device: HOST_RATES.page_fault)
+    monkeypatch.setattr(calibration, "measure_precision", lambda *_: (PRECISION_RATES, 0.0))
+    monkeypatch.setattr(calibration, "measure_like", lambda *_: PRECISION_RATES)
     monkeypatch.setattr(calibration, "measure_host", measure_host)
+    monkeypatch.setattr(calibration.Load, "slowdown_until", lambda *_: 1.0)
     return rounds
 
 
@@ -50,10 +50,11 @@ def test_this_machine_can_be_measured(monkeypatch):
     """The only test that measures for real: one precision, one round, few small cases."""
     monkeypatch.setattr(timing, "_SECONDS_EACH", 0.0)
     monkeypatch.setattr(device_rates, "_CONVOLUTIONS", ((1, 16, 8), (16, 16, 8)))
-    rates, setting_up = measure_precision(PRECISIONS["fp32-channels-last"], CPU)
+    rates, setting_up = measure_precision(PRECISIONS["fp32-channels-last"], CPU, 1e-10)
     assert all(rate > 0 for rate in (*rates.convolutions.values(), *rates.depthwise.values()))
-    assert min(rates.transposed, rates.norm, rates.pointwise, rates.upsample, rates.overhead) > 0
-    host = measure_host(setting_up)
+    assert min(rates.transposed, rates.norm, rates.pool, rates.pointwise, rates.upsample) > 0
+    assert rates.overhead > 0
+    host = measure_host(setting_up, page_fault_seconds(CPU))
     assert min(min(pair) for pair in host.normalize.values()) > 0
     assert min(host.copy, host.product, host.gather, host.winner) > 0
     assert host.setting_up == setting_up >= 0
@@ -120,7 +121,7 @@ def test_file_of_an_earlier_version_is_read(measured, own_cache):
         rates["fault"] = rates.pop("page_fault")
     stored["host"]["normalise"] = stored["host"].pop("normalize")
     own_cache.mkdir()
-    text = json.dumps({f"6 | {calibration.device_name(CPU)}": stored})
+    text = json.dumps({f"7 | {calibration.device_name(CPU)}": stored})
     (own_cache / "measured-rates.json").write_text(text)
     assert is_calibrated(CPU)
     assert calibrate(CPU) == CALIBRATION
@@ -131,10 +132,80 @@ def test_the_faster_of_two_rounds_is_used(measured, monkeypatch):
     slow = replace(HOST_RATES, copy=3e-10, gather=2e-10, normalize={"none": (1e-9, 5e-9)})
     fast = replace(HOST_RATES, copy=2e-10, gather=4e-10, normalize={"none": (2e-9, 4e-9)})
     rounds = iter([slow, fast])
-    monkeypatch.setattr(calibration, "measure_host", lambda setting_up: next(rounds))
+    monkeypatch.setattr(calibration, "measure_host", lambda *_: next(rounds))
     host = calibrate(CPU).host
     assert (host.copy, host.gather) == (2e-10, 2e-10)
     assert host.normalize == {"none": (1e-9, 4e-9)}
+
+
+def test_a_second_round_is_left_out_if_the_first_took_long(measured, monkeypatch):
+    monkeypatch.setattr(calibration, "_MOST_S", -1.0)
+    assert calibrate(CPU) == CALIBRATION
+    assert len(measured) == 1
+
+
+def test_plain_fp32_is_derived_from_a_network(measured, monkeypatch):
+    """One of two precisions of the same type is measured operation by operation."""
+    whole, derived = [], []
+
+    def measure_precision(precision, device, page_fault):
+        whole.append(precision.name)
+        return PRECISION_RATES, 0.0
+
+    def measure_like(precision, device, similar):
+        derived.append(precision.name)
+        return PRECISION_RATES
+
+    monkeypatch.setattr(calibration, "measure_precision", measure_precision)
+    monkeypatch.setattr(calibration, "measure_like", measure_like)
+    calibrate(CPU)
+    assert set(whole) == {"fp32-channels-last", "bf16-channels-last"}
+    assert "fp32" in derived
+
+
+def test_rates_of_a_busy_machine_are_marked_and_measured_again_once_it_is_quiet(
+    measured, monkeypatch, new_process
+):
+    monkeypatch.setattr(calibration, "_repeated", set())
+    monkeypatch.setattr(calibration.Load, "slowdown_until", lambda *_: 2.0)
+    monkeypatch.setattr(calibration, "current_slowdown", lambda: 2.0)
+    assert calibrate(CPU).slowdown == 2.0
+    new_process()
+    assert calibrate(CPU).slowdown == 2.0
+    assert len(measured) == 2  # it is still busy
+
+    monkeypatch.setattr(calibration, "current_slowdown", lambda: 1.0)
+    assert calibrate(CPU).slowdown == 2.0  # somebody has disturbed it again
+    assert len(measured) == 4
+    calibrate(CPU)
+    assert len(measured) == 4  # not more than once per process
+
+    monkeypatch.setattr(calibration, "_repeated", set())
+    monkeypatch.setattr(calibration.Load, "slowdown_until", lambda *_: 1.0)
+    new_process()
+    assert calibrate(CPU).slowdown == 1.0
+    assert len(measured) == 6
+    calibrate(CPU)
+    new_process()
+    calibrate(CPU)
+    assert len(measured) == 6
+
+
+def test_a_measurement_that_takes_time_is_announced(measured, monkeypatch, capsys):
+    calibrate(CPU)
+    assert capsys.readouterr() == ("", "")
+
+    class Timer:
+        """A timer whose time is always over."""
+
+        def __init__(self, seconds, work):
+            self.start, self.cancel = work, lambda: None
+
+    monkeypatch.setattr(calibration.threading, "Timer", Timer)
+    calibrate(CPU, again=True)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "measuring the speed of this machine, once: a few seconds\n"
 
 
 def test_shortest_of_several_runs_without_the_first(monkeypatch):
@@ -148,7 +219,7 @@ def test_shortest_of_several_runs_without_the_first(monkeypatch):
 
     monkeypatch.setattr(timing, "clock", lambda device: now)
     assert timing.shortest_seconds(work, CPU) == pytest.approx(0.02)
-    assert next(durations, None) is not None  # 0.05 s in two runs are enough
+    assert next(durations, None) is not None  # 0.025 s in two runs are enough
 
 
 def test_a_measurement_can_be_stopped(tmp_path, monkeypatch):
@@ -161,5 +232,5 @@ def test_a_measurement_can_be_stopped(tmp_path, monkeypatch):
 
     monkeypatch.setattr(timing, "_SECONDS_EACH", 0.0)
     with stopped_by(should_stop), pytest.raises(Cancelled):
-        measure_precision(PRECISIONS["fp32"], CPU)
+        measure_precision(PRECISIONS["fp32"], CPU, 0.0)
     assert len(asked) == 2

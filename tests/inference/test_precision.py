@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
+from contextlib import nullcontext
 from dataclasses import asdict
 
 import numpy as np
@@ -53,8 +54,8 @@ def fast_short_types(monkeypatch):
     """Make the choice independent of this machine: short types take half the time."""
     timed = precision_module._timed
 
-    def steady(runner, block, device):
-        _, logits = timed(runner, block, device)
+    def steady(runner, block, device, repeats):
+        _, logits = timed(runner, block, device, repeats)
         return {torch.float32: 1.0}.get(logits.dtype, 0.5), logits
 
     monkeypatch.setattr(precision_module, "_timed", steady)
@@ -197,6 +198,66 @@ def test_a_new_choice_replaces_that_of_an_earlier_version(own_cache):
     assert known_choice(model, CPU, SPACING).precision == "bf16-channels-last"
     store.keep("precisions", key, {"precision": "fp32", **stored})
     assert known_choice(model, CPU, SPACING).precision == "fp32"
+
+
+class _Clock:
+    """Time that only the runs of a stand-in network move forward."""
+
+    def __init__(self, seconds):
+        self.now, self.seconds, self.runs = 0.0, seconds, []
+
+    def __call__(self, device):
+        return self.now
+
+    def runner(self, network, precision, device, n_dim, should_stop=None):
+        def run(block):
+            self.runs.append(precision.name)
+            self.now += self.seconds[precision.name]
+            return network(block[None])[0]
+
+        return nullcontext(run)
+
+
+@pytest.fixture
+def timed_by(monkeypatch):
+    """Return a function that gives the runs of each precision a duration."""
+
+    def install(**seconds):
+        seconds = {name.replace("_", "-"): each for name, each in seconds.items()}
+        known = _Clock(seconds)
+        monkeypatch.setattr(precision_module, "clock", known)
+        monkeypatch.setattr(precision_module, "network_runner", known.runner)
+        monkeypatch.setattr(precision_module, "candidates", lambda device: tuple(seconds))
+        return known
+
+    return install
+
+
+def test_short_runs_are_repeated_and_long_ones_only_if_promising(ramp, timed_by):
+    times = {"fp32_channels_last": 0.1, "bf16_channels_last": 0.3, "openvino_fp32": 0.5}
+    known = timed_by(**times, fp32=0.05)
+    choice = choose_precision(FakeModel(None), Signs(), SPACING, ramp, CPU)
+    counts = {name: known.runs.count(name) for name in choice.seconds}
+    assert counts == {
+        "fp32-channels-last": 3,
+        "bf16-channels-last": 1,  # three times the fastest: one run says so
+        "openvino-fp32": 2,  # the first run compiles
+        "fp32": 3,
+    }
+    each = {name: known.seconds[name] for name in choice.seconds}
+    assert precision_module.probe_seconds(each, {}) == pytest.approx(known.now)
+
+
+def test_a_probe_that_takes_long_tries_no_more_precisions(ramp, timed_by):
+    times = {"fp32_channels_last": 7.0, "bf16_channels_last": 1.5, "openvino_fp32": 0.1}
+    known = timed_by(**times, fp32=0.1)
+    model = FakeModel(None)
+    choice = choose_precision(model, Signs(), SPACING, ramp, CPU)
+    assert known.runs == ["fp32-channels-last", "bf16-channels-last", "bf16-channels-last"]
+    assert choice.precision == "bf16-channels-last"
+    assert known_choice(model, CPU, SPACING) == choice
+    each = {name: known.seconds[name] for name in ("fp32-channels-last", "bf16-channels-last")}
+    assert precision_module.probe_seconds({**each, "fp32": 0.1}, {}) == known.now
 
 
 def test_probe_can_be_stopped(ramp):

@@ -1,0 +1,103 @@
+"""How busy other programs keep the processors, and how much longer work takes because of that."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+__all__ = ["BUSY", "Load", "current_slowdown", "slowdown"]
+
+BUSY = 1.3
+"""A machine is busy if work takes this many times as long as on a quiet one."""
+
+_IDLE = ("idle", "iowait", "guest", "guest_nice")  # a guest's time is part of the user's
+_SAMPLE_S = 0.1  # of a measurement for which nothing else is waited for
+_RECENT_S, _OLD_S = 2.0, 10.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the processors have done until a moment, in seconds summed over processors.
+
+    Parameters
+    ----------
+    at
+        The moment.
+    busy
+        Of all programs.
+    own
+        Of this process.
+    """
+
+    at: float
+    busy: float
+    own: float
+
+    @classmethod
+    def now(cls) -> Load:
+        """Read the counters of the system."""
+        everything, own = psutil.cpu_times()._asdict(), psutil.Process().cpu_times()
+        busy = sum(seconds for name, seconds in everything.items() if name not in _IDLE)
+        return cls(time.perf_counter(), busy, own.user + own.system)
+
+    def others_until(self, end: Load) -> float:
+        """Return how many processors other programs kept busy from this moment to another."""
+        others = (end.busy - self.busy) - (end.own - self.own)
+        return max(0.0, others) / max(end.at - self.at, 1e-3)
+
+    def slowdown_until(self, end: Load) -> float:
+        """Return how many times as long work took from this moment to another; 1: undisturbed."""
+        return slowdown(self.others_until(end), torch.get_num_threads(), psutil.cpu_count() or 1)
+
+
+def slowdown(others: float, threads: int, processors: int) -> float:
+    """Return how many times as long work takes beside others, if all share the processors.
+
+    Parameters
+    ----------
+    others
+        Number of processors that other programs would keep busy.
+    threads
+        Number of threads of the work.
+    processors
+        Number of processors of the machine.
+    """
+    return max(1.0, (threads + others) / max(processors, threads))
+
+
+class _Meter:
+    """Measures the load between calls: waits only if the last call is too long ago."""
+
+    def __init__(self, rest: Callable[[float], object] = time.sleep) -> None:
+        self._rest = rest
+        self._lock = threading.Lock()
+        self._last: Load | None = None
+        self._found = 1.0
+
+    def slowdown(self) -> float:
+        with self._lock:
+            now, last = Load.now(), self._last
+            if last is not None and now.at - last.at < _RECENT_S:
+                return self._found
+            if last is None or now.at - last.at > _OLD_S:
+                last = now
+                self._rest(_SAMPLE_S)
+                now = Load.now()
+            self._last, self._found = now, last.slowdown_until(now)
+            return self._found
+
+
+_METER = _Meter()
+
+
+def current_slowdown() -> float:
+    """Return how many times as long work takes at present, because of other programs.
+
+    Takes up to 0.1 s.
+    """
+    return _METER.slowdown()
