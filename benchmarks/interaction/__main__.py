@@ -33,7 +33,7 @@ from benchmarks.interaction.cases import (
 )
 from benchmarks.interaction.coarse import coarse_rows
 from benchmarks.interaction.loop import Answer, Case, interact, replay
-from benchmarks.interaction.methods import Painting, RandomWalker, Refinement
+from benchmarks.interaction.methods import Fronts, Painting, RandomWalker, Refinement
 from napari_hyperspace.core.files import write_text
 
 PARTS = ("strokes", "coarse", "memory")

@@ -7,10 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.interaction.loop import COUNTS
 from training.comparison.page import block, renew
 
 Row = Mapping[str, Any]
+_FEWEST = 5  # structures for an interval
+_OPPONENTS = ("random walker, its own strokes", "fronts alone", "strokes alone")
 _FIRST = f"""# Corrections by strokes, and coarse masks made fine
 
 What the class-conditional model makes of a few strokes, and of coarse masks, on scans that it was
@@ -51,6 +55,11 @@ HYPERSPACE_DATA=… python -m benchmarks.interaction --model refine
 
 {block("nothing", "")}
 
+Difference of the model's Dice to that of the other methods, paired by structure; in brackets the
+95 % interval of a bootstrap over structures. An interval that contains 0 shows no difference.
+
+{block("differences", "")}
+
 ## From the result of `brain`
 
 The result of the model `brain` at 2 mm (at 3 mm where the scan has 3 mm) is corrected; it needs
@@ -86,6 +95,7 @@ def write_page(results: Mapping[str, Any], path: Path) -> None:
     blocks = {
         "about": about(results),
         "nothing": dice_table([row for row in rows if row["scenario"] == "nothing"]),
+        "differences": difference_table([row for row in rows if row["scenario"] == "nothing"]),
         "brain": dice_table([row for row in rows if row["scenario"] == "brain"]),
         "times": time_table(rows),
         "coarse": coarse_table(results["coarse"]),
@@ -120,6 +130,36 @@ def dice_table(rows: Sequence[Row]) -> str:
             ]
             lines.append(_line([group, structures, str(len(some)), method, *cells]))
     return "\n".join(lines)
+
+
+def difference_table(rows: Sequence[Row]) -> str:
+    """Return the difference of the model to the other methods, with its interval."""
+    counts = COUNTS[1:]
+    lines = [
+        _line(["scans", "structures", "n", "model minus", *(_strokes(count) for count in counts)]),
+        _line(["---", "---", "---:", "---", *["---:"] * len(counts)]),
+    ]
+    for (group, structures), each in _groups(rows):
+        methods = dict(_by(each, lambda row: row["method"]))
+        own = methods.pop("model", [])
+        for method, some in methods.items():
+            if len(own) < _FEWEST or len(some) != len(own) or method not in _OPPONENTS:
+                continue
+            cells = []
+            for count in counts:
+                pairs = zip(own, some, strict=True)
+                gains = [_answer(a, count)["dice"] - _answer(b, count)["dice"] for a, b in pairs]
+                low, high = bootstrap_interval(gains)
+                cells.append(f"{_mean(gains):+.3f} ({low:+.3f} to {high:+.3f})")
+            lines.append(_line([group, structures, str(len(own)), method, *cells]))
+    return "\n".join(lines) if len(lines) > 2 else "Too few structures."
+
+
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of values."""
+    drawn = np.random.default_rng(0).choice(values, (10_000, len(values)))
+    low, high = np.quantile(drawn.mean(axis=1), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def time_table(rows: Sequence[Row]) -> str:

@@ -167,3 +167,24 @@ def test_strokes_that_take_away_leave_the_rest_of_a_result() -> None:
     answers, strokes = interact(case(start), RandomWalker(), (0, 1))
     assert not strokes[0].adds
     assert answers[1].dice > max(answers[0].dice, 0.9)
+
+
+def test_differences_are_paired_and_have_an_interval() -> None:
+    """All differences of 0.1: so is their mean, and both ends of its interval."""
+    rows = [
+        {
+            "group": "crops",
+            "structure": "hippocampus",
+            "held_out": True,
+            "method": method,
+            "answers": [{"strokes": n, "dice": 0.5 + i / 50 + gain} for n in COUNTS],
+        }
+        for i in range(6)
+        for method, gain in (("model", 0.1), ("fronts alone", 0.0), ("something else", 0.3))
+    ]
+    table = report.difference_table(rows)
+    assert table.count("+0.100 (+0.100 to +0.100)") == len(COUNTS) - 1
+    assert "something else" not in table
+    assert report.difference_table(rows[:6]) == "Too few structures."
+    low, high = report.bootstrap_interval([0.0, 0.1, 0.2, 0.3, 0.4])
+    assert 0 < low < 0.2 < high < 0.4
