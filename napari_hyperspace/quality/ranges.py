@@ -11,9 +11,9 @@ from napari_hyperspace.nets.base.config import Range
 from napari_hyperspace.nets.base.quality import StructureRanges
 from napari_hyperspace.quality.figures import StructureFigures
 
-__all__ = ["MOST_DIGITS", "ranges_of", "widened"]
+__all__ = ["ranges_of", "short", "widened"]
 
-MOST_DIGITS = 4  # of the numbers in a card
+_DIGITS = 4  # of the numbers in a card
 _SPREADS = 4.0  # standard deviations on either side of the mean, for many cases
 _FEW = 8.0  # further ones, divided by the number of cases: a few do not show how much varies
 _LEAST_LOG = 0.1  # least standard deviation of the logarithm of a volume or length
@@ -21,8 +21,11 @@ _LEAST_MM = 2.0  # and of a position
 _LEAST_SHARE = 0.05  # and of a share
 
 
+_Figures = Mapping[str, StructureFigures]
+
+
 def ranges_of(
-    cases: Sequence[Mapping[str, StructureFigures]], *, any_contrast: bool = False
+    cases: Sequence[_Figures], predicted: Sequence[_Figures] = (), *, any_contrast: bool = False
 ) -> dict[str, StructureRanges]:
     """Return the ranges of the structures of label maps.
 
@@ -34,9 +37,21 @@ def ranges_of(
     ----------
     cases
         Figures of each label map.
+    predicted
+        Figures of good results, with ranges of their own, which are united with those of the label
+        maps.
     any_contrast
         Whether brightness means nothing.
     """
+    ranges = _ranges(cases, any_contrast)
+    further = _ranges(predicted, any_contrast)
+    return {
+        name: _united(one, further[name]) if name in further else one
+        for name, one in ranges.items()
+    }
+
+
+def _ranges(cases: Sequence[_Figures], any_contrast: bool) -> dict[str, StructureRanges]:
     ranges = {}
     for name in dict.fromkeys(name for case in cases for name in case):
         found = [case[name] for case in cases if name in case]
@@ -51,11 +66,32 @@ def ranges_of(
             extent_mm=(lengths[0], lengths[1], lengths[2]),
             center_mm=(places[0], places[1], places[2]),
             # Predictions have small false parts, which say little about the rest.
-            main_share=_short(min(max(share, 0.0), 0.8)),
+            main_share=short(min(max(share, 0.0), 0.8)),
             brightness=None if any_contrast or not light else _shares(light),
             always=len(found) == len(cases),
         )
     return ranges
+
+
+def _united(first: StructureRanges, second: StructureRanges) -> StructureRanges:
+    """Return ranges that contain two others; the second one's presence does not count."""
+    axes = {}
+    for name in ("extent_mm", "center_mm"):
+        one, other = getattr(first, name), getattr(second, name)
+        axes[name] = tuple(_hull(a, b) for a, b in zip(one, other, strict=True))
+    bright = first.brightness and second.brightness and _hull(first.brightness, second.brightness)
+    return first.model_copy(
+        update={
+            **axes,
+            "volume_ml": _hull(first.volume_ml, second.volume_ml),
+            "main_share": min(first.main_share, second.main_share),
+            "brightness": bright,
+        }
+    )
+
+
+def _hull(first: Range, second: Range) -> Range:
+    return min(first[0], second[0]), max(first[1], second[1])
 
 
 def _on_axis(found: Iterable[StructureFigures], axis: int, what: str) -> Range:
@@ -91,13 +127,13 @@ def widened(
     high = max(float(known.max()), float(known.mean()) + reach)
     if logarithmic:
         low, high = math.exp(low), math.exp(high)
-    return _short(low, down=True), _short(high, down=False)
+    return short(low, down=True), short(high, down=False)
 
 
-def _short(value: float, *, down: bool = True) -> float:
-    """Round to a few digits, away from the middle of the range."""
+def short(value: float, *, down: bool = True) -> float:
+    """Return a number of few digits, not above the given one; or not below it."""
     if value == 0:
         return 0.0
-    unit = 10.0 ** (math.floor(math.log10(abs(value))) - MOST_DIGITS + 1)
+    unit = 10.0 ** (math.floor(math.log10(abs(value))) - _DIGITS + 1)
     rounded = math.floor(value / unit) if down else math.ceil(value / unit)
-    return float(f"{rounded * unit:.{MOST_DIGITS}g}")
+    return float(f"{rounded * unit:.{_DIGITS}g}")

@@ -186,6 +186,58 @@ def evaluate_real(
     emit(to_dict(scores), "\n\n".join([*summary(scores), *map(str, files)]), as_json)
 
 
+@app.command(epilog="Example: hyperspace evaluate-quality model.safetensors DATASET --write-card")
+def evaluate_quality(
+    model: Annotated[str, typer.Argument(help="Name of an installed model, or a model file.")],
+    dataset: Annotated[
+        Path,
+        typer.Argument(help="A data set's folder, or a configuration that names one."),
+    ],
+    at: Annotated[
+        str,
+        typer.Option(
+            "--spacings", help="Working spacings, or spacings of scans made from label maps, in mm."
+        ),
+    ] = "1 2 3,1,1",
+    contrasts: Annotated[
+        str, typer.Option(help="Contrasts of scans made from label maps, separated by spaces.")
+    ] = "t1 t2 pd flair",
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder for the numbers and a table.")
+    ] = None,
+    write_card: Annotated[
+        bool, typer.Option("--write-card", help="Store the figures in the model file.")
+    ] = False,
+    split: SplitOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random parameters.")] = 0,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what a card says about good results: plausible figures, and how to estimate Dice.
+
+    Ranges are those of the training cases. How the agreement of two passes is related to Dice is
+    measured on the validation cases, also with noise, blur and inverted intensities.
+    """
+    from napari_hyperspace import load_model
+    from training.data import dataset_at
+    from training.data.label_maps import LabelMaps
+    from training.evaluation.quality.command import QualityRun, write_quality
+    from training.evaluation.quality.command import evaluate_quality as measure
+    from training.sampling.synthesize import open_label_maps
+
+    data = dataset_at(dataset)
+    parts = {part: part_of_split(data, dataset, split, part) for part in ("training", "validation")}
+    wanted = QualityRun(
+        parts["training"], parts["validation"], spacings(at), contrasts.split(), seed, device
+    )
+    loaded = load_model(model)
+    with progress("evaluate-quality") as show:
+        source = open_label_maps(dataset) if isinstance(data, LabelMaps) else data
+        scores = measure(loaded, source, wanted, show=show)
+    files = write_quality(scores, out, model if write_card else None)
+    emit(scores.to_dict(), "\n".join([scores.to_markdown(), *map(str, files)]), as_json)
+
+
 @app.command(epilog="Example: hyperspace compare comparison.yaml --only AS --only HS")
 def compare(
     config: Annotated[

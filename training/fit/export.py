@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import resolved
 from napari_hyperspace.core.geometry import Triple
+from napari_hyperspace.nets.base.quality import QualityConfig
 from napari_hyperspace.nets.build import build_factory
 from napari_hyperspace.nets.card import LabelClass, LocalizationConfig, ModelCard
 from napari_hyperspace.nets.model import Model
@@ -33,6 +34,7 @@ def make_card(
     config: FitConfig,
     dataset: DataSet,
     started_from: Mapping[str, JsonValue] | None = None,
+    quality: QualityConfig | None = None,
 ) -> ModelCard:
     """Return the card of a model that is about to be trained.
 
@@ -44,11 +46,13 @@ def make_card(
         Its data set.
     started_from
         The model that the run was started from; see `training.fit.preflight.lineage`.
+    quality
+        Figures of the training labels, by the names of `label_names`; `None`: none.
     """
     labels = tuple(
         LabelClass(
             value=value,
-            name=config.data.names.get(value, dataset.label_names[value]),
+            name=label_name(config, dataset, value),
             color=config.data.colors.get(value, DEFAULT_COLORS[i % len(DEFAULT_COLORS)]),
             paired=value in config.data.paired,
         )
@@ -75,6 +79,7 @@ def make_card(
         tile_mm=config.training.patch_mm,
         license=config.card.license or dataset.license,
         citation=config.card.citation,
+        quality=quality,
         training={
             "seed": config.seed,
             "data": dataset.name,
@@ -83,6 +88,11 @@ def make_card(
             **({"started_from": dict(started_from)} if started_from else {}),
         },
     )
+
+
+def label_name(config: FitConfig, dataset: DataSet, value: int) -> str:
+    """Return the name of a label in the card."""
+    return config.data.names.get(value, dataset.label_names[value])
 
 
 def trained_card(checkpoint: Checkpoint, scores: Sequence[SpacingScore]) -> ModelCard:

@@ -11,6 +11,7 @@ import torch
 from pydantic import JsonValue
 
 from napari_hyperspace.core.errors import HyperspaceError
+from napari_hyperspace.nets.base.quality import QualityConfig
 from napari_hyperspace.nets.card import ModelCard
 from napari_hyperspace.nets.model import Model
 from napari_hyperspace.nets.model_file import load_model, read_card
@@ -20,8 +21,13 @@ from training.config.paths import resolve_path
 from training.data import open_dataset
 from training.data.base import DataSet, Source, digest
 from training.data.splits import Split, random_split, read_split
+from training.evaluation.quality.expected import (
+    expected_quality_of,
+    labels_of_sources,
+    like_ct_of,
+)
 from training.fit.checkpoint import Checkpoint, read_checkpoint
-from training.fit.export import make_card
+from training.fit.export import label_name, make_card
 from training.fit.run_folder import RunFolder
 from training.sampling.hints import HINTS
 from training.sampling.sizes import check_sizes
@@ -99,10 +105,21 @@ def read_inputs(
     if checkpoint is not None:
         check_resumable(checkpoint, config, data, run)
         started_from = checkpoint.model_card().training.get("started_from")
-    card = make_card(config, dataset, started_from)
+    card = make_card(config, dataset, started_from, _expected(config, dataset, split, training))
     return RunInputs(
         split, training, validation, data, held_out(config, dataset), card, checkpoint, initial
     )
+
+
+def _expected(
+    config: FitConfig, dataset: DataSet, split: Split, training: Sequence[Source]
+) -> QualityConfig | None:
+    """Return what the card expects of results: figures of the training labels."""
+    if isinstance(config.head, ClassConditionalHead):
+        return None
+    names = [label_name(config, dataset, value) for value in sorted(dataset.label_names)]
+    like_ct = like_ct_of(dataset, split.training)
+    return expected_quality_of(labels_of_sources(training), names, like_ct)
 
 
 def checkpoint_to_resume(

@@ -1,0 +1,1 @@
+"""What cards say about good results: figures of training labels, and agreement against Dice."""
