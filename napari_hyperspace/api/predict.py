@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Protocol, TypedDict, Unpack
 
 from napari_hyperspace.api.guidance import AnyGuidance, Guidance
 from napari_hyperspace.api.scan_files import list_scans as list_scans
@@ -18,7 +18,7 @@ from napari_hyperspace.core.errors import Cancelled, HyperspaceError, ShouldStop
 from napari_hyperspace.core.files import stem_of, suffix_of
 from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.labels.postprocess import apply_postprocessing
-from napari_hyperspace.core.progress import Progress, ReportProgress, run_to_end
+from napari_hyperspace.core.progress import Progress, ReportProgress, as_part, run_to_end
 from napari_hyperspace.core.structures import BRAIN_NAME, brain_volume_ml
 from napari_hyperspace.core.volume import PostprocessingOptions, PostprocessingStep, Record, Volume
 from napari_hyperspace.inference.options import InferenceOptions
@@ -26,7 +26,10 @@ from napari_hyperspace.inference.protocols import SpacingModel
 from napari_hyperspace.io import read, write
 from napari_hyperspace.io.api import check_target
 from napari_hyperspace.io.record import record_to_dict
+from napari_hyperspace.quality.result import ROW_NAMES, Quality
 from napari_hyperspace.support.log import log_error
+
+_SEGMENTING = 0.7  # fraction of the progress for the segmentation, if its result is assessed
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,22 @@ class Reading:
         ]
 
 
+class Assess(Protocol):
+    """Assesses a result, as `napari_hyperspace.assess_steps`."""
+
+    def __call__(
+        self,
+        volume: Sequence[Volume],
+        labels: Volume,
+        model: SpacingModel,
+        options: InferenceOptions | None = None,
+        *,
+        guidance: AnyGuidance | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> Generator[Progress, None, Quality]:
+        """Return the quality of labels, step by step."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """The result for one scan.
@@ -75,6 +94,8 @@ class Prediction:
         The postprocessing steps of the labels.
     record
         How the labels were made.
+    quality
+        How good they are, if that was asked for.
     """
 
     source: Path
@@ -86,6 +107,7 @@ class Prediction:
     volumes_ml: dict[str, float] | None = None
     postprocessing: tuple[PostprocessingStep, ...] = ()
     record: Record | None = None
+    quality: Quality | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can store; the record as in `io.record`."""
@@ -94,13 +116,15 @@ class Prediction:
             "source": str(self.source),
             "target": str(self.target),
             "record": None if self.record is None else record_to_dict(self.record),
+            "quality": None if self.quality is None else self.quality.to_dict(),
         }
 
 
 def table_of(predictions: Sequence[Prediction]) -> str:
     """Return results as comma-separated values: one row per scan, volumes of structures in ml.
 
-    Structures of a brain are followed by the volume of the brain without its fluid.
+    Structures of a brain are followed by the volume of the brain without its fluid. Results that
+    were assessed have further columns.
     """
     names = list(dict.fromkeys(name for each in predictions for name in each.volumes_ml or {}))
     brains = [brain_volume_ml((each.volumes_ml or {}).items()) for each in predictions]
@@ -109,7 +133,9 @@ def table_of(predictions: Sequence[Prediction]) -> str:
     rows = csv.writer(text, lineterminator="\n")
     spacings = [f"spacing {axis} (mm)" for axis in "zyx"]
     columns = [*names, *([BRAIN_NAME] if brain_column else [])]
-    rows.writerow(["scan", "error", *spacings, "seconds", *(f"{name} (ml)" for name in columns)])
+    judged = ROW_NAMES if any(each.quality for each in predictions) else ()
+    names_ml = (f"{name} (ml)" for name in columns)
+    rows.writerow(["scan", "error", *spacings, "seconds", *judged, *names_ml])
     for each, brain in zip(predictions, brains, strict=True):
         volumes = each.volumes_ml or {}
         rows.writerow(
@@ -118,6 +144,7 @@ def table_of(predictions: Sequence[Prediction]) -> str:
                 each.error.removeprefix(f"{each.source}: "),
                 *(each.spacing_mm or ("",) * len(spacings)),
                 each.seconds if not each.error else "",
+                *(each.quality.to_row() if each.quality else ("",) * len(judged)),
                 *(volumes.get(name, "") for name in names),
                 *(["" if brain is None else round(brain, 4)] if brain_column else []),
             ]
@@ -186,6 +213,7 @@ class PredictKeywords(TypedDict, total=False):
     reading: Reading | None
     postprocessing: PostprocessingOptions | None
     guidance: Guidance | Path | None
+    assess: Assess | None
 
 
 def predict(
@@ -219,6 +247,7 @@ def predict_steps(
     reading: Reading | None = None,
     postprocessing: PostprocessingOptions | None = None,
     guidance: Guidance | Path | None = None,
+    assess: Assess | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Generator[Progress, None, Prediction]:
     """Segment one scan and write its labels, step by step.
@@ -237,6 +266,8 @@ def predict_steps(
         How to postprocess the labels.
     guidance
         For a guided model: a coarse pass; or a file of labels, or a folder with one for each scan.
+    assess
+        Assesses the postprocessed labels before they are written; `None`: nothing does.
 
     Raises
     ------
@@ -254,10 +285,15 @@ def predict_steps(
     if budget is not None:
         yield Progress(0.0, "finding the spacing")
         spacing_mm = budget.spacing(volumes, model, options, given)
-    result = yield from segment_steps(
+    steps = segment_steps(
         volumes, model, spacing_mm, options, guidance=given, should_stop=should_stop
     )
+    result = yield from as_part(steps, 0.0, 1.0 if assess is None else _SEGMENTING)
     labels = apply_postprocessing(result.labels, postprocessing or PostprocessingOptions())
+    quality = None
+    if assess is not None:
+        judging = assess(volumes, labels, model, options, guidance=given, should_stop=should_stop)
+        quality = yield from as_part(judging, _SEGMENTING, 1.0)
     receipt = write(labels, target)
     if result.uncertainty is not None:
         write(result.uncertainty, uncertainty_path(target))
@@ -274,15 +310,14 @@ def predict_steps(
         },
         postprocessing=labels.metadata.get("postprocessing", ()),
         record=labels.metadata.get("record"),
+        quality=quality,
     )
 
 
 def uncertainty_path(target: Path) -> Path:
     """Return the file for the uncertainty of labels that are written to ``target``."""
-    suffix = suffix_of(target)
-    return target.with_name(
-        f"{stem_of(target)}_uncertainty{'.nrrd' if suffix == '.seg.nrrd' else suffix}"
-    )
+    suffix = suffix_of(target).replace(".seg.nrrd", ".nrrd")
+    return target.with_name(f"{stem_of(target)}_uncertainty{suffix}")
 
 
 def predict_all(

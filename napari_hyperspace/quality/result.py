@@ -10,9 +10,12 @@ from napari_hyperspace.core.geometry import Triple
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.quality.remarks import Level, Remark, worst
 
-__all__ = ["Interval", "Quality", "QualityDict", "ScanCheck", "StructureQuality"]
+__all__ = ["ROW_NAMES", "Interval", "Quality", "QualityDict", "ScanCheck", "StructureQuality"]
 
 Interval = tuple[float, float]
+
+ROW_NAMES = ("quality", "estimated Dice", "warnings")
+"""Names of the columns of `Quality.to_row`."""
 
 
 class StructureQualityDict(TypedDict):
@@ -145,6 +148,11 @@ class Quality:
         elif self.agreement is not None:
             lines = [f"{self.level}: agreement {self.agreement:.2f}"]
         return "\n".join([*lines, *(f"- {text}" for text in (*self.warnings, *self.notes))])
+
+    def to_row(self) -> tuple[str, float | str, str]:
+        """Return level, estimated Dice and warnings, for a table of results."""
+        dice = self.estimated_dice
+        return self.level, "" if dice is None else round(dice, 4), "; ".join(self.warnings)
 
     def to_dict(self) -> QualityDict:
         """Return plain data that JSON can store."""

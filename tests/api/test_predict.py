@@ -305,6 +305,31 @@ def test_results_as_a_table(folder, tmp_path, model):
     assert table_of([]).count("\n") == 1
 
 
+def test_results_are_assessed_on_request(folder, tmp_path, model):
+    (folder / "damaged.nii.gz").write_bytes(b"damaged")
+    options = InferenceOptions(precision="fp32", device="cpu", outside="clamp")
+    steps = []
+    found = predict_all(
+        list_scans(folder, tmp_path / "out"),
+        model,
+        options=options,
+        postprocessing=PostprocessingOptions(largest_component=True),
+        assess=hs.assess_steps,
+        report=lambda path, fraction, message: steps.append((path.name, fraction)),
+    )
+    assert [each.quality is None for each in found] == [False, False, True]
+    one = found[0]
+    again = hs.assess(hs.read(one.source), hs.read(one.target), model, options)
+    plain = one.to_dict()["quality"]
+    assert {**plain, "seconds": 0} == {**again.to_dict(), "seconds": 0}
+    rows = list(csv.DictReader(table_of(found).splitlines()))
+    assert rows[0]["quality"] == plain["level"] and rows[0]["estimated Dice"] == ""
+    assert rows[0]["warnings"] == "; ".join(plain["warnings"])
+    assert rows[2]["quality"] == ""
+    fractions = [fraction for name, fraction in steps if name == "a.nii.gz"]
+    assert fractions == sorted(fractions) and fractions[0] == 0
+
+
 def test_names_that_are_too_long_are_declared_errors(tmp_path):
     scan = tmp_path / "scan.nii.gz"
     scan.write_bytes(b"")

@@ -215,10 +215,9 @@ def estimate_assessment(
         As in `napari_hyperspace.estimate`, of the result.
     """
     options = options or InferenceOptions()
-    first = estimate(volume, model, spacing_mm, replace(options, best=False, uncertainty=False))
-    second = replace(
-        options, best=False, uncertainty=False, outside="clamp", allow_implausible=True
-    )
+    once = replace(options, best=False, uncertainty=False)
+    first = estimate(volume, model, spacing_mm, once, guidance=guidance)
+    second = replace(once, outside="clamp", allow_implausible=True)
     spacing = coarser_spacing(first.spacing_mm, model)
     return estimate(volume, model, spacing, second, guidance=guidance)
 

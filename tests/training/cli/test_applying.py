@@ -33,6 +33,22 @@ def test_predict_one_file_on_its_own_grid(dataset: Path, model_file: Path, tmp_p
     assert list(entry["volumes_ml"].values()) == pytest.approx(counts, abs=1e-4)
 
 
+def test_predict_and_estimate_assess_on_request(
+    dataset: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_hyperspace.api.estimate.calibrate", lambda device: CALIBRATION)
+    scan, table = dataset / "imagesTr" / "tiny_000.nii.gz", tmp_path / "table.csv"
+    arguments = (scan, tmp_path / "labels.nii.gz", "-m", model_file, "--table", table)
+    (without,) = json.loads(run("predict", *arguments, "--json").stdout)
+    assert without["quality"] is None and "quality" not in table.read_text()
+    (entry,) = json.loads(run("predict", *arguments, "--quality", "--json").stdout)
+    assert entry["quality"]["level"] in ("ok", "doubtful", "implausible")
+    assert 0 <= entry["quality"]["agreement"] <= 1
+    assert ",quality,estimated Dice,warnings," in table.read_text().splitlines()[0]
+    cost = json.loads(run("estimate", scan, "-m", model_file, "--quality", "--json").stdout)
+    assert cost["quality_seconds"] > 0
+
+
 def test_predict_cleans_the_labels_on_request(
     dataset: Path, model_file: Path, tmp_path: Path
 ) -> None:
