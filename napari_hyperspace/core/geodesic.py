@@ -23,6 +23,7 @@ _PER_EDGE = 3.0  # cost of a difference of one standard deviation of the image
 _PER_DEVIATION = 0.75  # exponent per standard deviation of the strokes' intensity
 _LEAST_DEVIATION = 0.15  # of the strokes' intensity, in standard deviations of the image
 _MOST_DEVIATIONS = 6.0
+_MOST_SLICES = 4  # of a mask that a user painted, along one axis
 _FARTHEST = 200.0  # cost at which a front stops
 
 _Mask = NDArray[np.bool_]
@@ -92,8 +93,8 @@ def mask_from_strokes(
     image, inside, outside, spacing_mm
         As in `geodesic_membership`.
     rough
-        (D, H, W) from 0 to 1. A mask that contains nothing but strokes, or that is nowhere thicker
-        than two voxels, as a few painted slices, counts as strokes inside.
+        (D, H, W) from 0 to 1. A mask that contains nothing but strokes, or of a few slices, counts
+        as strokes inside: a user painted it.
 
     Returns
     -------
@@ -101,11 +102,16 @@ def mask_from_strokes(
         (D, H, W) from 0 to 1.
     """
     painted = rough > 0.5
-    if (painted & ~inside).any() and ndimage.binary_erosion(painted).any():
+    if (painted & ~inside).any() and not _of_few_slices(painted):
         return rough
     found = geodesic_membership(image, inside | painted, outside & ~painted, spacing_mm)
     found[outside] = 0
     return found
+
+
+def _of_few_slices(mask: _Mask) -> bool:
+    across = ((1, 2), (0, 2), (0, 1))
+    return min(np.count_nonzero(mask.any(axis=axes)) for axes in across) <= _MOST_SLICES
 
 
 def _reduced(array: NDArray[np.generic], blocks: tuple[int, int, int], by: object) -> _Array:

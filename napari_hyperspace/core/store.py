@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.files import write_text
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "keep", "recall", "recall_all", "store_path"]
+__all__ = ["CACHE_VARIABLE", "cache_folder", "keep", "recall", "recall_all", "store_path", "update"]
 
 CACHE_VARIABLE = "HYPERSPACE_CACHE"
 
@@ -53,13 +53,28 @@ def keep(name: str, key: str, value: object) -> None:
 
     The file is replaced atomically. What other processes stored meanwhile is kept.
     """
+    update(name, key, lambda stored: value)
+
+
+def update(name: str, key: str, change: Callable[[object], object]) -> None:
+    """Store a JSON value that depends on the stored one, as `keep` does.
+
+    Parameters
+    ----------
+    name, key
+        Of the store, and in it.
+    change
+        Receives the stored value, or `None`, and returns the new one. Called once or twice.
+    """
     path = store_path(name)
     with _LOCK:
-        _MEMORY[path] = {**_load(path), key: value}
+        before = _load(path)
+        _MEMORY[path] = {**before, key: change(before.get(key))}
         with contextlib.suppress(OSError, HyperspaceError):  # the cache is optional
             path.parent.mkdir(parents=True, exist_ok=True)
             with _only_writer(path.parent):
-                known = {**_MEMORY[path], **_read(path), key: value}
+                known = {**before, **_read(path)}
+                known[key] = change(known.get(key))
                 write_text(path, json.dumps(known, indent=1, sort_keys=True))
             _MEMORY[path] = known
 

@@ -111,3 +111,15 @@ def test_the_folder_is_the_users_unless_named(monkeypatch, tmp_path):
     assert store.cache_folder() == tmp_path
     monkeypatch.delenv(store.CACHE_VARIABLE)
     assert store.cache_folder().name == "napari-hyperspace"
+
+
+def test_a_value_is_updated_from_what_another_process_stored(folder):
+    def with_one(stored: object) -> object:
+        return [*(stored if isinstance(stored, list) else []), 1]
+
+    store.update("runs", "a", with_one)
+    assert store.recall("runs", "a") == [1]
+    store.store_path("runs").write_text(json.dumps({"a": [1, 2]}), encoding="utf-8")
+    store.update("runs", "a", with_one)
+    assert store.recall("runs", "a") == [1, 2, 1]
+    assert json.loads(store.store_path("runs").read_text(encoding="utf-8")) == {"a": [1, 2, 1]}

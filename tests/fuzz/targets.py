@@ -11,6 +11,7 @@ TARGETS: dict[str, str] = {
     **dict.fromkeys(("nifti", "nifti-gz", "nifti-pair"), "nifti"),
     **dict.fromkeys(("nrrd", "seg-nrrd", "nhdr", "mha", "mhd"), "text_formats"),
     **dict.fromkeys(("dicom-file", "dicom-folder"), "dicom"),
+    **dict.fromkeys(("ome-zarr", "ome-zarr-level", "ome-zarr-zip"), "zarrs"),
     **dict.fromkeys(("model", "hostile-model", "checkpoint", "unpickle"), "models"),
     **dict.fromkeys(("import-checkpoint",), "models"),
     **dict.fromkeys(("configuration", "override", "rates", "table"), "settings"),

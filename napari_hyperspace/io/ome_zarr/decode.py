@@ -143,7 +143,8 @@ def _no_image(group: zarr.Group, path: Path) -> HyperspaceError:
     found: dict[str, Any] = group.attrs.asdict()
     ome = found.get("ome")
     kind = "a plate" if "plate" in (ome if isinstance(ome, Mapping) else found) else "a group"
-    inside = ", ".join(sorted(name for name, _ in group.groups())[:5])
+    folders = sorted(path.iterdir()) if is_folder(path) else []
+    inside = ", ".join([each.name for each in folders if is_ome_zarr(each)][:5])
     return HyperspaceError(
         f"this is {kind} and not an image",
         where=path,
