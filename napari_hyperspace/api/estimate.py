@@ -1,8 +1,8 @@
 """Estimate time and memory of a segmentation before it runs.
 
-Time = number of operations × calibrated rates. Memory = bytes held in the largest phase. An
-estimate runs nothing, except that the first one for a model bakes one network, to measure how long
-that takes.
+Time = number of operations × calibrated rates. Memory = bytes held in the largest phase. Both are
+corrected by what earlier runs took (`napari_hyperspace.cost.learned`). An estimate runs nothing,
+except that the first one for a model bakes one network, to measure how long that takes.
 """
 
 from __future__ import annotations
@@ -28,30 +28,20 @@ from napari_hyperspace.core.memory import available_bytes
 from napari_hyperspace.core.spacing import check_plausible_grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.cost.calibrate import calibrate
-from napari_hyperspace.cost.cost_model import Trace
-from napari_hyperspace.cost.memory_model import peaks, resampling_stages
-from napari_hyperspace.cost.rates import Calibration
+from napari_hyperspace.cost.pass_cost import pass_cost
 from napari_hyperspace.cost.trace_cache import trace_of
 from napari_hyperspace.inference.best.members import members_at
 from napari_hyperspace.inference.best.probabilities import mean_bytes
-from napari_hyperspace.inference.execution import PRECISIONS, choose_device
-from napari_hyperspace.inference.inputs import straight_grid, straightening_bytes
+from napari_hyperspace.inference.execution import choose_device
+from napari_hyperspace.inference.inputs import straight_grid
 from napari_hyperspace.inference.localize import coarse_spacing, crop, crop_grid, usual_box
 from napari_hyperspace.inference.options import InferenceOptions, OptionKeywords, options_from
-from napari_hyperspace.inference.plan import Plan, grid_of, make_plan, working_spacing
-from napari_hyperspace.inference.precision import (
-    block_shape,
-    candidates,
-    known_choice,
-    probe_seconds,
-)
+from napari_hyperspace.inference.plan import grid_of, make_plan, working_spacing
+from napari_hyperspace.inference.precision import choice_key
 from napari_hyperspace.inference.protocols import SpacingModel
 
 # Probabilities at native size: taps of three axes, and bytes that are written, read and added.
 _TAPS, _MOVED = 6, 16
-# Resampling a sheared scan and its labels is not calibrated. The time per point is given as a
-# number of values gathered along an axis, measured on one CPU.
-_GATHERED_PER_IMAGE_POINT, _GATHERED_PER_LABEL_POINT = 160, 20
 
 
 @dataclass(frozen=True)
@@ -61,7 +51,8 @@ class Estimate:
     Parameters
     ----------
     seconds
-        Wall time from scan to labels. Includes making the network, and `probe_seconds`.
+        Wall time from scan to labels, beside no other busy program. Includes making the network,
+        and `probe_seconds`.
     peak_bytes
         Peak memory on the device that computes, above what is in use before.
     peak_host_bytes
@@ -241,6 +232,9 @@ class _Estimator:
         else:
             within = [crop(each, box) for each in volume]
         second = self._members(within, spacing_mm, options)
+        if self._choice_key(first) == self._choice_key(second):  # the first pass has probed
+            seconds = second.seconds - second.probe_seconds
+            second = replace(second, seconds=seconds, probe_seconds=0.0)
         return replace(
             second,
             seconds=first.seconds + second.seconds,
@@ -250,6 +244,11 @@ class _Estimator:
             probe_seconds=first.probe_seconds + second.probe_seconds,
             localization_seconds=first.seconds,
         )
+
+    def _choice_key(self, one_pass: Estimate) -> str:
+        """Return the key of the precision that a pass measures."""
+        spacing = one_pass.spacing_mm[3 - self._model.n_dim :]
+        return choice_key(self._model, self._device, spacing)
 
     def _members(
         self,
@@ -293,92 +292,18 @@ class _Estimator:
         spacing_mm: Sequence[float] | None,
         options: InferenceOptions,
     ) -> Estimate:
-        model, device, grid = self._model, self._device, grid_of(volume)
-        plan = make_plan(straight_grid(grid), model, spacing_mm, options)
-        network = trace_of(model, plan.network_spacing_mm)
-        trace = network.trace
-        rates = calibrate(device)
-        name, network_seconds, probe_seconds = self._network(plan, trace, rates)
-        seconds = (
-            network_seconds
-            + probe_seconds
-            + self._host_seconds(plan, rates)
-            + network.bake_seconds
-            + trace.convolutions * rates.host.setting_up
-            + 8 * trace.parameters * rates.host.copy
-        )
-        on_device, on_host = peaks(volume, plan, model, trace, PRECISIONS[name], device)
-        if grid.is_sheared:
-            image = model.image_channels * math.prod(plan.native.shape)
-            gathered = _GATHERED_PER_IMAGE_POINT * image
-            gathered += _GATHERED_PER_LABEL_POINT * math.prod(grid.shape)
-            seconds += gathered * rates.host.gather
-            finished = 4 * (model.in_channels - 1) * math.prod(plan.working.shape)
-            on_host = max(on_host, finished + straightening_bytes(grid, plan.native))
-            on_device = on_host if device.type == "cpu" else on_device
-        seconds += on_host * rates.host.page_fault  # all of it is touched for the first time once
+        model, device = self._model, self._device
+        plan = make_plan(straight_grid(grid_of(volume)), model, spacing_mm, options)
+        cost = pass_cost(volume, plan, model, device, calibrate(device), self._options.precision)
         return Estimate(
-            seconds,
-            on_device,
-            on_host,
+            cost.seconds + cost.probe_seconds,
+            cost.peak_bytes,
+            cost.peak_host_bytes,
             plan.working.shape,
             plan.spacing_mm,
             len(plan.tiles),
             self._available,
             self._available_host,
-            name,
-            probe_seconds,
+            cost.precision,
+            cost.probe_seconds,
         )
-
-    def _network(self, plan: Plan, trace: Trace, rates: Calibration) -> tuple[str, float, float]:
-        """Return the expected precision, the time of all tiles, and that of a probe if due."""
-        n_dim, device, precision = self._model.n_dim, self._device, self._options.precision
-        tile = plan.tiles.tile_shape
-        batch = 1 if n_dim == 3 else tile[0]
-        shape = tile[3 - n_dim :]
-
-        def seconds(name: str) -> float:
-            of_precision = rates.precisions[name]
-            compiling = trace.convolutions * of_precision.compiling
-            return compiling + len(plan.tiles) * trace.seconds(shape, of_precision, batch)
-
-        if precision != "auto":
-            known = precision in rates.precisions
-            return precision, seconds(precision) if known else math.nan, 0.0
-        choice = known_choice(self._model, device, plan.network_spacing_mm)
-        if choice is not None:
-            choice = choice.for_voxels(len(plan.tiles) * math.prod(tile))
-            return choice.precision, seconds(choice.precision), 0.0
-        block = block_shape(plan.working.shape, n_dim)
-        slices = 1 if n_dim == 3 else block[0]
-        names = candidates(device)
-        probe = probe_seconds(
-            {
-                name: trace.seconds(block[3 - n_dim :], rates.precisions[name], slices)
-                for name in names
-            },
-            {name: trace.convolutions * rates.precisions[name].compiling for name in names},
-        )
-        best = min(candidates(device), key=seconds)
-        return best, seconds(best), probe
-
-    def _host_seconds(self, plan: Plan, rates: Calibration) -> float:
-        """Return the time of everything except the network."""
-        model, host = self._model, rates.host
-        native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
-        channel = host.normalizing(model.normalization.kind, native) + 4 * native * host.copy
-        for stage in resampling_stages(plan):
-            channel += stage.products * host.product + stage.gathered * host.gather
-        logits = model.out_channels * working
-        total = model.image_channels * channel + logits * host.winner
-        # A channel of guidance is interpolated axis by axis, from fewer voxels.
-        guiding = model.in_channels - model.image_channels
-        total += guiding * working * (2 * host.gather + 4 * host.copy)
-        if plan.working.shape == plan.native.shape:
-            total += native * host.copy
-        else:
-            total += native * host.look_up
-        if len(plan.tiles) > 1:  # blending reads or writes the logits of each tile three times
-            tiled = model.out_channels * len(plan.tiles) * math.prod(plan.tiles.tile_shape)
-            total += 12 * tiled * host.copy
-        return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,10 @@ from napari_hyperspace.core.memory import PeakMemory
 from napari_hyperspace.core.progress import Progress
 from napari_hyperspace.core.resample import resample_to_grid
 from napari_hyperspace.core.volume import Record, Volume, VolumeMetadata
+from napari_hyperspace.cost.calibrate import known_rates
+from napari_hyperspace.cost.load import Load
+from napari_hyperspace.cost.pass_cost import PassCost, learn_from_pass
+from napari_hyperspace.cost.trace_cache import CannotTraceError
 from napari_hyperspace.inference.best.probabilities import mean_bytes
 from napari_hyperspace.inference.best.run import BestRun
 from napari_hyperspace.inference.engine import FINISHED, InferenceRun
@@ -88,7 +93,7 @@ def segment_in_one_pass(
     on_working_grid
         Whether the labels are on the working grid, in canonical order, instead of the scan's own.
     """
-    started = time.perf_counter()
+    started, load = time.perf_counter(), Load.now()
     device = choose_device(options.device)
     options = replace(options, device=device)
     volumes = as_volumes(volume, model)
@@ -146,6 +151,12 @@ def segment_in_one_pass(
         f"segmented {plan.native.shape} voxels at {format_spacing(plan.spacing_mm)} "
         f"in {seconds:.3g} s, {inference.precision.name} on {inference.device}"
     )
+    if isinstance(inference, InferenceRun) and not on_working_grid and inference.attempted == 1:
+        own = seconds - inference.probe_seconds
+        peak = memory.peak_bytes
+        _learn(
+            volumes, plan, model, device, PassCost(own, peak, peak, inference.precision.name), load
+        )
     return SegmentResult(
         segmentation,
         seconds,
@@ -157,6 +168,22 @@ def segment_in_one_pass(
         inference.probe_seconds,
         None if doubt is None else native.with_array(np.ascontiguousarray(doubt), metadata={}),
     )
+
+
+def _learn(
+    volumes: Sequence[Volume],
+    plan: Plan,
+    model: SpacingModel,
+    device: torch.device,
+    taken: PassCost,
+    start: Load,
+) -> None:
+    """Let later estimates learn from a pass, if the machine is measured: that takes long."""
+    rates = known_rates(device)
+    if rates is not None:
+        with contextlib.suppress(CannotTraceError):
+            slowdown = start.slowdown_until(Load.now())
+            learn_from_pass(volumes, plan, model, device, rates, taken, slowdown)
 
 
 def _record(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import torch
@@ -16,6 +18,8 @@ BUSY = 1.3
 """A machine is busy if work takes this many times as long as on a quiet one."""
 
 _IDLE = ("idle", "iowait", "guest", "guest_nice")  # a guest's time is part of the user's
+_LEAST_OWN_S = 0.2  # work of this process from which its own waiting says something
+_ALL = 0.9  # part of all processors that counts as all of them
 _SAMPLE_S = 0.1  # of a measurement for which nothing else is waited for
 _RECENT_S, _OLD_S = 2.0, 10.0
 
@@ -32,18 +36,22 @@ class Load:
         Of all programs.
     own
         Of this process.
+    waited
+        For which threads of this process that could run did not; 0 where the system does not count
+        it.
     """
 
     at: float
     busy: float
     own: float
+    waited: float = 0.0
 
     @classmethod
     def now(cls) -> Load:
         """Read the counters of the system."""
         everything, own = psutil.cpu_times()._asdict(), psutil.Process().cpu_times()
         busy = sum(seconds for name, seconds in everything.items() if name not in _IDLE)
-        return cls(time.perf_counter(), busy, own.user + own.system)
+        return cls(time.perf_counter(), busy, own.user + own.system, _waited_seconds())
 
     def others_until(self, end: Load) -> float:
         """Return how many processors other programs kept busy from this moment to another."""
@@ -51,8 +59,27 @@ class Load:
         return max(0.0, others) / max(end.at - self.at, 1e-3)
 
     def slowdown_until(self, end: Load) -> float:
-        """Return how many times as long work took from this moment to another; 1: undisturbed."""
-        return slowdown(self.others_until(end), torch.get_num_threads(), psutil.cpu_count() or 1)
+        """Return how many times as long work took from this moment to another; 1: undisturbed.
+
+        Known exactly if this process worked; else from the work of others, which say less than what
+        they would use if all processors are busy.
+        """
+        own, waited = end.own - self.own, end.waited - self.waited
+        if waited > 0 and own >= _LEAST_OWN_S:
+            return 1 + waited / own
+        others, processors = self.others_until(end), psutil.cpu_count() or 1
+        if others >= _ALL * processors:
+            others = max(others, psutil.getloadavg()[0])
+        return slowdown(others, torch.get_num_threads(), processors)
+
+
+def _waited_seconds() -> float:
+    """Return for how long threads of this process have waited for a processor (Linux)."""
+    total = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # the thread may have ended
+            total += int(path.read_text().split()[1])
+    return 1e-9 * total
 
 
 def slowdown(others: float, threads: int, processors: int) -> float:

@@ -7,6 +7,7 @@ and labeling. The scan itself is not included: the caller holds it.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from napari_hyperspace.inference.protocols import SpacingModel
 
 _FLOAT = 4
 _SMALL = 2 << 20  # threads, Python objects, buffers of libraries
+_OPENVINO = 90 << 20  # the library itself, when it is loaded (measured)
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ def _network(
         running += (_FLOAT - size) * model.out_channels * math.prod(tile)
         logits = _FLOAT * model.out_channels * math.prod(tile)
         weights += _FLOAT * trace.parameters
+        weights += 0 if "openvino" in sys.modules else _OPENVINO
     labeling = 2 * _FLOAT * model.out_channels * plane + _interpolating(plan, model)
     if len(plan.tiles) == 1:
         most = max(running, logits + labeling)

@@ -88,6 +88,8 @@ class InferenceRun:
     ----------
     device, precision, plan
         Where, in which precision and with which tiles the last attempt ran.
+    attempted
+        Number of attempts so far.
     bake_seconds
         Wall time of making the network.
     probe_seconds
@@ -112,6 +114,7 @@ class InferenceRun:
         self._attempts = attempts(plan, self.device)
         self.plan = plan
         self.precision: Precision = PRECISIONS["fp32"]
+        self.attempted = 0
         self.bake_seconds = 0.0
         self.probe_seconds = 0.0
 
@@ -135,6 +138,7 @@ class InferenceRun:
         # alive, in the memory that the next attempt needs.
         while True:
             attempt = self._attempts.pop(0)
+            self.attempted += 1
             try:
                 return (yield from self._run(attempt, labels))
             except (NonFiniteLogitsError, DivergedError) as error:

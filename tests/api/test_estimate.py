@@ -12,6 +12,7 @@ from torch import nn
 from napari_hyperspace.api.estimate import estimate, estimate_curve
 from napari_hyperspace.api.segment import segment_steps
 from napari_hyperspace.api.spacing_search import spacing_for
+from napari_hyperspace.core import store
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import run_to_end
@@ -19,6 +20,7 @@ from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.inference.inputs import straight_grid, straightening_bytes, working_image
 from napari_hyperspace.inference.options import InferenceOptions
 from tests.models import FakeModel, local_network
+from tests.rates import CALIBRATION
 from tests.scans import peak_growth
 
 FREE = {"available_bytes": 0, "available_host_bytes": 0}  # changes from moment to moment
@@ -42,6 +44,20 @@ class TestEstimate:
         assert found.fits
         assert found.peak_bytes == found.peak_host_bytes > 0
         assert estimate(grid(), model, (1, 1, 1), tile_shape=(32, 40, 40)).n_tiles > 1
+
+    def test_a_finished_run_is_recorded_beside_its_prediction(self, model, monkeypatch):
+        """Without rates of this machine, nothing is: a run does not measure it."""
+        volume = Volume(np.random.default_rng(0).normal(size=(20, 24, 28)), grid((20, 24, 28)))
+        options = InferenceOptions(precision="fp32", device="cpu")
+        monkeypatch.setattr("napari_hyperspace.cost.learned._LEAST_S", 0.0)
+        run_to_end(segment_steps(volume, model, (2, 2, 2), options))
+        assert not store.recall_all("runs")
+        monkeypatch.setattr("napari_hyperspace.api.one_pass.known_rates", lambda _: CALIBRATION)
+        result = run_to_end(segment_steps(volume, model, (2, 2, 2), options))
+        (((rates, predicted, seconds, size, *_),),) = store.recall_all("runs").values()
+        assert rates == CALIBRATION.digest
+        assert seconds == pytest.approx(result.seconds, rel=0.5)
+        assert predicted > 0 and size > 0
 
     def test_coarser_is_cheaper(self, model):
         curve = estimate_curve(grid(), model, [(s, s, s) for s in (0.6, 1.2, 2.4, 4.8)])

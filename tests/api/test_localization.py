@@ -124,6 +124,16 @@ def test_an_estimate_includes_both_passes_and_the_usual_box(rates) -> None:
     assert estimate(grid, whole).working_shape == grid.shape
 
 
+def test_an_estimate_includes_one_probe_if_both_passes_share_their_precision(rates) -> None:
+    grid = Grid.from_spacing((200, 220, 180), (1, 1, 1))
+    model = bright_model(localization=Localization(4.0, 5.0, (50, 60, 40)))
+    both, two = estimate(grid, model, (4, 4, 4)), estimate(grid, model, (1, 1, 1))
+    whole = bright_model(localization=None, identity=model.identity)
+    assert both.probe_seconds == estimate(grid, whole, (4, 4, 4)).probe_seconds > 0
+    assert both.localization_seconds < both.seconds
+    assert two.probe_seconds > both.probe_seconds
+
+
 def _with_neck() -> Volume:
     """A head whose neck the first pass takes for a part of it, unless it is out of view."""
     array = np.zeros((70, 40, 40), np.float32)

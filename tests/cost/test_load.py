@@ -30,6 +30,20 @@ def test_own_work_does_not_count_as_that_of_others():
     assert start.others_until(start) == 0.0
 
 
+def test_own_waiting_says_how_much_longer_own_work_took():
+    start = Load(at=10.0, busy=100.0, own=5.0, waited=1.0)
+    assert start.slowdown_until(Load(at=13.0, busy=106.0, own=6.0, waited=2.5)) == 2.5
+
+
+def test_others_that_use_all_processors_would_use_more(monkeypatch):
+    monkeypatch.setattr(load.psutil, "cpu_count", lambda: 2)
+    monkeypatch.setattr(load.psutil, "getloadavg", lambda: (6.0, 5.0, 4.0))
+    monkeypatch.setattr(load.torch, "get_num_threads", lambda: 2)
+    start = Load(at=0.0, busy=100.0, own=0.0)
+    assert start.slowdown_until(Load(at=1.0, busy=102.0, own=0.0)) == pytest.approx(4.0)
+    assert start.slowdown_until(Load(at=1.0, busy=101.0, own=0.0)) == pytest.approx(1.5)
+
+
 def test_counters_of_this_machine_can_be_read():
     start = Load.now()
     end = Load.now()
@@ -50,6 +64,7 @@ def test_the_load_is_measured_between_calls(monkeypatch):
     # Two processors, both kept busy by others; one thread of ours would have taken one of them.
     monkeypatch.setattr(Load, "now", classmethod(lambda cls: cls(now, 2 * now, 0.0)))
     monkeypatch.setattr(load.psutil, "cpu_count", lambda: 2)
+    monkeypatch.setattr(load.psutil, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(load.torch, "get_num_threads", lambda: 2)
     meter = load._Meter(rest)
     assert meter.slowdown() == pytest.approx(2.0)
