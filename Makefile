@@ -4,6 +4,7 @@
 # make picture   the README's pictures anew
 # make docs      the documentation site, into docs/_build/html
 # make brain     the brain model anew, from label maps in HYPERSPACE_DATA: hours on a CPU
+# make refine    the class-conditional model, from the same label maps: hours on a CPU
 # Each does all its set-up: Debian packages (as root, or where sudo asks nothing), then .venv.
 
 PYTHON ?= python3
@@ -28,8 +29,9 @@ COARSE := --set training.steps=3000 --set training.patch_mm=128 --set optimizer.
 	--set 'validation.spacings_mm=[[2, 2, 2], [3, 3, 3], [2, 5, 2]]' \
 	--set 'validation.report_spacings_mm=[[2, 2, 2], [3, 3, 3], [2, 5, 2]]'
 BRAIN := resources/models/brain.safetensors
+REFINE := resources/models/refine.safetensors
 
-.PHONY: run picture test fuzz docs brain clean
+.PHONY: run picture test fuzz docs brain refine clean
 
 run: $(VENV)/app.stamp
 ifeq ($(DISPLAY)$(WAYLAND_DISPLAY),)
@@ -62,6 +64,10 @@ brain: $(VENV)/train.stamp
 		--tile-voxels 256 --tile-mm 256 --localization-extent-mm 140,190,150 \
 		--localization-plausible-ml 600,2000 --localization-from-top-mm 180
 	$(BIN)/python -m training evaluate-synthetic $(BRAIN) training/configs/brain.yaml --out runs/brain-synthetic --write-card
+
+refine: $(VENV)/train.stamp
+	$(BIN)/python -m training fit training/configs/refine.yaml --out runs/refine
+	$(BIN)/python -m training export runs/refine $(REFINE) --dtype float16
 
 test: $(VENV)/tox.stamp
 	TORCH="$$(.ci/torch-requirement $(PIP))" $(BIN)/tox run
