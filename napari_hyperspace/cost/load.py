@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ _IDLE = ("idle", "iowait", "guest", "guest_nice")  # a guest's time is part of t
 _LEAST_OWN_S = 0.2  # work of this process from which its own waiting says something
 _ALL = 0.9  # part of all processors that counts as all of them
 _SAMPLE_S = 0.1  # of a measurement for which nothing else is waited for
-_RECENT_S, _OLD_S = 2.0, 10.0
+_RECENT_S, _OLD_S, _VERY_OLD_S = 2.0, 10.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -106,25 +107,35 @@ class _Meter:
         self._last: Load | None = None
         self._found = 1.0
 
-    def slowdown(self) -> float:
+    def slowdown(self, *, wait: bool) -> float:
         with self._lock:
             now, last = Load.now(), self._last
-            if last is not None and now.at - last.at < _RECENT_S:
+            gap = math.inf if last is None else now.at - last.at
+            if gap < _RECENT_S:
                 return self._found
-            if last is None or now.at - last.at > _OLD_S:
+            if wait and gap > _OLD_S:
                 last = now
                 self._rest(_SAMPLE_S)
                 now = Load.now()
-            self._last, self._found = now, last.slowdown_until(now)
+            self._last = now
+            if last is None or now.at - last.at > _VERY_OLD_S:  # the average of a minute is newer
+                others = psutil.getloadavg()[0]
+                self._found = slowdown(others, torch.get_num_threads(), psutil.cpu_count() or 1)
+            else:
+                self._found = last.slowdown_until(now)
             return self._found
 
 
 _METER = _Meter()
 
 
-def current_slowdown() -> float:
+def current_slowdown(*, wait: bool = True) -> float:
     """Return how many times as long work takes at present, because of other programs.
 
-    Takes up to 0.1 s.
+    Parameters
+    ----------
+    wait
+        Whether to measure for 0.1 s if the last call was long ago; else the answer is about the
+        time since then.
     """
-    return _METER.slowdown()
+    return _METER.slowdown(wait=wait)

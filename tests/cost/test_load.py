@@ -67,13 +67,19 @@ def test_the_load_is_measured_between_calls(monkeypatch):
     monkeypatch.setattr(load.psutil, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(load.torch, "get_num_threads", lambda: 2)
     meter = load._Meter(rest)
-    assert meter.slowdown() == pytest.approx(2.0)
+    assert meter.slowdown(wait=True) == pytest.approx(2.0)
     assert len(rests) == 1
     now += 1.0
-    assert meter.slowdown() == pytest.approx(2.0)  # the last one is recent
+    assert meter.slowdown(wait=True) == pytest.approx(2.0)  # the last one is recent
     now += 5.0
-    assert meter.slowdown() == pytest.approx(2.0)  # between both calls
+    assert meter.slowdown(wait=True) == pytest.approx(2.0)  # between both calls
     assert len(rests) == 1
     now += 60.0
-    assert meter.slowdown() == pytest.approx(2.0)
+    assert meter.slowdown(wait=True) == pytest.approx(2.0)
+    assert len(rests) == 2
+    now += 60.0
+    assert meter.slowdown(wait=False) == pytest.approx(2.0)  # since the last call
+    monkeypatch.setattr(load.psutil, "getloadavg", lambda: (1.0, 0.0, 0.0))
+    now += 600.0
+    assert meter.slowdown(wait=False) == pytest.approx(1.5)  # over the last minute
     assert len(rests) == 2

@@ -232,6 +232,9 @@ class FakeServices(Services):
     ) -> Estimate:
         return self._estimate(grid, spacing_mm)
 
+    def slowdown(self) -> float:
+        return 1.0
+
     def estimate_curve(
         self,
         grid: Grid,

@@ -197,9 +197,9 @@ class LiveController:
                 if not self._bake_text:  # the first estimate measures the machine for seconds
                     self._view.show_estimating(_MEASURING)
                 self._bake_text = f"Network made in {format_seconds(seconds)}"
-            case SpacingCost(estimate):
+            case SpacingCost(estimate, slowdown):
                 self._estimated = _cost_key(query)
-                self._show_cost(model, estimate)
+                self._show_cost(model, estimate, slowdown)
             case PreviewLabels():
                 self._show_preview(model, answer)
             case NoPreview(side_mm, seconds):
@@ -209,14 +209,14 @@ class LiveController:
             case curve:
                 self._view.show_curve(curve, self._spacing.scales.together.trained)
 
-    def _show_cost(self, model: Model, estimate: Estimate) -> None:
+    def _show_cost(self, model: Model, estimate: Estimate, slowdown: float) -> None:
         self._view.show_bake(self._bake_text)
         native = self._spacing.native
         if native is None:
             return
         spacing, outside = self._choices.spacing_mm, self._choices.outside
         notes = spacing_notes(spacing, native, model.trained_range_mm, outside)
-        self._view.show_cost(describe_cost(estimate), estimate.fits, notes)
+        self._view.show_cost(describe_cost(estimate, slowdown), estimate.fits, notes)
         later_runs = estimate.seconds - estimate.probe_seconds
         self._view.show_point(mean_spacing(spacing), later_runs)
         name = str(self._layers.layers[0].name)

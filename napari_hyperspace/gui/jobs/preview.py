@@ -105,9 +105,18 @@ class BakeTime:
 
 @dataclass(frozen=True, eq=False)
 class SpacingCost:
-    """The estimated cost of a run at the spacing."""
+    """The estimated cost of a run at the spacing.
+
+    Parameters
+    ----------
+    estimate
+        On a quiet machine.
+    slowdown
+        How many times as long it takes at present, because of other programs.
+    """
 
     estimate: Estimate
+    slowdown: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +204,8 @@ class PreviewEngine:
             return
         grid = query.sources[0].placement.grid
         model = query.model if query.bind is None else query.bind(query.model)
-        yield SpacingCost(self._services.estimate(grid, model, query.spacing_mm, query.options))
+        found = self._services.estimate(grid, model, query.spacing_mm, query.options)
+        yield SpacingCost(found, self._services.slowdown())
         if stop():
             return
         yield self._cost_curve(query, grid, model)

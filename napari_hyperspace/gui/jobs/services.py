@@ -152,6 +152,12 @@ class Services(CorrectionServices):
 
         return estimate(grid, model, spacing_mm, options)
 
+    def slowdown(self) -> float:
+        """Return how many times as long work takes at present, because of other programs."""
+        from napari_hyperspace.cost.load import current_slowdown
+
+        return current_slowdown(wait=False)
+
     def estimate_curve(
         self,
         grid: Grid,

@@ -29,6 +29,7 @@ _CONTRASTS = {"t1": "T1", "t2": "T2", "pd": "PD", "flair": "FLAIR"}
 _MAX_NAMES = 4  # label names listed on one line
 _OBLIQUE_DEG = 0.5
 _SET_UP_S = 0.5  # set-up of a first run that is worth a word
+_BUSY = 1.3  # from here on, it is said how much longer work takes
 _FAR = 2.0  # a cost this many times another one is far off …
 _CLOSE_S, _CLOSE_BYTES = 1.0, 0.25e9  # … unless the difference is this small
 
@@ -216,15 +217,24 @@ def about_time(seconds: float) -> str:
     return text if text.startswith("under") else f"about {text}"
 
 
-def describe_cost(estimate: Estimate) -> str:
+def describe_cost(estimate: Estimate, slowdown: float = 1.0) -> str:
     """Write an estimate on one line: "about 17 s · 1.4 GB · first run here: +24 s".
 
     The set-up of the first run is stated separately: later runs at about this spacing skip it.
+
+    Parameters
+    ----------
+    estimate
+        On a quiet machine.
+    slowdown
+        How many times as long work takes at present, because of other programs.
     """
     later = estimate.seconds - estimate.probe_seconds
     parts = [about_time(later), format_memory(estimate.peak_bytes)]
     if estimate.probe_seconds >= _SET_UP_S:
         parts.append(f"first run here: +{format_time(estimate.probe_seconds)}")
+    if slowdown >= _BUSY and later >= _CLOSE_S:
+        parts.append(f"machine busy: about {slowdown:.2g} × longer")
     if estimate.peak_bytes > estimate.available_bytes:
         parts.append(f"only {format_memory(estimate.available_bytes)} free")
     elif not estimate.fits:

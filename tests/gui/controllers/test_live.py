@@ -46,6 +46,18 @@ def test_the_measurement_of_the_first_run_is_stated_separately(controller, view,
     assert view.last("point")[1] == pytest.approx(336e-6)
 
 
+def test_a_busy_machine_is_mentioned(controller, view, services, qtbot):
+    """The curve and the marked point are those of a quiet one."""
+    plain = services.estimate
+    services.estimate = lambda *args: replace(plain(*args), seconds=8.0)
+    services.slowdown = lambda: 2.0
+    view.said.clear()
+    controller.spacing.set_spacing((2.0, 2.0, 2.0))
+    qtbot.waitUntil(lambda: view.last("point") is not None)
+    assert view.last("cost")[0] == "about 8 s · under 0.1 GB · machine busy: about 2 × longer"
+    assert view.last("point")[1] == 8.0
+
+
 def test_the_cost_of_other_choices_is_marked(controller, view, services, qtbot):
     """The estimate of the former spacing must not stand as if it were of this one."""
     view.said.clear()

@@ -54,6 +54,13 @@ def test_time_is_in_seconds_and_minutes(seconds, text):
     assert format_time(seconds) == text
 
 
+def test_a_busy_machine_is_mentioned_beside_the_estimate():
+    assert describe_cost(estimate(), 1.2) == "about 9 s · 1.4 GB"
+    assert describe_cost(estimate(), 2.04) == "about 9 s · 1.4 GB · machine busy: about 2 × longer"
+    assert describe_cost(estimate(), 2.5).endswith("about 2.5 × longer")
+    assert describe_cost(estimate(0.02, 10**6), 3.0) == "under 1 s · under 0.1 GB"
+
+
 def test_a_cost_is_one_time_and_one_amount_of_memory():
     assert describe_cost(estimate()) == "about 9 s · 1.4 GB"
     assert describe_cost(estimate(0.02, 10**6)) == "under 1 s · under 0.1 GB"
