@@ -43,21 +43,19 @@ def copy_module(module: _Module, converted: Callable[[Tensor], Tensor] | None = 
         copy shares the tensors.
     """
     clone = module.__new__(type(module))
-    clone.__dict__ = {
-        name: value.copy() if isinstance(value, dict) else value
-        for name, value in module.__dict__.items()
-    }
-    clone._modules = {
-        name: None if child is None else copy_module(child, converted)
-        for name, child in module._modules.items()
-    }
+    state = clone.__dict__  # directly: a module looks at each attribute that is set
+    for name, value in module.__dict__.items():
+        state[name] = value.copy() if isinstance(value, dict) else value
+    modules = state["_modules"]
+    for name, child in modules.items():
+        if child is not None:
+            modules[name] = copy_module(child, converted)
     if converted is not None:
-        clone._parameters = {
-            name: None if each is None else nn.Parameter(converted(each), requires_grad=False)
-            for name, each in module._parameters.items()
-        }
-        clone._buffers = {
-            name: None if each is None else converted(each)
-            for name, each in module._buffers.items()
-        }
+        parameters, buffers = state["_parameters"], state["_buffers"]
+        for name, parameter in parameters.items():
+            if parameter is not None:
+                parameters[name] = nn.Parameter(converted(parameter), requires_grad=False)
+        for name, buffer in buffers.items():
+            if buffer is not None:
+                buffers[name] = converted(buffer)
     return clone

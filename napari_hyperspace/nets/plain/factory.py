@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,12 +39,14 @@ class LayeredFactory(Factory):
         super().__init__()
         self.network_config = network
         skeleton = UNet(network)
-        self._shapes: dict[str, dict[str, torch.Size]] = {}
+        self._shapes: dict[str, dict[str, tuple[torch.Size, int]]] = {}
         self._initial: dict[str, Tensor] = {}
         for name, module in skeleton.named_modules():
             own = dict(module.named_parameters(recurse=False))
             if own:
-                self._shapes[name] = {part: tensor.shape for part, tensor in own.items()}
+                self._shapes[name] = {
+                    part: (tensor.shape, tensor.numel()) for part, tensor in own.items()
+                }
                 self._initial[name] = torch.cat([t.detach().flatten() for t in own.values()])
         self.layer_sizes = {name: vector.numel() for name, vector in self._initial.items()}
         self.n_weights = sum(self.layer_sizes.values())
@@ -61,13 +63,18 @@ class LayeredFactory(Factory):
     def _weights(self, spacing_mm: Sequence[float]) -> dict[str, Tensor]:
         """Return the network's parameters by name, in their shapes."""
         spacing = check_spacing(spacing_mm, self.network_config.n_dim)
-        weights = {}
-        for layer, vector in self.layer_weights(spacing).items():
-            shapes = self._shapes[layer]
-            parts = torch.split(vector, [shape.numel() for shape in shapes.values()])
-            for (part, shape), values in zip(shapes.items(), parts, strict=True):
-                weights[f"{layer}.{part}"] = values.view(shape)
-        return weights
+        return {
+            f"{layer}.{part}": values
+            for layer, vector in self.layer_weights(spacing).items()
+            for part, values in self._parts(layer, vector)
+        }
+
+    def _parts(self, layer: str, vector: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Return the parameters of a layer, by their names in it."""
+        start = 0
+        for part, (shape, size) in self._shapes[layer].items():
+            yield part, vector.narrow(0, start, size).view(shape)
+            start += size
 
     def forward(self, image: Tensor, spacing_mm: Sequence[float]) -> Tensor:
         """(B, C, *S) → logits (B, K, *S), by the network of this spacing."""
@@ -89,8 +96,9 @@ class LayeredFactory(Factory):
     @torch.no_grad()
     def bake(self, spacing_mm: Sequence[float]) -> nn.Module:
         """Make the plain network of a spacing; see `Factory.bake`."""
-        weights = self._weights(spacing_mm)
-        if not torch.isfinite(torch.stack([tensor.sum() for tensor in weights.values()])).all():
+        spacing = check_spacing(spacing_mm, self.network_config.n_dim)
+        vectors = self.layer_weights(spacing)
+        if not torch.isfinite(torch.stack([each.sum() for each in vectors.values()])).all():
             raise HyperspaceError(
                 "the weights made for this spacing are not finite",
                 field="spacing_mm",
@@ -99,12 +107,13 @@ class LayeredFactory(Factory):
             )
         network = self.skeleton(spacing_mm)
         modules = dict(network.named_modules())
-        for name, tensor in weights.items():
+        for layer, vector in vectors.items():
+            own = modules[layer]._parameters
+            for part, values in self._parts(layer, vector):
+                own[part] = nn.Parameter(values, requires_grad=False)
+        for name, buffer in self._buffer_names.items():
             owner, _, part = name.rpartition(".")
-            modules[owner]._parameters[part] = nn.Parameter(tensor, requires_grad=False)
-        for name, own in self._buffer_names.items():
-            owner, _, part = name.rpartition(".")
-            modules[owner]._buffers[part] = getattr(self, own).clone()
+            modules[owner]._buffers[part] = getattr(self, buffer).clone()
         return network
 
 
