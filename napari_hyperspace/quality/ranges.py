@@ -16,6 +16,7 @@ __all__ = ["ranges_of", "short", "widened"]
 _DIGITS = 4  # of the numbers in a card
 _SPREADS = 4.0  # standard deviations on either side of the mean, for many cases
 _FEW = 8.0  # further ones, divided by the number of cases: a few do not show how much varies
+_BEYOND = 1.0  # least standard deviations by which results may exceed known good ones
 _LEAST_LOG = 0.1  # least standard deviation of the logarithm of a volume or length
 _LEAST_MM = 2.0  # and of a position
 _LEAST_SHARE = 0.05  # and of a share
@@ -38,36 +39,38 @@ def ranges_of(
     cases
         Figures of each label map.
     predicted
-        Figures of good results, with ranges of their own, which are united with those of the label
-        maps.
+        Figures of good results; the ranges contain them, and little beyond.
     any_contrast
         Whether brightness means nothing.
     """
     ranges = _ranges(cases, any_contrast)
-    further = _ranges(predicted, any_contrast)
+    further = _ranges(predicted, any_contrast, _BEYOND)
     return {
         name: _united(one, further[name]) if name in further else one
         for name, one in ranges.items()
     }
 
 
-def _ranges(cases: Sequence[_Figures], any_contrast: bool) -> dict[str, StructureRanges]:
+def _ranges(
+    cases: Sequence[_Figures], any_contrast: bool, beyond: float | None = None
+) -> dict[str, StructureRanges]:
     ranges = {}
     for name in dict.fromkeys(name for case in cases for name in case):
         found = [case[name] for case in cases if name in case]
         whole = [one for one in found if not one.is_cut] or found
         light = [one.brightness for one in found if not math.isnan(one.brightness)]
-        volume = widened([one.volume_ml for one in whole], logarithmic=True)
-        lengths = [_on_axis(whole, axis, "extent") for axis in range(3)]
-        places = [_on_axis(whole, axis, "center") for axis in range(3)]
-        share = widened([one.main_share for one in whole], least=_LEAST_SHARE)[0]
+        volume = widened([one.volume_ml for one in whole], logarithmic=True, beyond=beyond)
+        lengths = [_on_axis(whole, axis, "extent", beyond) for axis in range(3)]
+        places = [_on_axis(whole, axis, "center", beyond) for axis in range(3)]
+        shares = [one.main_share for one in whole]
+        share = widened(shares, least=_LEAST_SHARE, beyond=beyond)[0]
         ranges[name] = StructureRanges(
             volume_ml=volume,
             extent_mm=(lengths[0], lengths[1], lengths[2]),
             center_mm=(places[0], places[1], places[2]),
             # Predictions have small false parts, which say little about the rest.
             main_share=short(min(max(share, 0.0), 0.8)),
-            brightness=None if any_contrast or not light else _shares(light),
+            brightness=None if any_contrast or not light else _shares(light, beyond),
             always=len(found) == len(cases),
         )
     return ranges
@@ -94,19 +97,25 @@ def _hull(first: Range, second: Range) -> Range:
     return min(first[0], second[0]), max(first[1], second[1])
 
 
-def _on_axis(found: Iterable[StructureFigures], axis: int, what: str) -> Range:
+def _on_axis(
+    found: Iterable[StructureFigures], axis: int, what: str, beyond: float | None
+) -> Range:
     if what == "extent":
-        return widened([one.extent_mm[axis] for one in found], logarithmic=True)
-    return widened([one.center_mm[axis] for one in found], least=_LEAST_MM)
+        return widened([one.extent_mm[axis] for one in found], logarithmic=True, beyond=beyond)
+    return widened([one.center_mm[axis] for one in found], least=_LEAST_MM, beyond=beyond)
 
 
-def _shares(values: Sequence[float]) -> Range:
-    low, high = widened(values, least=_LEAST_SHARE)
+def _shares(values: Sequence[float], beyond: float | None) -> Range:
+    low, high = widened(values, least=_LEAST_SHARE, beyond=beyond)
     return max(0.0, low), min(1.0, high)
 
 
 def widened(
-    values: Sequence[float], *, least: float = _LEAST_LOG, logarithmic: bool = False
+    values: Sequence[float],
+    *,
+    least: float = _LEAST_LOG,
+    logarithmic: bool = False,
+    beyond: float | None = None,
 ) -> Range:
     """Return the range in which further values should be.
 
@@ -118,6 +127,8 @@ def widened(
         Least standard deviation.
     logarithmic
         Whether values are positive, and their logarithms vary.
+    beyond
+        Only go beyond the known values by this number of least standard deviations.
     """
     known = np.array(values, np.float64)
     if logarithmic:
@@ -125,6 +136,8 @@ def widened(
     reach = (_SPREADS + _FEW / len(known)) * max(float(known.std()), least)
     low = min(float(known.min()), float(known.mean()) - reach)
     high = max(float(known.max()), float(known.mean()) + reach)
+    if beyond is not None:
+        low, high = float(known.min()) - beyond * least, float(known.max()) + beyond * least
     if logarithmic:
         low, high = math.exp(low), math.exp(high)
     return short(low, down=True), short(high, down=False)

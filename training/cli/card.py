@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from napari_hyperspace.core.format import format_range, format_spacing
+from napari_hyperspace.nets.base.quality import QualityConfig
 from napari_hyperspace.nets.card import RealDice
 from napari_hyperspace.nets.model_file import ModelHeader
 from napari_hyperspace.nets.summary import describe_guidance
@@ -43,6 +44,8 @@ def describe(header: ModelHeader) -> str:
         rows.append(("started from", f"{before.get('steps', '?')} steps, {minutes}"))
     if "machine" in summary:
         rows.append(("machine", summary["machine"]))
+    if card.quality is not None:
+        rows.append(("quality", _expected(card.quality)))
     text = table(rows)
     scores = [
         SpacingScore((r.spacing_mm[0], r.spacing_mm[1], r.spacing_mm[2]), r.dice, r.cases or 0)
@@ -55,6 +58,14 @@ def describe(header: ModelHeader) -> str:
     if card.real:
         parts.append(f"Dice on real scans, on their own grids:\n\n{_real_table(card.real)}")
     return "\n\n".join(parts)
+
+
+def _expected(quality: QualityConfig) -> str:
+    """Return what the card knows about good results, in words."""
+    known = [f"ranges of {quality.cases} label maps"] if quality.structures else []
+    if quality.calibration is not None:
+        known.append(f"Dice calibrated on {quality.calibration.measured_on}")
+    return "; ".join(known) or "nothing is known"
 
 
 def _real_table(records: Sequence[RealDice]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,7 @@ class QualityScores:
                     "spacing_mm": list(one.spacing_mm),
                     "agreement": _plain(one.agreement),
                     "dice": _plain(one.dice),
+                    "figures": {name: asdict(each) for name, each in one.figures.items()},
                 }
                 for one in self.scans
             ],

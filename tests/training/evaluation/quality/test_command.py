@@ -56,10 +56,11 @@ def test_good_results_widen_the_ranges() -> None:
         for labels, image in labels_of_sources([_case(15), _case(14)])
     ]
     wide = expected_quality_of(labels_of_sources(cases), ["one"], None, figures)
-    assert wide.structures["one"].volume_ml == (
-        narrow.structures["one"].volume_ml[0],
-        more.structures["one"].volume_ml[1],
-    )
+    (low, high), largest = wide.structures["one"].volume_ml, figures[0]["one"].volume_ml
+    assert low == narrow.structures["one"].volume_ml[0]
+    # A tenth beyond the largest of them, far below what 15 slices alone would allow.
+    assert high == pytest.approx(max(largest * np.exp(0.1), narrow.structures["one"].volume_ml[1]))
+    assert high < more.structures["one"].volume_ml[1]
 
 
 def test_models_that_users_train_have_ranges(dataset: Path) -> None:
@@ -98,6 +99,8 @@ def test_the_command_writes_ranges_and_calibration(
     assert [one["variant"] for one in printed["scans"]].count("") == 9
     assert after.identity == before.identity and after.digest == before.digest
     assert after.card.model_copy(update={"quality": None}) == before.card
+    told = CliRunner().invoke(app, ["info", str(narrow_file)]).stdout
+    assert "ranges of 3 label maps; Dice calibrated on 12 results on 3 cases" in told
     assert (out / "quality.md").read_text().startswith("# Estimated Dice of ")
     assert json.loads((out / "quality.json").read_text()) == printed
 

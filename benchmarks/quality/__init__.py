@@ -1,0 +1,1 @@
+"""How well assessments tell good results from bad ones, and estimate Dice."""
