@@ -35,6 +35,8 @@ from napari_hyperspace.support.log import log_event
 
 __all__ = ["SegmentResult", "segment_in_one_pass"]
 
+_PROBED_S = 0.1  # a choice of the precision that takes longer is a probe, whose memory counts, too
+
 
 @dataclass(frozen=True, eq=False)
 class SegmentResult:
@@ -151,7 +153,8 @@ def segment_in_one_pass(
         f"segmented {plan.native.shape} voxels at {format_spacing(plan.spacing_mm)} "
         f"in {seconds:.3g} s, {inference.precision.name} on {inference.device}"
     )
-    if isinstance(inference, InferenceRun) and not on_working_grid and inference.attempted == 1:
+    usual = isinstance(inference, InferenceRun) and inference.attempted == 1
+    if usual and not on_working_grid and inference.probe_seconds < _PROBED_S:
         own = seconds - inference.probe_seconds
         peak = memory.peak_bytes
         _learn(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,6 +99,12 @@ def peaks(
     return baked + network + _SMALL, max(preparing, image + labels) + _SMALL
 
 
+def library_bytes(precisions: Iterable[Precision]) -> int:
+    """Return the bytes of libraries that running networks in these precisions will load."""
+    needed = {precision.library for precision in precisions} - {"torch"}
+    return _OPENVINO if needed - sys.modules.keys() else 0
+
+
 def _preparing(volume: Volume | Grid | Sequence[Volume], plan: Plan, model: SpacingModel) -> int:
     """Return the bytes of normalizing and resampling one channel, with its result."""
     native, working = math.prod(plan.native.shape), math.prod(plan.working.shape)
@@ -138,7 +144,7 @@ def _network(
         running += (_FLOAT - size) * model.out_channels * math.prod(tile)
         logits = _FLOAT * model.out_channels * math.prod(tile)
         weights += _FLOAT * trace.parameters
-        weights += 0 if "openvino" in sys.modules else _OPENVINO
+        weights += library_bytes([precision])
     labeling = 2 * _FLOAT * model.out_channels * plane + _interpolating(plan, model)
     if len(plan.tiles) == 1:
         most = max(running, logits + labeling)

@@ -16,7 +16,7 @@ from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
 from napari_hyperspace.cost.cost_model import Trace
 from napari_hyperspace.cost.learned import FinishedRun, correction, record_run
-from napari_hyperspace.cost.memory_model import peaks, resampling_stages
+from napari_hyperspace.cost.memory_model import library_bytes, peaks, resampling_stages
 from napari_hyperspace.cost.rates import Calibration
 from napari_hyperspace.cost.trace_cache import trace_of
 from napari_hyperspace.inference.execution import PRECISIONS
@@ -162,6 +162,10 @@ def _modeled(
         on_host = max(on_host, finished + straightening_bytes(grid, plan.native))
         on_device = on_host if device.type == "cpu" else on_device
     seconds += on_host * rates.host.page_fault  # all of it is touched for the first time once
+    if probe and device.type == "cpu":  # it tries all of them
+        tried = [PRECISIONS[each] for each in candidates(device)]
+        on_host = on_host + library_bytes(tried) - library_bytes([PRECISIONS[name]])
+        on_device = on_host
     return PassCost(seconds, on_device, on_host, name, probe)
 
 

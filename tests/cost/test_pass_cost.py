@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from napari_hyperspace.core import store
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.cost.learned import Correction
+from napari_hyperspace.cost.memory_model import _OPENVINO
 from napari_hyperspace.cost.pass_cost import PassCost, learn_from_pass, pass_cost
 from napari_hyperspace.inference.plan import make_plan
 from tests.models import FakeModel, local_network
@@ -83,3 +85,18 @@ def test_a_probe_is_not_corrected(model, monkeypatch):
     after = cost(model, 2, precision="auto")
     assert after.seconds == pytest.approx(2 * before.seconds)
     assert after.probe_seconds == before.probe_seconds
+
+
+def test_a_probe_loads_the_library_that_it_tries(model, monkeypatch):
+    monkeypatch.setattr("napari_hyperspace.cost.pass_cost.candidates", lambda _: ("fp32",))
+    plain = cost(model, 2, precision="auto").peak_bytes
+    names = ("fp32", "openvino-fp32")
+    monkeypatch.setattr("napari_hyperspace.cost.pass_cost.candidates", lambda _: names)
+    costly = replace(PRECISION_RATES, compiling=100.0)
+    rates = replace(CALIBRATION, precisions={"fp32": PRECISION_RATES, "openvino-fp32": costly})
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    loaded = cost(model, 2, rates, "auto")
+    assert (loaded.precision, loaded.peak_bytes) == ("fp32", plain)
+    monkeypatch.delitem(sys.modules, "openvino")
+    assert cost(model, 2, rates, "auto").peak_bytes == plain + _OPENVINO
+    assert cost(model, 2, rates, "fp32").peak_bytes == plain
