@@ -30,7 +30,7 @@ from training.evaluation.quality.calibrate import AssessedScan, fit_calibration
 
 OPTIONS = InferenceOptions(device="cpu", precision="fp32", outside="clamp", allow_implausible=True)
 GOOD_MM: Triple = (2.0, 2.0, 2.0)
-WRONG_MM: Triple = (3.0, 3.0, 3.0)  # of whole heads; coarser, to be cheap
+WRONG_MM: Triple = (4.0, 4.0, 4.0)  # of whole heads; coarser, to be cheap
 
 
 def main() -> None:

@@ -163,8 +163,24 @@ def brain_entries(synthetic: bool) -> Iterator[Entry]:
         found = hs.read(root / "brain-real" / folder / "labels.nii.gz")
         return found.with_array(found.array, metadata={"label_names": names})
 
-    some = [each for each in known if each in ("icbm152", "mne-sample")]
-    some += [each for each in known if each.endswith("study2_T1W")][:1]
+    for name in held_out("hippocampus")[:3]:
+        yield Entry("brain", "crop of a hippocampus", name, False, _hippocampus(name))
+    yield Entry("brain", "label map", "mne-sample", False, lambda: labels("mne-sample"))
+    for kind in ARTIFICIAL:
+        yield Entry(
+            *("brain", kind.partition(":")[0], kind, False),
+            lambda kind=kind: artificial(kind, 64, 3.0),  # type: ignore[misc]
+        )
+    for name, window in (("ct-3mm", (-160, 240)), ("ct-tilted", (0, 80))):
+        kind = "CT of a trunk" if name == "ct-3mm" else "CT of a head"
+        path = root / "volumes" / f"{name}.nii.gz"
+        yield Entry("brain", kind, name, False, lambda path=path: hs.read(path))  # type: ignore[misc]
+        yield Entry(
+            *("brain", f"{kind}, windowed", name, False),
+            lambda path=path, window=window: windowed(hs.read(path), *window),  # type: ignore[misc]
+        )
+    some = [each for each in known if each.endswith("study2_T1W")][:2]
+    some += [each for each in known if each in ("icbm152", "mne-sample")]
     for name in some:
         load, person = known[name], " ".join(name.split()[:2])
         for kind, change in (
@@ -178,22 +194,6 @@ def brain_entries(synthetic: bool) -> Iterator[Entry]:
                 *("brain", kind, person, False),
                 lambda load=load, change=change: change(load()),  # type: ignore[misc]
             )
-    for name, window in (("ct-3mm", (-160, 240)), ("ct-tilted", (0, 80))):
-        kind = "CT of a trunk" if name == "ct-3mm" else "CT of a head"
-        path = root / "volumes" / f"{name}.nii.gz"
-        yield Entry("brain", kind, name, False, lambda path=path: hs.read(path))  # type: ignore[misc]
-        yield Entry(
-            *("brain", f"{kind}, windowed", name, False),
-            lambda path=path, window=window: windowed(hs.read(path), *window),  # type: ignore[misc]
-        )
-    for name in held_out("hippocampus")[:3]:
-        yield Entry("brain", "crop of a hippocampus", name, False, _hippocampus(name))
-    yield Entry("brain", "label map", "mne-sample", False, lambda: labels("mne-sample"))
-    for kind in ARTIFICIAL:
-        yield Entry(
-            *("brain", kind.partition(":")[0], kind, False),
-            lambda kind=kind: artificial(kind, 64, 3.0),  # type: ignore[misc]
-        )
     for name, load in known.items():
         person = " ".join(name.split()[:2])
         if name in ("icbm152", "mne-sample"):
