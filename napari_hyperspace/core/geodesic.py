@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["geodesic_membership", "mask_from_strokes"]
+__all__ = ["geodesic_membership", "membership_of_strokes"]
 
 _STEP_MM = 1.0  # finer images are averaged to about this
 _MOST_VOXELS = 80**3  # larger images are averaged to about this: a front takes 1 µs per voxel
@@ -79,14 +79,14 @@ def geodesic_membership(
     return found
 
 
-def mask_from_strokes(
+def membership_of_strokes(
     image: NDArray[np.floating],
     rough: NDArray[np.floating],
     inside: _Mask,
     outside: _Mask,
     spacing_mm: Sequence[float],
-) -> NDArray[np.floating]:
-    """Return the rough mask of a structure; where there are only strokes, their membership.
+) -> NDArray[np.float32] | None:
+    """Return the membership of what a user painted; `None` if there is a rough mask instead.
 
     Parameters
     ----------
@@ -98,12 +98,12 @@ def mask_from_strokes(
 
     Returns
     -------
-    ndarray
-        (D, H, W) from 0 to 1.
+    ndarray or None
+        As in `geodesic_membership`.
     """
     painted = rough > 0.5
     if (painted & ~inside).any() and not _of_few_slices(painted):
-        return rough
+        return None
     found = geodesic_membership(image, inside | painted, outside & ~painted, spacing_mm)
     found[outside] = 0
     return found

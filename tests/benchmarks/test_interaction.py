@@ -77,7 +77,7 @@ def test_the_model_gets_strokes_and_the_result_or_the_answer_before() -> None:
     assert np.array_equal(handed, copied)
     drawn = linear_model(include=1.0, offset=-0.5)
     alone = Refinement(drawn).answer(scan, None, nothing, painted, nothing)
-    assert np.array_equal(alone, painted)
+    assert alone[painted].all() and alone.sum() > painted.sum()  # grown by the fronts
     reached = RandomWalker().answer(scan, None, nothing, painted, nothing)
     assert reached.sum() > painted.sum()
     front = Fronts().answer(scan, None, nothing, painted, nothing)

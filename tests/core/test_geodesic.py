@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_hyperspace.core.geodesic import geodesic_membership, mask_from_strokes
+from napari_hyperspace.core.geodesic import geodesic_membership, membership_of_strokes
 
 Mask = NDArray[np.bool_]
 
@@ -75,17 +75,21 @@ def test_a_thick_mask_is_kept_and_slices_are_strokes() -> None:
     stroke = ball(shape, (10, 11, 12), 2, (1, 1, 1))
     nothing = np.zeros(shape, bool)
     thick = ball(shape, (8, 11, 12), 5, (1, 1, 1)).astype(np.float32)
-    assert mask_from_strokes(image, thick, stroke, nothing, (1, 1, 1)) is thick
+    assert membership_of_strokes(image, thick, stroke, nothing, (1, 1, 1)) is None
 
     painted = structure.copy()
     painted[:9] = painted[12:] = False
     flat = painted.astype(np.float32)
-    grown = mask_from_strokes(image, flat, nothing, nothing, (1, 1, 1))
-    assert (grown[painted] == 1).all()
+    grown = membership_of_strokes(image, flat, nothing, nothing, (1, 1, 1))
+    assert grown is not None and (grown[painted] == 1).all()
     assert ((grown > 0.5) == structure).mean() > 0.99
     wrong = np.zeros(shape, bool)
     wrong[10, 11, 12] = True
-    assert mask_from_strokes(image, flat, nothing, wrong, (1, 1, 1))[wrong] == 0
+    erased = membership_of_strokes(image, flat, nothing, wrong, (1, 1, 1))
+    assert erased is not None and erased[wrong] == 0
 
-    strokes_only = mask_from_strokes(image, stroke.astype(np.float32), stroke, nothing, (1, 1, 1))
+    strokes_only = membership_of_strokes(
+        image, stroke.astype(np.float32), stroke, nothing, (1, 1, 1)
+    )
+    assert strokes_only is not None
     assert ((strokes_only > 0.5) == structure).mean() > 0.99

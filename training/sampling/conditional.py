@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from napari_hyperspace.api.corrections.refine import CONTEXT_MM
-from napari_hyperspace.core.geodesic import mask_from_strokes
+from napari_hyperspace.core.geodesic import membership_of_strokes
 from napari_hyperspace.core.separable import axis_matrix, resample_axes
 from training.config.head import ClassConditionalHead
 from training.data.labels import OUTSIDE
@@ -86,7 +86,9 @@ def _fill_mask(hints: NDArray[np.float32], image: Tensor, steps: NDArray[np.floa
     a, b, c = (slice(start, stop) for start, stop in zip(low, high, strict=True))
     rough, inside, outside = hints[:, a, b, c]
     part = image[0, a, b, c].numpy()
-    hints[0, a, b, c] = mask_from_strokes(part, rough, inside > 0.5, outside > 0.5, steps.tolist())
+    member = membership_of_strokes(part, rough, inside > 0.5, outside > 0.5, steps.tolist())
+    if member is not None:
+        hints[0, a, b, c] = member > 0.5
 
 
 def _crop(

@@ -236,8 +236,15 @@ def _refined(
     part = crop(labels, seen)
     if not part.array.any():
         return np.asarray(part.array[inner])
+    # Structures of a few slices are results here, not strokes.
     steps = refine_steps(
-        crop(volumes[0], seen), part, model, spacing_mm, options, should_stop=should_stop
+        crop(volumes[0], seen),
+        part,
+        model,
+        spacing_mm,
+        options,
+        fronts=False,
+        should_stop=should_stop,
     )
     result = yield from as_part(steps, 0.0, _SEGMENTED)
     return np.asarray(result.labels.array[inner])

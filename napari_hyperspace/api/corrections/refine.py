@@ -15,7 +15,7 @@ from scipy import ndimage
 from napari_hyperspace._resources import REFINE_MODEL
 from napari_hyperspace.api.memory_check import check_main_memory
 from napari_hyperspace.core.errors import HyperspaceError, ShouldStop
-from napari_hyperspace.core.geodesic import mask_from_strokes
+from napari_hyperspace.core.geodesic import membership_of_strokes
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.progress import Progress, as_part, run_to_end
 from napari_hyperspace.core.resample import resample_to_grid
@@ -42,6 +42,9 @@ _BOX_STEP_MM = 8.0
 """Boxes are enlarged to a multiple of this where the scan has room: oneDNN prepares and keeps every
 convolution for each shape of its input, which takes as long as the convolution of a small box."""
 
+_FRONT_WEIGHT = 3.0
+"""Weight of the log-odds of the fronts beside those of the network; see decision 37."""
+_SUREST = 0.99  # the fronts are not sure of any voxel
 _LARGEST_VALUE = 65535  # of labels, as in a model's card
 
 
@@ -74,13 +77,14 @@ def refine(
     include: Volume | None = None,
     exclude: Volume | None = None,
     context_mm: float = CONTEXT_MM,
+    fronts: bool = True,
     **keywords: Unpack[OptionKeywords],
 ) -> Volume:
     """Refine rough labels; use `refine_steps` for progress and to be able to stop.
 
     Parameters
     ----------
-    volume, coarse, model, spacing_mm, options, include, exclude, context_mm, **keywords
+    volume, coarse, model, spacing_mm, options, include, exclude, context_mm, fronts, **keywords
         As in `refine_steps`.
 
     Returns
@@ -98,6 +102,7 @@ def refine(
         include=include,
         exclude=exclude,
         context_mm=context_mm,
+        fronts=fronts,
         **keywords,
     )
     return run_to_end(steps).labels
@@ -113,6 +118,7 @@ def refine_steps(
     include: Volume | None = None,
     exclude: Volume | None = None,
     context_mm: float = CONTEXT_MM,
+    fronts: bool = True,
     should_stop: ShouldStop | None = None,
     **keywords: Unpack[OptionKeywords],
 ) -> Generator[Progress, None, RefineResult]:
@@ -142,6 +148,9 @@ def refine_steps(
         scan's own grid, otherwise those of the nearest voxels.
     context_mm
         How much of the scan around the hints is segmented, at least.
+    fronts
+        Whether strokes alone, and masks of up to four slices, are grown to the whole structure by
+        two fronts (`napari_hyperspace.core.geodesic`) before the network sees them.
     should_stop
         Called as in `segment_steps`.
     **keywords
@@ -199,6 +208,7 @@ def refine_steps(
                 spacing_mm,
                 options,
                 should_stop,
+                fronts=fronts,
             ),
             number / len(values),
             (number + 1) / len(values),
@@ -312,6 +322,8 @@ def _margin_steps(
     spacing_mm: Sequence[float] | None,
     options: InferenceOptions,
     should_stop: ShouldStop | None,
+    *,
+    fronts: bool,
 ) -> Generator[Progress, None, NDArray[np.float32]]:
     """Segment one structure in a box; return its margin to the background, infinite at strokes."""
     yield Progress(0.0, "preparing the image")
@@ -322,8 +334,12 @@ def _margin_steps(
     nothing = Volume(np.zeros(grid.shape, np.float32), grid)
     hints = [nothing if mark is None else mark.on_grid(value, grid) for mark in marks]
     rough, inside, outside = (hint.array for hint in hints)
-    shown = mask_from_strokes(image.array, rough, inside > 0.5, outside > 0.5, grid.spacing_mm)
-    hints[0] = Volume(shown, grid)
+    member = None
+    if fronts:
+        seeds = (inside > 0.5, outside > 0.5)
+        member = membership_of_strokes(image.array, rough, *seeds, grid.spacing_mm)
+    if member is not None:
+        hints[0] = Volume((member > 0.5).astype(np.float32), grid)
     normalized = NormalizedModel(model)
     volumes = as_volumes([image, *hints], normalized)
     straight = straight_grid(grid)
@@ -335,6 +351,9 @@ def _margin_steps(
     yield from inference.run(straight.orientation.to_canonical(margin))
     if straight is not grid:
         margin = resample_to_grid(Volume(margin, straight), grid, should_stop=stop).array.copy()
+    if member is not None:
+        odds = np.clip(member, 1 - _SUREST, _SUREST)
+        margin += _FRONT_WEIGHT * np.log(odds / (1 - odds))
     for mark, certain in zip(marks[1:], (np.inf, -np.inf), strict=True):
         if mark is not None and value in mark.boxes:
             marked = resample_to_grid(mark.labels, grid, order="nearest", fill=0)

@@ -81,8 +81,28 @@ def test_strokes_alone_are_enough(scan: Volume) -> None:
     nothing = coarse_on(scan.grid, {})
     include = coarse_on(scan.grid, {1: (slice(8, 14), slice(7, 8), slice(9, 16))})
     model = linear_model(include=1.0, offset=-0.5)
-    refined = hs.refine(scan, nothing, model, include=include).array
+    refined = hs.refine(scan, nothing, model, include=include, fronts=False).array
     assert np.array_equal(refined == 1, include.array == 1)
+
+
+def test_strokes_are_grown_by_fronts_before_the_network_sees_them() -> None:
+    """The network returns the mask that it is given: the bright ball, from one stroke in it."""
+    places = np.indices((24, 26, 28)) - np.array([11, 12, 14])[:, None, None, None]
+    ball = (places**2).sum(axis=0) <= 7**2
+    rng = np.random.default_rng(0)
+    noisy = (ball + rng.normal(0, 0.05, ball.shape)).astype(np.float32)
+    image = Volume(noisy, Grid.from_spacing(ball.shape, (1, 1.1, 1)), "ball")
+    stroke = np.zeros(ball.shape, np.uint8)
+    stroke[11, 12, 11:17] = 3
+    nothing = image.with_array(np.zeros_like(stroke))
+    include = image.with_array(stroke)
+    found = hs.refine(image, nothing, MASK, include=include).array == 3
+    assert found[stroke == 3].all() and found.sum() > 20 * (stroke == 3).sum()
+    assert 2 * (found & ball).sum() / (found.sum() + ball.sum()) > 0.8
+    painted = hs.refine(image, include, MASK).array == 3
+    assert np.array_equal(painted, found)
+    alone = hs.refine(image, nothing, MASK, include=include, fronts=False).array == 3
+    assert np.array_equal(alone, stroke == 3)
 
 
 def test_only_the_part_with_values_is_looked_through(
@@ -104,7 +124,7 @@ def test_only_the_part_with_values_is_looked_through(
     monkeypatch.setattr(module, "check_labels", recorded)
     nothing = coarse_on(scan.grid, {})
     model = linear_model(include=1.0, offset=-0.5)
-    answers = [hs.refine(scan, nothing, model, include=each).array for each in given]
+    answers = [hs.refine(scan, nothing, model, include=each, fronts=False).array for each in given]
     assert np.array_equal(*answers) and (answers[0] == 2).sum() == 15
     assert max(sizes) <= (3 + 4) * (1 + 4) * (5 + 4)
 
@@ -127,7 +147,7 @@ def test_the_larger_margin_decides_between_structures(scan: Volume) -> None:
 def test_the_image_of_the_box_is_normalized(scan: Volume) -> None:
     """The margin is the image: its sign is that of the difference from the mean of the box."""
     coarse = coarse_on(scan.grid, {1: (slice(8, 12), slice(8, 11), slice(8, 18))})
-    steps = refine_steps(scan, coarse, linear_model(image=1.0), context_mm=4.0)
+    steps = refine_steps(scan, coarse, linear_model(image=1.0), context_mm=4.0, fronts=False)
     result = run_to_end(steps)
     box = result.boxes[1]
     inside = scan.array[box]
