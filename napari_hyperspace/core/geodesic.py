@@ -111,7 +111,7 @@ def membership_of_strokes(
 
 def _of_few_slices(mask: _Mask) -> bool:
     across = ((1, 2), (0, 2), (0, 1))
-    return min(np.count_nonzero(mask.any(axis=axes)) for axes in across) <= _MOST_SLICES
+    return min(int(mask.any(axis=axes).sum()) for axes in across) <= _MOST_SLICES
 
 
 def _reduced(array: NDArray[np.generic], blocks: tuple[int, int, int], by: object) -> _Array:
