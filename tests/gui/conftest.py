@@ -190,6 +190,7 @@ class FakeServices(Services):
         self.estimated: list[Triple] = []
         self.error: Exception | None = None
         self.warning: str | None = None
+        self.doubts: tuple[str, ...] = ()
         self.files: dict[str, Volume | Callable[..., Volume]] = {}
         self.written: list[tuple[Volume, str]] = []
         self.budgets: list[tuple[float, int]] = []
@@ -305,6 +306,15 @@ class FakeServices(Services):
             precision="fp32",
             device="cpu",
         )
+
+    def check_result(
+        self,
+        volumes: Sequence[Volume],
+        labels: Volume,
+        model: SpacingModel,
+        should_stop: ShouldStop,
+    ) -> tuple[str, ...]:
+        return self.doubts
 
     def read(self, path: str, **options: Unpack[ReadOptions]) -> Volume:
         outcome = self.files[path]

@@ -29,6 +29,7 @@ from napari_hyperspace.gui.jobs.services import Services
 from napari_hyperspace.gui.models.choices import Choices
 from napari_hyperspace.gui.models.formatting import (
     NOT_FINITE,
+    describe_doubts,
     describe_localization,
     describe_outcome,
     describe_postprocessing,
@@ -50,6 +51,7 @@ class _Segmented:
     result: SegmentResult
     postprocessing: tuple[PostprocessingStep, ...]
     uncertainty: LayerData | None = None
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,9 @@ class SegmentationController:
                 doubt = uncertainty_layer_data(
                     sources[0], result.uncertainty.array, f"uncertainty · {sources[0].name}"
                 )
-            return _Segmented(layer, origin, predicted, result, postprocessing, doubt)
+            yield Progress(1.0, "checking the structures")
+            doubts = self._services.check_result(volumes, labels, model, should_stop)
+            return _Segmented(layer, origin, predicted, result, postprocessing, doubt, doubts)
 
         self.started.emit()
         self._watched = self._layers.layers
@@ -240,7 +244,10 @@ class SegmentationController:
         text, tone = describe_outcome(outcome.predicted, result)
         text += describe_postprocessing(outcome.postprocessing)
         record = result.labels.metadata.get("record")
-        self._view.show_message(text + describe_localization(record), tone)
+        text += describe_localization(record)
+        if outcome.doubts:
+            text, tone = f"{describe_doubts(outcome.doubts)} {text}", "warning"
+        self._view.show_message(text, tone)
         self.added.emit(layer)
 
     def _edited(self, event: Any = None) -> None:

@@ -298,6 +298,25 @@ class Services(CorrectionServices):
 
         return apply_postprocessing(labels, options)
 
+    def check_result(
+        self,
+        volumes: Sequence[Volume],
+        labels: Volume,
+        model: SpacingModel,
+        should_stop: ShouldStop,
+    ) -> tuple[str, ...]:
+        """Return what speaks against a result: the warnings of `napari_hyperspace.assess`.
+
+        There is no second opinion, which would take about as long as the run.
+        """
+        from napari_hyperspace.api.assessment.assess import assess_steps
+        from napari_hyperspace.core.progress import run_to_end
+
+        if model.head != "labels":
+            return ()
+        steps = assess_steps(volumes, labels, model, second_opinion=False, should_stop=should_stop)
+        return run_to_end(steps).warnings
+
     def refiners(self) -> list[tuple[str, str]]:
         """Return the installed class-conditional models: (key, name), the bundled one first."""
         from napari_hyperspace.nets.locations import installed_models

@@ -313,6 +313,12 @@ def describe_totals(volumes: Sequence[tuple[str, float]]) -> str:
     return " · ".join(parts)
 
 
+def describe_doubts(warnings: Sequence[str]) -> str:
+    """Write what speaks against a result: the first warning, and how many more there are."""
+    more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+    return f"Look at the result: {warnings[0]}{more}."
+
+
 def describe_postprocessing(steps: Sequence[PostprocessingStep]) -> str:
     """Write how much each step of post-processing changed; empty if there was none."""
     changed = (

@@ -12,9 +12,11 @@ import pytest
 pytest.importorskip("pytestqt")
 
 from napari_hyperspace.api.reproduce import ResultOrigin, ScanFile
+from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.labels.postprocess import postprocess
-from napari_hyperspace.core.volume import PostprocessingOptions, digest_of_labels
+from napari_hyperspace.core.volume import PostprocessingOptions, Volume, digest_of_labels
 from napari_hyperspace.gui.adapters import layers as convert
+from napari_hyperspace.gui.jobs.services import Services
 
 
 def test_a_run_adds_a_labels_layer_on_top(controller, viewer, view, services, qtbot, results, run):
@@ -34,6 +36,31 @@ def test_a_run_adds_a_labels_layer_on_top(controller, viewer, view, services, qt
     assert tone == "plain"
     assert services.runs[0][1:] == ((2.0, 2.0, 2.0), "extrapolate", "z-score")
     assert view.last("ready") == {"run": True, "cancel": False, "save": True}
+
+
+def test_what_speaks_against_a_result_is_said_first(
+    controller, view, services, qtbot, results, run
+):
+    services.doubts = ("front 2342 ml: expected 1–3 ml", "back was not found")
+    run(qtbot, controller)
+    message, tone = view.last("message")
+    assert message.startswith(
+        "Look at the result: front 2342 ml: expected 1–3 ml (and 1 more). Took "
+    )
+    assert tone == "warning"
+
+
+def test_a_result_is_checked_against_the_card_of_its_model(tiny_model):
+    """Noise: the scan itself is what is wrong, whatever the card says."""
+    rng = np.random.default_rng(0)
+    grid = Grid.from_spacing((20, 22, 24), (4.0, 4.0, 4.0))
+    scan = Volume(rng.normal(size=grid.shape).astype(np.float32), grid, "noise")
+    labels = scan.with_array(np.ones(grid.shape, np.uint8))
+    found = Services().check_result([scan], labels, tiny_model, lambda: False)
+    assert any("noise" in text for text in found)
+    empty = scan.with_array(np.zeros_like(scan.array))
+    (first, *_) = Services().check_result([empty], labels, tiny_model, lambda: False)
+    assert "same value" in first
 
 
 def test_a_new_result_hides_the_former_ones_of_the_same_scan(
