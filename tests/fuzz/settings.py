@@ -228,13 +228,14 @@ class RatesTarget(Target):
 
         import napari_hyperspace as hs
         from napari_hyperspace.core.store import _MEMORY, CACHE_VARIABLE
-        from napari_hyperspace.cost.calibrate import _decoded, is_calibrated
+        from napari_hyperspace.cost.calibrate import _decoded, _key, _repeated, is_calibrated
 
         path = folder / "measured-rates.json"
         path.write_bytes(path.read_bytes().replace(json.dumps(_MACHINE).encode(), self.machine))
         former = os.environ[CACHE_VARIABLE]
         os.environ[CACHE_VARIABLE] = str(folder)
         _decoded.clear()
+        _repeated.add(_key(torch.device("cpu")))  # nothing is measured here
         _MEMORY.clear()  # of this process: the folder was used by the case before
         try:
             if not is_calibrated(torch.device("cpu")):

@@ -15,8 +15,9 @@ import pytest
 from napari_hyperspace.core.errors import HyperspaceError
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.io import api, files, list_series, read, streams, write
+from napari_hyperspace.io import api, list_series, read, write
 from napari_hyperspace.io import dicom as dicom_module
+from napari_hyperspace.io.base import files, streams
 
 from .text_files import meta, nrrd, refused
 

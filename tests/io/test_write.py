@@ -16,7 +16,8 @@ from napari_hyperspace.core import files as files_core
 from napari_hyperspace.core.errors import HyperspaceError, HyperspaceWarning
 from napari_hyperspace.core.geometry import Grid
 from napari_hyperspace.core.volume import Volume
-from napari_hyperspace.io import api, files, list_series, nifti, read, write
+from napari_hyperspace.io import api, list_series, nifti, read, write
+from napari_hyperspace.io.base import files
 
 from .text_files import VOXELS, data_of, meta, nrrd
 

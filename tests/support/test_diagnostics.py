@@ -44,7 +44,7 @@ def planted_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(*_: object) -> None:
         raise AssertionError("diagnostics measure nothing")
 
-    monkeypatch.setattr(calibrate, "_measure", measure)
+    monkeypatch.setattr(calibrate, "_measured", measure)
 
 
 def test_versions_machine_and_models_are_named() -> None:
