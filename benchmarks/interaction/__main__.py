@@ -84,7 +84,7 @@ def measure(given: argparse.Namespace) -> None:
 
     def save() -> None:
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        write_text(given.json, json.dumps(results, indent=1) + "\n")
+        write_text(given.json, json.dumps(results, separators=(",", ":")) + "\n")
 
     for part, key in (("strokes", "interaction"), ("coarse", "coarse"), ("memory", "memory")):
         if part in given.only:
