@@ -69,7 +69,9 @@ def main() -> None:
             if entry.key not in rows:
                 rows[entry.key] = assessed(entry, halves[entry.half])
                 print(entry.key, rows[entry.key]["level"], rows[entry.key]["warnings"], flush=True)
-                write_text(given.json, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+                write_text(
+                    given.json, json.dumps(rows, separators=(",", ":"), ensure_ascii=False) + "\n"
+                )
     tables = {name: json.loads(Path(file).read_text("utf-8")) for name, file in scores.items()}
     write_text(given.page, page(rows, tables))
 
