@@ -331,6 +331,14 @@ class FakeServices(Services):
 
 
 @pytest.fixture
+def no_fronts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network sees strokes as they are: its answers can be foretold."""
+    from napari_hyperspace.api.corrections import refine
+
+    monkeypatch.setattr(refine, "membership_of_strokes", lambda *_: None)
+
+
+@pytest.fixture
 def services() -> FakeServices:
     return FakeServices()
 

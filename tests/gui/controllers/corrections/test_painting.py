@@ -15,6 +15,8 @@ from napari_hyperspace.gui.adapters.layers import METADATA_KEY, to_layer_data, t
 from napari_hyperspace.gui.models.correction import FIRST_HINT, NO_REFINER, ROUGH_HINT
 from tests.gui.correction_services import CorrectionFakes
 
+pytestmark = pytest.mark.usefixtures("no_fronts")
+
 LINE = [(6, 7, x) for x in (6, 7, 8)]
 
 

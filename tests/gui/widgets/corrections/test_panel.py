@@ -12,6 +12,8 @@ from qtpy.QtWidgets import QAbstractButton
 from napari_hyperspace.gui.adapters.layers import RESULT_KEY
 from napari_hyperspace.gui.models.correction import AdaptState, PaintingState
 
+pytestmark = pytest.mark.usefixtures("no_fronts")
+
 BUTTONS = ("paint", "fix", "draw", "refine", "adapt", "before", "after", "keep", "discard")
 
 
